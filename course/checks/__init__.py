@@ -1,0 +1,64 @@
+"""What a student's ``check("hw1.attention_scores", attention_scores)`` does.
+
+The student's object is run on stored public inputs (`observe`), compared with stored outputs of the right answer
+and of the named mistakes (`compare`), and the outcome is shown as a card (`show`). The stored file (`public`) is
+made from the author's description of the exercise (`exercise`) and holds no code.
+"""
+
+from typing import Any
+
+from course.checks import public
+from course.checks.calls import Call, Observation, Probe, Seeded
+from course.checks.compare import NOT_STARTED, RIGHT, Verdict, expected_for, judge
+from course.checks.exercise import Accuracy, Draw, Exercise, Homework, load_homework
+from course.checks.observe import observe
+from course.checks.show import show_card
+
+__all__ = [
+    "check", "CheckFailed", "Accuracy", "Call", "Draw", "Exercise", "Homework", "Observation", "Probe", "Seeded",
+    "Verdict", "expected_for", "judge", "load_homework", "observe",
+]  # fmt: skip
+
+
+class CheckFailed(AssertionError):
+    """A check did not pass. Its text is the sentence on the card; no traceback is shown in a notebook."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"CheckFailed: {self}"]
+
+
+class _NoPointsYet:
+    """The value of a check that was not started: its plain text, 0, is the points nbgrader gives."""
+
+    def __repr__(self) -> str:
+        return "0"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/plain": "0", "text/html": ""}
+
+
+def check(exercise_id: str, *objects: Any) -> _NoPointsYet | None:
+    """Check one exercise: ``check("hw1.attention_scores", attention_scores)``.
+
+    Where an exercise asks for several functions, give them in its order: ``check("hw1.heads", split, merge)``.
+    Shows a card; returns quietly when all is right, and when the exercise is not started yet.
+
+    Raises:
+        CheckFailed: the work is wrong; the text names the mistake.
+        FileNotFoundError, KeyError, TypeError: the check itself cannot be made; the text says why.
+    """
+    homework, _, name = exercise_id.partition(".")
+    if not name:
+        raise KeyError(f"{exercise_id!r} is no exercise: it should look like 'hw1.attention_scores'")
+    exercise = public.read(public.find(exercise_id), name)
+    if len(objects) == 1 and isinstance(objects[0], (tuple, list)):
+        objects = tuple(objects[0])
+    if len(objects) != len(exercise.targets):
+        raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
+    verdict = judge(exercise.expected, observe(dict(zip(exercise.targets, objects)), exercise.calls))
+    show_card(exercise_id, exercise.points, verdict)
+    if verdict.status == RIGHT:
+        return None
+    if verdict.status == NOT_STARTED:
+        return _NoPointsYet()
+    raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())

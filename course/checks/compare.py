@@ -1,0 +1,225 @@
+"""From what was seen and what should have been seen to a verdict, with the mistake named."""
+
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import torch
+from torch import Tensor
+
+from course.checks.calls import Observation
+from course.checks.exercise import Accuracy
+
+RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Everything one exercise is judged by, as data: no code of an answer or of a mistake.
+
+    Args:
+        answer: what the right answer does on the calls.
+        mistakes: (sentence, what that mistake does on the same calls), the likeliest first.
+        goals: calls that are judged by accuracy instead, by number.
+        tolerance: largest absolute difference, plus the same relative to the expected value.
+        calls: how many calls were made.
+    """
+
+    answer: Observation
+    mistakes: list[tuple[str, Observation]]
+    goals: dict[int, Accuracy]
+    tolerance: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one exercise.
+
+    `sentence` may be shown to anyone; `detail` and `picture` (name, expected, yours) show values of the inputs at
+    hand, so they are only for inputs that the student may see.
+    """
+
+    status: str
+    sentence: str = ""
+    detail: str = ""
+    picture: tuple[str, Tensor, Tensor] | None = field(default=None, compare=False)
+    named: bool = False
+
+
+def expected_for(exercise, seed: int) -> Expected:
+    """Run the reference and every named mistake of `exercise` on the calls of `seed`."""
+    calls = exercise.calls(seed)
+    return Expected(
+        answer=exercise.observe(calls),
+        mistakes=[(mistake.sentence, exercise.observe(calls, mistake.objects)) for mistake in exercise.mistakes],
+        goals=exercise.goals_for(seed),
+        tolerance=exercise.tolerance,
+        calls=len(calls),
+    )
+
+
+def judge(expected: Expected, seen: Observation) -> Verdict:
+    """Compare what the student's code did with the right answer, then with the named mistakes, then in general."""
+    unwritten = [note for key, note in seen.notes.items() if key.endswith(".unwritten")]
+    if unwritten:
+        return Verdict(NOT_STARTED, f"{unwritten[0]} is not written yet.")
+    right = [_call_is_right(i, expected, seen) for i in range(expected.calls)]
+    if all(right):
+        return Verdict(RIGHT, "All right.")
+    first = right.index(False)
+    for sentence, mistake in expected.mistakes:
+        if _is_mistake(mistake, right, expected, seen):
+            return Verdict(WRONG, sentence, picture=_picture(first, expected, seen), named=True)
+    sentence, detail = _describe(first, expected, seen)
+    return Verdict(WRONG, sentence, detail, _picture(first, expected, seen))
+
+
+def _call_is_right(i: int, expected: Expected, seen: Observation) -> bool:
+    if i in expected.goals:
+        return _accuracy(i, expected, seen) >= expected.goals[i].at_least
+    return _same(i, expected.answer, seen, expected.tolerance)
+
+
+def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, seen: Observation) -> bool:
+    """Every call went either right or exactly as with this mistake, and at least one went wrong.
+
+    A mistake often shows on some inputs only, such as those with a mask. Calls that are judged by accuracy say
+    nothing about which mistake it was, unless no call is left that could.
+    """
+    exact = [i for i in range(expected.calls) if i not in expected.goals]
+    if all(right[i] for i in exact):
+        exact = list(expected.goals)
+    return all(right[i] or _same(i, mistake, seen, expected.tolerance) for i in exact)
+
+
+def _same(i: int, a: Observation, b: Observation, tolerance: float) -> bool:
+    """Does `b` show in call `i` what `a` shows, tensors within the tolerance and the same kind of mishap?"""
+    return _notes(i, a) == _notes(i, b) and all(
+        key in b.tensors and _close(a.tensors[key], b.tensors[key], tolerance) for key in _keys(i, a)
+    ) and _keys(i, a) == _keys(i, b)
+
+
+def _keys(i: int, observation: Observation) -> list[str]:
+    return sorted(key for key in observation.tensors if key.startswith(f"{i}."))
+
+
+def _notes(i: int, observation: Observation) -> dict[str, str]:
+    # Of an error only its class counts: texts and line numbers differ from one student to the next.
+    return {
+        key: note.split(":")[0] if key.endswith(".error") else note
+        for key, note in observation.notes.items()
+        if key.startswith(f"{i}.")
+    }
+
+
+def _close(expected: Tensor, seen: Tensor, tolerance: float) -> bool:
+    if expected.shape != seen.shape or (expected.dtype == torch.bool) != (seen.dtype == torch.bool):
+        return False
+    if expected.dtype == torch.bool:
+        return torch.equal(expected, seen)
+    if not expected.is_floating_point():
+        return bool((seen == expected).all())
+    return torch.allclose(seen.double(), expected.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _accuracy(i: int, expected: Expected, seen: Observation) -> float:
+    labels = expected.goals[i].labels
+    scores = [value for key, value in seen.tensors.items() if key.startswith(f"{i}.after.")]
+    if len(scores) != 1 or scores[0].ndim != 2 or len(scores[0]) != len(labels):
+        return 0.0
+    return float((scores[0].argmax(dim=1) == labels).double().mean())
+
+
+def _first_wrong(i: int, expected: Expected, seen: Observation) -> str | None:
+    """The first compared tensor of call `i` that is missing or differs: results before gradients."""
+    keys = sorted(_keys(i, expected.answer), key=lambda key: (".grad." in key, key))
+    for key in keys:
+        if key not in seen.tensors or not _close(expected.answer.tensors[key], seen.tensors[key], expected.tolerance):
+            return key
+    return None
+
+
+def _picture(i: int, expected: Expected, seen: Observation) -> tuple[str, Tensor, Tensor] | None:
+    key = None if i in expected.goals else _first_wrong(i, expected, seen)
+    if key is None or key not in seen.tensors:
+        return None
+    return _spoken(key), expected.answer.tensors[key], seen.tensors[key]
+
+
+def _describe(i: int, expected: Expected, seen: Observation) -> tuple[str, str]:
+    """What can be said of a wrong call that matches no named mistake: (sentence, detail with values)."""
+    notes = {key.split(".", 1)[1]: note for key, note in seen.notes.items() if key.startswith(f"{i}.")}
+    if "undefined" in notes:
+        return f"{notes['undefined']} is not defined: run the cell that defines it, under that name.", ""
+    if "error" in notes:
+        return f"Your code stopped with {notes['error']}", ""
+    if "parameters" in notes:
+        return f"The names or shapes of your parameters do not fit: {notes['parameters']}.", ""
+    if "type" in notes:
+        if notes["type"] == "nothing":
+            return "Your code returned nothing: is there a `return` at its end?", ""
+        return f"Your code returned {notes['type']}, where a torch tensor is expected.", ""
+    if i in expected.goals:
+        share, goal = _accuracy(i, expected, seen), expected.goals[i]
+        return (
+            f"After training, {share:.0%} of {len(goal.labels)} held-out examples are right; "
+            f"{goal.at_least:.0%} are needed.",
+            "",
+        )
+    if "changed" in notes:
+        return f"Your code changes its input `{notes['changed']}` in place: work on a new tensor instead.", ""
+    key = _first_wrong(i, expected, seen)
+    if key is None:
+        extra = sorted(set(_keys(i, seen)) - set(_keys(i, expected.answer)))
+        return f"Your code returned more than was asked for ({', '.join(map(_spoken, extra))}).", ""
+    if key not in seen.tensors:
+        if "no_gradient" in notes:
+            return (
+                "The values are right, but no gradient flows back from your result to the inputs: "
+                "something cuts it off (`.detach()`, `.data`, `torch.no_grad()`, NumPy or a new tensor made from "
+                "numbers).",
+                "",
+            )
+        return f"Your code did not return the {_spoken(key)}.", ""
+    return _describe_tensor(_spoken(key), expected.answer.tensors[key], seen.tensors[key], expected.tolerance)
+
+
+def _spoken(key: str) -> str:
+    kind, _, name = key.split(".", 1)[1].partition(".")
+    if kind == "grad":
+        return f"gradient with respect to {name}"
+    return f"result number {int(name) + 1}" if name.isdigit() else "result"
+
+
+def _describe_tensor(what: str, expected: Tensor, seen: Tensor, tolerance: float) -> tuple[str, str]:
+    if expected.shape != seen.shape:
+        for order in permutations(range(seen.ndim)) if seen.ndim == expected.ndim <= 5 else ():
+            if seen.permute(order).shape == expected.shape and _close(expected, seen.permute(order), tolerance):
+                return f"The {what} has the right numbers, but its axes are in another order: " + _shapes(
+                    expected, seen
+                ), ""
+        return f"The {what} has the wrong shape: {_shapes(expected, seen)}", ""
+    if (expected.dtype == torch.bool) != (seen.dtype == torch.bool):
+        wanted = "True/False (dtype torch.bool)" if expected.dtype == torch.bool else "numbers"
+        return f"The {what} should hold {wanted}; yours has dtype {seen.dtype}.", ""
+    if seen.is_floating_point() and not seen.isfinite().all() and expected.isfinite().all():
+        bad = int((~seen.isfinite()).sum())
+        return f"{bad} of {seen.numel()} values of the {what} are NaN or infinite.", ""
+    a, b = expected.double(), seen.double()
+    wrong = ~torch.isclose(b, a, rtol=tolerance, atol=tolerance)
+    factor = float((a * b).sum() / (a * a).sum()) if float((a * a).sum()) > 0 else 0.0
+    if abs(factor) > tolerance and torch.allclose(b, factor * a, rtol=10 * tolerance, atol=10 * tolerance):
+        return f"The {what} is the right one times {factor:.4g}: a factor is missing or too many.", ""
+    at = tuple(torch.unravel_index((wrong * (b - a).abs().nan_to_num(torch.inf)).argmax(), a.shape))
+    index = ", ".join(str(int(k)) for k in at)
+    share = float(wrong.double().mean())
+    return (
+        f"The {what} has the right shape, but {share:.0%} of its values differ from what is expected."
+        if share >= 0.005
+        else f"The {what} has the right shape, but some of its values differ from what is expected.",
+        f"Largest difference at [{index}]: expected {float(a[at]):.4g}, yours {float(b[at]):.4g}.",
+    )
+
+
+def _shapes(expected: Tensor, seen: Tensor) -> str:
+    return f"expected {tuple(expected.shape)}, yours is {tuple(seen.shape)}."

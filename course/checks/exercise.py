@@ -1,0 +1,207 @@
+"""How the author of a homework describes its exercises: inputs, points, named mistakes, other right answers.
+
+``solutions/hwN_topic/exercises.py`` makes one `Homework` and fills it. The right answers themselves stand in the
+percent source beside it and nowhere else; they are run from there.
+"""
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import torch
+from torch import Tensor
+
+from course.checks.calls import Call, Observation
+from course.checks.observe import observe
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A call that trains a network is judged by what the network then knows, not number by number.
+
+    Args:
+        labels: (N,) the true classes of the inputs the call's `Probe` asks about. Never sent to student code.
+        at_least: the share that must be right, 0 to 1.
+    """
+
+    labels: Tensor
+    at_least: float
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong implementation that students really write, and the sentence they should read."""
+
+    sentence: str
+    objects: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return next(iter(self.objects.values())).__name__
+
+
+class Draw:
+    """Random inputs for `Exercise.inputs`: everything an exercise needs follows from one seed."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator)
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """int64 tensor of whole numbers from `low` to `high`, both included."""
+        return torch.randint(low, high + 1, shape, generator=self.generator)
+
+    def boolean(self, *shape: int, probability: float = 0.5) -> Tensor:
+        return torch.rand(*shape, generator=self.generator) < probability
+
+    def linear(self, name: str, inputs: int, outputs: int) -> dict[str, Tensor]:
+        """Weights of an nn.Linear, large enough that a mistake shows: name.weight (out, in), name.bias (out,)."""
+        return {f"{name}.weight": self.normal(outputs, inputs) / inputs**0.5, f"{name}.bias": self.normal(outputs)}
+
+    def norm(self, name: str, width: int) -> dict[str, Tensor]:
+        """Weights of a normalisation, away from their defaults 1 and 0: name.weight (width,), name.bias (width,)."""
+        return {f"{name}.weight": 1 + 0.3 * self.normal(width), f"{name}.bias": 0.3 * self.normal(width)}
+
+
+@dataclass
+class Exercise:
+    """One graded exercise. Made by `Homework.exercise`; its parts are added by the decorators below."""
+
+    homework: "Homework"
+    name: str
+    targets: tuple[str, ...]
+    points: float
+    tolerance: float
+    mistakes: list[Mistake] = field(default_factory=list)
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
+    _inputs: Callable[[Draw], Iterable[Call]] | None = None
+    _goals: Callable[[Draw], dict[int, Accuracy]] | None = None
+
+    @property
+    def id(self) -> str:
+        """What a notebook calls it: ``"hw1.attention_scores"``."""
+        return f"{self.homework.short}.{self.name}"
+
+    # -- decorators for exercises.py
+
+    def inputs(self, function: Callable[[Draw], Iterable[Call]]) -> Callable:
+        """``@exercise.inputs``: yields the calls for one `Draw`; at least one, all sizes different."""
+        self._inputs = function
+        return function
+
+    def goals(self, function: Callable[[Draw], dict[int, Accuracy]]) -> Callable:
+        """``@exercise.goals``: {number of the call: `Accuracy`}, from a `Draw` of the same seed as the inputs."""
+        self._goals = function
+        return function
+
+    def mistake(self, sentence: str, target: str | None = None) -> Callable:
+        """``@exercise.mistake("what happened")`` before a wrong function or class.
+
+        `target` names what it replaces where the exercise has several; the others stay right.
+        """
+        return self._variant(target, lambda objects: self.mistakes.append(Mistake(sentence, objects)))
+
+    def alternative(self, function: Any = None, *, target: str | None = None) -> Any:
+        """``@exercise.alternative`` before another right answer."""
+        if function is None:
+            return self._variant(target, self.alternatives.append)
+        return self._variant(target, self.alternatives.append)(function)
+
+    def _variant(self, target: str | None, keep: Callable[[dict], None]) -> Callable:
+        if target is not None and target not in self.targets:
+            raise ValueError(f"{self.id} has no {target!r}; it has {', '.join(self.targets)}")
+
+        def register(variant: Any) -> Any:
+            keep({target or self.targets[0]: variant})
+            return variant
+
+        return register
+
+    # -- what checks and grading ask
+
+    def calls(self, seed: int) -> list[Call]:
+        calls = list(self._inputs(Draw(self._seed(seed))))
+        if not calls:
+            raise ValueError(f"{self.id}: its inputs yield no call, so its check would check nothing")
+        return calls
+
+    def goals_for(self, seed: int) -> dict[int, Accuracy]:
+        return self._goals(Draw(self._seed(seed))) if self._goals else {}
+
+    def _seed(self, seed: int) -> int:
+        # Python's own hash of a text differs from run to run.
+        digest = hashlib.sha256(f"{seed}/{self.id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    def observe(self, calls: list[Call], variant: dict[str, Any] | None = None) -> Observation:
+        """What the reference does on `calls`, with some of its objects replaced by those of `variant`."""
+        return observe({**self.homework.reference, **(variant or {})}, calls)
+
+
+class Homework:
+    """All exercises of one homework, in the order of its notebook.
+
+    Args:
+        topic: the folder's name, ``"hw1_self_attention"``.
+        source: the percent source with the right answers; by default ``<topic>.py`` beside the file that
+            makes this object.
+    """
+
+    def __init__(self, topic: str, source: Path | None = None):
+        self.topic = topic
+        self.short = topic.split("_")[0]
+        self.source = source or Path(sys._getframe(1).f_code.co_filename).parent / f"{topic}.py"
+        self.exercises: dict[str, Exercise] = {}
+
+    def exercise(
+        self, name: str, *, points: float, targets: tuple[str, ...] = (), tolerance: float = 1e-4
+    ) -> Exercise:
+        """Add an exercise. `targets` are the names the student defines, by default the exercise's own name."""
+        if name in self.exercises:
+            raise ValueError(f"{self.topic} has two exercises called {name!r}")
+        self.exercises[name] = Exercise(self, name, targets or (name,), points, tolerance)
+        return self.exercises[name]
+
+    @cached_property
+    def reference(self) -> dict[str, Any]:
+        """The names defined by the setup and solution cells of the source: the right answers, ready to call."""
+        namespace: dict[str, Any] = {"__name__": f"reference_{self.short}"}
+        for cell in jupytext.read(self.source, fmt="py:percent").cells:
+            wanted = "exercise" in cell.metadata or "setup" in cell.metadata.get("tags", ())
+            if cell.cell_type == "code" and wanted:
+                exec(compile(cell.source, str(self.source), "exec"), namespace)
+        return namespace
+
+
+def load_homework(folder: Path) -> Homework:
+    """The `Homework` that ``folder/exercises.py`` makes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it makes no `Homework` called `homework`.
+    """
+    path = Path(folder) / "exercises.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: a homework's exercises are described there")
+    spec = importlib.util.spec_from_file_location(f"exercises_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    homework = getattr(module, "homework", None)
+    if not isinstance(homework, Homework):
+        raise ValueError(f"{path} must define `homework = Homework({path.parent.name!r})`")
+    return homework

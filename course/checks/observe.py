@@ -1,0 +1,174 @@
+"""Run a student's object on given calls and write down what it did. Knows no answer and gives no verdict."""
+
+import linecache
+import traceback
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from course.checks import probes
+from course.checks.calls import Call, Observation, Probe, Seeded
+from course.notebook import unwritten_exercise
+
+LONGEST_NOTE = 600  # characters: an error message of a student's making may be megabytes
+
+
+def observe(objects: dict[str, Any], calls: list[Call]) -> Observation:
+    """Make every call on the student's `objects` (by name) and record results, gradients and mishaps.
+
+    Nothing the student's code raises passes through; KeyboardInterrupt does.
+    """
+    seen = Observation()
+    for i, call in enumerate(calls):
+        if call.target not in objects:
+            seen.notes[f"{i}.undefined"] = call.target
+            continue
+        torch.manual_seed(0)
+        try:
+            _observe_call(objects[call.target], call, str(i), seen)
+        except Exception as error:  # whatever a student's code can raise
+            _note_error(error, objects[call.target], str(i), seen)
+        except SystemExit:
+            seen.notes[f"{i}.error"] = "SystemExit: your code asked Python to quit"
+    return seen
+
+
+def _observe_call(target: Any, call: Call, i: str, seen: Observation) -> None:
+    arguments = {name: _live(value) for name, value in call.arguments.items()}
+    module = None
+    if call.init is not None:
+        module = target(*[_live(value) for value in call.init.values()])
+        if not isinstance(module, nn.Module):
+            seen.notes[f"{i}.type"] = f"{call.target} is not an nn.Module: write `class {call.target}(nn.Module)`"
+            return
+        layout = _load_parameters(module, call, i, seen)
+        if layout is None:
+            return
+        module.eval()
+    before = {name: value.clone() for name, value in arguments.items() if isinstance(value, Tensor)}
+    leaves = {name: arguments[name].requires_grad_() for name in call.gradients}
+    # What is handed over are copies of the leaves: writing into them is then possible, and noticed below.
+    arguments.update({name: leaf.clone() for name, leaf in leaves.items()})
+
+    results = (module or target)(*arguments.values())
+
+    named = _results_by_name(results, i, seen)
+    for name, value in before.items():
+        if not torch.equal(arguments[name].detach(), value):
+            seen.notes[f"{i}.changed"] = name
+    if call.gradients:
+        _observe_gradients(named, {f"{i}.grad.{name}": leaf for name, leaf in leaves.items()}, i, seen)
+        if module is not None:
+            _observe_parameter_gradients(module, call, layout, i, seen)
+    seen.tensors.update({name: value.detach().clone() for name, value in named.items()})
+    for name, value in call.arguments.items():
+        if isinstance(value, Probe) and value.ask is not None:
+            with torch.no_grad():
+                seen.tensors[f"{i}.after.{name}"] = arguments[name].eval()(value.ask.clone())
+
+
+def _live(value: Any) -> Any:
+    """What the student's code receives for one described argument: never the described tensor itself."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, Probe):
+        return probes.build(value)
+    if isinstance(value, Seeded):
+        return torch.Generator().manual_seed(value.seed)
+    return value
+
+
+def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tensor]:
+    several = isinstance(results, tuple)
+    named = {}
+    for j, result in enumerate(results if several else (results,)):
+        tensor = _as_tensor(result)
+        if tensor is None:
+            # A missing `return` is the commonest slip of all, so it gets its own word.
+            seen.notes[f"{i}.type"] = "nothing" if result is None else f"a {type(result).__name__}"
+        else:
+            named[f"{i}.out.{j}" if several else f"{i}.out"] = tensor
+    return named
+
+
+def _as_tensor(result: Any) -> Tensor | None:
+    if type(result) in (Tensor, nn.Parameter):  # a subclass could answer for itself; it is not accepted
+        return result.cpu() if result.layout is torch.strided else None
+    if isinstance(result, (bool, int, float, list, numpy.ndarray, numpy.generic)):
+        try:
+            array = numpy.asarray(result)
+            return torch.from_numpy(array.copy()) if array.dtype.kind in "biuf" else None
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None
+
+
+def _observe_gradients(outputs: dict[str, Tensor], leaves: dict[str, Tensor], i: str, seen: Observation) -> None:
+    differentiable = [value for value in outputs.values() if value.requires_grad]
+    if not differentiable:
+        if outputs:
+            seen.notes[f"{i}.no_gradient"] = "the result is cut off from the inputs"
+        return
+    # Any fixed uneven weighting of the outputs will do; a plain sum would hide errors (softmax rows sum to 1).
+    loss = sum((value * _uneven(value)).sum() for value in differentiable)
+    loss.backward()
+    for name, leaf in leaves.items():
+        seen.tensors[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _uneven(like: Tensor) -> Tensor:
+    return torch.cos(0.7 * torch.arange(like.numel(), dtype=like.dtype) + 0.3).view(like.shape)
+
+
+def _load_parameters(module: nn.Module, call: Call, i: str, seen: Observation) -> dict[str, list[str]] | None:
+    """Fill the module with the call's weights; return the layout that fits, None (and a note) if none does."""
+    own = dict(module.named_parameters())
+    straight = {name: [name] for name in call.parameters}
+    for layout in (straight, *call.layouts):
+        weights = {
+            name: torch.cat([call.parameters[part] for part in parts]) for name, parts in layout.items()
+        }
+        if {name: p.shape for name, p in own.items()} == {name: w.shape for name, w in weights.items()}:
+            with torch.no_grad():
+                for name, weight in weights.items():
+                    own[name].copy_(weight)
+            return layout
+    expected = ", ".join(f"{name} {tuple(value.shape)}" for name, value in call.parameters.items())
+    found = ", ".join(f"{name} {tuple(value.shape)}" for name, value in own.items()) or "none"
+    _note(seen, f"{i}.parameters", f"expected {expected}; yours has {found}")
+    return None
+
+
+def _observe_parameter_gradients(
+    module: nn.Module, call: Call, layout: dict[str, list[str]], i: str, seen: Observation
+) -> None:
+    for name, parameter in module.named_parameters():
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        pieces = gradient.split([len(call.parameters[part]) for part in layout[name]])
+        for part, piece in zip(layout[name], pieces):
+            seen.tensors[f"{i}.grad.{part}"] = piece
+
+
+def _note_error(error: Exception, target: Any, i: str, seen: Observation) -> None:
+    exercise = unwritten_exercise(error)
+    if exercise is not None:
+        seen.notes[f"{i}.unwritten"] = exercise
+        return
+    _note(seen, f"{i}.error", f"{type(error).__name__}: {error}{_where(error, target)}")
+
+
+def _note(seen: Observation, key: str, text: str) -> None:
+    seen.notes[key] = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " …"
+
+
+def _where(error: Exception, target: Any) -> str:
+    """The student's own line that raised, as far as it can be told."""
+    functions = [target, getattr(target, "forward", None), getattr(target, "__init__", None)]
+    files = {function.__code__.co_filename for function in functions if hasattr(function, "__code__")}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not frames:
+        return ""
+    line = frames[-1].line or linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
+    return f" (line {frames[-1].lineno} of your cell{': ' + line if line else ''})"

@@ -1,0 +1,68 @@
+"""Small modules of ours that a check hands to the student's code, so that one exercise does not lean on another."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from course.checks.calls import Probe
+
+
+class TokenMixer(nn.Module):
+    """A stand-in for attention inside a block: every token plus the mean token, times a matrix.
+
+    ``forward``: (B, N, D) -> (B, N, D). Weight: ``weight`` (D, D).
+    """
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + x.mean(dim=1, keepdim=True)) @ self.weight  # (B, N, D)
+
+
+class LinearClassifier(nn.Module):
+    """A network so small that three steps of training can be followed digit by digit.
+
+    ``forward``: images (B, 1, H, W) -> scores (B, classes). Weights: ``weight`` (classes, H·W), ``bias`` (classes,).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.weight.T + self.bias  # (B, classes)
+
+
+class DigitsNet(nn.Module):
+    """One transformer block of torch's own on 2x2 patches of 8x8 digits: what a training loop is tried on.
+
+    ``forward``: images (B, 1, 8, 8) -> scores (B, 10).
+    """
+
+    def __init__(self, embed_dim: int = 32):
+        super().__init__()
+        self.embed = nn.Linear(4, embed_dim)
+        self.positions = nn.Parameter(torch.randn(16, embed_dim) * 0.5)
+        self.block = nn.TransformerEncoderLayer(
+            embed_dim, nhead=4, dim_feedforward=64, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.norm = nn.LayerNorm(embed_dim)
+        self.head = nn.Linear(embed_dim, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = rearrange(images, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=2, pw=2)  # (B, 16, 4)
+        tokens = self.block(self.embed(patches) + self.positions)  # (B, 16, D)
+        return self.head(self.norm(tokens).mean(dim=1))  # (B, 10)
+
+
+KINDS = {"token_mixer": TokenMixer, "linear_classifier": LinearClassifier, "digits_net": DigitsNet}
+
+
+def build(probe: Probe) -> nn.Module:
+    """The module a `Probe` stands for, always with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(probe.seed)
+        return KINDS[probe.kind](**{name: tensor.clone() for name, tensor in probe.tensors.items()})

@@ -1,0 +1,150 @@
+"""The file beside a homework that its checks compare with: stored inputs, outputs, sentences; no code."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from course.checks.calls import Call, Observation, calls_from_bytes, calls_to_bytes
+from course.checks.compare import Accuracy, Expected, expected_for
+from course.checks.exercise import Homework
+
+FILE_NAME = "checks.safetensors"
+PUBLIC_SEED = 20  # grading draws its own, secret one
+
+
+@dataclass(frozen=True)
+class PublicCheck:
+    calls: list[Call]
+    expected: Expected
+    targets: tuple[str, ...]
+    points: float
+
+
+def to_bytes(homework: Homework) -> bytes:
+    """The public checks of all exercises of a homework, as the bytes of its ``checks.safetensors``."""
+    tensors: dict[str, Tensor] = {}
+    described = {"homework": homework.topic, "exercises": {}}
+    for exercise in homework.exercises.values():
+        expected = expected_for(exercise, PUBLIC_SEED)
+        prefix = exercise.name
+        tensors[f"{prefix}/calls"] = _as_tensor(calls_to_bytes(exercise.calls(PUBLIC_SEED)))
+        described["exercises"][exercise.name] = {
+            "targets": list(exercise.targets),
+            "points": exercise.points,
+            "tolerance": exercise.tolerance,
+            "calls": expected.calls,
+            "answer": _store(expected.answer, f"{prefix}/answer", tensors),
+            "mistakes": [
+                [sentence, _store(observation, f"{prefix}/mistake{k}", tensors)]
+                for k, (sentence, observation) in enumerate(expected.mistakes)
+            ],
+            "goals": {i: goal.at_least for i, goal in expected.goals.items()},
+        }
+        for i, goal in expected.goals.items():
+            tensors[f"{prefix}/labels/{i}"] = goal.labels
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return tensors_to_bytes(contiguous, {"json": json.dumps(described, sort_keys=True, ensure_ascii=False)})
+
+
+def same_content(a: Path, data: bytes) -> bool:
+    """Does the file hold what `data` does, up to the last digits in which processors differ?"""
+    try:
+        stored, described = _read(a)
+    except ValueError:
+        return False
+    fresh, fresh_described = _read_bytes(data)
+    return (
+        described == fresh_described
+        and stored.keys() == fresh.keys()
+        and all(
+            stored[k].shape == fresh[k].shape
+            and torch.allclose(stored[k].double(), fresh[k].double(), rtol=1e-3, atol=1e-4, equal_nan=True)
+            for k in stored
+        )
+    )
+
+
+def find(exercise_id: str, start: Path | None = None) -> Path:
+    """The ``checks.safetensors`` that holds `exercise_id`, searched from a notebook's folder upwards.
+
+    Raises FileNotFoundError with the remedy.
+    """
+    short = exercise_id.partition(".")[0]
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        beside = folder / FILE_NAME
+        if folder.name.startswith(f"{short}_") and beside.is_file():
+            return beside
+        for place in (folder / "assignments", folder):
+            found = sorted(place.glob(f"{short}_*/{FILE_NAME}"))
+            if found:
+                return found[0]
+    beside = start / FILE_NAME  # a homework copied into a folder of another name
+    if beside.is_file():
+        return beside
+    raise FileNotFoundError(
+        f"the check data of {exercise_id} ({FILE_NAME}) was not found beside the notebook in {start} or above it: "
+        f"keep the notebook in the folder it came in, or copy {FILE_NAME} from there"
+    )
+
+
+def read(path: Path, exercise_name: str) -> PublicCheck:
+    """Raises ValueError naming the file if it is damaged, KeyError naming what it holds if the name is unknown."""
+    tensors, described = _read(path)
+    exercises = described["exercises"]
+    if exercise_name not in exercises:
+        raise KeyError(f"{described['homework']} has no exercise {exercise_name!r}; it has {', '.join(exercises)}")
+    entry = exercises[exercise_name]
+    restore = lambda stored: Observation({key: tensors[where] for key, where in stored["tensors"]}, stored["notes"])
+    return PublicCheck(
+        calls=calls_from_bytes(tensors[f"{exercise_name}/calls"].numpy().tobytes()),
+        expected=Expected(
+            answer=restore(entry["answer"]),
+            mistakes=[(sentence, restore(stored)) for sentence, stored in entry["mistakes"]],
+            goals={
+                int(i): Accuracy(tensors[f"{exercise_name}/labels/{i}"], at_least)
+                for i, at_least in entry["goals"].items()
+            },
+            tolerance=entry["tolerance"],
+            calls=entry["calls"],
+        ),
+        targets=tuple(entry["targets"]),
+        points=entry["points"],
+    )
+
+
+def exercise_points(path: Path) -> dict[str, float]:
+    """Points by exercise name, in the order of the homework."""
+    return {name: entry["points"] for name, entry in _read(path)[1]["exercises"].items()}
+
+
+def _store(observation: Observation, prefix: str, tensors: dict[str, Tensor]) -> dict:
+    where = {key: f"{prefix}/{key}" for key in sorted(observation.tensors)}
+    tensors.update({where[key]: value for key, value in observation.tensors.items()})
+    notes = {key: note.split(" (line")[0] for key, note in observation.notes.items()}  # no line of an answer's code
+    return {"tensors": sorted(where.items()), "notes": notes}
+
+
+def _as_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads(file.metadata()["json"])
+            return {key: file.get_tensor(key) for key in file.keys()}, described
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}): copy it again from the course") from None
+
+
+def _read_bytes(data: bytes) -> tuple[dict[str, Tensor], dict]:
+    from safetensors.torch import load
+
+    size = int.from_bytes(data[:8], "little")
+    return load(data), json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["json"])

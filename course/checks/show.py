@@ -1,0 +1,136 @@
+"""The card that a check shows in a notebook, and its plain words in a terminal."""
+
+import base64
+import html
+import io
+
+import torch
+from torch import Tensor
+
+from course.checks.compare import NOT_STARTED, RIGHT, Verdict
+
+_LOOK = {  # status -> (accent colour, sign)
+    RIGHT: ("#2e7d32", "✓"),
+    "wrong": ("#c62828", "✗"),
+    NOT_STARTED: ("#78909c", "○"),
+}
+
+
+def in_notebook() -> bool:
+    """True in a Jupyter kernel, whoever drives it; False in a terminal, IPython's included."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    shell = get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def show_card(exercise_id: str, points: float, verdict: Verdict) -> None:
+    if not in_notebook():
+        print(card_text(exercise_id, points, verdict))
+        return
+    from IPython.display import HTML, display
+
+    display(HTML(card_html(exercise_id, points, verdict), metadata={"course": {"status": verdict.status}}))
+
+
+def show_note(text: str) -> None:
+    """A calm line that asks for nothing."""
+    if not in_notebook():
+        print(text)
+        return
+    from IPython.display import HTML, display
+
+    display(HTML(_frame(*_LOOK[NOT_STARTED], f"<span>{html.escape(text)}</span>")))
+
+
+def card_text(exercise_id: str, points: float, verdict: Verdict) -> str:
+    sign = _LOOK[verdict.status][1]
+    words = {RIGHT: f"right, {points:g} of {points:g} points", NOT_STARTED: "not started"}.get(verdict.status, "wrong")
+    rest = "" if verdict.status == RIGHT else f": {verdict.sentence} {verdict.detail}".rstrip()
+    return f"{sign} {exercise_id} {words}{rest}"
+
+
+def card_html(exercise_id: str, points: float, verdict: Verdict) -> str:
+    """The card as one self-contained piece of HTML; every word from outside is escaped."""
+    colour, sign = _LOOK[verdict.status]
+    title = {
+        RIGHT: f"right, {points:g} of {points:g} points",
+        NOT_STARTED: f"not started yet ({points:g} points wait here)",
+    }.get(verdict.status, "not right yet")
+    parts = [f"<strong style='color:{colour}'>{sign} {html.escape(exercise_id)}: {title}</strong>"]
+    if verdict.status == NOT_STARTED:
+        parts.append("<div>Write the cell above, run it, then run this one again.</div>")
+    elif verdict.status != RIGHT:
+        parts.append(f"<div>{html.escape(verdict.sentence)}</div>")
+        if verdict.detail:
+            parts.append(f"<div style='opacity:.75'>{html.escape(verdict.detail)}</div>")
+        if verdict.picture is not None:
+            what, expected, yours = verdict.picture
+            picture = compare_picture(expected, yours)
+            parts.append(
+                f"<img alt='expected, yours and the difference: {html.escape(what)}' style='margin-top:.4em' "
+                f"src='data:image/png;base64,{base64.b64encode(picture).decode()}'>"
+            )
+    return _frame(colour, None, "".join(parts))
+
+
+def _frame(colour: str, sign: str | None, inside: str) -> str:
+    mark = f"<span style='color:{colour}'>{sign}</span> " if sign else ""
+    return (
+        f"<div style='border-left:5px solid {colour};padding:.5em .8em;margin:.2em 0;max-width:56em;"
+        f"background:{colour}12;line-height:1.45'>{mark}{inside}</div>"
+    )
+
+
+def compare_picture(expected: Tensor, yours: Tensor) -> bytes:
+    """PNG of three heat maps: expected, yours, and their difference where the shapes agree.
+
+    Of a tensor with more than two axes, the first slice along the leading axes that differs is drawn.
+    """
+    from matplotlib.figure import Figure
+
+    same_shape = expected.shape == yours.shape
+    wanted, got = _slices(expected, yours)
+    panels = [("expected", wanted), ("yours", got)]
+    if same_shape:
+        panels.append(("yours − expected", got - wanted))
+    finite = torch.cat([wanted.flatten(), got.flatten()])
+    finite = finite[finite.isfinite()]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+
+    figure = Figure(figsize=(2.5 * len(panels), 2.3), dpi=80, layout="constrained")
+    for axis, (title, values) in zip(figure.subplots(1, len(panels)), panels):
+        if "−" in title:
+            reach = float(values[values.isfinite()].abs().max()) if values.isfinite().any() else 1.0
+            image = axis.imshow(values, cmap="RdBu_r", vmin=-(reach or 1.0), vmax=reach or 1.0)
+        else:
+            image = axis.imshow(values, cmap="viridis", vmin=low, vmax=high)
+        axis.set_title(f"{title}\n{tuple((expected if title == 'expected' else yours).shape)}", fontsize=8)
+        axis.set_xticks([]), axis.set_yticks([])
+        bar = figure.colorbar(image, ax=axis, shrink=0.8)
+        bar.ax.tick_params(labelsize=6)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _slices(expected: Tensor, yours: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices (rows, columns) worth comparing."""
+    a, b = _as_stack(expected), _as_stack(yours)
+    k = 0
+    if a.shape == b.shape:
+        difference = (a - b).abs().nan_to_num(torch.inf).flatten(1).amax(dim=1)  # (slices,)
+        k = int(difference.argmax())
+    return a[k], b[k if a.shape == b.shape else 0]
+
+
+def _as_stack(values: Tensor) -> Tensor:
+    """(..., rows, columns) -> (slices, rows, columns), cut to at most 64 x 64."""
+    values = values.double()
+    if values.numel() == 0:
+        return torch.zeros(1, 1, 1, dtype=torch.float64)
+    while values.ndim < 2:
+        values = values[None]
+    return values.reshape(-1, *values.shape[-2:])[:, :64, :64]
