@@ -1,0 +1,158 @@
+"""The data sets by name: ``load`` one, list what is ``available``, ``fetch`` one from the network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course.data import cifar, digits, two_questions
+from course.data.imageset import ImageSet, default_device
+from course.data.names import one_of
+
+SPLITS = ("train", "test")
+# Drawn sets are made in blocks of this many images, each from its own random stream: so the first thousand
+# images are the same whether a thousand is asked for or ten thousand.
+BLOCK = 1000
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row of the catalogue. ``read(split)`` returns all images of a fixed set; ``draw(random, count, split)``
+    makes images, of which ``sizes`` says how many there are if nobody says.
+    """
+
+    what: str
+    sizes: dict[str, int]
+    shape: tuple[int, ...]
+    class_names: dict[str, list[str]] | None = None  # of a downloaded set: in its files
+    read: Callable | None = None
+    draw: Callable | None = None
+
+
+SOURCES = {
+    "digits": Source(
+        "handwritten digits, inside scikit-learn", {"train": digits.TRAIN_IMAGES, "test": 397}, (1, 8, 8),
+        digits.CLASS_NAMES, read=digits.read,
+    ),
+    "two_questions": Source(
+        "one local and one global question about the same pixels; drawn", {"train": 5000, "test": 1000}, (3, 32, 32),
+        two_questions.CLASS_NAMES, draw=lambda random, count, split: two_questions.draw(random, count),
+    ),
+    "digit_video": Source(
+        "digits sliding right, left, down or up; drawn", {"train": 4000, "test": 1000}, (5, 1, 16, 16),
+        digits.VIDEO_CLASS_NAMES, draw=digits.draw_video,
+    ),
+    "cifar10": Source("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
+    "cifar100": Source("photographs of 100 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
+}
+OFFLINE = tuple(name for name, source in SOURCES.items() if source.class_names)
+
+
+def load(
+    name: str,
+    split: str = "train",
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    label: str | None = None,
+    device: torch.device | str | None = None,
+) -> ImageSet:
+    """Load a data set as tensors on the device: ``images, labels = load("cifar10")``.
+
+    Args:
+        name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions`` and ``digit_video``
+            need no network.
+        split: ``train`` or ``test``. They never share an image; the drawn sets use separate random streams.
+        size: only the first `size` images. The drawn sets make as many as asked for (if nobody asks:
+            ``two_questions`` 5,000 and 1,000, ``digit_video`` 4,000 and 1,000); a longer set begins with the shorter.
+        seed: of the drawn sets, which are the same for the same seed; the real ones are what they are.
+        label: which question `labels` answers: ``relation`` (default) or ``texture`` of ``two_questions``,
+            ``motion`` (default) or ``digit`` of ``digit_video``. All of them stay in ``.all_labels``.
+        device: CUDA if there is one, else the CPU.
+
+    Returns:
+        ImageSet: uint8 images (N, C, H, W), clips (N, T, C, H, W); int64 labels (N,); class names.
+
+    Raises:
+        ValueError: a name, split, label, size or seed that does not exist; says what does.
+        DataError: a set that is not here and cannot be fetched, or a damaged file; says which and what to do.
+    """
+    source = SOURCES[one_of(name, SOURCES, "there is no data set")]
+    one_of(split, SPLITS, f"{name} has no split")
+    if label is not None and source.class_names is not None:  # a wrong name is told before anything is made
+        one_of(label, source.class_names, f"{name} has no label")
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ValueError(f"size is a number of images, at least 1, or None for the usual number; not {size!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed is a whole number, 0 or more; not {seed!r}")
+
+    if source.draw:
+        size = size or source.sizes[split]
+        images, labels = _draw_in_blocks(name, partial(source.draw, split=split), split, seed, size)
+        class_names = source.class_names
+    elif source.read:
+        images, labels = source.read(split)
+        class_names = source.class_names
+    else:
+        images, labels, class_names = cifar.read(name, split)
+    if size is not None and size > len(images):
+        raise ValueError(f"{name} has {len(images)} {split} images; size={size} asks for more")
+
+    label = next(iter(labels)) if label is None else one_of(label, labels, f"{name} has no label")
+    device = default_device() if device is None else torch.device(device)
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array[:size])).to(device)
+
+    return ImageSet(
+        images=tensor(images), name=name, split=split, question=label,
+        all_labels={question: tensor(vector) for question, vector in labels.items()},
+        all_classes=class_names,
+    )
+
+
+def _draw_in_blocks(name: str, draw: Callable, split: str, seed: int, size: int):
+    blocks = []
+    for block in range(-(-size // BLOCK)):
+        stream = [crc32(name.encode()), SPLITS.index(split), block, seed]
+        blocks.append(draw(np.random.default_rng(stream), BLOCK))
+    images = np.concatenate([images for images, _ in blocks])[:size]
+    labels = {question: np.concatenate([labels[question] for _, labels in blocks])[:size] for question in blocks[0][1]}
+    return images, labels
+
+
+def available() -> list[dict]:
+    """What ``course data`` lists, a row for each set.
+
+    Returns:
+        Rows with ``name``, ``what``, ``images`` ("50,000 + 10,000"), ``size`` ("3×32×32"), ``state`` ("here",
+        "not here", "damaged") and ``where`` (the folder of a downloaded set, else why none is needed).
+    """
+    rows = []
+    for name, source in SOURCES.items():
+        state, where = cifar.state(name) if name not in OFFLINE else ("here", "made when loaded, no download")
+        rows.append({
+            "name": name,
+            "what": source.what,
+            "images": f"{source.sizes['train']:,} + {source.sizes['test']:,}",
+            "size": "×".join(str(length) for length in source.shape),
+            "state": state,
+            "where": str(where),
+        })
+    return rows
+
+
+def fetch(name: str) -> Path | None:
+    """Download a set if it is not here or damaged, check it, and say where it is; offline sets need none (None).
+
+    Raises:
+        ValueError: no such set.
+        DataError: it cannot be fetched; says why and what to do.
+    """
+    one_of(name, SOURCES, "there is no data set")
+    return None if name in OFFLINE else cifar.fetch(name)

@@ -1,0 +1,90 @@
+"""What every data set of the course is once loaded: uint8 images and their labels, as tensors on one device."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from course.data.names import one_of
+
+
+def default_device() -> torch.device:
+    """CUDA where there is a device, otherwise the CPU. (Apple's ``mps`` works where it is asked for by name.)"""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageSet:
+    """Images and labels, small enough to live on the device as a whole.
+
+    ``images, labels = load("digits")`` unpacks one. Some sets ask several questions about the same images
+    (``two_questions``: texture, relation); then ``labels`` answers the one called ``question``, `all_labels`
+    holds them all, and ``ask("texture")`` turns to another.
+
+    Attributes:
+        images: uint8, (N, C, H, W); video (N, T, C, H, W).
+        labels: int64, (N,).
+        classes: the class names; ``classes[labels[i]]`` is what image i shows.
+        name, split: where it came from.
+        question: which of `all_labels` is in `labels`.
+        all_labels: every label vector by its name, each (N,).
+        all_classes: the class names of each.
+    """
+
+    images: Tensor
+    name: str
+    split: str
+    question: str
+    all_labels: Mapping[str, Tensor]
+    all_classes: Mapping[str, Sequence[str]]
+
+    @property
+    def labels(self) -> Tensor:
+        return self.all_labels[self.question]
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.all_classes[self.question])
+
+    def ask(self, question: str) -> "ImageSet":
+        """The same images with the labels of another question.
+
+        Raises:
+            ValueError: the set has no such question.
+        """
+        return replace(self, question=one_of(question, self.all_labels, f"{self.name} has no label"))
+
+    def subset(self, chosen: int | slice | Sequence[int] | Tensor) -> "ImageSet":
+        """The first n images (an int), or those at the given indices (a slice, list, index or mask tensor).
+
+        Raises:
+            ValueError: more images are asked for than there are.
+        """
+        if isinstance(chosen, int):
+            if not 0 < chosen <= len(self):
+                raise ValueError(f"{self.name}/{self.split} has {len(self)} images here, so subset({chosen}) cannot be")
+            chosen = slice(chosen)
+        elif not isinstance(chosen, slice):
+            chosen = torch.as_tensor(chosen, device=self.images.device)
+        labels = {question: vector[chosen] for question, vector in self.all_labels.items()}
+        return replace(self, images=self.images[chosen], all_labels=labels)
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """The same set on another device."""
+        labels = {question: vector.to(device) for question, vector in self.all_labels.items()}
+        return replace(self, images=self.images.to(device), all_labels=labels)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.images, self.labels))
+
+    def __repr__(self) -> str:
+        size = "×".join(str(length) for length in self.images.shape[1:])
+        classes = ", ".join(self.classes[:3]) + (", …" if len(self.classes) > 3 else "")
+        others = [question for question in self.all_labels if question != self.question]
+        also = f", also: {', '.join(others)}" if others else ""
+        return (f"{self.name}/{self.split}: {len(self)} images {size} uint8 on {self.images.device}, "
+                f"{self.question}: {len(self.classes)} classes ({classes}){also}")

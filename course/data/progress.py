@@ -1,0 +1,54 @@
+"""A progress bar that leaves nothing behind: tqdm's own in a terminal, one line updated in place in a notebook.
+
+tqdm's notebook widget is not used: what it leaves in a saved notebook is a dead widget that no page can show.
+"""
+
+import sys
+
+from tqdm import tqdm
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this (and not IPython in a terminal, which has no cell to draw into)."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+class InPlace:
+    """A place in a notebook cell's output that is written again and again; tqdm can write its bar to it."""
+
+    def __init__(self) -> None:
+        self.handle = None
+
+    def show(self, bundle: dict) -> None:
+        """Show a MIME bundle in this place, instead of what was there."""
+        from IPython.display import display
+
+        if self.handle is None:
+            self.handle = display(bundle, raw=True, display_id=True)
+        else:
+            self.handle.update(bundle, raw=True)
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n ")
+        if line:
+            self.show({"text/plain": line})
+
+    def flush(self) -> None:
+        pass
+
+
+def progress_bar(total: int, *, place: InPlace | None = None, **options) -> tqdm:
+    """A tqdm bar to ``update``; shown only if the work takes more than a second, and gone when it is done.
+
+    Args:
+        total: the number of steps (or bytes).
+        place: where to write it in a notebook; default: a place of its own.
+        options: passed on to tqdm.
+    """
+    if in_notebook():
+        options |= {"file": place or InPlace(), "ncols": 90}
+    return tqdm(total=total, leave=False, delay=1.0, **options)
