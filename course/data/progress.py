@@ -20,6 +20,8 @@ def in_notebook() -> bool:
 class InPlace:
     """A place in a notebook cell's output that is written again and again; tqdm can write its bar to it."""
 
+    encoding = "utf-8"  # tells tqdm that it may draw with block characters
+
     def __init__(self) -> None:
         self.handle = None
 
