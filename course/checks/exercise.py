@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jupytext
 import torch
 from torch import Tensor
 
@@ -180,6 +179,8 @@ class Homework:
     @cached_property
     def reference(self) -> dict[str, Any]:
         """The names defined by the setup and solution cells of the source: the right answers, ready to call."""
+        import jupytext  # takes seconds, which a student's check and the grading child need not wait for
+
         namespace: dict[str, Any] = {"__name__": f"reference_{self.short}"}
         for cell in jupytext.read(self.source, fmt="py:percent").cells:
             wanted = "exercise" in cell.metadata or "setup" in cell.metadata.get("tags", ())
