@@ -155,10 +155,6 @@ def _describe(i: int, expected: Expected, seen: Observation) -> tuple[str, str]:
         return f"Your code stopped with {notes['error']}", ""
     if "parameters" in notes:
         return f"The names or shapes of your parameters do not fit: {notes['parameters']}.", ""
-    if "type" in notes:
-        if notes["type"] == "nothing":
-            return "Your code returned nothing: is there a `return` at its end?", ""
-        return f"Your code returned {notes['type']}, where a torch tensor is expected.", ""
     if i in expected.goals:
         share, goal = _accuracy(i, expected, seen), expected.goals[i]
         return (
@@ -166,6 +162,10 @@ def _describe(i: int, expected: Expected, seen: Observation) -> tuple[str, str]:
             f"{goal.at_least:.0%} are needed.",
             "",
         )
+    if "type" in notes:
+        if notes["type"] == "nothing":
+            return "Your code returned nothing: is there a `return` at its end?", ""
+        return f"Your code returned {notes['type']}, where a torch tensor is expected.", ""
     if "changed" in notes:
         return f"Your code changes its input `{notes['changed']}` in place: work on a new tensor instead.", ""
     key = _first_wrong(i, expected, seen)

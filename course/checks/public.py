@@ -48,7 +48,7 @@ def to_bytes(homework: Homework) -> bytes:
         for i, goal in expected.goals.items():
             tensors[f"{prefix}/labels/{i}"] = goal.labels
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return tensors_to_bytes(contiguous, {"json": json.dumps(described, sort_keys=True, ensure_ascii=False)})
+    return tensors_to_bytes(contiguous, {"json": json.dumps(described, ensure_ascii=False)})
 
 
 def same_content(a: Path, data: bytes) -> bool:
@@ -85,7 +85,7 @@ def find(exercise_id: str, start: Path | None = None) -> Path:
             if found:
                 return found[0]
     beside = start / FILE_NAME  # a homework copied into a folder of another name
-    if beside.is_file():
+    if beside.is_file() and _read(beside)[1]["homework"].startswith(f"{short}_"):
         return beside
     raise FileNotFoundError(
         f"the check data of {exercise_id} ({FILE_NAME}) was not found beside the notebook in {start} or above it: "

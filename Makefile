@@ -1,0 +1,71 @@
+# make lab | make test | make demo: each of them alone prepares a bare machine, which needs Python 3.11 or newer
+# with venv, and nothing else. Everything is installed into .venv; VENV=folder names another.
+
+VENV   ?= .venv
+PYTHON ?= python3
+# TORCH=cpu installs the smaller build of PyTorch that knows no GPU.
+TORCH  ?= default
+# Further arguments for JupyterLab, for instance LAB="--no-browser --port=9000".
+LAB    ?=
+
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready-$(TORCH)
+OFFLINE_TESTS := COURSE_BUDGET=tiny COURSE_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
+
+.PHONY: help lab test test-all demo build clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make lab       set up everything (in $(VENV)) and open JupyterLab on the start page"
+	@echo "make test      set up everything and run the tests (offline, about 5 minutes on two cores)"
+	@echo "make demo      no browser: run a lecture, release an assignment, grade a sample class, print the grades"
+	@echo "make test-all  the tests in their long forms"
+	@echo "make build     sources -> notebooks"
+	@echo "make clean     remove $(VENV) and build/"
+
+lab: $(READY)
+	@echo "==> Opening JupyterLab on notebooks/00_start_here.ipynb (stop it with Ctrl-C)"
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) \
+	    notebooks/00_start_here.ipynb
+
+test: $(READY)
+	@echo "==> Running the tests, the lectures and the solutions at their smallest, offline"
+	$(OFFLINE_TESTS) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --nbval-lax tests notebooks solutions
+
+test-all: $(READY)
+	@echo "==> Running everything, the long forms included"
+	$(OFFLINE_TESTS) $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax tests notebooks solutions
+
+demo: $(READY)
+	@COURSE_OFFLINE=1 $(BIN)/python -m tests.demo build/demo
+
+build: $(READY)
+	$(BIN)/course build
+
+clean:
+	rm -rf $(VENV) build
+
+# ---- the environment: made once, again when the list of versions changes
+
+$(READY): requirements.lock pyproject.toml
+	@echo "==> Setting up in $(VENV): a few minutes the first time, PyTorch alone is some gigabytes"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V). Name another with PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || { echo "==> 1/4 Making a virtual environment"; $(PYTHON) -m venv $(VENV); }
+	@echo "==> 2/4 PyTorch ($(TORCH) build)"
+	@if [ "$(TORCH)" = cpu ]; then \
+	    $(BIN)/python -m pip install --quiet uv && \
+	    VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install --quiet --torch-backend cpu $$(grep -E '^torch(vision)?==' requirements.lock); \
+	else $(BIN)/python -m pip install --quiet $$(grep -E '^torch(vision)?==' requirements.lock); fi
+	@echo "==> 3/4 The other packages, at the versions of requirements.lock"
+	@if [ "$(TORCH)" = cpu ]; then grep -vE '^(nvidia-|cuda-|triton)' requirements.lock; else cat requirements.lock; fi \
+	    > $(VENV)/requirements.txt
+	@$(BIN)/python -m pip install --quiet -r $(VENV)/requirements.txt
+	@echo "==> 4/4 The course itself"
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@# JupyterLab would ask, in a pop-up over the start page, whether to fetch news from the network.
+	@mkdir -p $(VENV)/share/jupyter/lab/settings
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
+	    > $(VENV)/share/jupyter/lab/settings/overrides.json
+	@$(BIN)/course doctor
+	@touch $(READY)

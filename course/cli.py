@@ -1,0 +1,107 @@
+"""The command `course`: one subcommand per thing a person does. The work is done in the packages it calls."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# Imports of the working packages stand inside the functions: `course doctor` must run where they cannot be imported.
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `course data | head`
+        sys.stderr.close()
+        return 0
+
+
+def _doctor(options) -> int:
+    from course.doctor import report
+
+    return report()
+
+
+def _data(options) -> int:
+    from course.data.command import data_command
+
+    return data_command(options.name)
+
+
+def _build(options) -> int:
+    from course.authoring import build_command
+
+    return build_command(options.path, check=options.check)
+
+
+def _release(options) -> int:
+    from course.authoring import release_command
+
+    return release_command(options.out, options.homework)
+
+
+def _check(options) -> int:
+    from course.grading import check_command
+
+    return check_command(options.notebook)
+
+
+def _grade(options) -> int:
+    from course.grading import grade_command
+
+    return grade_command(
+        options.submissions,
+        options.assignment,
+        options.out,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        seed=options.seed,
+        timeout=options.timeout,
+        memory=options.memory,
+        sandbox=options.sandbox,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="course", description="A teaching course on vision transformers.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    command("doctor", _doctor, "what this machine has, line by line, with the remedy; exit 1 if the course cannot run")
+
+    data = command("data", _data, "which data sets are here; with a name, fetch that one")
+    data.add_argument("name", nargs="?")
+
+    build = command("build", _build, "percent sources to notebooks; without a path, all whose source changed")
+    build.add_argument("path", nargs="*", type=Path)
+    build.add_argument("--check", action="store_true", help="write nothing; exit 1 and name what differs")
+
+    check = command("check", _check, "every check of a student's notebook: points and sentences")
+    check.add_argument("notebook", type=Path)
+
+    release = command("release", _release, "write the tree a student receives: no solution, no hidden input")
+    release.add_argument("out", type=Path)
+    release.add_argument("homework", nargs="*", help="hw1 ...; without it, all")
+
+    grade = command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
+    grade.add_argument("submissions", type=Path, help="folder or zip: STUDENT/hwN_topic/hwN_topic.ipynb or STUDENT.ipynb")
+    grade.add_argument("-a", "--assignment", required=True, help="hwN_topic, or hwN")
+    grade.add_argument("-o", "--out", required=True, type=Path)
+    grade.add_argument("--workers", type=int, help="submissions graded at a time (default: one a core)")
+    grade.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster")
+    grade.add_argument("--seed", type=int, help="of the hidden inputs (default: a fresh secret one)")
+    grade.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for a cell or an exercise")
+    grade.add_argument("--memory", type=int, default=4 << 30, metavar="BYTES", help="for a submission")
+    grade.add_argument("--sandbox", choices=("auto", "none"), default="auto")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""What a check says of every kind of wrong work, on a small exercise made for the purpose."""
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from course.checks import Accuracy, Call, CheckFailed, Homework, Probe, check, expected_for, judge, observe, public
+
+SOURCE = '''
+# %% tags=["setup"]
+import torch
+from torch import nn
+
+# %%
+raise RuntimeError("only setup and solution cells belong to the reference")
+
+# %% exercise="scale"
+def scale(x):
+    return 2 * x + x.roll(1, 0)
+
+# %% exercise="Affine"
+class Affine(nn.Module):
+    def __init__(self, width, mixer):
+        super().__init__()
+        self.a = nn.Linear(width, width)
+        self.b = nn.Linear(width, width, bias=False)
+        self.mixer = mixer
+    def forward(self, x):
+        return self.b(self.a(x).tanh())
+
+# %% exercise="train"
+def train(model, images):
+    model.weight.data += 1
+'''
+
+
+@pytest.fixture
+def homework(tmp_path):
+    folder = tmp_path / "hw9_small"
+    folder.mkdir()
+    source = folder / "hw9_small.py"
+    source.write_text(SOURCE)
+    homework = Homework("hw9_small", source)
+    scale = homework.exercise("scale", points=2)
+
+    @scale.inputs
+    def _(draw):
+        yield Call("scale", {"x": draw.normal(3, 5)}, gradients=("x",))
+        yield Call("scale", {"x": draw.normal(1, 5)}, gradients=("x",))  # one row: rolling changes nothing here
+
+    @scale.mistake("You did not roll.")
+    def not_rolled(x):
+        return 3 * x
+
+    @scale.mistake("You doubled the roll.")
+    def rolled_twice(x):
+        return 2 * x + x.roll(2, 0)
+
+    affine = homework.exercise("Affine", points=3)
+
+    @affine.inputs
+    def _(draw):
+        yield Call(
+            "Affine",
+            {"x": draw.normal(2, 3, 4)},
+            init={"width": 4, "mixer": None},
+            parameters={**draw.linear("a", 4, 4), "b.weight": draw.normal(4, 4)},
+            layouts=({"ab.weight": ["a.weight", "b.weight"], "a_bias": ["a.bias"]},),
+            gradients=("x",),
+        )
+
+    train = homework.exercise("train", points=1)
+    images, weight = torch.eye(4).view(4, 1, 2, 2), torch.zeros(4, 4)
+
+    @train.inputs
+    def _(draw):
+        yield Call("train", {"model": Probe("linear_classifier", {"weight": weight, "bias": torch.zeros(4)}, ask=images),
+                             "images": images})  # fmt: skip
+
+    train.goals(lambda draw: {0: Accuracy(torch.arange(4), 0.75)})
+    homework.folder = folder
+    return homework
+
+
+def verdict(homework, name, **objects):
+    exercise = homework.exercises[name]
+    return judge(expected_for(exercise, 5), observe(objects, exercise.calls(5)))
+
+
+def say(homework, function):
+    found = verdict(homework, "scale", scale=function)
+    assert found.status != "right"
+    return found.sentence
+
+
+def test_right_work_is_right(homework):
+    assert verdict(homework, "scale", scale=lambda x: x + x + torch.cat([x[-1:], x[:-1]])).status == "right"
+
+
+def test_a_mistake_that_shows_on_some_inputs_only_is_still_named(homework):
+    assert say(homework, lambda x: x * 3) == "You did not roll."
+    assert say(homework, lambda x: 2 * x + x.roll(2, 0)) == "You doubled the roll."
+
+
+def test_two_mistakes_at_once_are_not_called_by_the_name_of_one(homework):
+    found = verdict(homework, "scale", scale=lambda x: 3 * x if len(x) > 1 else x)
+    assert found.status == "wrong" and not found.named
+
+
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        (lambda x: None, "returned nothing"),
+        (lambda x: "text", "returned a str"),
+        (lambda x: 1 / 0, "ZeroDivisionError"),
+        (lambda x: (2 * x + x.roll(1, 0)).T, "axes are in another order"),
+        (lambda x: x[:, :2], "wrong shape: expected (3, 5), yours is (3, 2)"),
+        (lambda x: (2 * x + x.roll(1, 0)) * 4, "the right one times 4"),
+        (lambda x: x * torch.nan, "15 of 15 values of the result are NaN"),
+        (lambda x: (2 * x + x.roll(1, 0)).detach(), "no gradient flows back"),
+        (lambda x: 2 * x + x.roll(1, 0).detach(), "gradient with respect to x"),
+        (lambda x: torch.tensor((2 * x + x.roll(1, 0)).tolist()), "no gradient flows back"),
+        (lambda x: numpy.asarray((2 * x + x.roll(1, 0)).detach()), "no gradient flows back"),
+        (lambda x: x.add_(x) + x.roll(1, 0) / 2, "changes its input `x` in place"),
+        (lambda x: x > 0, "should hold numbers"),
+        (lambda x: x + torch.ones(3, 5), "100% of its values differ"),
+        (lambda: 0, "TypeError"),
+        (lambda x: exit(), "quit"),
+        (lambda x: (x, x), "did not return"),
+    ],
+)
+def test_what_is_said_of_work_that_matches_no_named_mistake(homework, function, words):
+    assert words in say(homework, function)
+
+
+def test_hidden_values_stay_out_of_the_sentence(homework):
+    found = verdict(homework, "scale", scale=lambda x: x + 1)
+    assert found.detail.startswith("Largest difference at [") and found.detail not in found.sentence
+    assert not any(character.isdigit() for character in found.sentence.replace("100%", ""))
+
+
+def test_a_stub_is_not_started_and_another_not_implemented_error_is_an_error(homework):
+    def stub(x):
+        raise NotImplementedError("hw9.scale")
+
+    def torch_cannot(x):
+        raise NotImplementedError("could not run 'aten::x' on this backend")
+
+    assert verdict(homework, "scale", scale=stub).status == "not started"
+    assert "NotImplementedError: could not run" in say(homework, torch_cannot)
+
+
+def test_an_undefined_name_is_named(homework):
+    assert verdict(homework, "scale").sentence.startswith("scale is not defined")
+
+
+def test_an_endless_error_message_is_cut(homework):
+    def shout(x):
+        raise ValueError("a" * 10_000_000)
+
+    assert len(say(homework, shout)) < 1000
+
+
+def test_a_tensor_subclass_cannot_answer_for_itself(homework):
+    class Yes(torch.Tensor):
+        def __eq__(self, other):
+            return True
+
+    assert "returned a Yes" in say(homework, lambda x: torch.zeros(3, 5).as_subclass(Yes))
+
+
+class Fused(nn.Module):
+    def __init__(self, width, mixer):
+        super().__init__()
+        self.ab = nn.Linear(width, 2 * width, bias=False)
+        self.a_bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x):
+        a, b = self.ab.weight.chunk(2)
+        return (x @ a.T + self.a_bias).tanh() @ b.T
+
+
+def test_a_fused_layout_is_accepted_gradients_included(homework):
+    assert verdict(homework, "Affine", Affine=Fused).status == "right"
+
+
+def test_parameters_that_do_not_fit_are_listed(homework):
+    class Other(nn.Module):
+        def __init__(self, width, mixer):
+            super().__init__()
+            self.first = nn.Linear(width, width)
+
+    sentence = verdict(homework, "Affine", Affine=Other).sentence
+    assert "expected a.weight (4, 4)" in sentence and "yours has first.weight (4, 4), first.bias (4,)" in sentence
+
+
+def test_a_function_where_a_module_is_asked_for(homework):
+    assert "class Affine(nn.Module)" in verdict(homework, "Affine", Affine=lambda width, mixer: 3).sentence
+
+
+def test_training_is_judged_by_what_the_network_then_knows(homework):
+    def learn(model, images):
+        with torch.no_grad():
+            model.weight.copy_(torch.eye(4))
+
+    def learn_half(model, images):
+        with torch.no_grad():
+            model.weight.copy_(torch.eye(4)[[0, 1, 0, 0]])
+
+    assert verdict(homework, "train", train=learn).status == "right"
+    wrong = verdict(homework, "train", train=learn_half)
+    assert "50% of 4 held-out examples are right; 75% are needed" in wrong.sentence
+
+
+def test_the_reference_is_run_from_setup_and_solution_cells_only(homework):
+    assert set(homework.reference) >= {"scale", "Affine", "train", "torch", "nn"}
+
+
+# -- the public file
+
+def write_public(homework):
+    path = homework.folder / public.FILE_NAME
+    path.write_bytes(public.to_bytes(homework))
+    return path
+
+
+def test_the_public_file_gives_the_same_verdicts(homework, monkeypatch, capsys):
+    path = write_public(homework)
+    monkeypatch.chdir(homework.folder)
+    assert check("hw9.scale", homework.reference["scale"]) is None
+    assert "2 of 2 points" in capsys.readouterr().out
+    with pytest.raises(CheckFailed, match="You did not roll."):
+        check("hw9.scale", lambda x: 3 * x)
+    assert check("hw9.Affine", Fused) is None
+    stored = public.read(path, "train")
+    assert stored.expected.goals[0].at_least == 0.75 and stored.points == 1
+
+
+def test_the_public_file_holds_no_code_of_answers_or_mistakes(homework):
+    data = write_public(homework).read_bytes()
+    for secret in (b"roll(", b"3 * x", b"not_rolled", b"rolled_twice", b"tanh"):
+        assert secret not in data
+
+
+def test_the_public_file_is_the_same_each_time_and_small_differences_do_not_count(homework):
+    path = write_public(homework)
+    data = public.to_bytes(homework)
+    assert path.read_bytes() == data and public.same_content(path, data)
+    homework.exercises["scale"].points = 9
+    assert not public.same_content(path, public.to_bytes(homework))
+
+
+def test_check_says_what_is_wrong_with_the_call_itself(homework, monkeypatch, tmp_path):
+    path = write_public(homework)
+    monkeypatch.chdir(homework.folder)
+    with pytest.raises(KeyError, match="it has scale, Affine, train"):
+        check("hw9.unknown", abs)
+    with pytest.raises(KeyError, match="should look like"):
+        check("hw9", abs)
+    with pytest.raises(TypeError, match="needs scale; it got 2"):
+        check("hw9.scale", abs, abs)
+    with pytest.raises(FileNotFoundError, match="keep the notebook in the folder it came in"):
+        check("hw7.scale", abs)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="damaged"):
+        check("hw9.scale", abs)
+
+
+def test_check_data_is_found_from_a_lecture_beside_assignments(homework, tmp_path):
+    place = tmp_path / "repo" / "assignments" / "hw9_small"
+    place.mkdir(parents=True)
+    (place / public.FILE_NAME).write_bytes(public.to_bytes(homework))
+    lectures = tmp_path / "repo" / "notebooks"
+    lectures.mkdir()
+    assert public.find("hw9.scale", lectures) == place / public.FILE_NAME
+    solution = tmp_path / "repo" / "solutions" / "hw9_small"
+    solution.mkdir(parents=True)
+    assert public.find("hw9.scale", solution) == place / public.FILE_NAME
+
+
+def test_an_exercise_without_inputs_would_check_nothing(homework):
+    empty = homework.exercise("empty", points=1)
+    empty.inputs(lambda draw: [])
+    with pytest.raises(ValueError, match="would check nothing"):
+        empty.calls(0)

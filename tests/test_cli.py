@@ -1,0 +1,47 @@
+"""Every command answers --help without importing torch, and says one clear sentence about bad arguments."""
+
+import subprocess
+import sys
+
+import pytest
+
+from course.cli import main
+
+COMMANDS = ("doctor", "data", "build", "check", "release", "grade")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0 and f"course {command}" in capsys.readouterr().out
+
+
+def test_help_is_quick_because_torch_is_not_imported():
+    code = "import sys; from course.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.endswith("False\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["grade"], ["grade", "here"], ["check"], ["release"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2 and "usage: course" in capsys.readouterr().err
+
+
+def test_data_lists_every_set_and_where_it_is(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    assert main(["data"]) == 0
+    out = capsys.readouterr().out
+    for name in ("cifar10", "cifar100", "digits", "two_questions", "digit_video"):
+        assert f"\n{name} " in out
+    assert str(tmp_path) in out
+
+
+def test_fetching_says_what_happened(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    assert main(["data", "digits"]) == 0 and "needs no download" in capsys.readouterr().out
+    assert main(["data", "cifar10"]) == 1 and "COURSE_OFFLINE" in capsys.readouterr().err
+    assert main(["data", "cifer10"]) == 1 and "cifar10" in capsys.readouterr().err
