@@ -55,8 +55,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "==> 2/4 PyTorch ($(TORCH) build)"
 	@if [ "$(TORCH)" = cpu ]; then \
 	    $(BIN)/python -m pip install --quiet uv && \
-	    VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install --quiet --torch-backend cpu $$(grep -E '^torch(vision)?==' requirements.lock); \
-	else $(BIN)/python -m pip install --quiet $$(grep -E '^torch(vision)?==' requirements.lock); fi
+	    VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install --torch-backend cpu $$(grep -E '^torch(vision)?==' requirements.lock); \
+	else $(BIN)/python -m pip install $$(grep -E '^torch(vision)?==' requirements.lock); fi
 	@echo "==> 3/4 The other packages, at the versions of requirements.lock"
 	@if [ "$(TORCH)" = cpu ]; then grep -vE '^(nvidia-|cuda-|triton)' requirements.lock; else cat requirements.lock; fi \
 	    > $(VENV)/requirements.txt
