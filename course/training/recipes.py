@@ -46,7 +46,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("a recipe says how long either as steps= or as epochs=, and not as both")
-        if (self.steps or self.epochs) < 1 or self.batch_size < 1:
+        if (self.epochs if self.steps is None else self.steps) < 1 or self.batch_size < 1:
             raise ValueError("steps, epochs and batch_size are whole numbers, at least 1")
         if self.lr <= 0 or not 0 <= self.warmup < 1 or self.seed < 0:
             raise ValueError("lr is above 0, warmup a share of the steps from 0 to below 1, and seed 0 or more")
