@@ -1,0 +1,112 @@
+"""Read a notebook that may hold anything at all, and keep of it what grading needs: its cells' sources."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+LARGEST_FILE = 200 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm
+MOST_CELLS = 5_000
+LONGEST_SOURCE = 300_000  # characters of one cell
+
+
+class Unreadable(Exception):
+    """The notebook cannot be read: `status` for its student's row and a sentence that says why."""
+
+    def __init__(self, sentence: str, status: str = "unreadable"):
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a notebook.
+
+    Args:
+        kind: ``"code"``, ``"markdown"`` or ``"raw"``.
+        source: its text.
+        grade_id: nbgrader's name of it, ``""`` where it has none.
+        nbgrader: its nbgrader metadata, whatever that is.
+        tags: its tags.
+    """
+
+    kind: str
+    source: str
+    grade_id: str = ""
+    nbgrader: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+    @property
+    def is_setup(self) -> bool:
+        return "setup" in self.tags or self.grade_id == "setup"
+
+
+def cells_from_bytes(data: bytes) -> list[Cell]:
+    """The cells of a notebook file, format 4 or 3. Outputs are dropped; nothing in it is believed.
+
+    Raises:
+        Unreadable: it is no notebook, or larger than is sensible.
+    """
+    if len(data) > LARGEST_FILE:
+        raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", "limit")
+    if not data.strip():
+        raise Unreadable("The file is empty.")
+    try:
+        notebook = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"The file is not UTF-8 text (byte {error.start}), so it is no notebook.") from None
+    except json.JSONDecodeError as error:
+        if error.doc.lstrip().startswith("{") and not error.doc.rstrip().endswith("}"):
+            raise Unreadable("The file is cut off: its end is missing.") from None
+        raise Unreadable(f"The file is no notebook, or damaged in line {error.lineno} ({error.msg}).") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Unreadable(f"The file is damaged (no valid JSON: {type(error).__name__}).") from None
+    return cells_from_notebook(notebook)
+
+
+def cells_from_notebook(notebook: Any) -> list[Cell]:
+    """The cells of a notebook that is already parsed. Raises `Unreadable`."""
+    if not isinstance(notebook, dict):
+        raise Unreadable("The file is JSON but no notebook: it has no cells.")
+    found = notebook.get("cells")
+    if found is None and isinstance(notebook.get("worksheets"), list):  # nbformat 3
+        found = [cell for sheet in notebook["worksheets"] if isinstance(sheet, dict) for cell in _list(sheet, "cells")]
+    if not isinstance(found, list):
+        raise Unreadable("The file is JSON but no notebook: it has no cells.")
+    if len(found) > MOST_CELLS:
+        raise Unreadable(f"The notebook has {len(found)} cells; {MOST_CELLS} are read at most.", "limit")
+    return [_cell(entry) for entry in found if isinstance(entry, dict)]
+
+
+def same_text(a: str, b: str) -> bool:
+    """Equal but for blank lines around and spaces at line ends, which editors change by themselves."""
+    return normal_text(a) == normal_text(b)
+
+
+def normal_text(source: str) -> str:
+    return "\n".join(line.rstrip() for line in source.strip().splitlines())
+
+
+def _cell(entry: dict) -> Cell:
+    source = entry.get("source", entry.get("input", ""))  # "input" in nbformat 3
+    if isinstance(source, list):
+        source = "".join(part for part in source if isinstance(part, str))
+    if not isinstance(source, str):
+        source = ""
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    if len(source) > LONGEST_SOURCE:
+        raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
+    metadata = entry.get("metadata") if isinstance(entry.get("metadata"), dict) else {}
+    nbgrader = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
+    grade_id = nbgrader.get("grade_id")
+    return Cell(
+        kind=entry.get("cell_type") if entry.get("cell_type") in ("code", "markdown") else "raw",
+        # JSON can spell half a character ("\ud800"), which no UTF-8 file can hold.
+        source=source.encode("utf-8", "replace").decode("utf-8"),
+        grade_id=grade_id if isinstance(grade_id, str) else "",
+        nbgrader=nbgrader,
+        tags=tuple(tag for tag in _list(metadata, "tags") if isinstance(tag, str)),
+    )
+
+
+def _list(holder: dict, key: str) -> list:
+    return holder[key] if isinstance(holder.get(key), list) else []

@@ -1,0 +1,105 @@
+"""``course check``: all checks of a student's own notebook in a terminal, on the public inputs beside it."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from course.checks import NOT_STARTED, RIGHT, Verdict, judge, public
+from course.checks.calls import Observation, calls_to_bytes
+from course.grading.cells import Cell, Unreadable, cells_from_bytes, normal_text
+from course.grading.grade import question_for
+from course.grading.judge import LOST, MISSING, one_line
+from course.grading.merge import Template, TemplateExercise, merge
+from course.grading.record import number
+from course.grading.run import CannotStart, Limits, Lost, run_submission
+
+_CHECK = re.compile(r"^\s*check\(\s*[\"'](hw\d+\.\w+)[\"']", re.MULTILINE)
+_LOOK = {RIGHT: ("✓", "32"), "wrong": ("✗", "31"), LOST: ("✗", "31"), NOT_STARTED: ("○", "90"), MISSING: ("○", "90")}
+
+
+class CannotCheck(Exception):
+    """The notebook or its check data cannot be read; the text says why and what to do."""
+
+
+def check_command(notebook: Path) -> int:
+    """Run a notebook's exercises as grading would and print a line for each: sign, name, points, sentence.
+
+    Returns:
+        0 if all is right, 1 if not, 2 if the notebook or its check data cannot be read.
+    """
+    try:
+        verdicts, points = check_notebook(Path(notebook))
+    except (CannotCheck, CannotStart) as problem:
+        print(f"course check: {problem}", file=sys.stderr)
+        return 2
+    width = max(map(len, verdicts))
+    for name, verdict in verdicts.items():
+        earned = points[name] if verdict.status == RIGHT else 0
+        said = "" if verdict.status == RIGHT else one_line(f"{verdict.sentence} {verdict.detail}")
+        sign = _coloured(*_LOOK[verdict.status])
+        print(f"{sign} {name:<{width}}  {number(earned):>3} of {number(points[name]):>3}  {said}".rstrip())
+    earned = sum(points[name] for name, verdict in verdicts.items() if verdict.status == RIGHT)
+    print(f"{number(earned)} of {number(sum(points.values()))} points on the public checks.")
+    return 0 if all(verdict.status == RIGHT for verdict in verdicts.values()) else 1
+
+
+def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, Verdict], dict[str, float]]:
+    """(verdict by exercise, points by exercise), in the order of the homework.
+
+    Raises:
+        CannotCheck: see there.
+        CannotStart: no child process could be started.
+    """
+    if os.name != "posix":
+        raise CannotCheck("this command needs Linux or macOS; run the check cells in the notebook instead.")
+    try:
+        cells = cells_from_bytes(path.read_bytes())
+    except OSError as error:
+        raise CannotCheck(f"{path} cannot be read: {error.strerror}.") from None
+    except Unreadable as problem:
+        raise CannotCheck(f"{path}: {problem}") from None
+    try:
+        data = public.find(_an_exercise_of(cells, path), path.resolve().parent)
+        points = public.exercise_points(data)
+        checks = {name: public.read(data, name) for name in points}
+    except (FileNotFoundError, ValueError) as error:
+        raise CannotCheck(f"{error}.") from None
+    # There is no instructor's notebook here: the student's own setup cell stands in for it.
+    setup = tuple(cell.source for cell in cells if cell.kind == "code" and cell.is_setup)
+    template = Template(
+        setup=setup,
+        exercises=tuple(TemplateExercise(name, check.targets) for name, check in checks.items()),
+        labelled={name: Cell("code", "", name) for name in checks},
+        texts=frozenset(map(normal_text, setup)),
+    )
+    merged = merge(template, cells)
+    questions = {name: question_for(calls_to_bytes(check.calls), check.expected) for name, check in checks.items()}
+    outcome = run_submission(merged, questions, limits or Limits())
+    for message in [*merged.messages, *outcome.messages]:
+        print(one_line(message), file=sys.stderr)
+    return {name: _verdict(check, outcome.exercises.get(name)) for name, check in checks.items()}, points
+
+
+def _verdict(check: public.PublicCheck, seen: Observation | Lost | None) -> Verdict:
+    if seen is None:
+        return Verdict(MISSING, "The cell of this exercise is missing from the notebook.")
+    if isinstance(seen, Lost):
+        return Verdict(LOST, seen.sentence)
+    return judge(check.expected, seen)
+
+
+def _an_exercise_of(cells: list[Cell], path: Path) -> str:
+    """``"hw1.attention_scores"``: the first that the notebook checks; ``"hw1.?"`` if only the file's name tells."""
+    for cell in cells:
+        match = _CHECK.search(cell.source) if cell.kind == "code" else None
+        if match:
+            return match[1]
+    match = re.match(r"hw\d+", path.name) or re.match(r"hw\d+", path.resolve().parent.name)
+    if match is None:
+        raise CannotCheck(f"{path} has no check cell, so it is not known which homework it is.")
+    return f"{match[0]}.?"
+
+
+def _coloured(sign: str, colour: str) -> str:
+    return f"\033[{colour}m{sign}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else sign

@@ -1,0 +1,339 @@
+"""Find each student's notebook in a folder or a zip, whatever else lies there; nothing is unpacked to disk.
+
+A class is a set of files with paths, in a folder or in a zip alike::
+
+    anna/hw1_self_attention/hw1_self_attention.ipynb     nbgrader's layout; other homework beside it is left alone
+    anna/anything.ipynb                                  a folder a student
+    anna.ipynb                                           a file a student
+    anna.zip, anna/upload.zip                            a zip in place of the folder, or inside it
+
+Whatever is odd ends as a status and a sentence on its student's row, never as an exception for the class.
+"""
+
+import io
+import os
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from course.grading.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes
+from course.grading.python_source import defined_names
+
+MOST_FILES = 200_000  # of a class
+MOST_FILES_OF_ONE = 2_000  # of one student
+DEEPEST = 6  # folders below a student's own that are looked into
+
+_NOISE = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini|__pycache__)$", re.IGNORECASE)
+_OTHER_HOMEWORK = re.compile(r"^hw\d+_\w+$")
+
+
+class NothingToGrade(Exception):
+    """The class as a whole cannot be read; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file or folder of the class.
+
+    Args:
+        parts: its path, names from the outermost folder inwards.
+        read: gives the file's bytes, raising `Unreadable`; None for a folder.
+        closed: it cannot be looked into, though a notebook may be inside; `read` says why.
+    """
+
+    parts: tuple[str, ...]
+    read: Callable[[], bytes] | None = None
+    closed: bool = False
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.parts[-1]).suffix.lower()
+
+
+@dataclass(frozen=True)
+class Found:
+    """One student and the files that came from them, paths counted from the student's own folder."""
+
+    student: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The notebook that is graded, and what was odd about finding it."""
+
+    cells: list[Cell]
+    messages: list[str] = field(default_factory=list)
+
+
+class Missing(Exception):
+    """The student handed in no notebook of this homework; the text says what there is instead."""
+
+
+def collect(place: Path, topic: str) -> list[Found]:
+    """Every student of the class, sorted by name.
+
+    Raises:
+        NothingToGrade: `place` is missing, is neither folder nor zip nor notebook, or holds nothing.
+    """
+    try:
+        entries = _entries_of(place)
+    except OSError as error:
+        raise NothingToGrade(f"{place} cannot be read: {error.strerror or error}.") from None
+    except Unreadable as error:
+        raise NothingToGrade(f"{place} cannot be read: {error}") from None
+    entries = _without_wrapper(entries, topic)
+    students: dict[str, list[Entry]] = {}
+    for entry in entries:
+        first, *rest = entry.parts
+        if rest or entry.read is None:
+            students.setdefault(first, [])
+            if rest:
+                students[first].append(replace(entry, parts=tuple(rest)))
+        else:
+            students.setdefault(_student_of_file(first, topic), []).append(entry)
+    if not students:
+        raise NothingToGrade(f"{place} holds no submission: expected STUDENT/{topic}/{topic}.ipynb or STUDENT.ipynb.")
+    return _with_readable_names(students)
+
+
+def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> Submission:
+    """Read the notebook of `topic` among a student's files.
+
+    Args:
+        exercises: the names that the student defines, by exercise: how a notebook is recognised.
+
+    Raises:
+        Missing: there is none.
+        Unreadable: there is one, but it cannot be read.
+    """
+    candidates, others = _candidates(found, topic)
+    if not candidates:
+        raise Missing(_what_instead(others, topic))
+    readable: list[tuple[int, Entry, list[Cell]]] = []
+    damaged: list[tuple[Entry, Unreadable]] = []
+    for entry in candidates:
+        try:
+            cells = cells_from_bytes(entry.read())
+        except Unreadable as problem:
+            damaged.append((entry, problem))
+            continue
+        count = _exercises_in(cells, exercises)
+        readable.append((count, entry, cells))
+        if count == len(exercises) and entry.parts[-1] == f"{topic}.ipynb":
+            break
+    if not readable:
+        entry, problem = damaged[0]
+        raise Unreadable(f"{shown(entry.parts[-1])}: {problem}", problem.status)
+    count, entry, cells = max(readable, key=lambda item: (item[0], item[1].parts[-1] == f"{topic}.ipynb"))
+    name = shown(entry.parts[-1])
+    expected = (f"{topic}.ipynb", f"{found.student}.ipynb")
+    if count == 0 and entry.parts[-1] not in expected:
+        raise Missing(f"{name} holds no cell of {topic}, and there is no other notebook.")
+    messages = []
+    if len(candidates) > 1:
+        messages.append(f"There are {len(candidates)} notebooks; {name} was graded, it holds the most of {topic}.")
+    elif entry.parts[-1] not in expected and _student_of_file(entry.parts[-1], topic) != found.student:
+        messages.append(f"The file is called {name} instead of {topic}.ipynb; it was graded all the same.")
+    return Submission(cells, messages)
+
+
+def shown(name: str, longest: int = 80) -> str:
+    """A file's name as a sentence can show it: one line, valid text, not too long."""
+    name = os.fsencode(name).decode("utf-8", "replace")
+    name = "".join(letter if letter.isprintable() else "_" for letter in name)
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+# -- files of a folder or a zip, as entries
+
+
+def _entries_of(place: Path) -> list[Entry]:
+    if not place.exists():
+        raise NothingToGrade(f"{place} does not exist: give the folder or the zip with the submissions.")
+    if place.is_dir():
+        entries = _list_folder(place)
+    elif place.suffix.lower() == ".ipynb":
+        entries = [Entry((place.name,), lambda: _read_file(place))]
+    elif place.suffix.lower() == ".zip" or zipfile.is_zipfile(place):
+        entries = _list_zip(lambda: zipfile.ZipFile(place), MOST_FILES)
+    else:
+        raise NothingToGrade(f"{place} is neither a folder nor a zip nor a notebook.")
+    return sorted(entries, key=lambda entry: entry.parts)
+
+
+def _list_folder(top: Path) -> list[Entry]:
+    entries: list[Entry] = []
+
+    def walk(folder: str, parts: tuple[str, ...]) -> None:
+        try:
+            listed = sorted(os.scandir(folder), key=lambda item: item.name)
+        except OSError as error:
+            if not parts:
+                raise
+            entries.append(_closed(parts, f"The folder cannot be opened: {error.strerror}."))
+            return
+        for item in listed:
+            if _NOISE.match(item.name) or len(entries) >= MOST_FILES:
+                continue
+            here = (*parts, item.name)
+            if item.is_symlink():
+                # It could point at a classmate's work, or at anything that the grader may read.
+                entries.append(_closed(here, "It is a symbolic link; a copy of the file is needed."))
+            elif item.is_dir(follow_symlinks=False):
+                entries.append(Entry(here))
+                if len(here) <= DEEPEST:
+                    walk(item.path, here)
+            else:
+                entries.append(Entry(here, lambda path=Path(item.path): _read_file(path)))
+
+    walk(str(top), ())
+    return entries
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        # O_NONBLOCK: opening a named pipe would otherwise wait for ever.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Unreadable("It is no ordinary file.")
+            return _read_bounded(file)
+    except OSError as error:
+        raise Unreadable(f"The file cannot be read: {error.strerror or error}.") from None
+
+
+def _list_zip(open_zip: Callable[[], zipfile.ZipFile], most: int) -> list[Entry]:
+    try:
+        with open_zip() as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+        raise Unreadable(f"The zip is damaged: {error}.") from None
+    if len(members) > most:
+        raise Unreadable(f"The zip holds {len(members)} files; {most} are read at most.", "limit")
+    entries = []
+    for member in members:
+        name = member.filename.replace("\\", "/")
+        parts = tuple(part for part in name.split("/") if part not in ("", "."))
+        if not parts or ".." in parts or name.startswith("/") or re.match(r"^[A-Za-z]:", name):
+            continue  # such a name is made to land elsewhere; no program writes it by accident
+        if any(_NOISE.match(part) for part in parts) or len(parts) > DEEPEST + 1:
+            continue
+        if member.is_dir():
+            entries.append(Entry(parts))
+        elif stat.S_ISLNK(member.external_attr >> 16):
+            entries.append(_closed(parts, "It is a symbolic link; a copy of the file is needed."))
+        else:
+            entries.append(Entry(parts, lambda member=member: _read_member(open_zip, member)))
+    return entries
+
+
+def _read_member(open_zip: Callable[[], zipfile.ZipFile], member: zipfile.ZipInfo) -> bytes:
+    if member.flag_bits & 1:
+        raise Unreadable("It is locked with a password inside the zip.")
+    try:
+        with open_zip() as archive, archive.open(member) as file:
+            return _read_bounded(file)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise Unreadable(f"The zip is damaged: {error}.") from None
+
+
+def _read_bounded(file) -> bytes:
+    # A zip bomb unpacks to a million times its size: no more than this is ever unpacked.
+    data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", "limit")
+    return data
+
+
+def _closed(parts: tuple[str, ...], sentence: str, status: str = "unreadable") -> Entry:
+    def read() -> bytes:
+        raise Unreadable(sentence, status)
+
+    return Entry(parts, read, closed=True)
+
+
+# -- which files belong to whom
+
+
+def _without_wrapper(entries: list[Entry], topic: str) -> list[Entry]:
+    """Step into the one folder that many zips wrap around a class, unless that folder is a student's own."""
+    tops = {entry.parts[0] for entry in entries}
+    if len(tops) != 1 or any(len(entry.parts) == 1 and entry.read for entry in entries):
+        return entries
+    inside = [replace(entry, parts=entry.parts[1:]) for entry in entries if len(entry.parts) > 1]
+    names = {entry.parts[0] for entry in inside}
+    if topic in names or f"{topic}.ipynb" in names:
+        return entries
+    folders_of_work = {e.parts[0] for e in inside if len(e.parts) > 1 and e.suffix in (".ipynb", ".zip")}
+    files_of_work = {e.parts[0] for e in inside if len(e.parts) == 1 and e.read and e.suffix in (".ipynb", ".zip")}
+    one_student = all(_OTHER_HOMEWORK.match(name) for name in folders_of_work) and len(files_of_work) < 2
+    return entries if one_student else inside
+
+
+def _student_of_file(name: str, topic: str) -> str:
+    """``anna.ipynb`` and ``anna_hw1_self_attention.ipynb`` are both anna's."""
+    stem = name.rsplit(".", 1)[0] if "." in name else name
+    for join in ("_", "-", " "):
+        if stem.endswith(join + topic) and stem != join + topic:
+            return stem[: -len(join + topic)]
+    return stem
+
+
+def _with_readable_names(students: dict[str, list[Entry]]) -> list[Found]:
+    taken: set[str] = set()
+    result = []
+    for name in sorted(students):
+        readable = shown(name, longest=120).strip() or "unnamed"
+        distinct, k = readable, 1
+        while distinct in taken:  # names that differ only in what cannot be shown
+            k += 1
+            distinct = f"{readable} ({k})"
+        taken.add(distinct)
+        result.append(Found(distinct, tuple(students[name])))
+    return sorted(result, key=lambda found: found.student)
+
+
+def _candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
+    """(notebooks that may be the one, other files); the most likely first."""
+    entries = list(_unzipped(found.entries))
+    inside = [entry for entry in entries if topic in entry.parts[:-1]]
+    if not inside:
+        inside = [e for e in entries if not any(_OTHER_HOMEWORK.match(part) for part in e.parts[:-1])]
+    files = [entry for entry in inside if entry.read is not None]
+    notebooks = [entry for entry in files if entry.suffix == ".ipynb" or entry.closed]
+    notebooks.sort(key=lambda entry: (entry.closed, entry.parts[-1] != f"{topic}.ipynb", len(entry.parts), entry.parts))
+    return notebooks[:20], [entry for entry in files if entry not in notebooks]
+
+
+def _unzipped(entries: tuple[Entry, ...]):
+    for entry in entries:
+        if entry.read is None or entry.suffix != ".zip":
+            yield entry
+            continue
+        try:
+            data = entry.read()
+            yield from _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE)
+        except Unreadable as problem:
+            yield _closed(entry.parts, str(problem), problem.status)
+
+
+def _what_instead(others: list[Entry], topic: str) -> str:
+    if not others:
+        return f"There is no notebook of {topic}."
+    names = ", ".join(shown(entry.parts[-1], 40) for entry in others[:3])
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return f"There is no notebook (.ipynb), only {names}{more}."
+
+
+def _exercises_in(cells: list[Cell], exercises: dict[str, tuple[str, ...]]) -> int:
+    ids = {cell.grade_id for cell in cells}
+    defined: set[str] = set()
+    for cell in cells:
+        if cell.kind == "code" and not cell.grade_id:
+            defined |= defined_names(cell.source)
+    return sum(name in ids or bool(defined & set(targets)) for name, targets in exercises.items())

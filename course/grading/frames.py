@@ -1,0 +1,55 @@
+"""Messages between the grader and its child process: one byte of kind, a number, a length, then the payload.
+
+A reply carries the number of the request that it answers, so that whatever student code writes into the channel can
+at worst take the place of its own answer; it can neither shift later answers nor be mistaken for a verdict, of
+which there are none on this channel.
+"""
+
+import struct
+
+HEADER = struct.Struct("!cII")
+READY = b"R"  # request and reply: the child has imported what it needs
+CELL = b"C"  # request: JSON {source, label, keep}; reply: JSON {error, line, kept}
+OBSERVE = b"O"  # request: `calls_to_bytes`; reply: `Observation.to_bytes`
+
+
+class BadFrame(Exception):
+    """What came is no message of this program."""
+
+
+class TooLarge(BadFrame):
+    """A message announces more bytes than there may be."""
+
+
+def pack(kind: bytes, number: int, payload: bytes = b"") -> bytes:
+    return HEADER.pack(kind, number, len(payload)) + payload
+
+
+def unpack_first(buffer: bytearray, largest: int) -> tuple[bytes, int, bytes] | None:
+    """Take the first whole message (kind, number, payload) out of `buffer`; None if it has not all arrived.
+
+    Raises:
+        BadFrame: the message is of another kind.
+        TooLarge: its payload has more than `largest` bytes.
+    """
+    if len(buffer) < HEADER.size:
+        return None
+    kind, number, length = HEADER.unpack_from(buffer)
+    if kind not in (READY, CELL, OBSERVE):
+        raise BadFrame("it sent something that is no answer")
+    if length > largest:
+        raise TooLarge(f"returned far too much: {length:,} bytes, where {largest:,} are accepted")
+    if len(buffer) < HEADER.size + length:
+        return None
+    payload = bytes(buffer[HEADER.size : HEADER.size + length])
+    del buffer[: HEADER.size + length]
+    return kind, number, payload
+
+
+def read(file) -> tuple[bytes, int, bytes] | None:
+    """The next message from a blocking file; None at its end. For the child, which trusts what it is sent."""
+    header = file.read(HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    kind, number, length = HEADER.unpack(header)
+    return kind, number, file.read(length)

@@ -1,0 +1,169 @@
+"""The child process in which one student's code runs: ``python -m course.grading.worker``, started by `run`.
+
+It executes cells and calls what they define, as it is told over its channel, and answers with what it saw. It holds
+no answer, gives no verdict and is trusted with nothing: all that it sends is treated as the student's.
+"""
+
+import json
+import linecache
+import os
+import resource
+import socket
+import sys
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+from course.grading import frames
+
+LONGEST_ERROR = 300  # characters
+MOST_OPEN_FILES = 512
+LARGEST_WRITTEN_FILE = 256 * 2**20  # bytes
+MORE_PROCESSES = 256  # than this user has when the child starts; threads count too
+
+_MISSING = object()
+
+
+def main(channel_number: int, memory: int | None) -> None:
+    """Serve requests on the socket `channel_number` until it is closed.
+
+    Args:
+        memory: bytes that student code may add to what the imports take; None sets no limit of any kind.
+    """
+    _die_with_parent()
+    # The imports come before the limits: they are ours, and torch alone maps gigabytes.
+    import torch
+
+    import course.checks
+
+    torch.set_num_threads(1)
+    if memory is not None:
+        _limit(memory)
+    with socket.socket(fileno=channel_number) as channel, channel.makefile("rb") as requests:
+        _serve(channel, requests)
+
+
+def _serve(channel: socket.socket, requests: Any) -> None:
+    notebook = types.ModuleType("__main__")
+    notebook.__dict__.update(display=_quiet, get_ipython=lambda: None)
+    sys.modules["__main__"] = notebook  # dataclasses and pickle look there
+    kept: dict[str, Any] = {}
+    our_id = os.getpid()
+    while (request := frames.read(requests)) is not None:
+        kind, number, payload = request
+        reply = b""
+        if kind == frames.CELL:
+            reply = json.dumps(_run_cell(json.loads(payload), notebook.__dict__, kept)).encode()
+        elif kind == frames.OBSERVE:
+            reply = _observe(payload, {**notebook.__dict__, **kept})
+        if os.getpid() != our_id:
+            os._exit(0)  # the student's code forked and came back here
+        _flush()
+        channel.sendall(frames.pack(kind, number, reply))
+
+
+def _run_cell(request: dict, namespace: dict[str, Any], kept: dict[str, Any]) -> dict:
+    """Execute one cell; what it gave to the names in ``keep`` stays the student's answer, whatever comes later."""
+    file_name = f"<{request['label']}>"
+    source = request["source"]
+    linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
+    before = {name: namespace.get(name, _MISSING) for name in request["keep"]}
+    error, line = "", 0
+    try:
+        exec(compile(source, file_name, "exec", dont_inherit=True), namespace)
+    except BaseException as raised:  # SystemExit and KeyboardInterrupt too: the cell ends, the child does not
+        error, line = _describe(raised), _line(raised, file_name)
+    new = {name: namespace[name] for name in before if name in namespace and namespace[name] is not before[name]}
+    kept.update(new)
+    return {"error": error, "line": line, "kept": sorted(new)}
+
+
+def _observe(payload: bytes, objects: dict[str, Any]) -> bytes:
+    from course.checks.calls import Observation, calls_from_bytes
+    from course.checks.observe import observe
+
+    calls = calls_from_bytes(payload)
+    try:
+        targets = {call.target for call in calls}
+        return observe({name: objects[name] for name in targets & set(objects)}, calls).to_bytes()
+    except BaseException as raised:
+        return Observation(notes={"0.error": _describe(raised)}).to_bytes()
+
+
+def _describe(raised: BaseException) -> str:
+    try:
+        text = str(raised.msg if isinstance(raised, SyntaxError) else raised)
+    except BaseException:  # a student's own exception class may fail even here
+        text = ""
+    return f"{type(raised).__name__}: {text}"[:LONGEST_ERROR].rstrip(": ")
+
+
+def _line(raised: BaseException, file_name: str) -> int:
+    if isinstance(raised, SyntaxError) and raised.filename == file_name:
+        return raised.lineno or 0
+    lines = [frame.lineno for frame in traceback.extract_tb(raised.__traceback__) if frame.filename == file_name]
+    return lines[-1] or 0 if lines else 0
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:  # the student may have replaced or closed it
+            pass
+
+
+def _quiet(*args: Any, **kwargs: Any) -> None:
+    """In place of IPython's `display`: a graded cell may show things."""
+
+
+def _die_with_parent() -> None:
+    """On Linux, have this process killed when the grader's thread that started it ends, however it ends."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit(memory: int) -> None:
+    # RLIMIT_DATA counts private writable memory only: RLIMIT_AS would count gigabytes of mapped libraries too.
+    limits = [
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, LARGEST_WRITTEN_FILE),
+        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES),
+        (resource.RLIMIT_DATA, _data_bytes() + memory),
+    ]
+    if os.getuid() != 0:  # root is not bound by it
+        limits.append((resource.RLIMIT_NPROC, _tasks_of_this_user() + MORE_PROCESSES))
+    for which, value in limits:
+        hard = resource.getrlimit(which)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (value, value))
+
+
+def _data_bytes() -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmData:"))
+
+
+def _tasks_of_this_user() -> int:
+    count = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.stat().st_uid == os.getuid():
+                count += len(os.listdir(folder / "task"))
+        except OSError:  # it has just ended
+            continue
+    return count
+
+
+if __name__ == "__main__":
+    # Under its own name, because the student's notebook takes the name __main__ over.
+    from course.grading import worker
+
+    worker.main(int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2] else None)
