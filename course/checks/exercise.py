@@ -65,6 +65,12 @@ class Draw:
         """int64 tensor of whole numbers from `low` to `high`, both included."""
         return torch.randint(low, high + 1, shape, generator=self.generator)
 
+    def sizes(self, count: int, low: int = 2, high: int = 9) -> list[int]:
+        """`count` whole numbers from `low` to `high`, both included, no two the same: no axis passes for another."""
+        if count > high - low + 1:
+            raise ValueError(f"there are no {count} different sizes from {low} to {high}")
+        return (low + torch.randperm(high - low + 1, generator=self.generator)[:count]).tolist()
+
     def boolean(self, *shape: int, probability: float = 0.5) -> Tensor:
         return torch.rand(*shape, generator=self.generator) < probability
 
@@ -104,7 +110,7 @@ class Exercise:
         return function
 
     def goals(self, function: Callable[[Draw], dict[int, Accuracy]]) -> Callable:
-        """``@exercise.goals``: {number of the call: `Accuracy`}, from a `Draw` of the same seed as the inputs."""
+        """``@exercise.goals``: {number of the call: `Accuracy`}, from a `Draw` of the same seed; such calls come last."""
         self._goals = function
         return function
 

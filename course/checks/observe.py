@@ -100,7 +100,7 @@ def _as_tensor(result: Any) -> Tensor | None:
         try:
             array = numpy.asarray(result)
             return torch.from_numpy(array.copy()) if array.dtype.kind in "biuf" else None
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError, RuntimeError):  # RuntimeError: tensors that need a gradient
             return None
     return None
 

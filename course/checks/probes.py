@@ -39,7 +39,8 @@ class LinearClassifier(nn.Module):
 class DigitsNet(nn.Module):
     """One transformer block of torch's own on 2x2 patches of 8x8 digits: what a training loop is tried on.
 
-    ``forward``: images (B, 1, 8, 8) -> scores (B, 10).
+    ``forward``: images 0..1 (B, 1, 8, 8) -> scores (B, 10). Its head reads all tokens side by side, so that 150 steps
+    (1.2 s on one core) end at 97 to 99 %.
     """
 
     def __init__(self, embed_dim: int = 32):
@@ -50,12 +51,13 @@ class DigitsNet(nn.Module):
             embed_dim, nhead=4, dim_feedforward=64, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.norm = nn.LayerNorm(embed_dim)
-        self.head = nn.Linear(embed_dim, 10)
+        self.head = nn.Linear(16 * embed_dim, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        patches = rearrange(images, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=2, pw=2)  # (B, 16, 4)
-        tokens = self.block(self.embed(patches) + self.positions)  # (B, 16, D)
-        return self.head(self.norm(tokens).mean(dim=1))  # (B, 10)
+        standard = (images - 0.3) / 0.37  # mean and spread of the digits' grey values
+        patches = rearrange(standard, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=2, pw=2)  # (B, 16, 4)
+        tokens = self.norm(self.block(self.embed(patches) + self.positions))  # (B, 16, D)
+        return self.head(tokens.flatten(1))  # (B, 10)
 
 
 KINDS = {"token_mixer": TokenMixer, "linear_classifier": LinearClassifier, "digits_net": DigitsNet}
