@@ -1,0 +1,85 @@
+"""Run a notebook in a fresh kernel and keep its outputs."""
+
+import os
+import time
+from copy import deepcopy
+from pathlib import Path
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from tqdm.auto import tqdm
+
+import course
+from course.authoring.outputs import clean
+from course.authoring.source import AuthoringError, Source
+
+LONGEST_CELL = 900  # seconds; a lecture is meant to take 60 in all
+
+
+def execute(notebook: NotebookNode, folder: Path, shown: str, source: Source) -> float:
+    """Run all cells in `folder` and clean the outputs, in place.
+
+    The kernel is this Python, finds this very `course`, and has ``COURSE_BUDGET=cpu`` where nothing else is
+    set.
+
+    Args:
+        shown: the notebook's name in messages.
+        source: where its cells come from, cell by cell.
+
+    Returns:
+        Seconds taken.
+
+    Raises:
+        AuthoringError: a cell that is not tagged raises-exception failed, took too long, or ended the kernel.
+    """
+    package = str(Path(course.__file__).parent.parent)
+    environment = {
+        **{
+            name: value for name, value in os.environ.items() if name != "MPLBACKEND"
+        },  # figures belong in the cells
+        "COURSE_BUDGET": os.environ.get("COURSE_BUDGET") or "cpu",
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")])),
+    }
+    metadata = deepcopy(notebook.metadata)
+    reached = 0
+    begin = time.monotonic()
+    with tqdm(total=len(notebook.cells), desc=shown, unit="cell", leave=False, disable=None) as bar:
+
+        def on_cell_start(cell, cell_index):
+            nonlocal reached
+            bar.update(cell_index - bar.n)
+            reached = cell_index
+
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            extra_arguments=["--log-level=ERROR"],  # else it warns on the terminal of how it is connected
+            timeout=LONGEST_CELL,
+            record_timing=False,
+            store_widget_state=False,
+            on_cell_start=on_cell_start,
+            resources={"metadata": {"path": str(folder)}},
+        )
+        try:
+            client.execute(env=environment)
+        except CellExecutionError as error:
+            raise _failure(
+                notebook, reached, shown, source, f"stopped with {error.ename}: {error.evalue}"
+            ) from None
+        except CellTimeoutError:
+            text = f"still ran after {LONGEST_CELL} s: give it less to do, by budget(...)"
+            raise _failure(notebook, reached, shown, source, text) from None
+        except DeadKernelError:
+            text = "ended its kernel: out of memory, or a crash in compiled code"
+            raise _failure(notebook, reached, shown, source, text) from None
+    notebook.metadata = metadata  # the client adds the version of Python
+    clean(notebook)
+    return time.monotonic() - begin
+
+
+def _failure(notebook: NotebookNode, reached: int, shown: str, source: Source, what: str) -> AuthoringError:
+    cell = notebook.cells[reached]
+    return AuthoringError(
+        f"{shown}: cell {reached + 1} ({cell.id}, {source.shown}:{source.cells[reached].line}) {what}"
+    )

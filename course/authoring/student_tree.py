@@ -1,0 +1,265 @@
+"""``course release``: what a student receives. No solution, no hidden input, no code of a named mistake."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from course.authoring import builder, leaks
+from course.authoring.source import AuthoringError, find_root, read_source
+
+MARKER = ".course-release.json"  # what was written here, so that a later release knows what a student changed
+_FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "Makefile", "LICENSE")
+_NEVER = shutil.ignore_patterns("__pycache__", "*.pyc", ".ipynb_checkpoints", ".*.partial", ".DS_Store")
+
+_README = """\
+# A course on vision transformers
+
+**Start**: you need Python 3.11 or newer. In this folder, run
+
+```
+make lab
+```
+
+It sets up everything in `.venv` and opens JupyterLab on `notebooks/00_start_here.ipynb`. Without `make`:
+
+```
+python3 -m venv .venv
+.venv/bin/python -m pip install -r requirements.lock
+.venv/bin/python -m pip install --no-deps -e .
+.venv/bin/jupyter lab notebooks
+```
+
+(on Windows `.venv\\Scripts\\` in place of `.venv/bin/`)
+
+**Read** the lectures in `notebooks/`, in the order of their numbers. Change numbers in them and run them
+again.
+
+**Homework** lies in `assignments/`:
+
+{homework}
+
+Each exercise is a cell that raises `NotImplementedError`: write it, run it, run the check below it. The check
+says what is right, and what went wrong if something did. Keep each notebook in its folder, beside
+`checks.safetensors`. To check a whole notebook at once:
+
+```
+.venv/bin/course check {example}
+```
+
+**Hand in** the notebook, under the name it has.
+
+If something does not start, `.venv/bin/course doctor` says what is missing and what to do.
+"""
+
+
+def release_command(out: Path, homeworks: Iterable[str] = ()) -> int:
+    """``course release OUT [hwN ...]`` for a terminal. Returns 0, or 1 if nothing was released."""
+    try:
+        release(Path(out), list(homeworks) or None)
+    except AuthoringError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def release(
+    out: Path,
+    homeworks: list[str] | None = None,
+    *,
+    root: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Write a student's tree: lectures, assignments, the package and what sets it up.
+
+    Everything is first written beside `out` and examined file by file; only then does it go in place. Into an
+    earlier release the new files replace the old, homework released before stays, and a notebook that a
+    student has changed is kept: the new one is put beside it as ``NAME.new.ipynb``.
+
+    Args:
+        out: a new or empty folder, or an earlier release.
+        homeworks: ``"hw1"`` or ``"hw1_self_attention"``; None releases all.
+
+    Returns:
+        The files written, relative to `out`.
+
+    Raises:
+        AuthoringError: nothing was written, and the text says why.
+    """
+    root = (root or find_root()).resolve()
+    out = Path(out).resolve()
+    _require_usable(out, root)
+    works = _chosen(homeworks, root)
+    _require_built(works, root)
+    staging = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        staging.mkdir(parents=True)
+        _fill(staging, works, root)
+        _require_clean(staging, root)
+        if not (out / MARKER).is_file():
+            written = _files(staging)
+            _write_marker(staging, {path: [_digest(staging / path)] for path in written})
+            if out.is_dir():
+                out.rmdir()
+            os.replace(staging, out)
+        else:
+            written = _update(out, staging, say)
+    except OSError as error:
+        raise AuthoringError(f"{out} cannot be written: {error.strerror} ({error.filename})") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    say(
+        f"{out}: {len(written)} files for students; {', '.join(work.name for work in works) or 'no homework'}"
+    )
+    return [Path(path) for path in written]
+
+
+def _require_usable(out: Path, root: Path) -> None:
+    inside = [
+        name
+        for name in ("notebooks", "assignments", "solutions", "course")
+        if (root / name) in (out, *out.parents)
+    ]
+    if inside or out == root:
+        raise AuthoringError(f"{out} lies within what is released from: give a folder of its own")
+    if out.exists() and not out.is_dir():
+        raise AuthoringError(f"{out} is a file: give a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+        raise AuthoringError(f"{out} is not empty and no earlier release: empty it, or give another folder")
+
+
+def _chosen(homeworks: list[str] | None, root: Path) -> list[builder.HomeworkFolder]:
+    known = builder.all_homeworks(root)
+    if homeworks is None:
+        return known
+    by_name = {name: work for work in known for name in (work.name, work.name.split("_")[0])}
+    unknown = [name for name in homeworks if name not in by_name]
+    if unknown:
+        names = ", ".join(work.name for work in known) or "none"
+        raise AuthoringError(f"there is no homework {', '.join(map(repr, unknown))}; there is {names}")
+    return list(dict.fromkeys(by_name[name] for name in homeworks))
+
+
+def _require_built(works: list[builder.HomeworkFolder], root: Path) -> None:
+    """What is released must be what the sources say; the numbers in check data are left to --check."""
+    problems = [f"{name}: missing" for name in (*_FILES, "course") if not (root / name).exists()]
+    for lecture in builder.all_lectures(root):
+        problems += _problems(builder.check_lecture, lecture)
+    for work in works:
+        problems += _problems(lambda work: builder.check_homework(work, recompute=False), work)
+    if problems:
+        raise AuthoringError("not released, because:", *problems)
+
+
+def _problems(check: Callable, target) -> list[str]:
+    try:
+        return check(target)
+    except AuthoringError as error:
+        return error.lines
+
+
+def _fill(staging: Path, works: list[builder.HomeworkFolder], root: Path) -> None:
+    for name in _FILES:
+        shutil.copy2(root / name, staging / name)
+    shutil.copytree(root / "course", staging / "course", ignore=_NEVER)
+    lectures = {lecture.notebook.name for lecture in builder.all_lectures(root)}
+
+    def not_for_students(folder: str, names: list[str]) -> set[str]:
+        stray = {name for name in names if name.endswith(".ipynb") and name not in lectures}
+        return _NEVER(folder, names) | stray | ({"source"} if Path(folder) == root / "notebooks" else set())
+
+    shutil.copytree(root / "notebooks", staging / "notebooks", ignore=not_for_students)
+    for work in works:
+        there = staging / "assignments" / work.name
+        there.mkdir(parents=True)
+        shutil.copy2(work.assignment, there)
+        shutil.copy2(work.checks, there)
+    lines = [f"- `assignments/{work.name}/{work.name}.ipynb`: {_title(work)}" for work in works]
+    example = f"assignments/{works[0].name}/{works[0].name}.ipynb" if works else "NOTEBOOK"
+    text = _README.format(homework="\n".join(lines) or "(none yet)", example=example)
+    (staging / "README.md").write_text(text, encoding="utf-8")
+
+
+def _title(work: builder.HomeworkFolder) -> str:
+    first = read_source(work.source, work.root).cells[0].text.split("\n")[0]
+    return first.lstrip("# ")
+
+
+def _require_clean(staging: Path, root: Path) -> None:
+    """Look into every file that students will receive, whatever wrote it."""
+    secrets = leaks.secrets_in_tree(root / "solutions")
+    problems = []
+    for name in _files(staging):
+        look = leaks.find_in_assignment if name.startswith("assignments/") else leaks.find_in_other_file
+        problems += [f"{name}: {found}" for found in look(staging / name, secrets)]
+    if problems:
+        raise AuthoringError("not released, because students would receive answers:", *problems)
+
+
+def _update(out: Path, staging: Path, say: Callable[[str], None]) -> list[str]:
+    """Replace an earlier release file by file; returns what was written."""
+    known: dict[str, list[str]] = json.loads((out / MARKER).read_text(encoding="utf-8"))["files"]
+    fresh = {name: _digest(staging / name) for name in _files(staging)}
+    moves = {name: _place(out, name, fresh[name], known, say) for name in fresh}
+    moves = {name: place for name, place in moves.items() if place is not None}
+    # The new digests are noted before the first file moves: if this is cut short, what is already new is not
+    # taken for a student's change next time.
+    noted = {**known}
+    for name, place in moves.items():
+        noted[place] = list(dict.fromkeys([*known.get(place, []), fresh[name]]))
+    _write_marker(out, noted)
+    for name, place in moves.items():
+        (out / place).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / name, out / place)
+        noted[place] = [fresh[name]]
+    generated = [name for name in known if name.startswith(("course/", "notebooks/")) and name not in fresh]
+    gone = [name for name in generated if not name.endswith(".new.ipynb")]
+    for name in gone:
+        if not _changed(out, name, known):
+            (out / name).unlink(missing_ok=True)
+            del noted[name]
+    _write_marker(out, noted)
+    return sorted(moves.values())
+
+
+def _place(
+    out: Path, name: str, digest: str, known: dict[str, list[str]], say: Callable[[str], None]
+) -> str | None:
+    """Where a new file goes in an earlier release; None if what a student has there should simply stay."""
+    if not name.endswith(".ipynb") or not _changed(out, name, known):
+        return name
+    if digest in (_digest(out / name), *known.get(name, [])):
+        return None  # what they changed is this very version
+    stem, number = name.removesuffix(".ipynb"), 1
+    place = f"{stem}.new.ipynb"
+    while _changed(out, place, known):
+        if digest in (_digest(out / place), *known.get(place, [])):
+            return None
+        number += 1
+        place = f"{stem}.new{number}.ipynb"
+    say(f"{name}: changed since it was released, so kept; the new version is {place}")
+    return place
+
+
+def _changed(out: Path, name: str, known: dict[str, list[str]]) -> bool:
+    return (out / name).is_file() and _digest(out / name) not in known.get(name, [])
+
+
+def _write_marker(folder: Path, files: dict[str, list[str]]) -> None:
+    text = json.dumps(
+        {"note": "written by `course release`; a later release reads it", "files": files},
+        indent=1,
+        sort_keys=True,
+    )
+    builder.write_bytes(folder / MARKER, (text + "\n").encode())
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
