@@ -82,18 +82,21 @@ def grade_command(
         return 2
 
 
-def prepare_exam(assignment: str, seed: int) -> Exam:
+def prepare_exam(root: Path, folder: Path, seed: int) -> Exam:
     """Load a homework and run the right answers and the named mistakes on the hidden inputs of `seed`.
 
+    Args:
+        root: the repository.
+        folder: ``root/solutions/hwN_topic``.
+
     Raises:
-        CannotGrade: there is no such homework here, or its source does not fit its exercises.
+        CannotGrade: its source does not fit its exercises.
     """
     # These load jupytext, nbformat and nbgrader, which takes seconds that a mistyped path should not cost.
     from course.authoring import notebooks
     from course.authoring.source import AuthoringError, read_source, require_homework
     from course.checks import load_homework
 
-    root, folder = _homework_folder(assignment)
     try:
         homework = load_homework(folder)
         source = read_source(folder / f"{folder.name}.py", root)
@@ -165,14 +168,14 @@ def _grade_class(
     submissions: Path, assignment: str, out: Path, workers: int, seed: int | None, limits: Limits
 ) -> None:
     begin = time.monotonic()
-    _homework_folder(assignment)  # both before anything that takes long
+    root, folder = find_homework(assignment)
     _prepare_folder(out, submissions)
     fresh_seed = seed is None
     seed = secrets.randbits(62) if seed is None else seed
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="grading")
     try:
         trial = pool.submit(_try_child, limits)
-        exam = prepare_exam(assignment, seed)
+        exam = prepare_exam(root, folder, seed)
         try:
             found = collect(submissions, exam.topic)
         except NothingToGrade as problem:
@@ -279,8 +282,12 @@ def _checked_limits(workers: int | None, scheduler: str | None, timeout: float, 
     return Limits(timeout=timeout, memory=memory, enforced=sandbox == "auto", stop=threading.Event())
 
 
-def _homework_folder(assignment: str) -> tuple[Path, Path]:
-    """(the repository's root, the homework's folder under solutions/) for ``"hw1_self_attention"`` or ``"hw1"``."""
+def find_homework(assignment: str) -> tuple[Path, Path]:
+    """(the repository's root, the homework's folder under solutions/) for ``"hw1_self_attention"`` or ``"hw1"``.
+
+    Raises:
+        CannotGrade: there is no such homework, or no repository around the current folder or this package.
+    """
     from course.authoring.source import AuthoringError, find_root
 
     root = None

@@ -194,8 +194,7 @@ class _Run:
                     self._lose(name, self.left_out[i])
                     raise _StartAgain from None
                 self.outcome.exercises[name] = seen
-                if any(_OUT_OF_MEMORY.search(note) for note in seen.notes.values()):
-                    self.outcome.statuses.add("limit")
+                self._note_memory(seen)
                 if i in self.stopped_at:  # a line below the function, say, that tries it out
                     told = f"{self.cells[i].label} {self.stopped_at[i]}; what it had defined by then was graded."
                     self.outcome.messages.append(_sentence(told))
@@ -218,6 +217,14 @@ class _Run:
     def _note(self, lost: Lost) -> None:
         if lost.status:
             self.outcome.statuses.add(lost.status)
+
+    def _note_memory(self, seen: Observation) -> None:
+        for key, note in seen.notes.items():
+            if key.endswith(".error") and _OUT_OF_MEMORY.search(note[:2000]):
+                self.outcome.statuses.add("limit")
+                place = note.partition(" (line ")
+                allowed = f"it asked for more memory than the {self.limits.memory / 2**20:.0f} MB allowed"
+                seen.notes[key] = f"MemoryError: {allowed}{place[1]}{place[2]}"
 
     def _note_output(self, printed: int) -> None:
         if printed > LONGEST_OUTPUT and "limit on output" not in " ".join(self.outcome.messages):
