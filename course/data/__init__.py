@@ -1,9 +1,10 @@
-"""Data sets as tensors on the device: real ones that are downloaded, and offline ones that are made in seconds.
+"""Data sets as tensors on the device: real ones that are downloaded, offline ones that are made.
 
 ``images, labels = load("digits")``
 """
 
 from course.data.catalogue import available, fetch, load
+from course.data.cifar import DataError
 from course.data.imageset import ImageSet, default_device
 
-__all__ = ["ImageSet", "available", "default_device", "fetch", "load"]
+__all__ = ["DataError", "ImageSet", "available", "default_device", "fetch", "load"]

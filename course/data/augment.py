@@ -1,8 +1,9 @@
 """Augmentation of a whole batch on the device: by index, without a Python loop over images.
 
-Every function takes uint8 or float images (B, C, H, W) or clips (B, T, C, H, W) and a generator on their device,
-treats all frames of a clip alike, and returns a new tensor of the same shape and type. Which ones a training uses is
-said by name in its recipe. What a flip or a shift does to the *label* is for the person who chooses it to know.
+Every function takes uint8 or float images (B, C, H, W) or clips (B, T, C, H, W) and a generator on their
+device, treats all frames of a clip alike, and returns a new tensor of the same shape and type. Which ones a
+training uses is said by name in its recipe. What a flip or a shift does to the *label* is for the person who
+chooses it to know.
 """
 
 from collections.abc import Callable
@@ -17,12 +18,12 @@ def random_crop(images: Tensor, generator: Generator, padding: int | None = None
     Args:
         images: (B, ..., H, W).
         generator: where the randomness comes from; on the images' device.
-        padding: pixels on each side; default an eighth of the height: 4 at 32×32 as is usual on CIFAR, 1 at 8×8.
+        padding: pixels on each side; default an eighth of the height: 4 at 32×32 as usual on CIFAR, 1 at 8×8.
     """
     count, height, width = images.shape[0], *images.shape[-2:]
     padding = height // 8 if padding is None else padding
     if not 0 <= padding < min(height, width):
-        raise ValueError(f"padding is {padding}; reflection needs it to be 0 or more and below the size, {height}×{width}")
+        raise ValueError(f"padding is {padding}; it is 0 or more and below the size, {height}×{width}")
     offset = torch.randint(
         -padding, padding + 1, (2, count, 1), generator=generator, device=images.device
     )  # (2, B, 1)
@@ -35,7 +36,7 @@ def random_crop(images: Tensor, generator: Generator, padding: int | None = None
 
 
 def _reflect(index: Tensor, length: int) -> Tensor:
-    """Indices outside 0 .. length-1 mirrored back inside, without repeating the edge: -1 -> 1, length -> length-2."""
+    """Mirror indices back into 0 .. length-1 without the edge twice: -1 -> 1, length -> length-2."""
     index = index.abs()
     return torch.where(index < length, index, 2 * (length - 1) - index)
 

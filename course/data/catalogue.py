@@ -22,8 +22,8 @@ BLOCK = 1000
 
 @dataclass(frozen=True)
 class Source:
-    """One row of the catalogue. ``read(split)`` returns all images of a fixed set; ``draw(random, count, split)``
-    makes images, of which ``sizes`` says how many there are if nobody says.
+    """One row of the catalogue. ``read(split)`` returns all images of a fixed set;
+    ``draw(random, count, split)`` makes images, of which ``sizes`` says how many there are if nobody says.
     """
 
     what: str
@@ -40,8 +40,9 @@ SOURCES = {
         digits.CLASS_NAMES, read=digits.read,
     ),
     "two_questions": Source(
-        "one local and one global question about the same pixels; drawn", {"train": 5000, "test": 1000}, (3, 32, 32),
-        two_questions.CLASS_NAMES, draw=lambda random, count, split: two_questions.draw(random, count),
+        "one local and one global question about the same pixels; drawn", {"train": 5000, "test": 1000},
+        (3, 32, 32), two_questions.CLASS_NAMES,
+        draw=lambda random, count, split: two_questions.draw(random, count),
     ),
     "digit_video": Source(
         "digits sliding right, left, down or up; drawn", {"train": 4000, "test": 1000}, (5, 1, 16, 16),
@@ -65,11 +66,12 @@ def load(
     """Load a data set as tensors on the device: ``images, labels = load("cifar10")``.
 
     Args:
-        name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions`` and ``digit_video``
-            need no network.
+        name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions`` and
+            ``digit_video`` need no network.
         split: ``train`` or ``test``. They never share an image; the drawn sets use separate random streams.
         size: only the first `size` images. The drawn sets make as many as asked for (if nobody asks:
-            ``two_questions`` 5,000 and 1,000, ``digit_video`` 4,000 and 1,000); a longer set begins with the shorter.
+            ``two_questions`` 5,000 and 1,000, ``digit_video`` 4,000 and 1,000); a longer set begins with the
+            shorter.
         seed: of the drawn sets, which are the same for the same seed; the real ones are what they are.
         label: which question `labels` answers: ``relation`` (default) or ``texture`` of ``two_questions``,
             ``motion`` (default) or ``digit`` of ``digit_video``. All of them stay in ``.all_labels``.
@@ -87,7 +89,7 @@ def load(
     if label is not None and source.class_names is not None:  # a wrong name is told before anything is made
         one_of(label, source.class_names, f"{name} has no label")
     if size is not None and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"size is a number of images, at least 1, or None for the usual number; not {size!r}")
+        raise ValueError(f"size is a number of images, at least 1, or None for all; not {size!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is a whole number, 0 or more; not {seed!r}")
 
@@ -122,7 +124,7 @@ def _draw_in_blocks(name: str, draw: Callable, split: str, seed: int, size: int)
         stream = [crc32(name.encode()), SPLITS.index(split), block, seed]
         blocks.append(draw(np.random.default_rng(stream), BLOCK))
     images = np.concatenate([images for images, _ in blocks])[:size]
-    labels = {question: np.concatenate([labels[question] for _, labels in blocks])[:size] for question in blocks[0][1]}
+    labels = {name: np.concatenate([labels[name] for _, labels in blocks])[:size] for name in blocks[0][1]}
     return images, labels
 
 
@@ -148,7 +150,7 @@ def available() -> list[dict]:
 
 
 def fetch(name: str) -> Path | None:
-    """Download a set if it is not here or damaged, check it, and say where it is; offline sets need none (None).
+    """Download a set if it is not here or damaged, and say where it is; None for one that needs no download.
 
     Raises:
         ValueError: no such set.

@@ -1,8 +1,8 @@
 """CIFAR-10 and CIFAR-100: torchvision reads them, pooch downloads them, nothing unchecked is ever used.
 
-Address and checksums are those of torchvision's classes. Download and unpacking happen in a folder of their own
-inside the data folder, which is renamed into place only when every file is right; a run that is killed leaves
-only that folder, and the next one removes it.
+Address and checksums are those of torchvision's classes. Download and unpacking happen in a folder of their
+own inside the data folder, which is renamed into place only when every file is right; a run that is killed
+leaves only that folder, and the next one removes it.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course.data.progress import progress_bar
+from course.data.progress import InPlace, in_notebook, progress_bar
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30  # without a byte
@@ -27,7 +27,7 @@ class DataError(RuntimeError):
 
 
 def torchvision_class(name: str):
-    """torchvision's class of that set. It is imported here: it takes a second, and the offline sets do without."""
+    """torchvision's class of that set, imported here: it takes a second, and the offline sets do without."""
     from torchvision import datasets
 
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
@@ -67,7 +67,7 @@ def state(name: str) -> tuple[str, Path]:
 
 
 def read(name: str, split: str) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, list[str]]]:
-    """All images of a split, uint8 (N, 3, 32, 32), ``{"class": (N,)}`` and its names; fetched first if not here.
+    """All images of a split, uint8 (N, 3, 32, 32), ``{"class": (N,)}`` and its names; fetched if not here.
 
     Raises:
         DataError: not here and not to be fetched, or a damaged file.
@@ -101,9 +101,9 @@ def fetch(name: str) -> Path:
     archive = folder / dataset.filename
     if not archive.exists() and forbids_network():
         raise DataError(
-            f"{name} is not here: it was looked for in {unpacked}, and COURSE_OFFLINE forbids the network. With the "
-            f"network, `course data {name}` fetches it (or put {dataset.filename} into {folder}). Without: digits, "
-            "two_questions and digit_video need no download."
+            f"{name} is not here: it was looked for in {unpacked}, and COURSE_OFFLINE forbids the network. "
+            f"With the network, `course data {name}` fetches it (or put {dataset.filename} into {folder}). "
+            "Without: digits, two_questions and digit_video need no download."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,13 +116,13 @@ def fetch(name: str) -> Path:
                 unpacked.rename(Path(unfinished) / "damaged")
             (Path(unfinished) / dataset.base_folder).rename(unpacked)
     except OSError as error:
-        raise DataError(f"{name} cannot be stored in {folder}: {error}. Free some space there (about 400 MB), or "
-                        "name another folder in COURSE_DATA.") from error
+        raise DataError(f"{name} cannot be stored in {folder}: {error}. Free some space there (400 MB), "
+                        "or name another folder in COURSE_DATA.") from error
     return unpacked
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what a killed download left. A young folder may belong to a download that runs beside this one."""
+    """Remove what a killed download left. A young folder may belong to a download that is going on."""
     for left in folder.glob(UNFINISHED + "*"):
         newest = max((path.stat().st_mtime for path in [left, *left.rglob("*")]), default=0)
         if time.time() - newest > STALE_SECONDS:
@@ -133,10 +133,13 @@ def _download(name: str, dataset, folder: Path) -> Path:
     import pooch
     import requests
 
+    place = InPlace() if in_notebook() else None
+
     def transfer(url: str, output_file: str, _) -> None:
-        # One bar for each attempt; total=1 until the server has told the size, since pooch asks for bool(bar).
-        with progress_bar(1, desc=f"{name}: download", unit="B", unit_scale=True) as bar:
-            pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT_SECONDS)(url, output_file, _)
+        # One bar for each attempt. Its total is 1 until the server tells the size: pooch asks for bool(bar).
+        with progress_bar(1, place, desc=f"{name}: download", unit="B", unit_scale=True) as bar:
+            download = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT_SECONDS)
+            download(url, output_file, _)
 
     pooch.get_logger().setLevel("WARNING")  # its notes would leave paths in the notebook
     store = pooch.create(
@@ -144,7 +147,10 @@ def _download(name: str, dataset, folder: Path) -> Path:
         urls={dataset.filename: dataset.url}, retry_if_failed=ATTEMPTS - 1,
     )
     try:
-        return Path(store.fetch(dataset.filename, downloader=transfer))
+        archive = Path(store.fetch(dataset.filename, downloader=transfer))
+        if place and place.handle:
+            place.show({"text/plain": f"{name}: downloaded"})
+        return archive
     except requests.exceptions.RequestException as error:
         reason = f"the network failed {ATTEMPTS} times ({type(error).__name__})"
     except ValueError:  # pooch's word for a wrong checksum
@@ -160,10 +166,10 @@ def _check_and_unpack(name: str, dataset, archive: Path, into: Path) -> None:
     from torchvision.datasets.utils import check_integrity
 
     if not check_integrity(archive, dataset.tgz_md5):
-        raise DataError(f"{name}: the archive {archive} is damaged (wrong checksum) and was not used. Delete it and "
-                        f"run `course data {name}`.")
+        raise DataError(f"{name}: the archive {archive} is damaged (wrong checksum) and was not used. "
+                        f"Delete it and run `course data {name}`.")
     with tarfile.open(archive) as tar:
         tar.extractall(into, filter="data")
     if damaged := damaged_file(dataset, into):
-        raise DataError(f"{name}: {damaged.name} came out of {archive.name} damaged. Run `course data {name}` again; "
-                        "if it happens again, the disk is not to be trusted.")
+        raise DataError(f"{name}: {damaged.name} came out of {archive.name} damaged. Run "
+                        f"`course data {name}` again; if it happens again, the disk is not to be trusted.")

@@ -10,7 +10,7 @@ def data_command(name: str | None) -> int:
     """List the data sets, or fetch one; 0 if all is well, 1 if the set cannot be had."""
     if name is None:
         _print_table(available())
-        print(f"\nDownloads go to {data_folder()} (COURSE_DATA names another); `course data cifar10` fetches one.")
+        print(f"\nDownloads go to {data_folder()} (COURSE_DATA names another); `course data NAME` fetches.")
         return 0
     try:
         where = fetch(name)

@@ -1,7 +1,7 @@
 """``digits``: scikit-learn's 1,797 handwritten digits, and ``digit_video``: the same digits, moving.
 
-The digits come inside the scikit-learn wheel (UCI Optical Recognition of Handwritten Digits, test part), so both
-sets need no network.
+The digits come inside the scikit-learn wheel (UCI Optical Recognition of Handwritten Digits, test part), so
+both sets need no network.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ VIDEO_CLASS_NAMES = {"motion": list(MOTIONS), **CLASS_NAMES}
 
 @cache
 def split_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Grey values 0..1, float32 (N, 8, 8), and labels int64 (N,) of the fixed split: 1,400 train, 397 test."""
+    """Grey values 0..1, float32 (N, 8, 8), and labels int64 (N,) of the fixed split, 1,400 and 397."""
     from sklearn.datasets import load_digits  # takes a second to import
 
     digits = load_digits()
@@ -37,14 +37,17 @@ def read(split: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.rint(grey * 255).astype(np.uint8)[:, None], {"digit": label}
 
 
-def draw_video(random: np.random.Generator, count: int, split: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def draw_video(
+    random: np.random.Generator, count: int, split: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Clips of one digit sliding one pixel a frame over a 16×16 frame; labels ``motion`` and ``digit``.
 
     The start is drawn so that two ceilings hold exactly, whatever the model and however much data it gets:
 
-    * the *middle* frame has the same distribution under all four motions: one frame is blind to motion (25 %);
-    * right and left show the same *set* of frames, down and up likewise: a model that is blind to the order of
-      the frames (their mean, or attention without a time code) gets at most 50 %.
+    * the *middle* frame has the same distribution under all four motions: one frame tells nothing
+      of it (25 %);
+    * right and left show the same *set* of frames, down and up likewise: a model that is blind to the order
+      of the frames (their mean, or attention without a time code) gets at most 50 %.
 
     The digits of the train and the test split are different images.
 
@@ -56,7 +59,7 @@ def draw_video(random: np.random.Generator, count: int, split: str) -> tuple[np.
     motion = random.integers(len(MOTIONS), size=count)
     velocity = np.array(list(MOTIONS.values()))[motion]  # (B, 2) as (x, y)
     half = FRAMES // 2
-    middle = random.integers(half, FRAME - DIGIT - half, size=(count, 2), endpoint=True)  # never leaves the frame
+    middle = random.integers(half, FRAME - DIGIT - half, size=(count, 2), endpoint=True)  # stays inside
 
     clips = np.zeros((count, FRAMES, 1, FRAME, FRAME), dtype=np.float32)  # (B, T, C, H, W)
     clip, reach = np.arange(count)[:, None, None], np.arange(DIGIT)

@@ -1,4 +1,4 @@
-"""What every data set of the course is once loaded: uint8 images and their labels, as tensors on one device."""
+"""What every data set of the course is once loaded: uint8 images and labels, as tensors on one device."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from course.data.names import one_of
 
 
 def default_device() -> torch.device:
-    """CUDA where there is a device, otherwise the CPU. (Apple's ``mps`` works where it is asked for by name.)"""
+    """CUDA where there is such a device, otherwise the CPU. (Apple's ``mps`` has to be asked for by name.)"""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -63,7 +63,7 @@ class ImageSet:
         """
         if isinstance(chosen, int):
             if not 0 < chosen <= len(self):
-                raise ValueError(f"{self.name}/{self.split} has {len(self)} images here, so subset({chosen}) cannot be")
+                raise ValueError(f"{self.name}/{self.split} has {len(self)} images here, not {chosen}")
             chosen = slice(chosen)
         elif not isinstance(chosen, slice):
             chosen = torch.as_tensor(chosen, device=self.images.device)

@@ -1,4 +1,4 @@
-"""A progress bar that leaves nothing behind: tqdm's own in a terminal, one line updated in place in a notebook.
+"""A progress bar that leaves nothing behind: in a terminal tqdm's own, in a notebook a line updated in place.
 
 tqdm's notebook widget is not used: what it leaves in a saved notebook is a dead widget that no page can show.
 """
@@ -43,14 +43,14 @@ class InPlace:
         pass
 
 
-def progress_bar(total: int, *, place: InPlace | None = None, **options) -> tqdm:
+def progress_bar(total: int, place: InPlace | None, **options) -> tqdm:
     """A tqdm bar to ``update``; shown only if the work takes more than a second, and gone when it is done.
 
     Args:
         total: the number of steps (or bytes).
-        place: where to write it in a notebook; default: a place of its own.
+        place: where to write it in a notebook, where the last word is the caller's; None: to stderr.
         options: passed on to tqdm.
     """
-    if in_notebook():
-        options |= {"file": place or InPlace(), "ncols": 90}
+    if place:
+        options |= {"file": place, "ncols": 90}
     return tqdm(total=total, leave=False, delay=1.0, **options)

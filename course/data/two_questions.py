@@ -3,13 +3,13 @@
 Every image is a noisy striped ground with one red plus and one blue ring on it, and carries two labels:
 
 * ``texture``: which way the stripes run. *Local*: any small window of the image answers it.
-* ``relation``: in which direction the ring lies from the plus. *Global*: both glyphs are in every image, farther
-  apart than a small window reaches, and where one of them lies gives little away (knowing that exactly, one is
-  right in 35 of 100 images; knowing both, always); so neither one window nor a bag of windows answers it, only
-  content together with position does.
+* ``relation``: in which direction the ring lies from the plus. *Global*: both glyphs are in every image,
+  farther apart than a small window reaches, and where one of them lies gives little away (knowing that
+  exactly, one is right in 35 of 100 images; knowing both, always); so neither one window nor a bag of windows
+  answers it, only content together with position does.
 
-A small-field CNN therefore answers the first and is at chance on the second; a transformer without position codes
-likewise, however much data it gets. A horizontal flip changes both labels: augmentation is not free.
+A small-field CNN therefore answers the first and is at chance on the second; a transformer without position
+codes likewise, however much data it gets. A horizontal flip changes both labels: augmentation is not free.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 CLASSES = 10
 SIZE = 32
 GLYPH = 6
-# Centre to centre, in pixels. Closer than this, a CNN of 13 px receptive field starts to see both glyphs at once.
+# Centre to centre, in pixels. Closer than this, a CNN of 13 px receptive field starts to see both at once.
 DISTANCE = (15.0, 21.0)
 # Directions keep off the edges of their sector by this share of it, so that rounding to pixels is harmless.
 SECTOR_MARGIN = 0.1
@@ -35,7 +35,7 @@ RING = np.ones((GLYPH, GLYPH), dtype=np.float32)
 RING[2:4, 2:4] = 0
 RING[[0, 0, -1, -1], [0, -1, 0, -1]] = 0
 
-# Angles as in mathematics: counter-clockwise, 0° points right. A direction's name is the middle of its sector.
+# Angles as in mathematics: counter-clockwise, 0° to the right. A direction is named by its sector's middle.
 CLASS_NAMES = {
     "relation": [f"{36 * k + 18}°" for k in range(CLASSES)],
     "texture": [f"{18 * k}°" for k in range(CLASSES)],
@@ -55,7 +55,7 @@ def draw(random: np.random.Generator, count: int) -> tuple[np.ndarray, dict[str,
     angle = 2 * np.pi / CLASSES * (relation + random.uniform(SECTOR_MARGIN, 1 - SECTOR_MARGIN, count))
     distance = random.uniform(*DISTANCE, count)
     plus, ring = [], []
-    for step in (distance * np.cos(angle), -distance * np.sin(angle)):  # to the right, then down (rows grow downwards)
+    for step in (distance * np.cos(angle), -distance * np.sin(angle)):  # along x, then y, which points down
         start, end = _place(random, step)
         plus.append(start)
         ring.append(end)
@@ -86,7 +86,10 @@ def _place(random: np.random.Generator, step: np.ndarray) -> tuple[np.ndarray, n
     return start, (start + np.rint(step).astype(np.int64)).clip(0, last)
 
 
-def _paint(random, images: np.ndarray, glyph: np.ndarray, colour: tuple, left: np.ndarray, top: np.ndarray) -> None:
+def _paint(
+    random: np.random.Generator, images: np.ndarray,
+    glyph: np.ndarray, colour: tuple[float, ...], left: np.ndarray, top: np.ndarray,
+) -> None:
     """Put the glyph on every image, in place. Its colour jitters, and says nothing about either label."""
     count = len(images)
     jitter = GLYPH_COLOUR_JITTER * random.uniform(-0.5, 0.5, (count, 3))

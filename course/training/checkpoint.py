@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file with everything a training needs to go on, written whole or not at all.
 
-Tensors of the model and of the optimizer are stored as such, the rest as JSON in the file's header. Nothing is
-pickled: to open a checkpoint runs no code, so a stranger's can be opened. A checksum covers every tensor.
+Tensors of the model and of the optimizer are stored as such, the rest as JSON in the file's header. Nothing
+is pickled: to open a checkpoint runs no code, so a stranger's can be opened. A checksum covers every tensor.
 """
 
 import json
@@ -12,6 +12,7 @@ from zlib import crc32
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from course.data.imageset import ImageSet
 from course.training.recipes import Recipe
@@ -38,7 +39,7 @@ def signature(model: nn.Module, data, recipe: Recipe) -> dict:
     return json.loads(json.dumps(described))  # tuples become lists, as they will when read back
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, signed: dict, progress: dict) -> None:
+def save(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, progress: dict) -> None:
     """Write the checkpoint beside `path` and then rename it: a reader sees the old one or the new one, whole.
 
     Args:
@@ -51,7 +52,8 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, signed:
 
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+        stored = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in stored.items()}
     # Clones, because safetensors refuses tensors that share memory (tied weights do).
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {"format": FORMAT, "checksum": _checksum(tensors), "signature": signed, "progress": progress}
@@ -59,13 +61,13 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, signed:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={"course": json.dumps(header)})
-    with open(partial, "rb") as file:
+    with open(partial, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
-def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, signed: dict) -> dict | None:
-    """Put a checkpoint back into model and optimizer, and return its progress; None if there is no checkpoint.
+def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict) -> dict | None:
+    """Put a checkpoint back into model and optimizer, and return its progress; None if there is none.
 
     Raises:
         CheckpointError: the file is damaged or of another training. Then nothing was changed.
@@ -74,8 +76,8 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, signe
         return None
     header, tensors = _read(path)
     if differences := _differences(header["signature"], signed):
-        raise CheckpointError(f"the checkpoint {path} is of another training: {'; '.join(differences)}. Make it as it "
-                              f"was, {REMEDY}")
+        raise CheckpointError(f"the checkpoint {path} is of another training: {'; '.join(differences)}. "
+                              f"Make it as it was, {REMEDY}")
 
     model.load_state_dict({
         name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")

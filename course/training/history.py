@@ -50,7 +50,7 @@ class History:
         return ", ".join(parts)
 
     def figure(self):
-        """The curves as a matplotlib ``Figure``, to save or show: loss, and validation accuracy if there is one."""
+        """The curves as a matplotlib ``Figure``: loss, and validation accuracy if there is one."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(6.4, 2.2), layout="constrained")
@@ -75,12 +75,13 @@ class History:
             right.plot(self.val_steps, percent, "o-", color="C1", markersize=4)
             right.annotate(f"{percent[-1]:.1f} %", (self.val_steps[-1], percent[-1]), (0, -12),
                            textcoords="offset points", ha="right")
-            right.set(title="validation accuracy, %", xlabel="step", xlim=(0, self.total_steps * 1.03), ylim=(0, 103))
+            right.set(title="validation accuracy, %", xlabel="step")
+            right.set(xlim=(0, 1.03 * self.total_steps), ylim=(0, 103))
 
 
 def _smooth(values: list[float], keep: float = 0.9) -> list[float]:
-    """Running mean in which a value fades by `keep` a step; right from the first step on (as in Adam, divided by
-    the sum of the weights)."""
+    """Running mean in which a value fades by `keep` a step, divided by the sum of the weights as Adam does,
+    so that it is right from the first step on."""
     smooth, mean, weight = [], 0.0, 0.0
     for value in values:
         mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)

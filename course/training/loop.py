@@ -44,8 +44,8 @@ def fit(
 ) -> History:
     """Train a classifier in place; it comes back in eval mode, with ``model.normalise_images`` set.
 
-    What happens in a step depends only on the recipe, the number of the step and the weights. So a training that was
-    stopped goes on from its checkpoint as if nothing had happened: on a CPU, to the last bit.
+    What happens in a step depends only on the recipe, the number of the step and the weights. So a training
+    that was stopped goes on from its checkpoint as if nothing had happened: on a CPU, to the last bit.
 
     Args:
         model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes).
@@ -54,15 +54,15 @@ def fit(
         val: likewise; its accuracy is measured at `val_points` even distances and at the end.
         val_points: how often.
         device: CUDA if there is one, else the CPU.
-        checkpoint: a file. Written every `checkpoint_seconds`, at the end and after Ctrl-C; if it is there already,
-            training goes on from it (and is over at once if it was over).
+        checkpoint: a file. Written every `checkpoint_seconds`, at the end and after Ctrl-C; if it is there
+            already, training goes on from it (and is over at once if it was over).
         plot: in a notebook, draw the curve while training and leave it in the output.
         progress: show a bar (never with ``COURSE_BUDGET=tiny``).
         on_step: called after each step with its number, counted from 1.
 
     Returns:
-        History: losses and accuracies. Ctrl-C ends training after the step in progress and returns it too, with
-        ``interrupted`` set; a second Ctrl-C ends at once.
+        History: losses and accuracies. Ctrl-C ends training after the step in progress and returns it too,
+        with ``interrupted`` set; a second Ctrl-C ends at once.
 
     Raises:
         ValueError: data or outputs that do not fit together; says which.
@@ -81,7 +81,9 @@ def fit(
     batches = _Batches(images.to(device), labels.to(device), model.normalise_images, recipe)
     steps = recipe.total_steps(batches.per_epoch)
     history = History(recipe, steps, model.normalise_images)
-    val_at = {math.ceil(steps * point / val_points) for point in range(1, val_points + 1)} | {steps} if val else set()
+    val_at = set()
+    if val is not None:
+        val_at = {math.ceil(steps * point / val_points) for point in range(1, val_points + 1)} | {steps}
 
     path = None if checkpoint is None else Path(checkpoint)
     if path:
@@ -113,8 +115,9 @@ def fit(
                 if at % read_every == 0 or at in val_at or at == steps:
                     _read_losses(unread, history)
                 if at in val_at:
+                    accuracy = evaluate(model, val)
                     history.val_steps.append(at)
-                    history.val_accuracy.append(evaluate(model, val))
+                    history.val_accuracy.append(accuracy)
                 between_steps = True
                 display.advance()
                 if on_step:
@@ -144,7 +147,8 @@ def evaluate(model: nn.Module, data, normalise: Normalise | None = None, *, batc
     Args:
         model: as for `fit`.
         data: an ``ImageSet`` or a pair of images and labels.
-        normalise: what was done to the training images; default: what `fit` left in ``model.normalise_images``.
+        normalise: what was done to the training images; default: what `fit` left in
+            ``model.normalise_images``.
         batch_size: images at once; decides memory, not the result.
 
     Raises:
@@ -154,23 +158,28 @@ def evaluate(model: nn.Module, data, normalise: Normalise | None = None, *, batc
     normalise = normalise or getattr(model, "normalise_images", None)
     if normalise is None:
         raise ValueError("this model was not trained by fit(): pass normalise=Normalise.of(training_images)")
-    device = next(model.parameters()).device
+    device = next((parameter.device for parameter in model.parameters()), images.device)
     highest_label = int(labels.max())
     was_training = model.training
     model.eval()
     try:
         right = 0
         for batch, answer in zip(images.split(batch_size), labels.to(device).split(batch_size), strict=True):
-            logits = _checked_logits(model(normalise(batch.to(device))), len(batch), highest_label)  # (B, classes)
+            logits = model(normalise(batch.to(device)))  # (B, classes)
+            _check_logits(logits, len(batch), highest_label)
             right += (logits.argmax(1) == answer).sum()
     finally:
         model.train(was_training)
     return int(right) / len(images)
 
 
-def _train_step(model, optimizer, images: Tensor, labels: Tensor, recipe: Recipe, highest_label: int) -> Tensor:
+def _train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, recipe: Recipe,
+    highest_label: int,
+) -> Tensor:
     """Forward, backward, one step of the optimizer. Returns the loss, not yet read from the device."""
-    logits = _checked_logits(model(images), len(images), highest_label)  # (B, classes)
+    logits = model(images)  # (B, classes)
+    _check_logits(logits, len(images), highest_label)
     loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad()
     loss.backward()
@@ -183,8 +192,9 @@ def _train_step(model, optimizer, images: Tensor, labels: Tensor, recipe: Recipe
 class _Batches:
     """``batches(step)`` -> images (B, C, H, W), normalised, and labels (B,).
 
-    The order comes from (seed, epoch), augmentation from (seed, step), and from nothing that happened before. The
-    last images of an epoch that do not fill a batch wait for the next one, so that all batches are of one size.
+    The order comes from (seed, epoch), augmentation from (seed, step), and from nothing that happened before.
+    The last images of an epoch that do not fill a batch wait for the next one, so that all batches are of one
+    size.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, normalise: Normalise, recipe: Recipe) -> None:
@@ -198,7 +208,8 @@ class _Batches:
         epoch, batch = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             # On the CPU, so that the order is the same on every device.
-            order = torch.randperm(len(self.images), generator=_seeded(torch.Generator(), self.recipe.seed, epoch, 1))
+            generator = _seeded(torch.Generator(), self.recipe.seed, epoch, 1)
+            order = torch.randperm(len(self.images), generator=generator)
             self.order, self.epoch = order.to(self.images.device), epoch
         chosen = self.order[batch * self.size : (batch + 1) * self.size]  # (B,)
         images = self.images[chosen]
@@ -226,7 +237,7 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _held_interrupt() -> Iterator[list]:
-    """Note Ctrl-C in the list instead of raising amid an update of the weights; a second one raises at once."""
+    """Note Ctrl-C in the list instead of raising amid an update of the weights; a second one raises."""
     pressed: list[int] = []
 
     def note(number, frame) -> None:
@@ -251,7 +262,7 @@ class _Display:
         self.history = history
         self.place = (LiveCurve(history) if plot else InPlace()) if in_notebook() else None
         self.bar = progress_bar(
-            history.total_steps, place=self.place, desc="training", unit="step",
+            history.total_steps, self.place, desc="training", unit="step",
             disable=not progress or budget_name() == "tiny",
         )
 
@@ -275,10 +286,12 @@ class _Display:
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
-        raise ValueError("this model has no parameter that can be trained (all of them have requires_grad=False)")
+        raise ValueError("this model has no parameter to train (all of them have requires_grad=False)")
+    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
+    vectors = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.betas[0], nesterov=recipe.betas[0] > 0)
@@ -292,11 +305,13 @@ def _read_losses(unread: list[Tensor], history: History) -> None:
         history.steps.append(len(history.steps) + 1)
         history.loss.append(value)
         if not math.isfinite(value):
-            step, rate = history.steps[-1], history.recipe.learning_rate(history.steps[-1] - 1, history.total_steps)
+            step = history.steps[-1]
+            rate = history.recipe.learning_rate(step - 1, history.total_steps)
             raise TrainingError(
-                f"the loss is {value} at step {step}, where the learning rate is {rate:.2g}. Build the model anew and "
-                f"train with a smaller one, say recipe.but(lr={history.recipe.lr / 10:.2g}), or with a longer warmup; "
-                "if it stays, look for a division by zero or an exp without a subtracted maximum in the model."
+                f"the loss is {value} at step {step}, where the learning rate is {rate:.2g}. Build the model "
+                f"anew and train with a smaller one, say recipe.but(lr={history.recipe.lr / 10:.2g}), or "
+                "with a longer warmup; if it stays, look in the model for a division by zero or an exp of "
+                "something large."
             )
 
 
@@ -309,11 +324,11 @@ def _checked(data, name: str) -> tuple[Tensor, Tensor]:
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         raise ValueError(f"{name}: images and labels are tensors; torch.as_tensor() makes them")
     if images.ndim not in (4, 5) or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        raise ValueError(f"{name}: images are uint8 or float, (N, C, H, W) or for video (N, T, C, H, W); these are "
-                         f"{images.dtype} {tuple(images.shape)}")
+        raise ValueError(f"{name}: images are uint8 or float, (N, C, H, W) or for video (N, T, C, H, W); "
+                         f"these are {images.dtype} {tuple(images.shape)}")
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"{name}: labels are whole numbers (N,), one for each of the {len(images)} images; these are "
-                         f"{labels.dtype} {tuple(labels.shape)}")
+        raise ValueError(f"{name}: labels are whole numbers (N,), one for each of the {len(images)} images; "
+                         f"these are {labels.dtype} {tuple(labels.shape)}")
     if len(images) == 0:
         raise ValueError(f"{name}: there is no image in it")
     if labels.min() < 0:
@@ -321,20 +336,19 @@ def _checked(data, name: str) -> tuple[Tensor, Tensor]:
     return images, labels.long()
 
 
-def _checked_logits(logits, count: int, highest_label: int) -> Tensor:
+def _check_logits(logits, count: int, highest_label: int) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"the model must return logits (B, classes), here ({count}, classes); it returned {found}")
+        raise ValueError(f"the model must return logits (B, classes), here ({count}, classes), not {found}")
     if highest_label >= logits.shape[1]:
-        raise ValueError(f"the labels go up to {highest_label}, but the model tells only {logits.shape[1]} classes apart "
-                         f"(0 to {logits.shape[1] - 1}); give it at least {highest_label + 1} outputs")
-    return logits
+        raise ValueError(f"the labels go up to {highest_label}, but the model tells only {logits.shape[1]} "
+                         f"classes apart; give it at least {highest_label + 1} outputs")
 
 
 def _how_to_go_on(history: History, path: Path | None, saved: bool) -> str:
     text = f"Stopped after step {len(history.steps)} of {history.total_steps}. "
     if path is None:
-        return text + "The model keeps what it has learned. With checkpoint=FILE the next stop can be gone on from."
+        return text + "The model keeps what it has learned; with checkpoint=FILE one can go on from there."
     if not saved:  # stopped amid a step, whose half-made weights are not worth keeping
         return text + f"{path} holds the last whole save; run this again to go on from there."
     return text + f"Run this again to go on from there ({path} has it)."

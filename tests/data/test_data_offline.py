@@ -57,13 +57,15 @@ def test_digits_are_scikit_learns_and_split_once():
 
     train, test = load("digits", device="cpu"), load("digits", "test", device="cpu")
     images = torch.cat([train.images, test.images])[:, 0]
-    ours = sorted(zip(images.flatten(1).tolist(), torch.cat([train.labels, test.labels]).tolist(), strict=True))
+    labels = torch.cat([train.labels, test.labels])
+    ours = sorted(zip(images.flatten(1).tolist(), labels.tolist(), strict=True))
     original = load_digits()
     scaled = np.rint(original.data * 255 / 16).astype(int)
     assert ours == sorted(zip(scaled.tolist(), original.target.tolist(), strict=True))
 
 
-# two_questions -------------------------------------------------------------------------------------------------------
+# two_questions
+# -------------------------------------------------------------------------------------------------------
 
 def glyph_centres(images: Tensor) -> tuple[Tensor, Tensor]:
     """Where the plus and the ring are, found by template: (N, 2) each, as (x, y)."""
@@ -127,14 +129,16 @@ def test_labels_are_balanced_and_independent():
     assert counts.min() > 60 and counts.max() < 145  # 100 expected, 4 standard deviations
 
 
-# digit_video ---------------------------------------------------------------------------------------------------------
+# digit_video
+# ---------------------------------------------------------------------------------------------------------
 
 def box_starts(clips: Tensor) -> Tensor:
     """Centre of mass of the bright pixels of every frame: (N, T, 2) as (x, y)."""
     bright = clips[:, :, 0].float().clamp(min=110) - 110  # (N, T, H, W), above the noise
     weight = bright.sum((2, 3))
     place = torch.arange(clips.shape[-1]).float()
-    return torch.stack([(bright.sum(2) * place).sum(2) / weight, (bright.sum(3) * place).sum(2) / weight], dim=2)
+    along_x, along_y = (bright.sum(2) * place).sum(2), (bright.sum(3) * place).sum(2)
+    return torch.stack([along_x / weight, along_y / weight], dim=2)
 
 
 def test_motion_is_one_pixel_a_frame_in_the_named_direction():
@@ -156,7 +160,7 @@ def test_the_middle_frame_is_blind_to_motion_and_the_set_of_frames_to_its_sign()
 
 
 def test_the_digits_of_a_split_are_its_own():
-    """Denoised by their own motion, test clips show test digits: the nearest digit image is of the test split."""
+    """The digit image nearest to a test clip, over all places in the frame, is one of the test split."""
     clips = load("digit_video", "test", size=200, label="digit", device="cpu")
     digits = {split: load("digits", split, device="cpu").images[:, 0].float() for split in ("train", "test")}
     middle = clips.images[:, 2, 0].float()
@@ -167,7 +171,8 @@ def test_the_digits_of_a_split_are_its_own():
     assert (nearest["test"] < nearest["train"]).float().mean() > 0.95
 
 
-# What a caller can do wrong, and the object itself -------------------------------------------------------------------
+# What a caller can do wrong, and the object itself
+# -------------------------------------------------------------------
 
 @pytest.mark.parametrize(("arguments", "words"), [
     ({"name": "cifar1O"}, ["cifar1O", "cifar10", "two_questions"]),
@@ -191,7 +196,8 @@ def test_imageset():
     texture = data.ask("texture")
     assert torch.equal(texture.labels, data.all_labels["texture"]) and texture.images is data.images
     assert texture.classes[1] == "18°"
-    assert torch.equal(load("two_questions", "test", size=50, label="texture", device="cpu").labels, texture.labels)
+    loaded = load("two_questions", "test", size=50, label="texture", device="cpu")
+    assert torch.equal(loaded.labels, texture.labels)
 
     few = data.subset([3, 1])
     assert torch.equal(few.images, data.images[[3, 1]])

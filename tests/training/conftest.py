@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """The networks here are so small that a second thread only waits; beside another test process, for long."""
+    """The networks here are so small that a second thread only waits, and beside other processes for long."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -30,8 +30,10 @@ def test_digits():
 def small_model(outputs: int = 10, width: int = 32, seed: int = 0) -> nn.Module:
     """Has what could spoil repetition: BatchNorm's running statistics and dropout."""
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2),
-                         nn.Linear(width, outputs))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2),
+        nn.Linear(width, outputs),
+    )
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
@@ -39,9 +41,11 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
                zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-# It learns -----------------------------------------------------------------------------------------------------------
+# It learns
+# -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("optimizer", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.05, "schedule": "cosine"}])
+@pytest.mark.parametrize(
+    "optimizer", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.05, "schedule": "cosine"}])
 def test_it_learns_digits(train, test_digits, optimizer):
     model = small_model()
     history = fit(model, train, QUICK.but(steps=200, **optimizer), val=test_digits, val_points=4)
@@ -76,8 +80,8 @@ def test_one_step_is_what_plain_pytorch_does(train):
     loss.backward()
     nn.utils.clip_grad_norm_(by_hand.parameters(), 0.5)
     linear = by_hand[1]
-    optimizer = torch.optim.AdamW([{"params": [linear.weight]}, {"params": [linear.bias], "weight_decay": 0.0}],
-                                  lr=1e-2, betas=(0.9, 0.98), weight_decay=0.2)
+    groups = [{"params": [linear.weight]}, {"params": [linear.bias], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.98), weight_decay=0.2)
     optimizer.step()
     assert history.loss == [loss.item()] and history.normalise == normalise == model.normalise_images
     assert same_weights(model, by_hand)
@@ -88,12 +92,13 @@ def test_an_epoch_shows_every_image_once_in_a_new_order(train):
     numbered = (torch.arange(100).float().view(100, 1, 1, 1).expand(100, 1, 2, 2).contiguous(), few.labels)
     batches = loop._Batches(*numbered, lambda images: images, Recipe(epochs=2, batch_size=32))
     assert batches.per_epoch == 3
-    epochs = [torch.cat([batches(step)[0][:, 0, 0, 0] for step in range(first, first + 3)]) for first in (0, 3)]
-    for shown in epochs:
-        assert len(shown.unique()) == 96
+    shown = [batches(step)[0][:, 0, 0, 0] for step in range(6)]
+    epochs = [torch.cat(shown[:3]), torch.cat(shown[3:])]
+    for epoch in epochs:
+        assert len(epoch.unique()) == 96
     assert not torch.equal(*epochs)
     again, labels = batches(1)
-    assert torch.equal(again[:, 0, 0, 0], epochs[0][32:64]), "a step's batch does not depend on what came before"
+    assert torch.equal(again[:, 0, 0, 0], epochs[0][32:64]), "a batch does not depend on what came before"
     assert torch.equal(labels, few.labels[again[:, 0, 0, 0].long()])
 
 
@@ -108,7 +113,8 @@ def test_fewer_images_than_a_batch(train):
     assert len(fit(small_model(), train.subset(10), QUICK.but(steps=3, batch_size=64)).loss) == 3
 
 
-# It repeats itself ---------------------------------------------------------------------------------------------------
+# It repeats itself
+# ---------------------------------------------------------------------------------------------------
 
 def test_the_same_twice_and_the_callers_randomness_untouched(train):
     models = [small_model(), small_model()]
@@ -129,7 +135,8 @@ def test_validation_does_not_change_training(train, test_digits):
     assert same_weights(*models)
 
 
-# It can be stopped anywhere ------------------------------------------------------------------------------------------
+# It can be stopped anywhere
+# ------------------------------------------------------------------------------------------
 
 def stop_at(stops, how=None):
     def on_step(step: int) -> None:
@@ -144,13 +151,13 @@ def stop_at(stops, how=None):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("how", [None, lambda: signal.raise_signal(signal.SIGINT)], ids=["raised", "signal"])
-def test_stopped_and_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digits, tmp_path, how, optimizer, capsys):
+def test_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digits, tmp_path, how, optimizer, capsys):
     recipe = QUICK.but(augment=("random_crop",), optimizer=optimizer, epochs=2)  # 2 × 43 steps
     undisturbed = small_model()
     expected = fit(undisturbed, train, recipe, val=test_digits)
 
     path = tmp_path / "runs" / "digits.safetensors"
-    for seed, stop in ((0, 10), (1, 43), (2, 60)):  # from the second call on, what the model holds does not matter
+    for seed, stop in ((0, 10), (1, 43), (2, 60)):  # from the second on, the checkpoint's weights count
         stopped = fit(small_model(seed=seed), train, recipe, val=test_digits, checkpoint=path,
                       on_step=stop_at({stop}, how))
         assert stopped.interrupted and len(stopped.loss) == stop
@@ -164,8 +171,9 @@ def test_stopped_and_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digi
 
     loaded = small_model(seed=98)
     seen = []
-    assert fit(loaded, train, recipe, val=test_digits, checkpoint=path, on_step=seen.append).loss == expected.loss
-    assert seen == [] and same_weights(loaded, undisturbed), "a finished training is only loaded"
+    history = fit(loaded, train, recipe, val=test_digits, checkpoint=path, on_step=seen.append)
+    assert seen == [], "a finished training is only loaded"
+    assert history.loss == expected.loss and same_weights(loaded, undisturbed)
     assert [file.name for file in path.parent.iterdir()] == ["digits.safetensors"]
 
 
@@ -239,7 +247,8 @@ def test_tied_weights_are_saved(train, tmp_path):
     assert same_weights(model, other) and other.down.weight is other.up.weight
 
 
-# A checkpoint that cannot be used ------------------------------------------------------------------------------------
+# A checkpoint that cannot be used
+# ------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("changed", "words"), [
     ({"recipe": QUICK.but(lr=0.5)}, "recipe lr was 0.003, is now 0.5"),
@@ -254,7 +263,8 @@ def test_a_checkpoint_of_another_training(train, tmp_path, changed, words):
     model = changed.get("model", small_model)()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(CheckpointError, match=words) as caught:
-        fit(model, train.subset(changed.get("count", len(train))), changed.get("recipe", QUICK), checkpoint=path)
+        data = train.subset(changed.get("count", len(train)))
+        fit(model, data, changed.get("recipe", QUICK), checkpoint=path)
     assert str(path) in str(caught.value) and "delete the file" in str(caught.value)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -290,7 +300,8 @@ def test_a_checkpoint_is_plain_tensors(train, tmp_path):
     assert any(name.startswith("optimizer.") and name.endswith("exp_avg_sq") for name in stored)
 
 
-# It says what is wrong -----------------------------------------------------------------------------------------------
+# It says what is wrong
+# -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("seconds", [0, 100])
 def test_a_loss_that_is_no_number_stops_it_and_is_never_saved(train, tmp_path, seconds):
@@ -377,10 +388,12 @@ def test_evaluate(train, test_digits):
         evaluate(model, (test_digits.images, test_digits.labels + 1), normalise)
 
 
-# What it shows -------------------------------------------------------------------------------------------------------
+# What it shows
+# -------------------------------------------------------------------------------------------------------
 
 def test_history_draws_its_curves(tmp_path):
-    history = History(QUICK, 40, Normalise((0.0,), (1.0,)), list(range(1, 31)), [1 / step for step in range(1, 31)])
+    steps = list(range(1, 31))
+    history = History(QUICK, 40, Normalise((0.0,), (1.0,)), steps, [1 / step for step in steps])
     assert len(history.figure().axes) == 1 and history.final_accuracy is None
     history.val_steps, history.val_accuracy = [10, 30], [0.5, 0.75]
     loss, accuracy = history.figure().axes
