@@ -86,7 +86,8 @@ def collect(place: Path, topic: str) -> list[Found]:
         raise NothingToGrade(f"{place} cannot be read: {error.strerror or error}.") from None
     except Unreadable as error:
         raise NothingToGrade(f"{place} cannot be read: {error}") from None
-    entries = _without_wrapper(entries, topic)
+    if not place.is_dir():
+        entries = _without_wrapper(entries, topic)
     students: dict[str, list[Entry]] = {}
     for entry in entries:
         first, *rest = entry.parts
@@ -261,7 +262,7 @@ def _closed(parts: tuple[str, ...], sentence: str, status: str = "unreadable") -
 
 
 def _without_wrapper(entries: list[Entry], topic: str) -> list[Entry]:
-    """Step into the one folder that many zips wrap around a class, unless that folder is a student's own."""
+    """Step into the one folder that a zip often has around the class, unless that folder is a student's own."""
     tops = {entry.parts[0] for entry in entries}
     if len(tops) != 1 or any(len(entry.parts) == 1 and entry.read for entry in entries):
         return entries

@@ -1,0 +1,128 @@
+"""Reading notebooks that hold anything, and telling what their code defines without running it."""
+
+import json
+
+import pytest
+
+from course.grading import cells, python_source
+from course.grading.cells import Unreadable, cells_from_bytes
+
+
+def notebook(*sources, **more) -> bytes:
+    made = [{"cell_type": "code", "metadata": {}, "source": source} for source in sources]
+    return json.dumps({"cells": made, "nbformat": 4, **more}).encode()
+
+
+def test_sources_and_labels_are_read_and_outputs_dropped():
+    data = json.dumps({"cells": [
+        {"cell_type": "code", "source": ["x = 1\r\n", "y = 2"], "outputs": [{"text": "x" * 10**6}],
+         "metadata": {"nbgrader": {"grade_id": "a", "points": 3}, "tags": ["setup", 5]}},
+        {"cell_type": "markdown", "source": "text"},
+        {"cell_type": "spaceship", "source": 7, "metadata": "none"},
+        "no cell",
+    ]}).encode()  # fmt: skip
+    first, second, third = cells_from_bytes(data)
+    assert (first.kind, first.source, first.grade_id, first.tags) == ("code", "x = 1\ny = 2", "a", ("setup",))
+    assert first.nbgrader["points"] == 3 and first.is_setup
+    assert (second.kind, second.source) == ("markdown", "text")
+    assert (third.kind, third.source, third.grade_id) == ("raw", "", "")
+
+
+def test_format_3_and_a_byte_order_mark_are_read():
+    old = {"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": "x = 1", "metadata": {}}]}]}
+    assert [cell.source for cell in cells_from_bytes(b"\xef\xbb\xbf" + json.dumps(old).encode())] == ["x = 1"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (b"  \n", "empty"),
+        (notebook("x = 1")[:-20], "cut off"),
+        (b'{"cells": [}', "damaged in line 1"),
+        (b"\x89PNG\r\n\x1a\n", "not UTF-8"),
+        ('{"cells": []}'.encode("utf-16"), "not UTF-8"),
+        (b"[" * 200_000, "damaged"),
+        (b'{"cells": ' + b"9" * 10_000 + b"}", "damaged|no cells"),
+        (b"[]", "no notebook"),
+        (b"null", "no notebook"),
+        (b'{"cells": {"a": 1}}', "no notebook"),
+        (b'{"cells"\x00: []}', "damaged"),
+    ],
+)
+def test_what_is_no_notebook_is_said(data, words):
+    with pytest.raises(Unreadable, match=words) as caught:
+        cells_from_bytes(data)
+    assert caught.value.status == "unreadable"
+
+
+def test_sizes_are_bounded(monkeypatch):
+    monkeypatch.setattr(cells, "LARGEST_FILE", 100)
+    with pytest.raises(Unreadable, match="larger than") as caught:
+        cells_from_bytes(notebook("x" * 200))
+    assert caught.value.status == "limit"
+    monkeypatch.undo()
+    for data in (notebook(*["1"] * 6_000), notebook("#" * 400_000)):
+        with pytest.raises(Unreadable) as caught:
+            cells_from_bytes(data)
+        assert caught.value.status == "limit"
+
+
+def test_half_characters_become_whole_ones():
+    (cell,) = cells_from_bytes(b'{"cells": [{"cell_type": "code", "source": "x = \'\\ud800\'"}]}')
+    assert cell.source == "x = '?'"
+
+
+# -- python_source
+
+
+@pytest.mark.parametrize(
+    ("source", "runs"),
+    [
+        ("%matplotlib inline\nx = 1", "pass\nx = 1"),
+        ("x = 1\n!pip install this\ny = 2", "x = 1\npass\ny = 2"),
+        ("files = !ls\nx = 1", "pass\nx = 1"),
+        ("torch.relu?\nx = 1", "pass\nx = 1"),
+        ("if x:\n    %timeit f(x)\ny = 1", "if x:\n    pass\ny = 1"),
+        ("%%time\nx = 1", "\nx = 1"),
+        ("\n%%timeit -n 3\nx = 1", "\n\nx = 1"),
+        ("%%bash\nrm -r /", ""),
+        ("%%writefile a.py\nx = 1", ""),
+        ("x = (7\n% 4)", "x = (7\n% 4)"),  # no command: the rest of a division
+        ("def broken(:\n%time\n", "def broken(:\n%time\n"),  # the student's own error keeps its line
+    ],
+)
+def test_commands_of_the_notebook_are_taken_out(source, runs):
+    assert python_source.plain_python(source) == runs
+
+
+def test_defined_names():
+    source = "import os\ndef f(): pass\nclass C: pass\na, (b, c) = 1, (2, 3)\nd: int = 4\nif 1:\n    e = 5"
+    assert python_source.defined_names(source) == {"f", "C", "a", "b", "c", "d"}
+    assert python_source.defined_names("def attention(q, k)\n    return 1") == {"attention"}  # a colon is missing
+    assert python_source.defined_names("%time\ndef f(): pass") == {"f"}
+
+
+def test_definitions_only_keeps_lines_in_their_places():
+    source = (
+        "import math\nprint(1)\n@decorated\ndef f(x):\n    return x\nwhile True: pass\nSIZES = [1, 2]\ny = f(3)\n"
+        "class C:\n    x = 1\nz: int = -4"
+    )
+    kept = python_source.definitions_only(source).split("\n")
+    assert kept == ["import math", "", "@decorated", "def f(x):", "    return x", "", "SIZES = [1, 2]", "", "class C:",
+                    "    x = 1", "z: int = -4"]  # fmt: skip
+    assert python_source.definitions_only("print(1)\nx = f()") == ""
+    assert python_source.definitions_only("not python at all") == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["(" * 100_000, "x=" + "-" * 100_000 + "1", "x=a" + ".b" * 50_000, "x=" + "+".join("a" * 50_000), "x=1\0",
+     "x='\ud800'", "x=" + "lambda:" * 30_000 + "1", "if a:\n pass\n" + "elif a:\n pass\n" * 10_000,
+     "%" * 100_000, "x = " + "9" * 10_000],
+    ids=range(10),
+)  # fmt: skip
+def test_monstrous_source_raises_nothing(source):
+    python_source.plain_python(source)
+    python_source.defined_names(source)
+    python_source.definitions_only(source)
