@@ -107,13 +107,11 @@ def build(
     """
     root = (root or find_root()).resolve()
     paths = list(paths)
-    targets = (
-        [target for path in paths for target in _targets_of(Path(path), root)]
-        if paths
-        else _all_targets(root)
-    )
+    targets = _all_targets(root)
+    if paths:
+        targets = list(dict.fromkeys(target for path in paths for target in _targets_of(Path(path), root)))
     problems: list[str] = []
-    for target in tqdm(list(dict.fromkeys(targets)), desc="course build", leave=False, disable=None):
+    for target in tqdm(targets, desc="course build", leave=False, disable=None):
         try:
             if check:
                 problems += check_lecture(target) if isinstance(target, Lecture) else check_homework(target)
@@ -137,11 +135,10 @@ def check_lecture(lecture: Lecture) -> list[str]:
     )
 
 
-def check_homework(work: HomeworkFolder, *, recompute: bool = True) -> list[str]:
+def check_homework(work: HomeworkFolder) -> list[str]:
     """The same for a homework: solution, assignment, check data, and answers where none may be.
 
-    Args:
-        recompute: also run every exercise and compare with the stored check data, which takes a while.
+    Runs every exercise with its mistakes, to compare with the stored check data.
     """
     source, homework = _read_homework(work)
     solution = notebooks.make_notebook(source, notebooks.SOLUTION, homework)
@@ -149,7 +146,7 @@ def check_homework(work: HomeworkFolder, *, recompute: bool = True) -> list[str]
     problems += _assignment_differences(work, source, homework)
     if not work.checks.is_file():
         problems.append(f"{_shown(work.root, work.checks)}: missing; {_rebuild(source)}")
-    elif recompute and not public.same_content(work.checks, _check_data(work, homework)):
+    elif not public.same_content(work.checks, _check_data(work, homework)):
         problems.append(f"{_shown(work.root, work.checks)}: not what exercises.py gives; {_rebuild(source)}")
     if work.assignment.is_file() and work.checks.is_file():
         problems += leak_problems(work)

@@ -141,21 +141,22 @@ def secrets_in_tree(solutions: Path) -> list[Secrets]:
 
 def _collect_source(text: str, secrets: Secrets, public_parts: list[str]) -> None:
     owner, inside, region = "the source", False, []
+    outside: list[str] = []
     for line in text.split("\n"):
         title = re.search(r"# %%.*\b(?:exercise|written)=\"(\w+)\"", line)
         if title:
             owner = f"the answer to {secrets.topic}.{title[1]}"
-        bare = line.removeprefix("# ") if line.startswith("# ") else line
         if _BEGIN.match(line):
             inside, region = True, []
         elif _END.match(line):
             inside = False
             _add_block(region, owner, secrets)
         elif inside:
-            region.append(bare)
-            _add_line(bare, owner, secrets)
+            region.append(line.removeprefix("# "))  # markdown stands in comments
+            _add_line(region[-1], owner, secrets)
         else:
-            public_parts += [line, bare]
+            outside.append(line)
+    public_parts += ["\n".join(outside), "\n".join(line.removeprefix("# ") for line in outside)]
 
 
 def _collect_exercises(text: str, secrets: Secrets, public_parts: list[str]) -> None:
@@ -176,11 +177,9 @@ def _collect_exercises(text: str, secrets: Secrets, public_parts: list[str]) -> 
             owner = f"{node.name} in {owner}"
             if node.name.strip("_"):
                 secrets.names.append(node.name)
-            first = (
-                node.body[0].lineno - node.lineno
-            )  # the signature differs by its name alone, the body tells
             _add_block(part, owner, secrets, fewest=2)
-            _add_block(part[first:], owner, secrets)
+            # Under another name, a body that is long enough still tells.
+            _add_block(part[node.body[0].lineno - node.lineno :], owner, secrets)
         for line in part:
             if not re.fullmatch(r"\s*[rf]?(\"[^\"]*\"|'[^']*')[,)\s]*", line):
                 _add_line(line, owner, secrets)

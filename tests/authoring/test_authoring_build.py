@@ -8,8 +8,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
-from course.authoring import AuthoringError, build, build_command, leaks
-from course.authoring.builder import HomeworkFolder, Lecture
+from course.authoring import AuthoringError, build, build_command, leaks, notebooks
+from course.authoring.builder import HomeworkFolder, Lecture, leak_problems
+from course.authoring.source import Cell, read_source
 from course.checks import load_homework, public
 
 LECTURE = "notebooks/01_tiny.ipynb"
@@ -428,6 +429,18 @@ def test_a_leak_is_found_without_comparing_with_the_source(built, case):
     assert any(expected in line for line in check(built))
 
 
+def test_a_builder_that_strips_nothing_is_found_out(built, monkeypatch):
+    # Then the assignment is, byte for byte, what the builder makes: only the independent look can tell.
+    monkeypatch.setattr(Cell, "stripped", lambda cell, homework: cell)
+    source = read_source(built / "solutions/hw7_tiny/hw7_tiny.py", built)
+    homework = load_homework(built / "solutions/hw7_tiny")
+    notebook = notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework)
+    (built / ASSIGNMENT).write_bytes(notebooks.to_bytes(notebook))
+    found = "\n".join(leak_problems(HomeworkFolder(built, "hw7_tiny")))
+    for piece in ("the marker", "torch.add(x, x)", "torch.cat([a, b], dim=1)", "hw7_tiny.why_two", "exercise 'double'"):
+        assert piece in found
+
+
 def test_a_leak_in_check_data_is_found(built, edit):
     secrets = leaks.secrets_in_tree(built / "solutions")
     assert leaks.find_in_assignment(built / CHECKS, secrets) == []
@@ -442,7 +455,8 @@ def test_a_leak_in_check_data_is_found(built, edit):
 
 
 def test_lines_that_students_see_anyway_are_no_leak(built, edit):
-    edit(built / "solutions/hw7_tiny/hw7_tiny.py", "shows 2.", "shows 2, as `torch.add(x, x)` does.")
+    # On two lines: in the notebook it is one paragraph.
+    edit(built / "solutions/hw7_tiny/hw7_tiny.py", "shows 2.", "shows 2, as `torch.add(x,\n# x)` does.")
     assert rebuild(built)[0] == []
     secrets = leaks.secrets_in_tree(built / "solutions")
     change(built / ASSIGNMENT, _source_of(7, "torch.add(x, x)"))
