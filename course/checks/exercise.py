@@ -188,7 +188,9 @@ class Homework:
         import jupytext  # takes seconds, which a student's check and the grading child need not wait for
 
         namespace: dict[str, Any] = {"__name__": f"reference_{self.short}"}
-        for cell in jupytext.read(self.source, fmt="py:percent").cells:
+        # Without comment_magics=False, jupytext turns the comment "# copy the weights" into a command to copy.
+        percent = {"extension": ".py", "format_name": "percent", "comment_magics": False}
+        for cell in jupytext.read(self.source, fmt=percent).cells:
             wanted = "exercise" in cell.metadata or "setup" in cell.metadata.get("tags", ())
             if cell.cell_type == "code" and wanted:
                 exec(compile(cell.source, str(self.source), "exec"), namespace)
