@@ -183,6 +183,6 @@ def work(released) -> Work:
     return Work(released)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_work(released):
     return lambda: Work(released)

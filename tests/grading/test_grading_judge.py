@@ -1,0 +1,80 @@
+"""Observations come from student code: whatever is in them, they end as points and one clean sentence."""
+
+import pytest
+import torch
+
+from course.checks.calls import Observation, calls_from_bytes
+from course.checks.observe import observe
+from course.grading.judge import judge_exercise, one_line
+from course.grading.run import Lost
+
+
+def judged(exam, seen, name="double"):
+    return judge_exercise(name, exam.points[name], exam.expected[name], seen)
+
+
+def seen(exam, function, name="double"):
+    return observe({name: function}, calls_from_bytes(exam.questions[name].calls))
+
+
+def test_right_wrong_and_named(exam):
+    right = judged(exam, seen(exam, lambda x: x + x))
+    assert (right.points, right.outcome) == (2, "right")
+    named = judged(exam, seen(exam, lambda x: x + 2))
+    assert (named.points, named.outcome, named.named) == (0, "wrong", True)
+    assert named.sentence == "You added two instead of doubling."
+    other = judged(exam, seen(exam, lambda x: 3 * x + 1))
+    assert (other.points, other.outcome, other.named) == (0, "wrong", False)
+
+
+def test_lost_missing_and_not_started(exam):
+    assert judged(exam, None).outcome == "missing"
+    assert judged(exam, Lost("timeout", "Your code hangs.")).sentence == "Your code hangs."
+
+    def stub(x):
+        raise NotImplementedError("hw9.double")
+
+    assert judged(exam, seen(exam, stub)).outcome == "not started"
+
+
+def test_no_value_of_a_hidden_input_is_shown(exam):
+    def tell(x):
+        raise ValueError(f"{x.tolist()} {x[0, 0].item():.3e} shape {tuple(x.shape)}")
+
+    (call,) = calls_from_bytes(exam.questions["double"].calls)
+    told = judged(exam, seen(exam, tell)).sentence
+    assert "ValueError" in told and "shape (3, 4)" in told
+    for value in call.arguments["x"].flatten().tolist():
+        assert f"{abs(value):.4f}"[:6] not in told
+    # A difference in values is described without the values.
+    wrong = judged(exam, seen(exam, lambda x: x * x))
+    assert "Largest difference" not in wrong.sentence
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        Observation(),
+        Observation({"0.out": torch.zeros(0)}),
+        Observation({"0.out": torch.zeros(3, 4, dtype=torch.complex64), "0.grad.x": torch.zeros(3, 4)}),
+        Observation({"0.out": torch.zeros(3, 4).to(torch.float8_e4m3fn), "0.grad.x": torch.zeros(3, 4)}),
+        Observation({"0.out": torch.full((3, 4), torch.nan), "0.grad.x": torch.full((3, 4), torch.inf)}),
+        Observation({"0.out": torch.zeros(3, 4, dtype=torch.uint8)}),
+        Observation({"0.out": torch.zeros([1] * 60)}),
+        Observation({f"{i}.out": torch.zeros(1) for i in range(500)}),
+        Observation({"": torch.zeros(1), "....": torch.zeros(1), "\ud800": torch.zeros(1)}),
+        Observation(notes={"0.error": "x\n" * 10**6, "0.type": "\x00\x1b[31m"}),
+        Observation(notes={"0.error": "<script>alert(1)</script>\u202e\x07"}),
+        Observation(notes={"": "", "no dot": "x", "0.unwritten": "y" * 10**6}),
+    ],
+    ids=range(12),
+)
+def test_forged_observations_earn_nothing_and_break_nothing(exam, forged):
+    result = judged(exam, forged)
+    assert result.points == 0 and result.outcome != "right"
+    assert result.sentence.isprintable() and 0 < len(result.sentence) <= 400
+
+
+def test_one_line():
+    assert one_line("a\nb\t c\x07 \ud800") == "a b c� ?"
+    assert one_line("x" * 1000, 10) == "x" * 9 + "…"
