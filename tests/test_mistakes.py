@@ -1,0 +1,198 @@
+"""The tests of the tests, over every homework: right work earns everything, and every mistake gets its own sentence."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from course.authoring.source import read_source
+from course.checks import Draw, expected_for, judge, load_homework, observe, public
+from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected
+from course.checks.exercise import Exercise, Homework
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {folder.name: folder for folder in sorted(ROOT.glob("solutions/hw*_*/")) if (folder / "exercises.py").is_file()}
+SEEDS = (1, 2, 3)  # beside the public one; no check may depend on luck with its inputs
+FEWEST_MISTAKES, FEWEST_ALTERNATIVES = 4, 2
+
+
+@cache
+def homework_in(topic: str) -> Homework:
+    return load_homework(FOLDERS[topic])
+
+
+@cache
+def expected_on(topic: str, name: str, seed: int) -> Expected:
+    return expected_for(homework_in(topic).exercises[name], seed)
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory):
+    """topic, name -> the public check as a student's notebook reads it, through the file and back."""
+
+    @cache
+    def file_of(topic: str) -> Path:
+        path = tmp_path_factory.mktemp(topic) / public.FILE_NAME
+        path.write_bytes(public.to_bytes(homework_in(topic)))
+        return path
+
+    return cache(lambda topic, name: public.read(file_of(topic), name))
+
+
+every_exercise = pytest.mark.parametrize(
+    ("topic", "name"), [(topic, name) for topic in FOLDERS for name in homework_in(topic).exercises]
+)
+every_mistake = pytest.mark.parametrize(
+    ("topic", "name", "number"),
+    [
+        pytest.param(topic, name, number, id=f"{topic}-{name}-{mistake.name}-{number}")
+        for topic in FOLDERS
+        for name, exercise in homework_in(topic).exercises.items()
+        for number, mistake in enumerate(exercise.mistakes)
+    ],
+)
+
+
+def seen_of_mistake(exercise: Exercise, number: int, expected: Expected, calls: list):
+    """A fresh run of a mistake, as a student's would be; goals, which train for seconds, only where they matter."""
+    objects = exercise.mistakes[number].objects
+    shown_by_goals = {key.split(".")[0] for key in expected.mistakes[number][1].tensors} & {str(i) for i in expected.goals}
+    return exercise.observe(calls if shown_by_goals else calls[: len(calls) - len(expected.goals)], objects)
+
+
+def test_there_is_homework_to_test():
+    assert {"hw0_first_check", "hw1_self_attention"} <= set(FOLDERS)
+
+
+@every_exercise
+@pytest.mark.parametrize("seed", SEEDS)
+def test_right_answer_earns_everything(topic, name, seed):
+    exercise = homework_in(topic).exercises[name]
+    verdict = judge(expected_on(topic, name, seed), exercise.observe(exercise.calls(seed)))
+    assert verdict.status == RIGHT, verdict
+
+
+@every_exercise
+def test_right_answer_passes_the_public_check(topic, name, stored):
+    check = stored(topic, name)
+    verdict = judge(check.expected, homework_in(topic).exercises[name].observe(check.calls))
+    assert verdict.status == RIGHT, verdict
+
+
+@every_exercise
+@pytest.mark.parametrize("seed", SEEDS[:1])
+def test_every_alternative_earns_everything(topic, name, seed, stored):
+    exercise = homework_in(topic).exercises[name]
+    assert len(exercise.alternatives) >= FEWEST_ALTERNATIVES
+    for objects in exercise.alternatives:
+        for expected, calls in (
+            (expected_on(topic, name, seed), exercise.calls(seed)),
+            (stored(topic, name).expected, stored(topic, name).calls),
+        ):
+            verdict = judge(expected, exercise.observe(calls, objects))
+            assert verdict.status == RIGHT, (objects, verdict)
+
+
+@every_mistake
+def test_every_mistake_gets_exactly_its_own_sentence(topic, name, number, stored):
+    exercise = homework_in(topic).exercises[name]
+    mistake = exercise.mistakes[number]
+    public_check = stored(topic, name)
+    inputs = [(public_check.expected, public_check.calls)]
+    inputs += [(expected_on(topic, name, seed), exercise.calls(seed)) for seed in SEEDS]
+    for expected, calls in inputs:
+        verdict = judge(expected, seen_of_mistake(exercise, number, expected, calls))
+        assert verdict.status == WRONG and verdict.named, verdict
+        assert verdict.sentence == mistake.sentence
+
+
+@every_exercise
+def test_there_are_enough_mistakes_and_each_has_words_of_its_own(topic, name):
+    exercise = homework_in(topic).exercises[name]
+    names_by_sentence: dict[str, set[str]] = {}
+    for mistake in exercise.mistakes:
+        names_by_sentence.setdefault(mistake.sentence, set()).add(mistake.name)
+    assert len(names_by_sentence) >= FEWEST_MISTAKES
+    # One mistake may be written in two ways, under one name; two mistakes never share a sentence.
+    assert all(len(names) == 1 for names in names_by_sentence.values())
+    assert all(sentence[-1] in ".?" and len(sentence) <= 300 for sentence in names_by_sentence)
+
+
+CODE = re.compile(r"\bdim ?=|\bF\.\w|\w\[|\.\w+\(\w*\)|\w+\(\w+=|\s@\s|\*\*|\btorch\.(?!randint\b)\w+")
+
+
+@every_exercise
+def test_no_sentence_gives_the_code_away(topic, name):
+    homework = homework_in(topic)
+    source = read_source(homework.source, ROOT)
+    answer = [
+        re.sub(r"\s+", " ", line.split(" # ")[0]).strip()
+        for cell in source.cells
+        if cell.role == "exercise"
+        for first, last in cell.regions()
+        for line in cell.text.split("\n")[first + 1 : last]
+    ]
+    for mistake in homework.exercises[name].mistakes:
+        assert not CODE.search(mistake.sentence), mistake.sentence
+        assert not [line for line in answer if len(line) >= 12 and line in mistake.sentence]
+
+
+@every_exercise
+@pytest.mark.parametrize("seed", SEEDS)
+def test_axes_of_an_input_are_told_apart_by_their_sizes(topic, name, seed):
+    """A tensor with two axes of one length hides a swap of them. (A mask (N, N) has to; photographs are square.)"""
+    exercise = homework_in(topic).exercises[name]
+    goals = exercise.goals_for(seed)
+    for i, call in enumerate(exercise.calls(seed)):
+        for argument, value in call.arguments.items() if i not in goals else ():
+            if isinstance(value, torch.Tensor) and value.dtype != torch.bool:
+                sizes = [size for size in value.shape if size > 1]
+                assert len(set(sizes)) == len(sizes), (argument, value.shape)
+
+
+@every_exercise
+def test_inputs_follow_from_the_seed_and_differ_between_seeds(topic, name):
+    exercise = homework_in(topic).exercises[name]
+    once, again, other = (public.calls_to_bytes(exercise.calls(seed)) for seed in (1, 1, 2))
+    assert once == again
+    assert once != other
+
+
+@pytest.mark.parametrize("topic", FOLDERS)
+def test_points_promised_in_the_text_are_those_that_are_given(topic):
+    homework = homework_in(topic)
+    source = read_source(homework.source, ROOT)
+    given = {name: exercise.points for name, exercise in homework.exercises.items()}
+    given |= {cell.name: cell.points for cell in source.cells if cell.role == "written"}
+    promised = re.search(r"\*\*(\d+) points\*\*", source.cells[0].text)
+    if promised:
+        assert sum(given.values()) == int(promised[1])
+    for row in re.findall(r"^\| \d+ \|.*\|$", source.cells[0].text, re.MULTILINE):
+        names = [name for name, exercise in homework.exercises.items() if {*exercise.targets} & {*re.findall(r"\w+", row)}]
+        points = given[names[0]] if names else sum(given[name] for name in given if name not in homework.exercises)
+        assert row.endswith(f"| {points:g} |"), row
+
+
+@pytest.mark.parametrize("topic", FOLDERS)
+def test_untouched_homework_is_not_started_and_crashes_nothing(topic, stored):
+    homework = homework_in(topic)
+    untouched: dict = {"__name__": f"untouched_{homework.short}"}
+    for cell in read_source(homework.source, ROOT).cells:
+        if cell.role in ("setup", "exercise"):
+            exec(compile(cell.stripped(homework.short).text, topic, "exec"), untouched)
+    for name, exercise in homework.exercises.items():
+        seen = observe({target: untouched[target] for target in exercise.targets}, stored(topic, name).calls)
+        verdict = judge(stored(topic, name).expected, seen)
+        assert (verdict.status, verdict.sentence) == (NOT_STARTED, f"{exercise.id} is not written yet.")
+        assert all(key.endswith(".unwritten") for key in seen.notes), seen.notes
+
+
+def test_sizes_are_all_different_and_in_range():
+    draw = Draw(0)
+    for _ in range(50):
+        sizes = draw.sizes(4, low=3, high=7)
+        assert len(set(sizes)) == 4 and min(sizes) >= 3 and max(sizes) <= 7
+    with pytest.raises(ValueError, match="no 6 different sizes from 3 to 7"):
+        draw.sizes(6, low=3, high=7)
