@@ -184,7 +184,7 @@ def patches(image: Tensor, patch: int, *, order: Sequence[int] | Tensor | None =
             column * step + 2, row * step + 2, token, fontsize=5.5, color="white", ha="left", va="top"
         )
         number.set_bbox({"facecolor": "black", "alpha": 0.55, "pad": 0.6, "linewidth": 0})
-    right.imshow(canvas, cmap="gray", vmin=0, vmax=1)
+    right.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     right.set_title(f"N = {rows * columns} tokens of {patch} × {patch} pixels", fontsize=9)
     right.axis("off")
     return figure
@@ -233,7 +233,10 @@ def attention_maps(image: Tensor, weights: Tensor, query: int | Sequence[int]) -
         grid = weights[number].reshape(side, side).numpy()
         heat = np.kron(grid / max(grid.max(), 1e-12), np.ones(patch))  # (H, W)
         # A grey image stays visible as a faint drawing under the heat.
-        axis.imshow(colormaps["Blues"](0.95 * heat)[..., :3] * (0.72 + 0.28 * drawing[..., None]))
+        axis.imshow(
+            colormaps["Blues"](0.95 * heat)[..., :3] * (0.72 + 0.28 * drawing[..., None]),
+            interpolation="nearest",
+        )
         axis.axis("on")
         _bare(axis)
         axis.add_patch(_token_box(token, side, patch))
@@ -559,7 +562,7 @@ def shape_letters(
     )
     cut.set_ylabel(f"H = {height}", fontsize=SMALL)
     cut.set_xlabel(f"W = {width},  C = {channels}", fontsize=SMALL)
-    table.imshow(tokens, cmap="Blues", aspect="auto")
+    table.imshow(tokens.numpy(), cmap="Blues", aspect="auto", interpolation="nearest")
     table.set_title(f"its tokens\n(N, D) = {tuple(tokens.shape)}", fontsize=SMALL)
     table.set_xlabel(f"D = C · P · P = {tokens.shape[1]}", fontsize=SMALL)
     table.set_ylabel(f"N = (H/P) · (W/P) = {len(tokens)}", fontsize=SMALL)
@@ -567,7 +570,7 @@ def shape_letters(
     for head in range(num_heads):
         start = head * (head_width + 2)
         gapped[:, start : start + head_width] = tokens[:, head * head_width : (head + 1) * head_width]
-    split.imshow(gapped, cmap="Blues", aspect="auto")
+    split.imshow(gapped, cmap="Blues", aspect="auto", interpolation="nearest")
     split.set_title(
         f"the same, split into heads\n(h, N, d) = {(num_heads, len(tokens), head_width)}", fontsize=SMALL
     )
@@ -793,7 +796,7 @@ def _pixels(image: Tensor) -> np.ndarray:
 
 
 def _show_image(axis: Axes, image: Tensor) -> None:
-    axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     _bare(axis)
 
 
@@ -860,7 +863,14 @@ def _draw_table(axis: Axes, values: np.ndarray, scale: np.ndarray, written: bool
     shown = np.where(np.isfinite(values), values, np.nan)
     # Blues and RdBu end so dark that numbers on it are hard to read: stop at nine tenths.
     room = 0.12 * (high - low)
-    axis.imshow(shown, cmap=colours, vmin=low - (room if low < 0 else 0), vmax=high + room, aspect="auto")
+    axis.imshow(
+        shown,
+        cmap=colours,
+        vmin=low - (room if low < 0 else 0),
+        vmax=high + room,
+        aspect="auto",
+        interpolation="nearest",
+    )
     axis.spines[:].set_visible(False)
     if written:
         for (row, column), value in np.ndenumerate(values):
@@ -887,7 +897,9 @@ def _number(value: float) -> str:
 
 
 def _draw_mask(axis: Axes, mask: np.ndarray) -> None:
-    axis.imshow(np.where(mask, 0.75, 0.0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axis.imshow(
+        np.where(mask, 0.75, 0.0), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+    )
     for row, column in zip(*np.nonzero(~mask)):
         axis.text(column, row, "×", ha="center", va="center", fontsize=9, color=GREY)
     for line in range(mask.shape[0] + 1):

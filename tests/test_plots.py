@@ -1,0 +1,254 @@
+"""The figures: what is in them, that they fit a page, that they are shown once, and that wrong input is named."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from course import plots
+from course.data import load
+
+NAMES = ["plus", "ground a", "ground b", "ring"]
+
+
+@pytest.fixture(scope="module")
+def questions():
+    return load("two_questions", "test", size=12, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return load("digit_video", "test", size=4, device="cpu")
+
+
+def pictures(questions, clips):
+    """One call of every function, as the lectures make them."""
+    image = questions.images[3]
+    numbered = torch.arange(24).view(3, 8)
+    mask = torch.ones(5, 5).tril().bool()
+    return {
+        "image_grid": plots.image_grid(questions, count=7),
+        "video_strip": plots.video_strip(clips),
+        "windows_on_image": plots.windows_on_image(image, [(0, 0), (31, 31), (16, 4)], 9),
+        "patches": plots.patches(image, 4, order=torch.randperm(64)),
+        "attention_maps": plots.attention_maps(image, torch.rand(8, 64).softmax(-1), 13),
+        "matrices": plots.matrices({"a": torch.randn(4, 3), "b": mask[:4]}, rows=NAMES),
+        "regrouped": plots.regrouped(numbered, {"split": rearrange(numbered, "n (h d) -> h n d", h=2)}),
+        "curves": plots.curves([1, 10, 100], {"a": [1, 2, 3], "b": [3, 2, 1]}, log="x", levels={"top": 3}),
+        "bars": plots.bars(
+            {"CNN": {"texture": 1.0, "relation": 0.1}, "other": {"relation": 0.9}}, chance=0.1
+        ),
+        "weighted_average": plots.weighted_average(torch.rand(4, 2), {"mean": torch.full((4,), 0.25)}, NAMES),
+        "shape_letters": plots.shape_letters(clips.images[:2], image),
+        "course_map": plots.course_map(),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn(questions, clips):
+    return pictures(questions, clips)
+
+
+def test_every_public_function_is_drawn_here(drawn):
+    public = {
+        name for name, value in vars(plots).items()
+        if callable(value) and getattr(value, "__module__", "") == "course.plots"
+        and not name.startswith("_") and not isinstance(value, type)
+    }  # fmt: skip
+    assert public == set(drawn)
+
+
+def test_pictures_fit_a_page_and_the_budget(drawn):
+    for name, picture in drawn.items():
+        png = picture.png()
+        width, height = struct.unpack(">II", png[16:24])
+        assert width <= 9 * plots.DPI and height <= 7 * plots.DPI, name
+        assert len(png) < 40_000, name
+
+
+def test_no_text_is_cut_off_and_no_title_runs_into_another(drawn):
+    for name, picture in drawn.items():
+        canvas = FigureCanvasAgg(picture)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        page = picture.get_tightbbox(renderer)  # what is shown: bbox_inches="tight"
+        titles = []
+        for axis in picture.get_axes():
+            box = axis.title.get_window_extent(renderer)
+            assert box.x0 / picture.dpi >= page.x0 - 0.01 and box.x1 / picture.dpi <= page.x1 + 0.01, name
+            if axis.get_title():
+                titles.append(box)
+        for i, box in enumerate(titles):
+            assert not any(box.overlaps(other) for other in titles[:i]), name
+
+
+def test_pyplot_knows_nothing_of_them_so_a_notebook_shows_them_once(drawn):
+    assert pyplot.get_fignums() == []
+
+
+def test_a_notebook_gets_a_png_words_for_it_and_always_the_same_bytes(questions):
+    first, second = (plots.image_grid(questions) for _ in range(2))
+    data, metadata = first._repr_mimebundle_()
+    assert data["image/png"][:4] == b"\x89PNG"
+    assert metadata["image/png"]["alt"] == first.alt and "relation" in first.alt
+    assert data["text/plain"] == f"[picture: {first.alt}]"
+    assert first.png() == second.png()
+
+
+def test_few_colours_are_kept_as_they_are(questions):
+    """The palette must not change what a figure of few colours says."""
+    picture = plots.matrices({"x": torch.eye(3)})
+    full = io.BytesIO()
+    picture.savefig(full, dpi=plots.DPI, bbox_inches="tight", pad_inches=0.06, facecolor="white")
+    before = np.asarray(Image.open(full).convert("RGB"), dtype=int)
+    after = np.asarray(Image.open(io.BytesIO(picture.png())).convert("RGB"), dtype=int)
+    assert before.shape == after.shape and abs(before - after).max() < 16
+
+
+def test_images_are_shown_as_they_are(questions):
+    picture = plots.image_grid(questions, count=3)
+    shown = picture.get_axes()[2].images[0].get_array()
+    assert np.allclose(shown, questions.images[2].permute(1, 2, 0).numpy() / 255)
+    caption = picture.get_axes()[2].get_xlabel()
+    assert f"relation {questions.classes[questions.labels[2]]}" in caption and "texture" in caption
+
+
+def test_one_question_needs_no_name():
+    digits = load("digits", "test", device="cpu")
+    picture = plots.image_grid(digits, count=2)
+    assert picture.get_axes()[0].get_xlabel() == digits.classes[digits.labels[0]]
+
+
+def test_floats_outside_0_and_1_are_stretched_and_inside_are_not():
+    for low, high, shown in ((-2.0, 3.0, (0.0, 1.0)), (0.25, 0.5, (0.25, 0.5))):
+        image = torch.linspace(low, high, 16).view(1, 4, 4)
+        pixels = plots.image_grid(image[None]).get_axes()[0].images[0].get_array()
+        assert np.allclose((pixels.min(), pixels.max()), shown)
+
+
+def test_clips_run_to_the_right(clips):
+    axes = plots.video_strip(clips, count=2).get_axes()
+    assert len(axes) == 10
+    assert np.allclose(axes[5 + 3].images[0].get_array(), clips.images[1, 3, 0].numpy() / 255)
+
+
+def test_windows_stay_inside_the_image(questions):
+    image = questions.images[0]
+    corner = plots.windows_on_image(image, [(31, 0)], 9).get_axes()[1].images[0].get_array()
+    assert np.allclose(corner, image[:, 23:, :9].permute(1, 2, 0).numpy() / 255)
+
+
+def test_shuffled_patches_keep_their_numbers(questions):
+    order = torch.randperm(64)
+    picture = plots.patches(questions.images[0], 4, order=order)
+    assert [int(text.get_text()) for text in picture.get_axes()[1].texts] == order.tolist()
+    canvas = picture.get_axes()[1].images[0].get_array()
+    row, column = divmod(int(order[0]), 8)
+    expected = questions.images[0][:, 4 * row, 4 * column] / 255
+    assert np.allclose(canvas[0, 0], expected)
+
+
+def test_attention_is_darkest_where_the_weight_is():
+    weights = torch.full((16,), 0.01)
+    weights[6] = 0.85
+    heat = plots.attention_maps(torch.zeros(1, 8, 8), weights, 3).get_axes()[1].images[0].get_array()
+    brightness = heat.sum(-1)
+    rows, columns = np.nonzero(brightness == brightness.min())
+    assert set(rows) == {2, 3} and set(columns) == {4, 5}  # token 6 of a 4 × 4 grid, 2 × 2 pixels each
+
+
+def test_matrices_write_what_is_in_them():
+    values = torch.tensor([[1.234, -0.5], [torch.nan, -torch.inf]])
+    texts = [text.get_text() for text in plots.matrices({"x": values}).get_axes()[0].texts]
+    assert texts == ["1.23", "−0.50", "nan", "−∞"]
+    assert not plots.matrices({"x": torch.zeros(40, 40)}).get_axes()[0].texts
+
+
+def test_a_mask_crosses_out_what_is_hidden():
+    mask = torch.tensor([[True, False, False], [True, True, False]])
+    crosses = {text.get_position() for text in plots.matrices({"mask": mask}).get_axes()[0].texts}
+    assert crosses == {(1, 0), (2, 0), (2, 1)}  # (column, row)
+
+
+def test_a_wrong_split_looks_different_from_a_right_one():
+    numbered = torch.arange(24).view(3, 8)
+    right = rearrange(numbered, "n (h d) -> h n d", h=2)
+    picture = plots.regrouped(numbered, {"right": right, "wrong": numbered.reshape(2, 3, 4)})
+
+    def heads_in_first_block(axis):
+        colours = [1 - np.array(box.get_facecolor()[:3]) for box in axis.patches if box.get_x() < 4]
+        return {tuple(np.round(colour / colour.max(), 2)) for colour in colours}  # the hue, without the shade
+
+    _, good, bad = picture.get_axes()
+    assert len(heads_in_first_block(good)) == 1
+    assert len(heads_in_first_block(bad)) == 2
+
+
+def test_the_star_is_the_weighted_average():
+    points, weights = torch.tensor([[0.0, 0.0], [1.0, 0.5]]), torch.tensor([0.25, 0.75])
+    picture = plots.weighted_average(points, {"pull": weights}, ["a", "b"])
+    assert "(0.75, 0.38)" in picture.get_axes()[0].get_title()
+
+
+def test_bars_say_their_numbers():
+    picture = plots.bars({"CNN": {"texture": 0.998, "relation": 0.1}})
+    assert [text.get_text() for text in picture.get_axes()[0].texts] == ["100", "10"]
+    assert "CNN: texture 100 %, relation 10 %" in picture.alt
+
+
+def test_the_map_shows_what_is_in_the_folder(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "08_swin.ipynb").touch()
+    (tmp_path / "assignments" / "hw3_swin").mkdir(parents=True)
+    assert plots.course_map(tmp_path).alt.endswith("here are: Swin")
+    (tmp_path / "notebooks" / "source").mkdir()
+    (tmp_path / "notebooks" / "source" / "14_video.py").touch()
+    assert plots.course_map(tmp_path).alt.endswith("here are: Swin, video")
+
+
+def test_the_map_finds_the_course_from_a_notebook_folder(tmp_path, monkeypatch):
+    (tmp_path / "notebooks" / "source").mkdir(parents=True)
+    (tmp_path / "notebooks" / "source" / "10_all_mlp.py").touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert plots.course_map().alt.endswith("here are: all-MLP")
+
+
+def test_lectures_build_on_earlier_places_of_the_map():
+    names = [lecture.name for lecture in plots.LECTURES]
+    assert [int(name[:2]) for name in names] == list(range(len(names)))
+    for number, lecture in enumerate(plots.LECTURES):
+        assert lecture.needs or number == 0
+        assert all(needed < number for needed in lecture.needs)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda image: plots.image_grid(image), "images are (N, C, H, W)"),
+        (lambda image: plots.image_grid(image[None], captions=[]), "1 images and only 0 captions"),
+        (lambda image: plots.video_strip(image[None]), "a film strip needs clips"),
+        (lambda image: plots.patches(image, 5), "patches of 5 pixels do not tile an image of 32×32"),
+        (lambda image: plots.attention_maps(image, torch.rand(2, 60), 1), "60 tokens are not a square grid"),
+        (
+            lambda image: plots.attention_maps(image, torch.rand(2, 64), [1]),
+            "2 rows of weights and 1 queries",
+        ),
+        (lambda image: plots.matrices({"x": image}), "'x' has shape (3, 32, 32)"),
+        (lambda image: plots.matrices({"x": image[0]}, rows=["a"]), "32 rows and 1 names"),
+        (lambda image: plots.regrouped(torch.ones(2, 4), {}), "0, 1, 2, ... in reading order"),
+        (
+            lambda image: plots.regrouped(torch.arange(8).view(2, 4), {"x": torch.ones(2, 2, 2)}),
+            "same numbers",
+        ),
+    ],
+)
+def test_wrong_input_is_named(questions, call, says):
+    with pytest.raises(ValueError) as error:
+        call(questions.images[0])
+    assert says in str(error.value)
