@@ -34,7 +34,7 @@ def split_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 def read(split: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """All digits of a split: uint8 (N, 1, 8, 8) and ``{"digit": (N,)}``."""
     grey, label = split_digits(split)
-    return np.rint(grey * 255).astype(np.uint8)[:, None], {"digit": label}
+    return np.rint(grey * 255).astype(np.uint8)[:, None], {"digit": label.copy()}
 
 
 def draw_video(
@@ -44,8 +44,7 @@ def draw_video(
 
     The start is drawn so that two ceilings hold exactly, whatever the model and however much data it gets:
 
-    * the *middle* frame has the same distribution under all four motions: one frame tells nothing
-      of it (25 %);
+    * the *middle* frame has the same distribution under all four motions: one frame tells nothing (25 %);
     * right and left show the same *set* of frames, down and up likewise: a model that is blind to the order
       of the frames (their mean, or attention without a time code) gets at most 50 %.
 

@@ -13,7 +13,7 @@ class Normalise:
     """``(images - mean) / std`` for each channel, in the units of the images (0..255 for uint8).
 
     Training, evaluation and every later look at the network must use the same numbers: those of the *training
-    images*. ``fit`` measures them and leaves them with the model: ``model(model.normalise(images))``.
+    images*. ``fit`` measures them and leaves them with the model: ``model(model.normalise_images(images))``.
     """
 
     mean: tuple[float, ...]
@@ -22,14 +22,17 @@ class Normalise:
     @classmethod
     def of(cls, images: Tensor) -> "Normalise":
         """Measure images (N, C, H, W) or clips (N, T, C, H, W), in batches: float for all at once is big."""
-        means, squares = [], []
-        for batch in images.split(BATCH):
-            values = batch.float().transpose(0, -3).flatten(1)  # (C, ...)
-            means.append(len(batch) * values.mean(1))
-            squares.append(len(batch) * values.square().mean(1))
-        mean = torch.stack(means).sum(0) / len(images)  # (C,)
-        variance = torch.stack(squares).sum(0) / len(images) - mean.square()
-        std = torch.where(variance > 1e-6, variance.clamp(min=0).sqrt(), 1.0)  # a constant channel: 0
+
+        def average(function) -> Tensor:
+            batches = images.split(BATCH)
+            channels = [function(batch.float().transpose(0, -3).flatten(1)).mean(1) for batch in batches]
+            weights = torch.tensor([len(batch) / len(images) for batch in batches], device=images.device)
+            return weights @ torch.stack(channels)  # (C,)
+
+        mean = average(lambda values: values)
+        # In a second pass: the mean square minus the squared mean would lose the digits that count.
+        std = average(lambda values: (values - mean[:, None]).square()).sqrt()
+        std = torch.where(std > 1e-5 * mean.abs(), std, 1.0)  # a constant channel becomes 0, not noise
         return cls(tuple(mean.tolist()), tuple(std.tolist()))
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -72,6 +72,9 @@ def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict) -> 
     Raises:
         CheckpointError: the file is damaged or of another training. Then nothing was changed.
     """
+    if path.is_dir():
+        raise CheckpointError(f"checkpoint= names a file, and {path} is a folder; "
+                              f"say {path / 'run.safetensors'}")
     if not path.exists():
         return None
     header, tensors = _read(path)

@@ -48,7 +48,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("a recipe says how long either as steps= or as epochs=, and not as both")
-        if (self.epochs if self.steps is None else self.steps) < 1 or self.batch_size < 1:
+        lengths = [self.batch_size, self.epochs if self.steps is None else self.steps]
+        if not all(isinstance(length, int) and length >= 1 for length in lengths):
             raise ValueError("steps, epochs and batch_size are whole numbers, at least 1")
         if self.lr <= 0 or not 0 <= self.warmup < 1 or self.seed < 0:
             raise ValueError("lr is above 0, warmup a share of the steps (0 to below 1), and seed 0 or more")

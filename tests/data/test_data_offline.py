@@ -35,6 +35,9 @@ def test_sizes_types_and_classes(name, shape, train, test, classes):
 def test_same_call_same_bytes_and_splits_share_nothing(name):
     again = [load(name, "train", device="cpu"), load(name, "train", device="cpu")]
     assert torch.equal(again[0].images, again[1].images) and torch.equal(again[0].labels, again[1].labels)
+    again[1].images.zero_()
+    again[1].labels.zero_()
+    assert torch.equal(load(name, "train", device="cpu").labels, again[0].labels), "each load is its own"
     test = load(name, "test", device="cpu")
     assert not distinct_images(again[0].images) & distinct_images(test.images)
     assert len(distinct_images(again[0].images)) == len(again[0])

@@ -92,7 +92,7 @@ def test_normalise_measures_every_channel(shape):
 
 
 def test_normalise_of_a_constant_channel_and_of_other_channels():
-    images = torch.full((5, 1, 4, 4), 7, dtype=torch.uint8)
-    assert torch.equal(Normalise.of(images)(images), torch.zeros(5, 1, 4, 4))
+    images = torch.full((2100, 1, 4, 4), 251, dtype=torch.uint8)
+    assert Normalise.of(images)(images).abs().max() < 1e-3
     with pytest.raises(ValueError, match="3 channels, but 1"):
-        Normalise.of(images)(images.expand(5, 3, 4, 4))
+        Normalise.of(images)(images.expand(-1, 3, 4, 4))

@@ -286,6 +286,8 @@ def test_a_damaged_checkpoint_is_named(train, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="run.safetensors is damaged; delete the file"):
             fit(small_model(), train, QUICK, checkpoint=path)
+    with pytest.raises(CheckpointError, match="is a folder"):
+        fit(small_model(), train, QUICK, checkpoint=tmp_path)
     save_file({"weights": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="is damaged"):
         fit(small_model(), train, QUICK, checkpoint=path)

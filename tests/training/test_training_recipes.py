@@ -28,6 +28,8 @@ def test_but_changes_a_copy():
     ({"steps": 3, "epochs": 3}, "steps= or as epochs="),
     ({"steps": None}, "steps= or as epochs="),
     ({"steps": 0}, "at least 1"),
+    ({"steps": 2.5}, "whole numbers"),
+    ({"batch_size": 0}, "whole numbers"),
     ({"warmup": 1.0}, "warmup"),
     ({"lr": 0.0}, "lr"),
     ({"seed": -1}, "seed"),
