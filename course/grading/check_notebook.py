@@ -73,6 +73,8 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
         labelled={name: Cell("code", "", name) for name in checks},
         texts=frozenset(map(normal_text, setup)),
     )
+    if sys.stderr.isatty():
+        print(f"Running the exercises of {path.name}, a few seconds …", file=sys.stderr)
     merged = merge(template, cells)
     questions = {name: question_for(calls_to_bytes(check.calls), check.expected) for name, check in checks.items()}
     outcome = run_submission(merged, questions, limits or Limits())

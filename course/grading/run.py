@@ -94,7 +94,7 @@ class Outcome:
 
 
 class ChildLost(Exception):
-    """The child is of no more use: it hangs, has died or does not keep to the protocol. `lost` says which."""
+    """The child is of no more use: it hangs, has died or breaks the protocol. `status` is for the student's row."""
 
     def __init__(self, status: str, sentence: str):
         super().__init__(sentence)
@@ -134,28 +134,43 @@ class _Run:
         self.seconds_left = WHOLE_SUBMISSION * limits.timeout
         self.left_out: dict[int, Lost] = {}  # cells that may not be executed again
         self.stopped_at: dict[int, str] = {}  # cells that raised, and what to say of it
-        self.undefined: set[str] = set()
+        self.undefined: set[str] = set()  # exercises whose cell raised before it defined anything
+        self.printed = 0
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        for _ in range(MOST_STARTS):
+        for start in range(MOST_STARTS):
             if not self.waiting or self.seconds_left <= 0:
                 break
-            with start_child(self.limits) as child:
-                try:
-                    self._execute_cells(child)
-                    self._make_calls(child)
-                except _StartAgain:
-                    pass
-                finally:
-                    self._note_output(child.printed)
+            try:
+                self._go_on_in_a_fresh_child()
+            except CannotStart:
+                if start == 0:
+                    raise
+                break  # what the first child left behind may be the cause; what is known already stays
         for name in self.waiting:
             self._lose(name, self._never_reached())
+        if self.printed > LONGEST_OUTPUT:
+            self.outcome.statuses.add("limit")
+            self.outcome.messages.append(
+                f"The code went over the limit on output: {self.printed / 2**20:.0f} MB printed, "
+                f"{LONGEST_OUTPUT // 2**20} MB is sensible; the rest was thrown away."
+            )
         return self.outcome
+
+    def _go_on_in_a_fresh_child(self) -> None:
+        with start_child(self.limits) as child:
+            try:
+                self._execute_cells(child)
+                self._make_calls(child)
+            except _StartAgain:
+                pass
+            finally:
+                self.printed = max(self.printed, child.printed)
 
     def _never_reached(self) -> Lost:
         if self.seconds_left > 0:
-            return Lost("crashed", "It was not run, because the process ended too often before it.")
+            return Lost("crashed", "It was not run, because the code before it crashed too often.")
         seconds = WHOLE_SUBMISSION * self.limits.timeout
         return Lost("timeout", f"It was not run, because the {seconds:g} seconds for the whole notebook were used up.")
 
@@ -225,14 +240,6 @@ class _Run:
                 place = note.partition(" (line ")
                 allowed = f"it asked for more memory than the {self.limits.memory / 2**20:.0f} MB allowed"
                 seen.notes[key] = f"MemoryError: {allowed}{place[1]}{place[2]}"
-
-    def _note_output(self, printed: int) -> None:
-        if printed > LONGEST_OUTPUT and "limit on output" not in " ".join(self.outcome.messages):
-            self.outcome.statuses.add("limit")
-            self.outcome.messages.append(
-                f"The code went over the limit on output: {printed / 2**20:.0f} MB printed, "
-                f"{LONGEST_OUTPUT // 2**20} MB is sensible; the rest was thrown away."
-            )
 
     @contextmanager
     def _timed(self) -> Iterator[float]:
@@ -354,8 +361,7 @@ class Child:
         output = self._process.stdout
         with selectors.DefaultSelector() as selector:
             selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            if not output.closed:
-                selector.register(output, selectors.EVENT_READ)
+            selector.register(output, selectors.EVENT_READ)
             while True:
                 answer = self._answer(kind, largest)
                 if answer is not None:

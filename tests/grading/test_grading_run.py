@@ -275,7 +275,23 @@ def test_children_are_not_started_without_end(script):
     names = [f"e{i}" for i in range(100)]
     made, outcome = script(names, Limits(), **{name: ChildLost("crashed", "died") for name in names})
     assert made.starts == run.MOST_STARTS and len(outcome.exercises) == 100
-    assert "ended too often" in outcome.exercises["e99"].sentence
+    assert "crashed too often" in outcome.exercises["e99"].sentence
+
+
+def test_what_is_known_stays_when_no_further_child_can_be_started(script, monkeypatch):
+    real_start = Script.start
+
+    @contextmanager
+    def once(self, limits):
+        if self.starts:
+            raise run.CannotStart("no processes left")
+        with real_start(self, limits):
+            yield self
+
+    monkeypatch.setattr(Script, "start", once)
+    made, outcome = script("abc", Limits(), b=ChildLost("crashed", "died"))
+    assert isinstance(outcome.exercises["a"], Observation)
+    assert outcome.exercises["c"].status == "crashed" and outcome.statuses == {"crashed"}
 
 
 def test_a_child_that_cannot_start_says_why(monkeypatch):
