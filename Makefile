@@ -10,6 +10,8 @@ LAB    ?=
 
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready-$(TORCH)
+# torch's threads otherwise spin while they wait, which makes training ten times slower beside any other program.
+export OMP_WAIT_POLICY ?= PASSIVE
 OFFLINE_TESTS := COURSE_BUDGET=tiny COURSE_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
 
 .PHONY: help lab test test-all demo build clean
