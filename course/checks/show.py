@@ -57,7 +57,7 @@ def card_html(exercise_id: str, points: float, verdict: Verdict) -> str:
     colour, sign = _LOOK[verdict.status]
     title = {
         RIGHT: f"right, {points:g} of {points:g} points",
-        NOT_STARTED: f"not started yet ({points:g} points wait here)",
+        NOT_STARTED: f"not started yet ({points:g} point{'' if points == 1 else 's'} to earn here)",
     }.get(verdict.status, "not right yet")
     parts = [f"<strong style='color:{colour}'>{sign} {html.escape(exercise_id)}: {title}</strong>"]
     if verdict.status == NOT_STARTED:
