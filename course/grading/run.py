@@ -443,7 +443,7 @@ class Child:
 
     def close(self) -> None:
         try:
-            pass
+            os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # all gone already; macOS says the latter of zombies
             pass
         self._process.kill()
