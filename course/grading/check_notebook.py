@@ -40,7 +40,8 @@ def check_command(notebook: Path) -> int:
         sign = _coloured(*_LOOK[verdict.status])
         print(f"{sign} {name:<{width}}  {number(earned):>3} of {number(points[name]):>3}  {said}".rstrip())
     earned = sum(points[name] for name, verdict in verdicts.items() if verdict.status == RIGHT)
-    print(f"{number(earned)} of {number(sum(points.values()))} points on the public checks.")
+    whole = sum(points.values())
+    print(f"{number(earned)} of {number(whole)} point{'' if whole == 1 else 's'} on the public checks.")
     return 0 if all(verdict.status == RIGHT for verdict in verdicts.values()) else 1
 
 

@@ -114,6 +114,7 @@ def test_each_mishap_costs_its_own_exercise(tmp_path):
         "import socket\nfor fd in range(3, 64):\n    try: channel = socket.socket(fileno=fd); break\n"
         "    except OSError: continue\n"
     )
+    old_answer = "b'O' + (1).to_bytes(4, 'big') + (4).to_bytes(4, 'big') + b'junk'"
     merged, questions = submission(
         before="return 2 * x",
         quits="sys.exit(1)",
@@ -121,6 +122,7 @@ def test_each_mishap_costs_its_own_exercise(tmp_path):
         forks="if os.fork() == 0: return 5 * x\nos.wait()\nreturn 2 * x",
         deep="return deep(x)",
         prints="for _ in range(40): print('y' * 2**16)\nos.write(1, b'z' * 2**20)\nreturn 2 * x",
+        forges=find_channel + f"channel.send({old_answer})\nchannel.detach()\nreturn 2 * x",
         garbage=find_channel + "channel.send(b'this is no frame at all' * 100)\ntime.sleep(60)",
         oversized=find_channel + "channel.send(b'O' + (2**32 - 1).to_bytes(4, 'big') * 2)\ntime.sleep(60)",
         dies="import ctypes\nctypes.string_at(0)",
@@ -132,7 +134,7 @@ def test_each_mishap_costs_its_own_exercise(tmp_path):
     outcome = run_submission(merged, questions, Limits(timeout=5))
     seen = outcome.exercises
     assert answer(seen["before"]) == answer(seen["after"]) == answer(seen["prints"]) == [0, 2, 4]
-    assert answer(seen["forks"]) == [0, 2, 4]
+    assert answer(seen["forks"]) == answer(seen["forges"]) == [0, 2, 4]
     assert "SystemExit" in seen["quits"].notes["0.error"]
     assert seen["raises"].notes["0.error"] == "Hostile"
     assert "RecursionError" in seen["deep"].notes["0.error"]
