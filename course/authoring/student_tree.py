@@ -12,6 +12,7 @@ from course.authoring import builder, leaks
 from course.authoring.source import AuthoringError, find_root, read_source
 
 MARKER = ".course-release.json"  # what was written here, so that a later release knows what a student changed
+FIRST_CHECK = "hw0"
 _FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "Makefile", "LICENSE")
 _NEVER = shutil.ignore_patterns("__pycache__", "*.pyc", ".ipynb_checkpoints", ".*.partial", ".DS_Store")
 
@@ -81,7 +82,7 @@ def release(
 
     Args:
         out: a new or empty folder, or an earlier release.
-        homeworks: ``"hw1"`` or ``"hw1_self_attention"``; None releases all.
+        homeworks: ``"hw1"`` or ``"hw1_self_attention"``, beside which homework 0 always goes; None releases all.
 
     Returns:
         The files written, relative to `out`.
@@ -140,7 +141,9 @@ def _chosen(homeworks: list[str] | None, root: Path) -> list[builder.HomeworkFol
     if unknown:
         names = ", ".join(work.name for work in known) or "none"
         raise AuthoringError(f"there is no homework {', '.join(map(repr, unknown))}; there is {names}")
-    return list(dict.fromkeys(by_name[name] for name in homeworks))
+    # The start page shows what a check looks like on this one, so no release goes without it.
+    always = [FIRST_CHECK] if FIRST_CHECK in by_name else []
+    return list(dict.fromkeys(by_name[name] for name in (*always, *homeworks)))
 
 
 def _require_built(works: list[builder.HomeworkFolder], root: Path) -> None:
