@@ -119,6 +119,8 @@ def _notes(i: int, observation: Observation) -> dict[str, str]:
 def _close(expected: Tensor, seen: Tensor, tolerance: float) -> bool:
     if expected.shape != seen.shape or (expected.dtype == torch.bool) != (seen.dtype == torch.bool):
         return False
+    if expected.is_complex() != seen.is_complex():
+        return False
     if expected.dtype == torch.bool:
         return torch.equal(expected, seen)
     if not expected.is_floating_point():
@@ -206,6 +208,8 @@ def _describe_tensor(what: str, expected: Tensor, seen: Tensor, tolerance: float
     if (expected.dtype == torch.bool) != (seen.dtype == torch.bool):
         wanted = "True/False (dtype torch.bool)" if expected.dtype == torch.bool else "numbers"
         return f"The {what} should hold {wanted}; yours has dtype {seen.dtype}.", ""
+    if seen.is_complex() and not expected.is_complex():
+        return f"The {what} should hold real numbers; yours are complex ({seen.dtype}).", ""
     if seen.is_floating_point() and not seen.isfinite().all() and expected.isfinite().all():
         bad = int((~seen.isfinite()).sum())
         return f"{bad} of {seen.numel()} values of the {what} are NaN or infinite.", ""

@@ -106,7 +106,7 @@ def _as_tensor(result: Any) -> Tensor | None:
 
 
 def _observe_gradients(outputs: dict[str, Tensor], leaves: dict[str, Tensor], i: str, seen: Observation) -> None:
-    differentiable = [value for value in outputs.values() if value.requires_grad]
+    differentiable = [value for value in outputs.values() if value.requires_grad and value.is_floating_point()]
     if not differentiable:
         if outputs:
             seen.notes[f"{i}.no_gradient"] = "the result is cut off from the inputs"

@@ -125,6 +125,7 @@ def test_two_mistakes_at_once_are_not_called_by_the_name_of_one(homework):
         (lambda x: x.add_(x) + x.roll(1, 0) / 2, "changes its input `x` in place"),
         (lambda x: x > 0, "should hold numbers"),
         (lambda x: x + torch.ones(3, 5), "100% of its values differ"),
+        (lambda x: torch.complex(2 * x + x.roll(1, 0), x), "should hold real numbers"),
         (lambda: 0, "TypeError"),
         (lambda x: exit(), "quit"),
         (lambda x: (x, x), "did not return"),
