@@ -12,7 +12,7 @@ from course.checks.calls import Call, Observation, Probe, Seeded
 from course.checks.compare import NOT_STARTED, RIGHT, Verdict, expected_for, judge
 from course.checks.exercise import Accuracy, Draw, Exercise, Homework, load_homework
 from course.checks.observe import observe
-from course.checks.show import show_card
+from course.checks.show import card_html, in_notebook, show_card
 
 __all__ = [
     "check", "CheckFailed", "Accuracy", "Call", "Draw", "Exercise", "Homework", "Observation", "Probe", "Seeded",
@@ -27,17 +27,20 @@ class CheckFailed(AssertionError):
         return [f"CheckFailed: {self}"]
 
 
-class _NoPointsYet:
-    """The value of a check that was not started: its plain text, 0, is the points nbgrader gives."""
+class _NotStarted:
+    """The value of a check that was not started: shown as its card, and in plain text 0, the points nbgrader gives."""
+
+    def __init__(self, card: str):
+        self._card = card
 
     def __repr__(self) -> str:
         return "0"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/plain": "0", "text/html": ""}
+        return {"text/plain": "0", "text/html": self._card}
 
 
-def check(exercise_id: str, *objects: Any) -> _NoPointsYet | None:
+def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
     """Check one exercise: ``check("hw1.attention_scores", attention_scores)``.
 
     Where an exercise asks for several functions, give them in its order: ``check("hw1.heads", split, merge)``.
@@ -56,9 +59,9 @@ def check(exercise_id: str, *objects: Any) -> _NoPointsYet | None:
     if len(objects) != len(exercise.targets):
         raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
     verdict = judge(exercise.expected, observe(dict(zip(exercise.targets, objects)), exercise.calls))
+    if verdict.status == NOT_STARTED and in_notebook():
+        return _NotStarted(card_html(exercise_id, exercise.points, verdict))
     show_card(exercise_id, exercise.points, verdict)
-    if verdict.status == RIGHT:
+    if verdict.status in (RIGHT, NOT_STARTED):
         return None
-    if verdict.status == NOT_STARTED:
-        return _NoPointsYet()
     raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())

@@ -100,7 +100,9 @@ def compare_picture(expected: Tensor, yours: Tensor) -> bytes:
     finite = finite[finite.isfinite()]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
 
-    figure = Figure(figsize=(2.5 * len(panels), 2.3), dpi=80, layout="constrained")
+    tallest = max(values.shape[0] / values.shape[1] for _, values in panels)
+    height = min(2.3, max(1.1, 0.6 + 1.9 * tallest))  # inches; a wide matrix needs less
+    figure = Figure(figsize=(2.5 * len(panels), height), dpi=80, layout="constrained")
     for axis, (title, values) in zip(figure.subplots(1, len(panels)), panels):
         if "−" in title:
             reach = float(values[values.isfinite()].abs().max()) if values.isfinite().any() else 1.0
@@ -109,7 +111,7 @@ def compare_picture(expected: Tensor, yours: Tensor) -> bytes:
             image = axis.imshow(values, cmap="viridis", vmin=low, vmax=high)
         axis.set_title(f"{title}\n{tuple((expected if title == 'expected' else yours).shape)}", fontsize=8)
         axis.set_xticks([]), axis.set_yticks([])
-        bar = figure.colorbar(image, ax=axis, shrink=0.8)
+        bar = figure.colorbar(image, ax=axis, shrink=0.9)
         bar.ax.tick_params(labelsize=6)
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
