@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
+from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -46,11 +46,9 @@ class Picture(Figure):
         """The picture as PNG. The same drawing gives the same bytes: no date, no version is in them."""
         drawn = io.BytesIO()
         self.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.06, facecolor="white")
-        palette = (
-            Image.open(drawn)
-            .convert("RGB")
-            .quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        )
+        # Maximum coverage keeps a colour that few pixels have, such as a thin frame's; the other methods lose it.
+        palette = Image.open(drawn).convert("RGB")
+        palette = palette.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
         stored = io.BytesIO()
         palette.save(stored, "PNG", optimize=True, dpi=(DPI, DPI))
         return stored.getvalue()
@@ -553,8 +551,8 @@ def shape_letters(
         cut.axhline(line * patch - 0.5, color="white", linewidth=0.6)
     for line in range(1, columns):
         cut.axvline(line * patch - 0.5, color="white", linewidth=0.6)
-    cut.add_patch(_box(0, 0, patch, patch, SKY))
-    cut.add_patch(_box(width - patch * window, 0, patch * window, patch * window, ORANGE))
+    cut.add_patch(_box(patch, patch, patch, patch, SKY))
+    cut.add_patch(_box(width - patch * (window + 1), patch, patch * window, patch * window, ORANGE))
     cut.set_title(
         f"one patch: P × P = {patch} × {patch} pixels (blue)\n"
         f"one window: M × M = {window} × {window} tokens (orange)",
@@ -815,7 +813,10 @@ def _token_box(token: int, side: int, patch: tuple[int, int]) -> Rectangle:
 
 
 def _box(left: int, top: int, width: int, height: int, colour: str) -> Rectangle:
-    return Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=2)
+    # The dark rim keeps the box apart from whatever colours are under it.
+    rim = patheffects.withStroke(linewidth=3.5, foreground="black")
+    edge = {"fill": False, "edgecolor": colour, "linewidth": 2, "path_effects": [rim]}
+    return Rectangle((left - 0.5, top - 0.5), width, height, **edge)
 
 
 def _table(title: str, values: Tensor) -> np.ndarray:

@@ -46,6 +46,9 @@ image = load("two_questions", "test").images[3]  # (C, H, W) = (3, 32, 32)
 cut = rearrange(image, "c (row p) (column q) -> (row column) (c p q)", p=4, q=4)  # (N, C·P·P)
 cut.shape
 
+# %% [markdown]
+# 64 tokens of 48 numbers. This is what was cut:
+
 # %%
 plots.patches(image, patch=4)
 
@@ -59,7 +62,8 @@ plots.patches(image, patch=4)
 # whole image and stays. 5 does not divide 32, so there is no such cut, and you get an error that says so.
 # Reading errors is part of the course; ours try to be worth reading.
 # </details>
-#
+
+# %% [markdown]
 # Answers are folded away like that one. A lecture ends with a summary in five lines, exercises and
 # references.
 
@@ -109,7 +113,8 @@ check("hw0.mean_of_tokens", mean_of_tokens)
 # The first two. A mistake that it has not met it cannot name, but it then shows what was expected beside what
 # you returned, and that is often enough to see it.
 # </details>
-#
+
+# %% [markdown]
 # What a check in your notebook looks at are *stored* inputs. When your homework is graded the same exercise
 # is run on new inputs that nobody has seen, so a function that is right for the right reason is the shortest
 # way to the points.
@@ -167,7 +172,8 @@ plots.image_grid(digits, count=20, columns=10)
 plots.image_grid(load("two_questions", "test"), count=10)
 
 # %% [markdown]
-# **digit_video** lets the digits move. Any single frame says nothing about the motion:
+# **digit_video** lets the digits move. The middle frame alone says nothing about the motion; it takes the
+# others, and their order:
 
 # %%
 plots.video_strip(load("digit_video", "test"), count=4)
@@ -190,7 +196,7 @@ state = {row["name"]: row["state"] for row in available()}["cifar10"]
 if state == "here":
     display(plots.image_grid(load("cifar10", "test"), count=20, columns=10))
 else:
-    print("CIFAR-10 is", state, "yet. No matter: nothing before lecture 5 wants it.")
+    print(f"CIFAR-10: {state}. No matter: nothing before lecture 5 wants it.")
 
 # %% [markdown]
 # ## 6 · How much your machine has to do
@@ -209,7 +215,7 @@ budget(tiny="just see that it runs", cpu="a minute on two cores", gpu="full size
 # %% tags=["no-output"]
 from course.doctor import report
 
-report()
+report();
 
 # %% [markdown]
 # ## Summary
