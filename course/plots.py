@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
@@ -44,11 +45,18 @@ class Picture(Figure):
 
     def png(self) -> bytes:
         """The picture as PNG. The same drawing gives the same bytes: no date, no version is in them."""
-        drawn = io.BytesIO()
-        self.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.06, facecolor="white")
+        canvas = FigureCanvasAgg(self)
+        canvas.draw()
+        # Cropped here: savefig(bbox_inches="tight") would draw, and arrange, everything twice.
+        inked = (
+            self.get_tightbbox(canvas.get_renderer()).padded(0.06).extents * DPI
+        )  # left, bottom, right, top
+        height = round(self.get_figheight() * DPI)
+        crop = (inked[0], height - inked[3], inked[2], height - inked[1])
+        page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        page = page.crop([round(max(0, place)) for place in crop[:2]] + [round(place) for place in crop[2:]])
         # Maximum coverage keeps a colour that few pixels have, such as a thin frame's; the other methods lose it.
-        palette = Image.open(drawn).convert("RGB")
-        palette = palette.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        palette = page.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         stored = io.BytesIO()
         palette.save(stored, "PNG", optimize=True, dpi=(DPI, DPI))
         return stored.getvalue()
@@ -237,7 +245,9 @@ def attention_maps(image: Tensor, weights: Tensor, query: int | Sequence[int]) -
         )
         axis.axis("on")
         _bare(axis)
-        axis.add_patch(_token_box(token, side, patch))
+        frame = _token_box(token, side, patch)
+        frame.set_path_effects([])  # a rim would hide the token's own small weight
+        axis.add_patch(frame)
         who = f"head {number}" if one_token else f"token {token}"
         axis.set_title(f"{who}: up to {grid.max():.2f}", fontsize=SMALL)
     return figure
@@ -753,7 +763,7 @@ def _figure(
 
 
 def _empty(alt: str, width: float, height: float) -> Picture:
-    figure = Picture(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
     figure.alt = " ".join(alt.split())
     return figure
 
@@ -813,10 +823,10 @@ def _token_box(token: int, side: int, patch: tuple[int, int]) -> Rectangle:
 
 
 def _box(left: int, top: int, width: int, height: int, colour: str) -> Rectangle:
-    # The dark rim keeps the box apart from whatever colours are under it.
-    rim = patheffects.withStroke(linewidth=3.5, foreground="black")
-    edge = {"fill": False, "edgecolor": colour, "linewidth": 2, "path_effects": [rim]}
-    return Rectangle((left - 0.5, top - 0.5), width, height, **edge)
+    box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=2)
+    # The dark rim keeps it apart from whatever colours are under it.
+    box.set_path_effects([patheffects.withStroke(linewidth=3.5, foreground="black")])
+    return box
 
 
 def _table(title: str, values: Tensor) -> np.ndarray:

@@ -57,10 +57,10 @@ def small_field_cnn():
 
 # %% [markdown]
 # The same network is trained twice on the same images, once for each question. *(Price: two trainings of
-# about 3 seconds on two CPU cores. All networks here are small; a GPU would be bored.)*
+# about 4 seconds on two CPU cores. All networks here are small; a GPU would be bored.)*
 
 # %%
-recipe = recipes.cpu_minute.but(steps=budget(tiny=4, cpu=70), lr=3e-3)
+recipe = recipes.cpu_minute.but(steps=budget(tiny=4, cpu=100), lr=3e-3)
 cnn = {}
 for question in ("texture", "relation"):
     model = small_field_cnn()
@@ -620,7 +620,7 @@ class OneLook(nn.Module):
 
 # %% [markdown]
 # The digits are 8 × 8 pixels, real handwriting, 1,400 to learn from. In patches of 2 × 2 they are 16 tokens.
-# One head, D = 48. *(Price: about 4 seconds on two CPU cores.)*
+# One head, D = 48. *(Price: about 5 seconds on two CPU cores.)*
 
 # %%
 digits, new_digits = load("digits", "train"), load("digits", "test")
@@ -629,7 +629,7 @@ recipe = recipes.cpu_minute.but(steps=budget(tiny=4, cpu=500), lr=5e-3)
 fit(reader, digits, recipe, val=new_digits);
 
 # %% [markdown]
-# About 95 of 100 new digits, with one layer and one head. A logistic regression on the 64 pixels gets 98, so
+# About 94 of 100 new digits, with one layer and one head. A logistic regression on the 64 pixels gets 98, so
 # this is no triumph; digits of this size are easy. The point is that we can now *look at it looking*. Four
 # tokens of one digit, and where each of them spends its attention:
 
@@ -659,7 +659,7 @@ plots.attention_maps(digit[0], seen[lookers], query=lookers)
 #
 # Now the experiment that this lecture is about: the same `OneLook` on the images of section 1, in patches of
 # 4 × 4, so N = 64 tokens, and with 4 heads. Our prediction from section 8: *with* positions it can learn the
-# relation, *without* it cannot, however long it trains. *(Price: two trainings of about 6 seconds each on two
+# relation, *without* it cannot, however long it trains. *(Price: two trainings of about 5 seconds each on two
 # CPU cores.)*
 
 # %%
@@ -686,7 +686,7 @@ plots.curves(with_code.val_steps, learned, levels={"chance": 0.1}, xlabel="step"
 # some fifty steps the network has the idea. Without positions it never has it.
 #
 # Two more trainings make the picture complete: the same network on the *texture* question, and one that has
-# positions but **no attention**, in which every token votes by itself. *(Price: about 3 seconds each.)*
+# positions but **no attention**, in which every token votes by itself. *(Price: about 2 seconds each.)*
 
 # %%
 _, texture = one_look("texture", steps=100)
