@@ -47,14 +47,13 @@ class Picture(Figure):
         """The picture as PNG. The same drawing gives the same bytes: no date, no version is in them."""
         canvas = FigureCanvasAgg(self)
         canvas.draw()
-        # Cropped here: savefig(bbox_inches="tight") would draw, and arrange, everything twice.
-        inked = (
-            self.get_tightbbox(canvas.get_renderer()).padded(0.06).extents * DPI
-        )  # left, bottom, right, top
-        height = round(self.get_figheight() * DPI)
-        crop = (inked[0], height - inked[3], inked[2], height - inked[1])
+        self.set_layout_engine("none")  # arranged once; a second time would move things by a dot
         page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        page = page.crop([round(max(0, place)) for place in crop[:2]] + [round(place) for place in crop[2:]])
+        # Cropped here: savefig(bbox_inches="tight") would draw, and arrange, everything twice.
+        ink = self.get_tightbbox(canvas.get_renderer()).padded(0.06).extents * DPI  # left, bottom, right, top
+        left, right = max(round(ink[0]), 0), min(round(ink[2]), page.width)
+        top, bottom = max(round(page.height - ink[3]), 0), min(round(page.height - ink[1]), page.height)
+        page = page.crop((left, top, right, bottom))
         # Maximum coverage keeps a colour that few pixels have, such as a thin frame's; the other methods lose it.
         palette = page.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         stored = io.BytesIO()
@@ -491,7 +490,7 @@ def weighted_average(points: Tensor, weights: Mapping[str, Tensor], names: Seque
     averages = {title: weight.float() @ points.float() for title, weight in weights.items()}  # (2,) each
     alt = "; ".join(f"{title}, average at ({x:.2f}, {y:.2f})" for title, (x, y) in averages.items())
     figure, axes = _figure(
-        f"points and their weighted averages: {alt}", 1, len(weights), min(PAGE, 2.75 * len(weights)), 2.75
+        f"points and their weighted averages: {alt}", 1, len(weights), min(PAGE, 2.75 * len(weights)), 2.85
     )
     for axis, (title, weight) in zip(axes.flat, weights.items()):
         average = averages[title]
