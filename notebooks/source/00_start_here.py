@@ -150,7 +150,7 @@ plots.shape_letters(clips, image, patch=4, window=2, num_heads=6)
 #
 # <details><summary>Answer</summary>
 #
-# N = (224 / 16)² = 14² = 196 and D = 3 · 16 · 16 = 768. 32 · 196 · 768 = 4 816 896 numbers, exactly as many
+# N = (224 / 16)² = 14² = 196 and D = 3 · 16 · 16 = 768. 32 · 196 · 768 = 4,816,896 numbers, exactly as many
 # as 32 · 3 · 224 · 224: cutting loses nothing. (These are the numbers of ViT-B/16, lecture 5.)
 # </details>
 

@@ -326,10 +326,10 @@ titles = ["one query for both", "head 0: find red", "head 1: find blue"]
 plots.weighted_average(places, dict(zip(titles, shares)), names)
 
 # %% [markdown]
-# The one query brings home the *middle* of the two: the same place if plus and ring were swapped, or twice as
-# far apart. The direction is lost in the average. Two queries bring home two places. So a layer of attention
-# has h **heads**, each with its own small q, k, v of width d = D / h; their results are laid side by side
-# again.
+# The one query brings home a place *between* the two: nearly the same if plus and ring were swapped, or twice
+# as far apart. The direction is lost in the average. Two queries bring home two places. So a layer of
+# attention has h **heads**, each with its own small q, k, v of width d = D / h; their results are laid side
+# by side again.
 #
 # No loop is needed. One matrix makes all queries at once, (N, D), and the D numbers of a token are *read* as
 # h groups of d. In the picture below N = 3, h = 2, d = 4; colour says which head a number belongs to, shade
@@ -506,7 +506,7 @@ plots.matrices(shown, numbers=False)
 
 # %% [markdown]
 # The dot products on the right are what attention gets to see: a dark diagonal, fading with distance, the
-# same at every place. "Near me" has become something that a query can ask for. (The original uses 10 000 for
+# same at every place. "Near me" has become something that a query can ask for. (The original uses 10,000 for
 # the slowest, for long sentences; our grids are 8 tokens wide.)
 #
 # For an image, half of the width says the row and the other half the column. Below: the dot products of one
