@@ -34,7 +34,8 @@ def test_lost_missing_and_not_started(exam):
     def stub(x):
         raise NotImplementedError("hw9.double")
 
-    assert judged(exam, seen(exam, stub)).outcome == "not started"
+    not_started = judged(exam, seen(exam, stub))
+    assert (not_started.outcome, not_started.sentence) == ("not started", "hw9.double is not written yet.")
 
 
 def test_no_value_of_a_hidden_input_is_shown(exam):
