@@ -22,7 +22,7 @@ from course.checks import Homework, load_homework
 ROOT = Path(__file__).resolve().parents[1]
 TOPIC = "hw1_self_attention"
 FOLDER = ROOT / "solutions" / TOPIC
-SECONDS = 15  # for a cell or an exercise: training takes 5 on a quiet core, most of it for torch's first step
+SECONDS = 30  # for a cell or an exercise: training takes 5 on a quiet core, several times that on a busy one
 SEED = 2026
 
 
