@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import sys
 from contextlib import contextmanager
 
 BUDGETS = ("tiny", "cpu", "gpu")
@@ -60,6 +61,15 @@ def budget_name() -> str:
     if name not in BUDGETS:
         raise ValueError(f"COURSE_BUDGET is {name!r}; it can be {', '.join(BUDGETS)}, or unset")
     return name
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this (and not IPython in a terminal, which has no cell to draw into)."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
 
 
 # The student's stub raises NotImplementedError("hw1.attention_scores"); torch raises the same class for its own

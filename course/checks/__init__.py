@@ -12,7 +12,8 @@ from course.checks.calls import Call, Observation, Probe, Seeded
 from course.checks.compare import NOT_STARTED, RIGHT, Verdict, expected_for, judge
 from course.checks.exercise import Accuracy, Draw, Exercise, Homework, load_homework
 from course.checks.observe import observe
-from course.checks.show import card_html, in_notebook, show_card
+from course.checks.show import card_html, show_card
+from course.notebook import in_notebook
 
 __all__ = [
     "check", "CheckFailed", "Accuracy", "Call", "Draw", "Exercise", "Homework", "Observation", "Probe", "Seeded",

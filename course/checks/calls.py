@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -76,12 +75,12 @@ class Observation:
     notes: dict[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        return _pack(self.tensors, self.notes)
+        return pack(self.tensors, self.notes)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Observation":
         """Raises ValueError if `data` is not what `to_bytes` writes: it may come from student code."""
-        tensors, notes = _unpack(data)
+        tensors, notes = unpack(data)
         if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
             raise ValueError("an observation's notes must be texts by name")
         return cls(tensors, notes)
@@ -90,21 +89,23 @@ class Observation:
 def calls_to_bytes(calls: list[Call]) -> bytes:
     """Calls as safetensors bytes: the same calls give the same bytes."""
     tensors: dict[str, Tensor] = {}
-    return _pack(tensors, [_call_to_json(call, f"{i}", tensors) for i, call in enumerate(calls)])
+    return pack(tensors, [_call_to_json(call, f"{i}", tensors) for i, call in enumerate(calls)])
 
 
 def calls_from_bytes(data: bytes) -> list[Call]:
-    tensors, described = _unpack(data)
+    tensors, described = unpack(data)
     return [_call_from_json(entry, tensors) for entry in described]
 
 
-def _pack(tensors: dict[str, Tensor], described: Any) -> bytes:
+def pack(tensors: dict[str, Tensor], described: Any) -> bytes:
+    """Tensors by name and anything that JSON can hold, as safetensors bytes."""
     # One metadata key only: safetensors keeps no order among several, and equal content must give equal bytes.
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return tensors_to_bytes(contiguous, {"json": json.dumps(described, sort_keys=True, ensure_ascii=False)})
+    return tensors_to_bytes(contiguous, {"json": json.dumps(described, ensure_ascii=False)})
 
 
-def _unpack(data: bytes) -> tuple[dict[str, Tensor], Any]:
+def unpack(data: bytes) -> tuple[dict[str, Tensor], Any]:
+    """What went into `pack`. Raises ValueError if `data` did not come from there."""
     try:
         tensors = tensors_from_bytes(data)
         header_size = int.from_bytes(data[:8], "little")

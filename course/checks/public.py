@@ -1,15 +1,12 @@
 """The file beside a homework that its checks compare with: stored inputs, outputs, sentences; no code."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from course.checks.calls import Call, Observation, calls_from_bytes, calls_to_bytes
+from course.checks.calls import Call, Observation, calls_from_bytes, calls_to_bytes, pack, unpack
 from course.checks.compare import Accuracy, Expected, expected_for
 from course.checks.exercise import Homework
 
@@ -47,8 +44,7 @@ def to_bytes(homework: Homework) -> bytes:
         }
         for i, goal in expected.goals.items():
             tensors[f"{prefix}/labels/{i}"] = goal.labels
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return tensors_to_bytes(contiguous, {"json": json.dumps(described, ensure_ascii=False)})
+    return pack(tensors, described)
 
 
 def same_content(a: Path, data: bytes) -> bool:
@@ -57,7 +53,7 @@ def same_content(a: Path, data: bytes) -> bool:
         stored, described = _read(a)
     except ValueError:
         return False
-    fresh, fresh_described = _read_bytes(data)
+    fresh, fresh_described = unpack(data)
     return (
         described == fresh_described
         and stored.keys() == fresh.keys()
@@ -136,15 +132,6 @@ def _as_tensor(data: bytes) -> Tensor:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
-        with safe_open(path, framework="pt") as file:
-            described = json.loads(file.metadata()["json"])
-            return {key: file.get_tensor(key) for key in file.keys()}, described
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        return unpack(path.read_bytes())
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}): copy it again from the course") from None
-
-
-def _read_bytes(data: bytes) -> tuple[dict[str, Tensor], dict]:
-    from safetensors.torch import load
-
-    size = int.from_bytes(data[:8], "little")
-    return load(data), json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["json"])

@@ -8,22 +8,13 @@ import torch
 from torch import Tensor
 
 from course.checks.compare import NOT_STARTED, RIGHT, Verdict
+from course.notebook import in_notebook
 
 _LOOK = {  # status -> (accent colour, sign)
     RIGHT: ("#2e7d32", "✓"),
     "wrong": ("#c62828", "✗"),
     NOT_STARTED: ("#78909c", "○"),
 }
-
-
-def in_notebook() -> bool:
-    """True in a Jupyter kernel, whoever drives it; False in a terminal, IPython's included."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    shell = get_ipython()
-    return shell is not None and getattr(shell, "kernel", None) is not None
 
 
 def show_card(exercise_id: str, points: float, verdict: Verdict) -> None:

@@ -3,18 +3,8 @@
 tqdm's notebook widget is not used: what it leaves in a saved notebook is a dead widget that no page can show.
 """
 
-import sys
 
 from tqdm import tqdm
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this (and not IPython in a terminal, which has no cell to draw into)."""
-    if "IPython" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
-    return getattr(get_ipython(), "kernel", None) is not None
 
 
 class InPlace:

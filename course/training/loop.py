@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from course.data.augment import AUGMENTATIONS
 from course.data.imageset import default_device
 from course.data.normalise import Normalise
-from course.data.progress import InPlace, in_notebook, progress_bar
-from course.notebook import budget_name
+from course.data.progress import InPlace, progress_bar
+from course.notebook import budget_name, in_notebook
 from course.training import checkpoint as checkpoints
 from course.training import recipes
 from course.training.history import History, LiveCurve

@@ -61,8 +61,8 @@ def test_truncated_observation_is_a_value_error():
 
 
 def test_notes_must_be_texts():
-    from course.checks.calls import _pack
+    from course.checks.calls import pack
 
     for described in ([], {"0.error": 3}, "text", {"0.error": {"deep": []}}):
         with pytest.raises(ValueError):
-            Observation.from_bytes(_pack({}, described))
+            Observation.from_bytes(pack({}, described))

@@ -12,7 +12,7 @@ from torch import nn
 
 from course.data import load
 from course.data.normalise import Normalise
-from course.training import CheckpointError, History, Recipe, TrainingError, evaluate, fit, loop, recipes
+from course.training import CheckpointError, History, Recipe, TrainingError, evaluate, fit, loop
 
 QUICK = Recipe(steps=40, batch_size=32, lr=3e-3)
 
