@@ -1,0 +1,10 @@
+"""The spectrum: every backbone as stem × token mixer × channel mixer × layout × head, and what does not fit it beside.
+
+``list_models()`` names them, ``create_model(name)`` makes one, ``show(name)`` prints its source in forward order,
+``compare(a, b)`` what differs, ``card(name)`` its figures; ``load_reference`` copies public weights into it.
+"""
+
+from course.models.reference import ReferenceMismatch, load_reference
+from course.models.registry import create_model, list_models
+
+__all__ = ["ReferenceMismatch", "create_model", "list_models", "load_reference"]

@@ -1,0 +1,1 @@
+"""Channel mixers: what acts on each position for itself. One idea a file."""

@@ -1,0 +1,139 @@
+"""Names of models: which there are, what each is made of, and making one."""
+
+import inspect
+import re
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from course.data.names import one_of
+from course.models.reference import Keys
+from course.models.spec import Spec, Whole, overridden
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the table.
+
+    Attributes:
+        paper: whom to read, with the table that the figures come from.
+        says: the paper's own parameters and multiply-adds, as printed there ("28.6M 4.5G"), or nothing.
+        keys: by public library, how its weights are named.
+    """
+
+    name: str
+    spec: Spec
+    paper: str
+    says: str = ""
+    keys: dict[str, Keys] = field(default_factory=dict)
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(name: str, spec: Spec, *, paper: str, says: str = "", keys: dict[str, Keys] | None = None) -> None:
+    """Give a spec its name.
+
+    Raises:
+        ValueError: the name is taken, or `says` is not a number of parameters (M) or multiply-adds (G).
+    """
+    if name in _ENTRIES:
+        raise ValueError(f"there is a model {name!r} already")
+    if not re.fullmatch(r"([\d.]+M)?( ?[\d.]+G)?", says):
+        raise ValueError(f"{name}: what the paper says is written like '28.6M 4.5G', not {says!r}")
+    _ENTRIES[name] = Entry(name, spec, paper, says, keys or {})
+
+
+def entry(name: str) -> Entry:
+    """What is registered under a name.
+
+    Raises:
+        ValueError: nothing is; the message names the nearest.
+    """
+    import course.models.families  # noqa: F401  registers them all
+
+    one_of(name, _ENTRIES, "there is no model")
+    return _ENTRIES[name]
+
+
+def list_models(pattern: str = "") -> list[str]:
+    """The names that contain `pattern`, sorted."""
+    import course.models.families  # noqa: F401
+
+    return sorted(name for name in _ENTRIES if pattern in name)
+
+
+def create_model(
+    name: str, num_classes: int | None = None, img_size: int | tuple[int, int] | None = None, **spec_overrides
+) -> nn.Module:
+    """The model of that name, with fresh weights: images (B, C, H, W), or clips (B, T, C, H, W), to logits.
+
+    Args:
+        name: one of ``list_models()``.
+        num_classes: width of the logits; 0: the features before the last layer. Default: the paper's.
+        img_size: H = W, or (H, W), in pixels. Default: the paper's.
+        spec_overrides: other values of the spec (``depth=2``) or of its parts (``window_size=4``).
+
+    Raises:
+        ValueError: no such name, no such override, or values that do not fit together; one sentence says what fits.
+    """
+    overrides = dict(spec_overrides)
+    overrides |= {k: v for k, v in {"num_classes": num_classes, "img_size": img_size}.items() if v is not None}
+    try:
+        spec = overridden(entry(name).spec, **overrides)
+        model = spec.build()
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}" if name in _ENTRIES else str(error)) from None
+    except (TypeError, RuntimeError, IndexError, ZeroDivisionError, AttributeError) as error:
+        if not overrides:
+            raise
+        given = ", ".join(f"{k}={v!r}" for k, v in overrides.items())
+        raise ValueError(f"{name}: {given} does not fit together with the rest of the spec ({error})") from error
+    model.name = name
+    model.register_forward_pre_hook(_InputCheck.of(name, model, spec))
+    return model
+
+
+@dataclass(frozen=True)
+class _InputCheck:
+    """Looks at what comes in, so that a wrong size is a sentence and not an error from the depth of a layer."""
+
+    name: str
+    axes: str
+    in_chans: int
+    img_size: tuple[int, int] | None  # None: any
+
+    @staticmethod
+    def of(name: str, model: nn.Module, spec: Spec) -> "_InputCheck":
+        options = inspect.signature(type(model)).parameters
+        if isinstance(spec, Whole):
+            given = {k: p.default for k, p in options.items()} | dict(spec.part.options)
+            fixed = "img_size" in options
+        else:
+            given = {"in_chans": spec.in_chans, "img_size": spec.img_size}
+            fixed = any("grid" in inspect.signature(type(m)).parameters for m in model.modules())
+        size = given.get("img_size") if fixed else None
+        return _InputCheck(
+            name,
+            "(B, T, C, H, W)" if "num_frames" in options else "(B, C, H, W)",
+            given.get("in_chans", 3),
+            (size, size) if isinstance(size, int) else size,
+        )
+
+    def __call__(self, model: nn.Module, arguments: tuple) -> None:
+        images = arguments[0] if arguments else None
+        if not isinstance(images, Tensor):
+            return
+        if images.ndim != self.axes.count(",") + 1:
+            raise ValueError(f"{self.name} takes a batch {self.axes}, and not a tensor of shape {tuple(images.shape)}")
+        if images.shape[-3] != self.in_chans:
+            raise ValueError(
+                f"{self.name} was made for {self.in_chans} channels and got {images.shape[-3]} in {tuple(images.shape)}: "
+                f"the channels stand third from last, or create_model('{self.name}', in_chans={images.shape[-3]})"
+            )
+        if self.img_size and tuple(images.shape[-2:]) != tuple(self.img_size):
+            height, width = images.shape[-2:]
+            raise ValueError(
+                f"{self.name} was made for images of {self.img_size[0]}×{self.img_size[1]} and got {height}×{width}: "
+                f"create_model('{self.name}', img_size=({height}, {width})) makes one for these"
+            )

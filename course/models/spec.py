@@ -1,0 +1,255 @@
+"""A model as data: which parts it has, and the two layouts that put them together.
+
+``Isotropic`` keeps one grid of tokens from the first block to the last (ViT, MLP-Mixer); ``Pyramid`` halves the grid
+and widens the channels from stage to stage (Swin, PoolFormer, ConvNeXt). Whatever fits neither is a ``Whole``: a
+class written plainly, with its options. All three are frozen, comparable and printable.
+"""
+
+import inspect
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from course.data.names import one_of
+from course.models.backbone import Backbone, Block, Residual, Stage
+from course.models.recording import make
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module's class and the options it is built with; written ``part(SelfAttention, num_heads=12)``.
+
+    In a pyramid an option that is a tuple has one entry for each stage.
+    """
+
+    cls: type
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"{self.cls.__name__}({', '.join(f'{k}={v!r}' for k, v in self.options)})"
+
+    def accepts(self) -> list[str]:
+        """The option names that a user may set."""
+        return [name for name in inspect.signature(self.cls).parameters if name not in _FROM_THE_LAYOUT]
+
+    def but(self, **options) -> "Part":
+        return Part(self.cls, tuple((dict(self.options) | options).items()))
+
+    def at_stage(self, stage: int) -> "Part":
+        return Part(self.cls, tuple((k, v[stage] if isinstance(v, tuple) else v) for k, v in self.options))
+
+    def build(self, **context) -> nn.Module:
+        """The module; of the context (``dim``, ``grid``, ...) its constructor gets what it asks for by name."""
+        wanted = inspect.signature(self.cls).parameters
+        return make(self.cls, **{k: v for k, v in context.items() if k in wanted} | dict(self.options))
+
+
+# What the layouts hand to a part that names it among its constructor's arguments.
+_FROM_THE_LAYOUT = ("dim", "in_dim", "grid", "stage", "index", "depth", "img_size", "in_chans", "num_classes")
+
+
+def part(cls: type, **options) -> Part:
+    """A module's class with its options, not yet built."""
+    return Part(cls, tuple(options.items()))
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """Parts taken in turn by the blocks of a stage: Swin's windows, then its shifted windows."""
+
+    parts: tuple[Part, ...]
+
+    def __repr__(self) -> str:
+        return f"alternate({', '.join(map(repr, self.parts))})"
+
+
+def alternate(*parts: Part) -> Alternate:
+    return Alternate(parts)
+
+
+def _chosen(choice, stage: int, index: int) -> Part | None:
+    """The part of block `index` in `stage`: of a tuple the stage's, of an alternation the one whose turn it is."""
+    if isinstance(choice, tuple):
+        choice = choice[stage]
+    if isinstance(choice, Alternate):
+        choice = choice.parts[index % len(choice.parts)]
+    return choice and choice.at_stage(stage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What both layouts say.
+
+    Attributes:
+        stem: images (B, C, H, W) to a first map (B, h, w, D); it has a ``grid``, its (h, w).
+        token_mixer, channel_mixer: the two halves of a block; without a channel mixer the block is one step.
+            In a pyramid, a tuple has one for each stage; ``alternate`` has them in turn.
+        norm: before each half.
+        head: features to logits.
+        layer_scale: first value of the learned scale of each half; None: no such scale.
+        skip_scale: likewise, for the path around each half.
+        drop_path: stochastic depth, the rate of the last block; it grows from 0 along the depth.
+    """
+
+    stem: Part
+    token_mixer: Part | Alternate | tuple | None
+    channel_mixer: Part | Alternate | tuple | None
+    norm: Part | None
+    head: Part
+    layer_scale: float | tuple | None = None
+    skip_scale: float | tuple | None = None
+    drop_path: float = 0.0
+    img_size: int | tuple[int, int] = 224
+    in_chans: int = 3
+    num_classes: int = 1000
+
+    def _blocks(self, stage: int, dim: int, depth: int, grid: tuple[int, int], rates: list[float]) -> list[nn.Module]:
+        def half(choice, index):
+            mixer = _chosen(choice, stage, index)
+            if mixer is None:
+                return None
+            # Every block asks for its norm anew: a norm belongs to one place.
+            return make(
+                Residual,
+                mixer.build(dim=dim, grid=grid, stage=stage, index=index, depth=depth),
+                norm=self.norm and self.norm.build(dim=dim),
+                dim=dim,
+                layer_scale=_at(self.layer_scale, stage),
+                skip_scale=_at(self.skip_scale, stage),
+                drop_path=rates[index],
+            )
+
+        return [make(Block, half(self.token_mixer, i), half(self.channel_mixer, i)) for i in range(depth)]
+
+    def parts(self) -> dict[str, tuple[Part, ...]]:
+        """Every part of the spec, by the field it stands in."""
+        return {f.name: found for f in fields(self) if (found := _parts_in(getattr(self, f.name)))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isotropic(Layout):
+    """One grid of tokens (B, N, D) throughout.
+
+    Attributes:
+        tokens: map to tokens: flattening, class tokens, positions.
+        embed_dim, depth: the width D and the number of blocks.
+    """
+
+    tokens: Part
+    embed_dim: int
+    depth: int
+
+    def build(self) -> nn.Module:
+        stem = self.stem.build(dim=self.embed_dim, img_size=_pair(self.img_size), in_chans=self.in_chans)
+        entry = self.tokens.build(dim=self.embed_dim, grid=stem.grid)
+        rates = torch.linspace(0, self.drop_path, self.depth, device="cpu").tolist()
+        blocks = self._blocks(0, self.embed_dim, self.depth, stem.grid, rates)
+        head = self.head.build(dim=self.embed_dim, num_classes=self.num_classes, grid=stem.grid)
+        return make(Backbone, stem, [make(Stage, blocks, entry=entry)], head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pyramid(Layout):
+    """Stages on ever smaller, ever wider maps (B, H, W, D).
+
+    Attributes:
+        downsample: what stands at the entry of every stage but the first, (B, H, W, D) -> (B, H/2, W/2, D').
+        dims, depths: width and number of blocks, stage by stage.
+        stage_norm: what stands at the end of every stage, if anything does.
+    """
+
+    downsample: Part
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    stage_norm: Part | None = None
+
+    def build(self) -> nn.Module:
+        if len(self.dims) != len(self.depths):
+            raise ValueError(f"dims and depths have one entry a stage each, and not {len(self.dims)} and {len(self.depths)}")
+        stem = self.stem.build(dim=self.dims[0], img_size=_pair(self.img_size), in_chans=self.in_chans)
+        grid = stem.grid
+        rates = iter(torch.linspace(0, self.drop_path, sum(self.depths), device="cpu").tolist())
+        stages = []
+        for stage, (dim, depth) in enumerate(zip(self.dims, self.depths)):
+            entry = None
+            if stage > 0:
+                entry = self.downsample.at_stage(stage).build(dim=dim, in_dim=self.dims[stage - 1], grid=grid, stage=stage)
+                grid = tuple(-(-side // 2) for side in grid)
+            blocks = self._blocks(stage, dim, depth, grid, [next(rates) for _ in range(depth)])
+            norm = self.stage_norm and self.stage_norm.build(dim=dim)
+            stages.append(make(Stage, blocks, entry=entry, norm=norm))
+        return make(Backbone, stem, stages, self.head.build(dim=self.dims[-1], num_classes=self.num_classes, grid=grid))
+
+
+@dataclass(frozen=True, init=False)
+class Whole:
+    """A model that is no sequence of such blocks: its class, written plainly, and its options."""
+
+    part: Part
+
+    def __init__(self, cls: type, **options) -> None:
+        object.__setattr__(self, "part", part(cls, **options))
+
+    def __repr__(self) -> str:
+        return repr(self.part)
+
+    def build(self) -> nn.Module:
+        return make(self.part.cls, **dict(self.part.options))
+
+
+Spec = Isotropic | Pyramid | Whole
+
+
+def overridden(spec: Spec, **overrides) -> Spec:
+    """The spec with other values: of its own fields (``depth=2``) or of its parts' options (``window_size=4``).
+
+    Raises:
+        ValueError: nothing in the spec is called so; the message names what is.
+    """
+    if isinstance(spec, Whole):
+        for name in overrides:
+            one_of(name, inspect.signature(spec.part.cls).parameters, "this model has nothing to set called")
+        return Whole(spec.part.cls, **dict(spec.part.options) | overrides)
+    for name, value in overrides.items():
+        own = [f.name for f in fields(spec)]
+        takers = [field for field, found in spec.parts().items() if any(name in p.accepts() for p in found)]
+        one_of(name, dict.fromkeys(own + _all_options(spec)), "this model has nothing to set called")
+        if name in own:
+            spec = replace(spec, **{name: value})
+        else:
+            spec = replace(spec, **{field: _with_option(getattr(spec, field), name, value) for field in takers})
+    return spec
+
+
+def _all_options(spec: Layout) -> list[str]:
+    return [option for found in spec.parts().values() for p in found for option in p.accepts()]
+
+
+def _with_option(value, name: str, new):
+    if isinstance(value, Part):
+        return value.but(**{name: new}) if name in value.accepts() else value
+    if isinstance(value, Alternate):
+        return Alternate(tuple(_with_option(p, name, new) for p in value.parts))
+    if isinstance(value, tuple):
+        return tuple(_with_option(p, name, new) for p in value)
+    return value
+
+
+def _parts_in(value) -> tuple[Part, ...]:
+    if isinstance(value, Part):
+        return (value,)
+    if isinstance(value, Alternate):
+        value = value.parts
+    if isinstance(value, tuple):
+        return tuple(p for entry in value for p in _parts_in(entry))
+    return ()
+
+
+def _at(value, stage: int):
+    return value[stage] if isinstance(value, tuple) else value
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

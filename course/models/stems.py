@@ -1,0 +1,137 @@
+"""Stems: from images (B, C, H, W) to a first map of tokens (B, h, w, D)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course.models.norms import LayerNorm
+
+
+def divided(size: tuple[int, int], patch_size: int, what: str = "image") -> tuple[int, int]:
+    """How many patches fit along each side.
+
+    Raises:
+        ValueError: the patches do not divide the image; the message names the nearest sizes that fit.
+    """
+    height, width = size
+    if height % patch_size or width % patch_size or min(size) < patch_size:
+        down, up = max(height // patch_size, 1) * patch_size, -(-height // patch_size) * patch_size
+        fit = f"{down} fits" if down == up else f"{down} and {up} fit"
+        raise ValueError(
+            f"{what} of {height}×{width} is not divided by patches of {patch_size}×{patch_size}: {fit}"
+        )
+    return height // patch_size, width // patch_size
+
+
+class PatchEmbed(nn.Module):
+    """Cut the image into patches and map each linearly to D channels, (B, C, H, W) -> (B, H/P, W/P, D).
+
+    A convolution whose kernel is as long as its stride is that linear map (Dosovitskiy et al. 2021,
+    arXiv:2010.11929, equation 1).
+
+    Args:
+        dim: D.
+        img_size: (H, W) in pixels.
+        in_chans: C.
+        patch_size: P, in pixels.
+        norm: whether a layer norm follows (Swin).
+        eps: of that norm.
+
+    Raises:
+        ValueError: P does not divide the image.
+    """
+
+    def __init__(
+        self, dim: int, img_size: tuple[int, int], in_chans: int = 3, patch_size: int = 16, norm: bool = False, eps: float = 1e-5
+    ) -> None:
+        super().__init__()
+        self.grid = divided(img_size, patch_size)
+        self.proj = nn.Conv2d(in_chans, dim, kernel_size=patch_size, stride=patch_size)
+        self.norm = LayerNorm(dim, eps=eps) if norm else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.proj(images).permute(0, 2, 3, 1))  # (B, h, w, D)
+
+
+class Tokens(nn.Module):
+    """From a map to a sequence, (B, h, w, D) -> (B, n + h*w, D): n class tokens in front, positions added.
+
+    Args:
+        dim: D.
+        grid: (h, w).
+        class_tokens: n, learned tokens that do not depend on the image (ViT: 1; distilled DeiT: 2).
+        position: "learned", "sinusoidal" (fixed, half of the channels for each axis) or None.
+        position_on_class: whether the class tokens have learned positions too (DeiT III: no).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: tuple[int, int],
+        class_tokens: int = 1,
+        position: str | None = "learned",
+        position_on_class: bool = True,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.class_tokens = nn.Parameter(torch.randn(class_tokens, dim) * 0.02) if class_tokens else None
+        self.position_on_class = position_on_class
+        if position == "learned":
+            rows = grid[0] * grid[1] + (class_tokens if position_on_class else 0)
+            self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(rows, dim), std=0.02))
+        elif position == "sinusoidal":
+            rows = torch.zeros(class_tokens if position_on_class else 0, dim)
+            self.register_buffer("position", torch.cat([rows, sinusoidal_2d(grid, dim)]), persistent=False)
+        elif position is None:
+            self.position = None
+        else:
+            raise ValueError(f"position is 'learned', 'sinusoidal' or None, and not {position!r}")
+
+    def resized(self, name: str, theirs: Tensor) -> Tensor | None:
+        """Learned positions of a square grid for ours; None if they cannot be."""
+        theirs = theirs.flatten(0, -2)  # (n + N, D)
+        n = len(self.position) - self.grid[0] * self.grid[1]
+        side = round((len(theirs) - n) ** 0.5)
+        if name != "position" or side**2 + n != len(theirs) or theirs.shape[1] != self.position.shape[1]:
+            return None
+        return resized_positions(theirs, (side, side), self.grid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1, 2)  # (B, h*w, D)
+        if self.position is not None and not (self.position_on_class and self.class_tokens is not None):
+            x = x + self.position
+        if self.class_tokens is not None:
+            x = torch.cat([self.class_tokens.expand(len(x), -1, -1), x], dim=1)  # (B, n + h*w, D)
+            if self.position is not None and self.position_on_class:
+                x = x + self.position
+        return x
+
+
+def sinusoidal(positions: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
+    """Sines and cosines of geometrically falling frequencies, (N,) -> (N, D), sine and cosine in turn.
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.5: channel 2i is sin(p / base^(2i/D)), channel 2i+1 its cosine.
+    """
+    if dim % 2:
+        raise ValueError(f"sinusoidal positions need an even number of channels, and {dim} is odd")
+    frequency = base ** (-torch.arange(0, dim, 2) / dim)  # (D/2,)
+    angle = positions[:, None].float() * frequency  # (N, D/2)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # (N, D)
+
+
+def sinusoidal_2d(grid: tuple[int, int], dim: int) -> Tensor:
+    """Half of the channels tell the row and half the column, (h*w, D)."""
+    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    return torch.cat([sinusoidal(rows.flatten(), dim // 2), sinusoidal(columns.flatten(), dim // 2)], dim=1)  # (h*w, D)
+
+
+def resized_positions(position: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Learned positions for another grid, (n + h*w, D) -> (n + h'*w', D): bicubic with antialiasing.
+
+    The first n rows, those of the class tokens, stay (Dosovitskiy et al. 2021, section 3.2, fine-tuning).
+    """
+    n = len(position) - old[0] * old[1]
+    classes, patches = position[:n], position[n:]
+    image = patches.reshape(1, *old, -1).permute(0, 3, 1, 2).float()  # (1, D, h, w)
+    image = F.interpolate(image, size=new, mode="bicubic", antialias=True)  # (1, D, h', w')
+    return torch.cat([classes, image.flatten(2)[0].T.to(position.dtype)])  # (n + h'*w', D)

@@ -1,0 +1,1 @@
+"""Token mixers: what lets positions see each other. One idea a file."""

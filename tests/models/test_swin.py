@@ -1,0 +1,85 @@
+"""Swin against timm and torchvision."""
+
+import pytest
+import torch
+from torch import nn
+
+from course.models.norms import LayerNorm
+from course.models.token_mixers.window import WindowAttention, relative_position_index
+from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
+
+SMALL = dict.fromkeys(
+    ["swin_t", "swin_s", "swin_b", "swin_b_384", "swin_l_384", "swin_cifar"],
+    dict(img_size=32, patch_size=2, window_size=4, dims=(24, 48), depths=(2, 2), num_heads=(2, 4), num_classes=10),
+)
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+
+
+def timm_swin():
+    from timm.models.swin_transformer import SwinTransformer
+
+    return SwinTransformer(32, 2, window_size=4, embed_dim=24, depths=(2, 2), num_heads=(2, 4), num_classes=10)
+
+
+def torchvision_swin():
+    from torchvision.models import SwinTransformer
+
+    return SwinTransformer([2, 2], 24, [2, 2], [2, 4], [4, 4], num_classes=10)
+
+
+@proves(12, 13, 14, 15, 16, 17, 19)
+@pytest.mark.parametrize("source, make", [("timm", timm_swin), ("torchvision", torchvision_swin)])
+def test_agrees_with(source, make):
+    assert_agrees(*pair("swin_t", SMALL["swin_t"], make(), source), IMAGES)
+
+
+def merging_row_by_row(model):
+    entry = model.stages[1].entry
+    swapped = [0, 2, 1, 3]
+    entry.norm.weight.data = entry.norm.weight.view(4, 24)[swapped].flatten()
+    entry.norm.bias.data = entry.norm.bias.view(4, 24)[swapped].flatten()
+    entry.reduction.weight.data = entry.reduction.weight.view(48, 4, 24)[:, swapped].flatten(1)
+
+
+def index_transposed(model):
+    for attention in each(model, WindowAttention):
+        attention.index = attention.index.T.contiguous()
+
+
+def no_mask(model):
+    for attention in each(model, WindowAttention):
+        attention.mask = None
+
+
+def no_shift(model):
+    for attention in each(model, WindowAttention):
+        attention.shift, attention.mask = 0, None
+
+
+def shifted_the_other_way(model):
+    for attention in each(model, WindowAttention):
+        attention.shift = -attention.shift
+
+
+def eps_of_vit(model):
+    for norm in each(model, LayerNorm):
+        norm.eps = 1e-6
+
+
+@pytest.mark.parametrize("mistake", [merging_row_by_row, index_transposed, no_mask, no_shift, shifted_the_other_way, eps_of_vit])
+def test_catches(mistake):
+    assert_catches(mistake, *pair("swin_t", SMALL["swin_t"], timm_swin(), "timm"), IMAGES)
+
+
+@proves(18)
+def test_relative_position_index_is_timms_table():
+    from timm.models.swin_transformer import WindowAttention as Theirs
+
+    for size in (3, 7):
+        theirs = Theirs(12, num_heads=3, window_size=size).relative_position_index
+        assert torch.equal(relative_position_index(size), theirs)
+
+
+def test_a_window_as_large_as_the_map_is_not_shifted():
+    attention = WindowAttention(8, (4, 4), num_heads=2, window_size=4, shift="half")
+    assert attention.shift == 0 and attention.mask is None and isinstance(attention, nn.Module)
