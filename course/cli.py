@@ -65,6 +65,12 @@ def _grade(options) -> int:
     )
 
 
+def _models(options) -> int:
+    from course.models.pages import models_command
+
+    return models_command(options.name, options.compare)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="A teaching course on vision transformers.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -100,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for a cell or an exercise")
     grade.add_argument("--memory", type=int, default=4 << 30, metavar="BYTES", help="for a submission")
     grade.add_argument("--sandbox", choices=("auto", "none"), default="auto")
+    models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
+    models.add_argument("name", nargs="?")
+    models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
     return parser
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from course.cli import main
 
-COMMANDS = ("doctor", "data", "build", "check", "release", "grade")
+COMMANDS = ("doctor", "data", "build", "check", "release", "grade", "models")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

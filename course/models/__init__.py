@@ -4,7 +4,8 @@
 ``compare(a, b)`` what differs, ``card(name)`` its figures; ``load_reference`` copies public weights into it.
 """
 
+from course.models.pages import card, compare, show
 from course.models.reference import ReferenceMismatch, load_reference
 from course.models.registry import create_model, list_models
 
-__all__ = ["ReferenceMismatch", "create_model", "list_models", "load_reference"]
+__all__ = ["ReferenceMismatch", "card", "compare", "create_model", "list_models", "load_reference", "show"]

@@ -28,14 +28,21 @@ class MeanHead(nn.Module):
 
     Args:
         norm_first: norm each position and then average (Mixer, Swin), or average and then norm (ConvNeXt).
-        norm: the norm's class; None: no norm.
+        norm: class of the norm; None: no norm.
+        eps: of the norm; None: what its class has by itself.
     """
 
     def __init__(
-        self, dim: int, num_classes: int, eps: float = 1e-6, norm_first: bool = True, norm: type | None = LayerNorm
+        self,
+        dim: int,
+        num_classes: int,
+        norm: type | None = LayerNorm,
+        eps: float | None = None,
+        norm_first: bool = True,
     ) -> None:
         super().__init__()
-        self.norm = nn.Identity() if norm is None else norm(dim) if norm is not LayerNorm else LayerNorm(dim, eps=eps)
+        settings = {} if eps is None else {"eps": eps}
+        self.norm = norm(dim, **settings) if norm else nn.Identity()
         self.fc = linear_or_nothing(dim, num_classes)
         self.norm_first = norm_first
 

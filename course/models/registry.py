@@ -94,6 +94,24 @@ def create_model(
     return model
 
 
+def input_shape(name: str) -> tuple[int, ...]:
+    """The shape of one input as in the paper: (C, H, W), or (T, C, H, W) for a clip."""
+    return _input_shape(name, entry(name).spec)
+
+
+def _input_shape(name: str, spec: Spec) -> tuple[int, ...]:
+    if isinstance(spec, Whole):
+        defaults = {k: p.default for k, p in inspect.signature(spec.part.cls).parameters.items()}
+        given = defaults | dict(spec.part.options)
+    else:
+        given = {"img_size": spec.img_size, "in_chans": spec.in_chans}
+    # Without an img_size the model takes any; then this is only what its paper uses.
+    size = given.get("img_size", 32 if name.endswith("_cifar") else 224)
+    height, width = (size, size) if isinstance(size, int) else size
+    frames = (given["num_frames"],) if "num_frames" in given else ()
+    return (*frames, given.get("in_chans", 3), height, width)
+
+
 @dataclass(frozen=True)
 class _InputCheck:
     """Looks at what comes in, so that a wrong size is a sentence and not an error from the depth of a layer."""
@@ -105,20 +123,12 @@ class _InputCheck:
 
     @staticmethod
     def of(name: str, model: nn.Module, spec: Spec) -> "_InputCheck":
-        options = inspect.signature(type(model)).parameters
+        *axes, channels, height, width = _input_shape(name, spec)
         if isinstance(spec, Whole):
-            given = {k: p.default for k, p in options.items()} | dict(spec.part.options)
-            fixed = "img_size" in options
+            fixed = "img_size" in inspect.signature(spec.part.cls).parameters
         else:
-            given = {"in_chans": spec.in_chans, "img_size": spec.img_size}
             fixed = any("grid" in inspect.signature(type(m)).parameters for m in model.modules())
-        size = given.get("img_size") if fixed else None
-        return _InputCheck(
-            name,
-            "(B, T, C, H, W)" if "num_frames" in options else "(B, C, H, W)",
-            given.get("in_chans", 3),
-            (size, size) if isinstance(size, int) else size,
-        )
+        return _InputCheck(name, "(B, T, C, H, W)" if axes else "(B, C, H, W)", channels, (height, width) if fixed else None)
 
     def __call__(self, model: nn.Module, arguments: tuple) -> None:
         images = arguments[0] if arguments else None

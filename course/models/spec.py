@@ -85,7 +85,8 @@ class Layout:
     Attributes:
         stem: images (B, C, H, W) to a first map (B, h, w, D); it has a ``grid``, its (h, w).
         token_mixer, channel_mixer: the two halves of a block; without a channel mixer the block is one step.
-            In a pyramid, a tuple has one for each stage; ``alternate`` has them in turn.
+            In a pyramid, a tuple has one for each stage; ``alternate`` has them in turn. A mixer whose class says
+            ``residual = False`` stands alone, without norm and without a path around it.
         norm: before each half.
         head: features to logits.
         layer_scale: first value of the learned scale of each half; None: no such scale.
@@ -110,15 +111,17 @@ class Layout:
             mixer = _chosen(choice, stage, index)
             if mixer is None:
                 return None
-            # Every block asks for its norm anew: a norm belongs to one place.
+            built = mixer.build(dim=dim, grid=grid, stage=stage, index=index, depth=depth)
+            if not getattr(mixer.cls, "residual", True):
+                return built
+            scales = {"layer_scale": _at(self.layer_scale, stage), "skip_scale": _at(self.skip_scale, stage)}
+            scales = {k: v for k, v in scales.items() if v is not None}
             return make(
                 Residual,
-                mixer.build(dim=dim, grid=grid, stage=stage, index=index, depth=depth),
+                built,
                 norm=self.norm and self.norm.build(dim=dim),
-                dim=dim,
-                layer_scale=_at(self.layer_scale, stage),
-                skip_scale=_at(self.skip_scale, stage),
                 drop_path=rates[index],
+                **scales and {"dim": dim, **scales},
             )
 
         return [make(Block, half(self.token_mixer, i), half(self.channel_mixer, i)) for i in range(depth)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from course.models.norms import LayerNorm
 
 
-def divided(size: tuple[int, int], patch_size: int, what: str = "image") -> tuple[int, int]:
+def divided(size: tuple[int, int], patch_size: int, what: str = "an image") -> tuple[int, int]:
     """How many patches fit along each side.
 
     Raises:
@@ -17,9 +17,7 @@ def divided(size: tuple[int, int], patch_size: int, what: str = "image") -> tupl
     if height % patch_size or width % patch_size or min(size) < patch_size:
         down, up = max(height // patch_size, 1) * patch_size, -(-height // patch_size) * patch_size
         fit = f"{down} fits" if down == up else f"{down} and {up} fit"
-        raise ValueError(
-            f"{what} of {height}×{width} is not divided by patches of {patch_size}×{patch_size}: {fit}"
-        )
+        raise ValueError(f"{what} of {height}×{width} is not divided by patches of {patch_size}×{patch_size}: {fit}")
     return height // patch_size, width // patch_size
 
 

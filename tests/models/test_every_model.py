@@ -1,0 +1,95 @@
+"""What holds for every model of the table, at its tiny size from ``SMALL`` in its family's test."""
+
+import math
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from course.models import create_model, list_models, show
+from course.models.registry import _input_shape, entry
+from course.models.spec import overridden
+from tests.models.parity import randomised
+
+
+def _small() -> dict[str, dict]:
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        if path != Path(__file__):
+            found |= getattr(import_module(f"tests.models.{path.stem}"), "SMALL", {})
+    return found
+
+
+SMALL = _small()
+
+
+def _distinct() -> list[str]:
+    """The names whose tiny variant no name before has: ViT-B/16 and ViT-L/16 are the same network when small."""
+    seen = []
+    for name, overrides in SMALL.items():
+        spec = overridden(entry(name).spec, **overrides)
+        if spec not in [s for s, _ in seen]:
+            seen.append((spec, name))
+    return [name for _, name in seen]
+
+
+def _inputs(name: str, batch: int = 2) -> torch.Tensor:
+    shape = _input_shape(name, overridden(entry(name).spec, **SMALL[name]))
+    if "img_size" not in SMALL[name]:
+        shape = (*shape[:-2], *(min(side, 64) for side in shape[-2:]))
+    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _tensors(output) -> list[torch.Tensor]:
+    return [output] if isinstance(output, torch.Tensor) else [t for part in output for t in _tensors(part)]
+
+
+def test_every_model_has_a_tiny_variant_here():
+    assert sorted(SMALL) == list_models()
+
+
+@pytest.mark.parametrize("name", _distinct())
+def test_compiles_in_one_graph(name):
+    model = randomised(create_model(name, **SMALL[name]))
+    images = _inputs(name)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        for ours, eager in zip(_tensors(compiled(images)), _tensors(model(images))):
+            torch.testing.assert_close(ours, eager)
+
+
+@pytest.mark.parametrize("name", _distinct())
+def test_the_page_runs_in_an_empty_notebook_and_is_the_same_network(name):
+    page = show(name, **SMALL[name])
+    assert "course.models" not in page
+    namespace = {}
+    exec(compile(page, f"<page of {name}>", "exec"), namespace)
+    model = randomised(create_model(name, **SMALL[name]))
+    pasted = namespace["model"].eval()
+    missing = pasted.load_state_dict(model.state_dict())
+    assert not missing.missing_keys and not missing.unexpected_keys
+    images = _inputs(name)
+    with torch.no_grad():
+        for ours, theirs in zip(_tensors(pasted(images)), _tensors(model(images))):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", _distinct())
+def test_every_weight_gets_a_gradient(name):
+    torch.manual_seed(0)
+    model = create_model(name, **SMALL[name]).train()
+    images = _inputs(name, batch=4)
+    sum(output.square().mean() for output in _tensors(model(images))).backward()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, f"no gradient reaches {without}"
+    assert all(math.isfinite(p.grad.sum()) for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", _distinct())
+def test_a_wrong_channel_count_is_one_sentence(name):
+    model = create_model(name, **SMALL[name]).eval()
+    images = _inputs(name)
+    with pytest.raises(ValueError, match="channels"):
+        model(images[..., :1, :, :].expand(*images.shape[:-3], 5, *images.shape[-2:]))
