@@ -71,6 +71,12 @@ def _models(options) -> int:
     return models_command(options.name, options.compare)
 
 
+def _bench(options) -> int:
+    from course.bench import bench_command
+
+    return bench_command(options.name, options.only, options.json, options.compiled)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="course", description="A teaching course on vision transformers.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -109,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
     models.add_argument("name", nargs="?")
     models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
+
+    bench = command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
+    bench.add_argument("name", nargs="?", help="models")
+    bench.add_argument("only", nargs="*", metavar="WHICH", help="only these of its cases, for instance vit_b16")
+    bench.add_argument("--compiled", action="store_true", help="models: both through torch.compile")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     return parser
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from course.cli import main
 
-COMMANDS = ("doctor", "data", "build", "check", "release", "grade", "models")
+COMMANDS = ("doctor", "data", "build", "check", "release", "grade", "models", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

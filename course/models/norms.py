@@ -59,4 +59,4 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight + self.bias  # (B, ..., D)
+        return torch.addcmul(self.bias, x, self.weight)  # (B, ..., D)

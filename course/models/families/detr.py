@@ -1,0 +1,39 @@
+"""DETR (Carion et al. 2020, arXiv:2005.12872)."""
+
+from course.models.dense.detr import DETR
+from course.models.families.resnet import TORCHVISION
+from course.models.registry import register
+from course.models.spec import Whole
+
+_ATTENTION = {"q_proj.*": "q.*", "k_proj.*": "k.*", "v_proj.*": "v.*", "o_proj.*": "proj.*"}
+TRANSFORMERS = {
+    **{f"model.backbone.model.{theirs}": f"backbone.{ours}" for theirs, ours in TORCHVISION.items()},
+    "model.input_projection.*": "reduce.*",
+    "model.query_position_embeddings.weight": "queries",
+    **{f"model.encoder.layers.#.self_attn.{theirs}": f"encoder.#.attention.{ours}" for theirs, ours in _ATTENTION.items()},
+    "model.encoder.layers.#.self_attn_layer_norm.*": "encoder.#.norm1.*",
+    "model.encoder.layers.#.mlp.*": "encoder.#.mlp.*",
+    "model.encoder.layers.#.final_layer_norm.*": "encoder.#.norm2.*",
+    **{f"model.decoder.layers.#.self_attn.{theirs}": f"decoder.#.attention.{ours}" for theirs, ours in _ATTENTION.items()},
+    "model.decoder.layers.#.self_attn_layer_norm.*": "decoder.#.norm1.*",
+    **{
+        f"model.decoder.layers.#.encoder_attn.{theirs}": f"decoder.#.cross_attention.{ours}"
+        for theirs, ours in _ATTENTION.items()
+    },
+    "model.decoder.layers.#.encoder_attn_layer_norm.*": "decoder.#.norm2.*",
+    "model.decoder.layers.#.mlp.*": "decoder.#.mlp.*",
+    "model.decoder.layers.#.final_layer_norm.*": "decoder.#.norm3.*",
+    "model.decoder.layernorm.*": "norm.*",
+    "class_labels_classifier.*": "classifier.*",
+    "bbox_predictor.layers.0.*": "box.0.*",
+    "bbox_predictor.layers.1.*": "box.2.*",
+    "bbox_predictor.layers.2.*": "box.4.*",
+}
+
+register(
+    "detr_r50",
+    Whole(DETR),
+    paper="Carion et al. 2020, arXiv:2005.12872, table 1",
+    says="41M",
+    keys={"transformers": TRANSFORMERS},
+)

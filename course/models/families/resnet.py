@@ -1,0 +1,132 @@
+"""ResNet (He et al. 2016, arXiv:1512.03385), its relatives, and attention added to it."""
+
+from course.models.gates.bam import BAM
+from course.models.gates.cbam import CBAM
+from course.models.gates.gather_excite import GatherExcite
+from course.models.gates.squeeze_excite import SqueezeExcite
+from course.models.registry import register
+from course.models.resnet import PreActResNet, ResNet, SizedResNet
+from course.models.spec import Whole
+from course.models.token_mixers.local_attention import LocalAttention
+from course.models.token_mixers.nonlocal_attention import NonLocal
+
+RESNET = "He et al. 2016, arXiv:1512.03385, table 1"
+GATHER_EXCITE = "Hu et al. 2018, arXiv:1810.12348"
+BOTTLENECK_ATTENTION = "Park et al. 2018, arXiv:1807.06514"
+
+# torchvision and timm have the same names but for the gate.
+TORCHVISION = {
+    "conv1.*": "conv.*",
+    "bn1.*": "norm.*",
+    **{
+        f"layer{i + 1}.#.{theirs}": f"stages.{i}.#.{ours}"
+        for i in range(4)
+        for theirs, ours in {
+            "conv#.*": "conv#.*",
+            "bn#.*": "norm#.*",
+            "downsample.*": "shortcut.*",
+        }.items()
+    },
+    "fc.*": "fc.*",
+}
+KEYS = {"torchvision": TORCHVISION, "timm": TORCHVISION}
+
+
+def with_gate(**names: str) -> dict:
+    """timm's names where a gate, there called "se", ends each branch; `names`: theirs to ours, inside it."""
+    gate = {
+        f"layer{i + 1}.#.se.{theirs.replace('_', '.')}.*": f"stages.{i}.#.gate.inner.{ours}.*"
+        for i in range(4)
+        for theirs, ours in names.items()
+    }
+    return {"timm": TORCHVISION | gate}
+
+
+SE_KEYS = with_gate(fc1="fc1", fc2="fc2")
+CBAM_KEYS = with_gate(channel_fc1="fc1", channel_fc2="fc2", spatial_conv_conv="conv", spatial_conv_bn="norm")
+NON_LOCAL_KEYS = with_gate(t="theta", p="phi", g="g", z="proj", norm="norm")
+
+register("resnet_50", Whole(ResNet, depths=(3, 4, 6, 3)), paper=RESNET, keys=KEYS)
+register("resnet_50_v1", Whole(ResNet, depths=(3, 4, 6, 3), stride="v1"), paper=RESNET, says="3.8G", keys=KEYS)
+register("resnet_101_v1", Whole(ResNet, depths=(3, 4, 23, 3), stride="v1"), paper=RESNET, says="7.6G", keys=KEYS)
+
+register(
+    "se_resnet_50",
+    Whole(ResNet, depths=(3, 4, 6, 3), stride="v1", gate=SqueezeExcite),
+    paper="Hu et al. 2018, arXiv:1709.01507, table 2",
+    says="3.87G",
+    keys=SE_KEYS,
+)
+register(
+    "ge_theta_minus_resnet_50",
+    Whole(ResNet, depths=(3, 4, 6, 3), stride="v1", gate=GatherExcite),
+    paper=GATHER_EXCITE,
+    says="25.6M 3.86G",
+    keys=KEYS,
+)
+register(
+    "ge_theta_resnet_50",
+    Whole(SizedResNet, depths=(3, 4, 6, 3), stride="v1", gate=GatherExcite, gate_options={"gather": "conv"}),
+    paper=GATHER_EXCITE,
+    says="31.2M 3.87G",
+)
+register(
+    "ge_theta_plus_resnet_50",
+    Whole(
+        SizedResNet, depths=(3, 4, 6, 3), stride="v1", gate=GatherExcite, gate_options={"gather": "conv", "excite": True}
+    ),
+    paper=GATHER_EXCITE,
+    says="33.7M 3.87G",
+)
+register(
+    "cbam_resnet_50",
+    Whole(ResNet, depths=(3, 4, 6, 3), gate=CBAM),
+    paper="Woo et al. 2018, arXiv:1807.06521, table 4, with the stride in the first convolution",
+    says="28.09M 3.864G",
+    keys=CBAM_KEYS,
+)
+register(
+    "nonlocal_resnet_50",
+    Whole(ResNet, depths=(3, 4, 6, 3), gate=(None, NonLocal, NonLocal, None)),
+    paper="Wang et al. 2018, arXiv:1711.07971; there the blocks stand behind the addition",
+    keys=NON_LOCAL_KEYS,
+)
+register(
+    "local_attention_resnet_50",
+    Whole(ResNet, depths=(3, 4, 6, 3), mixer=LocalAttention, mixer_options={"num_heads": 8, "kernel_size": 7}),
+    paper="Ramachandran et al. 2019, arXiv:1906.05909, table 1, with the convolution stem",
+    says="18.0M",
+)
+
+register(
+    "resnet_50_cifar",
+    Whole(ResNet, depths=(3, 4, 6, 3), stride="v1", stem="cifar", num_classes=100),
+    paper=BOTTLENECK_ATTENTION,
+    says="23.71M 1.22G",
+    keys=KEYS,
+)
+register(
+    "bam_resnet_50_cifar",
+    Whole(ResNet, depths=(3, 4, 6, 3), stride="v1", between=BAM, stem="cifar", num_classes=100),
+    paper=BOTTLENECK_ATTENTION,
+    says="24.07M 1.25G",
+)
+register(
+    "resnext_29_16x64d_cifar",
+    Whole(ResNet, depths=(3, 3, 3), stride="v1", groups=16, base_width=64, stem="cifar", num_classes=100),
+    paper="Xie et al. 2017, arXiv:1611.05431, table 7",
+    says="68.1M",
+    keys=KEYS,
+)
+register(
+    "pre_resnet_110_cifar",
+    Whole(PreActResNet, depths=(18, 18, 18), width=16, num_classes=100),
+    paper="He et al. 2016, arXiv:1603.05027, figures as in " + BOTTLENECK_ATTENTION,
+    says="1.73M 0.245G",
+)
+register(
+    "wide_resnet_28_8",
+    Whole(PreActResNet, depths=(4, 4, 4), width=16, widen=8, num_classes=100),
+    paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146, figures as in " + BOTTLENECK_ATTENTION,
+    says="23.4M 3.36G",
+)

@@ -1,0 +1,52 @@
+"""A learned filter as large as the map, applied in the Fourier domain (GFNet: Rao et al. 2021, arXiv:2107.00645)."""
+
+import torch
+from torch import Tensor, nn
+
+from course.models.channel_mixers.mlp import MLP
+from course.models.norms import LayerNorm
+
+
+class GlobalFilter(nn.Module):
+    """Fourier transform, product with a learned complex number for each frequency and channel, and back: (B, H, W, D).
+
+    The same as a convolution, around the edges, with a kernel of H×W for each channel, at HW log(HW) cost (section 3.2
+    of the paper). Of a real map's frequencies one half tells all, W' = W//2 + 1 of the columns: the rest are conjugates.
+
+    Args:
+        dim: D.
+        grid: (H, W). The weights belong to its frequencies.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        # Real and imaginary parts as the last axis: optimisers and files then see real numbers.
+        self.weight = nn.Parameter(torch.randn(grid[0], grid[1] // 2 + 1, dim, 2) * 0.02)  # (H, W', D, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(x.to(self.weight.dtype), dim=(1, 2), norm="ortho")  # (B, H, W', D), complex
+        spectrum = spectrum * torch.view_as_complex(self.weight)
+        return torch.fft.irfft2(spectrum, s=self.grid, dim=(1, 2), norm="ortho")  # (B, H, W, D)
+
+
+class FilterMLP(nn.Module):
+    """GFNet's block is one step: filter, norm, MLP, with one path around them all; tokens (B, N, D) to the same.
+
+    Args:
+        dim: D.
+        grid: (h, w) with N = h*w.
+        mlp_ratio: width of the MLP's hidden layer, in units of D.
+        eps: of the norm.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, int], mlp_ratio: float = 4.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.grid = grid
+        self.filter = GlobalFilter(dim, grid)
+        self.norm = LayerNorm(dim, eps=eps)
+        self.mlp = MLP(dim, mlp_ratio=mlp_ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.filter(x.unflatten(1, self.grid)).flatten(1, 2)  # (B, h, w, D), then (B, N, D)
+        return self.mlp(self.norm(y))

@@ -1,0 +1,22 @@
+"""One linear layer across positions, the same for every channel (ResMLP: Touvron et al. 2021, arXiv:2105.03404)."""
+
+from torch import Tensor, nn
+
+
+class TokenLinear(nn.Module):
+    """A linear layer along the tokens, with nothing after it: (B, N, D) -> (B, N, D) (section 2 of the paper).
+
+    Half of Mixer's token MLP: its N×N weights can be looked at, row by row, as images of what a position reads.
+
+    Args:
+        grid: (h, w) with N = h*w. The weights belong to N: another image size needs another network.
+    """
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        super().__init__()
+        tokens = grid[0] * grid[1]
+        self.proj = nn.Linear(tokens, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.transpose(1, 2)  # (B, D, N): a linear layer now acts along the tokens
+        return self.proj(y).transpose(1, 2)  # (B, N, D)

@@ -1,0 +1,244 @@
+"""Clips (B, T, C, H, W) to logits: one transformer over all tokens of a clip, and one over frames, then over time."""
+
+import torch
+from torch import Tensor, nn
+
+from course.data.names import one_of
+from course.models.backbone import Block, Residual
+from course.models.channel_mixers.mlp import MLP
+from course.models.heads import ClassTokenHead, MeanHead, linear_or_nothing
+from course.models.norms import LayerNorm
+from course.models.stems import Tokens
+from course.models.token_mixers.attention import SelfAttention
+from course.models.token_mixers.space_time import GROUPS, GroupedAttention, SplitHeadsAttention
+from course.models.tubelets import FrameEmbed, TubeletEmbed
+
+
+class TanhGELU(nn.GELU):
+    """GELU through a tanh, less than 1e-3 off the exact one (Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2)."""
+
+    def __init__(self) -> None:
+        super().__init__(approximate="tanh")
+
+
+def video_stem(
+    embedding: str,
+    dim: int,
+    img_size: int | tuple[int, int],
+    num_frames: int,
+    in_chans: int,
+    tubelet_size: int,
+    patch_size: int,
+) -> nn.Module:
+    """What makes tokens of a clip: "tubelets" (t frames together) or "frames" (one frame of every t)."""
+    stem = {"tubelets": TubeletEmbed, "frames": FrameEmbed}
+    size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+    one_of(embedding, stem, "there is no embedding")
+    return stem[embedding](dim, size, num_frames, in_chans, tubelet_size, patch_size)
+
+
+class ClipTokens(nn.Module):
+    """From a clip's map to a sequence, (B, T, h, w, D) -> (B, n + T*h*w, D), a class token in front (n = 1) or none.
+
+    Args:
+        dim: D.
+        grid: (T, h, w).
+        class_token: whether there is one.
+        position: "joint": learned for each (t, row, column). "separate": one for each (row, column) plus one for each
+            t; the class token has its own, without a time.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, int, int], class_token: bool = True, position: str = "joint") -> None:
+        super().__init__()
+        one_of(position, ("joint", "separate"), "there is no position")
+        frames, height, width = grid
+        rows = height * width * (frames if position == "joint" else 1) + class_token
+        self.class_token = nn.Parameter(torch.randn(1, dim) * 0.02) if class_token else None
+        self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(rows, dim), std=0.02))
+        self.time = nn.Parameter(torch.zeros(frames, dim)) if position == "separate" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(1, 3)  # (B, T*h*w, D)
+        n = 0 if self.class_token is None else 1
+        position = self.position
+        if self.time is not None:
+            patches = self.time[:, None] + position[n:]  # (T, h*w, D)
+            position = torch.cat([position[:n], patches.flatten(0, 1)])  # (n + T*h*w, D)
+        if self.class_token is not None:
+            tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)  # (B, 1 + T*h*w, D)
+        return tokens + position
+
+
+def video_mixer(
+    within: str, dim: int, grid: tuple[int, int, int], num_heads: int, class_token: str | None, extra_linear: bool
+) -> nn.Module:
+    """Attention over all tokens ("joint"), inside groups of them, or with heads of both kinds ("split_heads")."""
+    one_of(within, ("joint", "split_heads", *GROUPS), "there is no attention")
+    if within == "joint":
+        return SelfAttention(dim, num_heads)
+    if within == "split_heads":
+        if class_token:
+            raise ValueError("attention with split heads has no place for a class token: class_token=False fits")
+        return SplitHeadsAttention(dim, grid, num_heads)
+    return GroupedAttention(dim, grid, within, num_heads, class_token, extra_linear)
+
+
+def video_block(
+    attention: tuple[str, ...],
+    dim: int,
+    grid: tuple[int, int, int],
+    num_heads: int,
+    mlp_ratio: float,
+    act: type,
+    drop_path: float,
+    class_token: bool = True,
+    extra_linear: bool = False,
+) -> Block:
+    """The attentions in turn, each with its own norm and path around, then the MLP: (B, n + T*h*w, D) -> the same."""
+    if not attention:
+        raise ValueError("a block has at least one attention: ('joint',), say")
+    last = len(attention) - 1
+
+    def step(branch: nn.Module) -> Residual:
+        return Residual(branch, norm=LayerNorm(dim), drop_path=drop_path)
+
+    mixers = [
+        video_mixer(
+            within,
+            dim,
+            grid,
+            num_heads,
+            class_token=("copied" if index == last else "skipped") if class_token else None,
+            extra_linear=extra_linear and index != last,
+        )
+        for index, within in enumerate(attention)
+    ]
+    return Block(nn.Sequential(*map(step, mixers)), step(MLP(dim, mlp_ratio, act)))
+
+
+def drop_rates(drop_path: float, depth: int) -> list[float]:
+    """Stochastic depth grows from 0 in the first block to `drop_path` in the last."""
+    return [drop_path * index / max(depth - 1, 1) for index in range(depth)]
+
+
+class ClipTransformer(nn.Module):
+    """All tokens of a clip through one transformer, (B, T, C, H, W) -> (B, num_classes).
+
+    Args:
+        num_frames: T, frames of a clip.
+        tubelet_size: t, frames of a tubelet.
+        embedding: "tubelets" or "frames" (one frame of every t).
+        attention: the attentions of a block in turn: "joint", "space", "time", "height", "width", "local", "global"
+            (see ``GROUPS``) or "split_heads".
+        class_token: whether a class token is read at the end, or else the mean over all tokens.
+        position: "joint" or "separate" (see ``ClipTokens``).
+        extra_linear: whether every attention but the block's last has a second linear layer (TimeSformer).
+        act: class of the MLP's activation.
+
+    Raises:
+        ValueError: options that do not fit together; or, later, a clip with another number of frames.
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        num_frames: int = 32,
+        in_chans: int = 3,
+        num_classes: int = 400,
+        tubelet_size: int = 2,
+        patch_size: int = 16,
+        embedding: str = "tubelets",
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        attention: tuple[str, ...] = ("joint",),
+        class_token: bool = True,
+        position: str = "joint",
+        extra_linear: bool = False,
+        act: type = nn.GELU,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.stem = video_stem(embedding, embed_dim, img_size, num_frames, in_chans, tubelet_size, patch_size)
+        self.tokens = ClipTokens(embed_dim, self.stem.grid, class_token, position)
+        self.blocks = nn.Sequential(
+            *[
+                video_block(attention, embed_dim, self.stem.grid, num_heads, mlp_ratio, act, rate, class_token, extra_linear)
+                for rate in drop_rates(drop_path, depth)
+            ]
+        )
+        self.head = (ClassTokenHead if class_token else MeanHead)(embed_dim, num_classes)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        x = self.tokens(self.stem(clips))  # (B, n + T/t*h*w, D)
+        return self.head(self.blocks(x))
+
+
+class Encoder(nn.Module):
+    """A ViT without patches and classes: a map (B, h, w, D) to its normed class token (B, D)."""
+
+    def __init__(
+        self, dim: int, grid: tuple[int, int], depth: int, num_heads: int, mlp_ratio: float, act: type, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.tokens = Tokens(dim, grid)
+        self.blocks = nn.Sequential(
+            *[
+                video_block(("joint",), dim, (1, *grid), num_heads, mlp_ratio, act, rate)
+                for rate in drop_rates(drop_path, depth)
+            ]
+        )
+        self.norm = LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.tokens(x))  # (B, 1 + h*w, D)
+        return self.norm(x[:, 0])  # (B, D)
+
+
+class FactorisedEncoder(nn.Module):
+    """One transformer on each moment by itself, another one on the sequence of moments, (B, T, C, H, W) -> (B, num_classes).
+
+    Args:
+        num_frames: T, frames of a clip.
+        tubelet_size: t, frames of a tubelet, so that there are T/t moments.
+        embedding: "tubelets" or "frames" (one frame of every t).
+        depth, temporal_depth: blocks of the first and of the second transformer. Without the second
+            (``temporal_depth=0``) the moments are averaged, and their order is lost.
+        act: class of the MLP's activation.
+
+    Raises:
+        ValueError: options that do not fit together; or, later, a clip with another number of frames.
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        num_frames: int = 32,
+        in_chans: int = 3,
+        num_classes: int = 400,
+        tubelet_size: int = 2,
+        patch_size: int = 16,
+        embedding: str = "tubelets",
+        embed_dim: int = 768,
+        depth: int = 12,
+        temporal_depth: int = 4,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        act: type = nn.GELU,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.stem = video_stem(embedding, embed_dim, img_size, num_frames, in_chans, tubelet_size, patch_size)
+        moments, *grid = self.stem.grid
+        self.space = Encoder(embed_dim, tuple(grid), depth, num_heads, mlp_ratio, act, drop_path)
+        self.time = None
+        if temporal_depth:
+            self.time = Encoder(embed_dim, (moments, 1), temporal_depth, num_heads, mlp_ratio, act, drop_path)
+        self.fc = linear_or_nothing(embed_dim, num_classes)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        x = self.stem(clips)  # (B, T/t, h, w, D)
+        moments = self.space(x.flatten(0, 1)).unflatten(0, (len(x), -1))  # (B, T/t, D)
+        clip = moments.mean(dim=1) if self.time is None else self.time(moments[:, :, None])  # (B, D)
+        return self.fc(clip)
