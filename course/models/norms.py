@@ -47,7 +47,8 @@ class GroupNorm1(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[1:], eps=self.eps) * self.weight + self.bias  # (B, H, W, D)
+        channels_first = x.movedim(-1, 1)  # (B, D, H, W), a view
+        return F.group_norm(channels_first, 1, self.weight, self.bias, self.eps).movedim(1, -1)  # (B, H, W, D)
 
 
 class Affine(nn.Module):

@@ -29,7 +29,7 @@ def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
     Args:
         model: made by ``create_model``, of the same sizes.
         state_dict: of the public model.
-        source: which library's names these are: "timm", "torchvision" or "transformers".
+        source: whose names these are: "timm", "torchvision", "transformers", or "official", the authors' own.
 
     Returns:
         The names in `state_dict` that are known and not needed (tables that we compute).

@@ -15,9 +15,10 @@ def divided(size: tuple[int, int], patch_size: int, what: str = "an image") -> t
     """
     height, width = size
     if height % patch_size or width % patch_size or min(size) < patch_size:
-        down, up = max(height // patch_size, 1) * patch_size, -(-height // patch_size) * patch_size
-        fit = f"{down} fits" if down == up else f"{down} and {up} fit"
-        raise ValueError(f"{what} of {height}×{width} is not divided by patches of {patch_size}×{patch_size}: {fit}")
+        wrong = sorted({side for side in size if side % patch_size or side < patch_size})
+        fits = sorted({n * patch_size for side in wrong for n in (max(side // patch_size, 1), -(-side // patch_size))})
+        which = f"{fits[0]} fits" if len(fits) == 1 else f"{', '.join(map(str, fits[:-1]))} and {fits[-1]} fit"
+        raise ValueError(f"{what} of {height}×{width} is not divided by patches of {patch_size}×{patch_size}: {which}")
     return height // patch_size, width // patch_size
 
 

@@ -52,7 +52,7 @@ class VideoTokens(nn.Module):
         self,
         dim: int,
         num_frames: int = 32,
-        img_size: int = 224,
+        img_size: int | tuple[int, int] = 224,
         in_chans: int = 3,
         tubelet_size: int = 4,
         patch_size: int = 16,
@@ -61,7 +61,7 @@ class VideoTokens(nn.Module):
         super().__init__()
         if num_frames % tubelet_size:
             raise ValueError(f"{num_frames} frames are not divided by voxels of {tubelet_size} frames")
-        rows, columns = divided((img_size, img_size), patch_size)
+        rows, columns = divided((img_size, img_size) if isinstance(img_size, int) else img_size, patch_size)
         self.voxel = (tubelet_size, patch_size)
         self.proj = nn.Linear(tubelet_size * patch_size**2 * in_chans, dim)
         self.time = _table(num_frames // tubelet_size, dim)
@@ -147,7 +147,7 @@ class VATT(nn.Module):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         num_frames: int = 32,
-        img_size: int = 224,
+        img_size: int | tuple[int, int] = 224,
         in_chans: int = 3,
         tubelet_size: int = 4,
         patch_size: int = 16,
@@ -220,7 +220,7 @@ class VATTClassifier(nn.Module):
     def __init__(
         self,
         num_frames: int = 32,
-        img_size: int = 224,
+        img_size: int | tuple[int, int] = 224,
         in_chans: int = 3,
         num_classes: int = 400,
         tubelet_size: int = 4,

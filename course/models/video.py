@@ -10,7 +10,11 @@ from course.models.heads import ClassTokenHead, MeanHead, linear_or_nothing
 from course.models.norms import LayerNorm
 from course.models.stems import Tokens
 from course.models.token_mixers.attention import SelfAttention
-from course.models.token_mixers.space_time import GROUPS, GroupedAttention, SplitHeadsAttention
+from course.models.token_mixers.space_time import (
+    GROUPS,
+    GroupedAttention,
+    SplitHeadsAttention,
+)
 from course.models.tubelets import FrameEmbed, TubeletEmbed
 
 

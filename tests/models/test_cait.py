@@ -9,7 +9,14 @@ from course.models.backbone import Residual
 from course.models.norms import LayerNorm
 from course.models.token_mixers.class_attention import ClassAttention
 from course.models.token_mixers.talking_heads import TalkingHeadsAttention
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 SMALL = dict.fromkeys(
     ["cait_s24", "cait_s36", "cait_m48"],

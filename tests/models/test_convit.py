@@ -5,7 +5,11 @@ import torch
 from torch import nn
 
 from course.models import create_model
-from course.models.token_mixers.gated_positional import GatedPositionalAttention, displacements, kernel_of_heads
+from course.models.token_mixers.gated_positional import (
+    GatedPositionalAttention,
+    displacements,
+    kernel_of_heads,
+)
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SMALL = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from course.models import create_model
-from course.models.channel_mixers.normed_mlp import PointwiseConv
+from course.models.channel_mixers.batch_norm_mlp import PointwiseConv
 from course.models.token_mixers.depthwise import ConvMixerSpatial
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 

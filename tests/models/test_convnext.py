@@ -6,7 +6,14 @@ from torch import nn
 
 from course.models.norms import LayerNorm
 from course.models.token_mixers.depthwise import ConvNeXtMixer, DecomposedConv
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 SMALL = {
     **dict.fromkeys(

@@ -6,7 +6,10 @@ from torch import nn
 
 from course.models import create_model
 from course.models.norms import BatchNorm, LayerNorm
-from course.models.token_mixers.conv_projection import ConvProjection, ConvProjectionAttention
+from course.models.token_mixers.conv_projection import (
+    ConvProjection,
+    ConvProjectionAttention,
+)
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SMALL = {"cvt_13": dict(img_size=32, dims=(16, 32, 48), depths=(1, 2, 3), num_heads=(1, 2, 3), num_classes=10)}

@@ -9,12 +9,19 @@ from torch import Tensor, nn
 from course.models import create_model
 from course.models.count import count_parameters
 from course.models.dense import detr
-from course.models.dense.detr import DETRDecoderLayer, DETREncoderLayer, FrozenBatchNorm, match, set_loss
+from course.models.dense.detr import (
+    DETRDecoderLayer,
+    DETREncoderLayer,
+    FrozenBatchNorm,
+    match,
+    set_loss,
+)
 from course.models.norms import LayerNorm
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SIZES = dict(
-    depths=(1, 1, 1, 1), num_classes=5, num_queries=7, embed_dim=16, num_heads=2, mlp_ratio=2, encoder_depth=2, decoder_depth=2
+    depths=(1, 1, 1, 1), num_classes=5, num_queries=7, embed_dim=16, num_heads=2, mlp_ratio=2, encoder_depth=2,
+    decoder_depth=2,
 )  # fmt: skip
 SMALL = {"detr_r50": SIZES | {"width": 8}}
 IMAGES = torch.randn(2, 3, 72, 100, generator=torch.Generator().manual_seed(2))

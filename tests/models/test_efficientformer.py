@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from course.models import create_model
-from course.models.channel_mixers.batch_normed_mlp import BatchNormedMLP
+from course.models.channel_mixers.batch_norm_mlp import BatchNormMLP
 from course.models.norms import LayerNorm
 from course.models.token_mixers.offset_bias import OffsetBias
 from course.models.token_mixers.pooling import Pooling
@@ -54,7 +54,7 @@ def scaled_by_the_values_width(model):
 
 
 def no_batch_norm_behind_the_mlp(model):
-    for mlp in each(model, BatchNormedMLP):
+    for mlp in each(model, BatchNormMLP):
         mlp.norm2 = nn.Identity()
 
 

@@ -21,7 +21,8 @@ def torchvision_fcn() -> nn.Module:
 
     class Narrow(ResNet):
         def _make_layer(self, block, planes, *arguments, **options):
-            self.inplanes, options = (4 if planes == 64 else self.inplanes), options
+            if planes == 64:
+                self.inplanes = 4
             return super()._make_layer(block, planes // 16, *arguments, **options)
 
     backbone = Narrow(Bottleneck, [1, 2, 2, 2], replace_stride_with_dilation=[False, True, True])

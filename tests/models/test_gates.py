@@ -14,7 +14,14 @@ from course.models.gates.gather_excite import GatherExcite
 from course.models.gates.squeeze_excite import SqueezeExcite
 from course.models.resnet import BasicBlock, Bottleneck, ChannelsLast
 from course.models.token_mixers.nonlocal_attention import NonLocal
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 TINY = dict(depths=(2, 1, 1, 1), width=8, num_classes=10)
 SMALL = {

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course.models import create_model
-from course.models.token_stems import Bottleneck, StandardisedConv
+from course.models.resnet_stem import Bottleneck, StandardisedConv
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SMALL = {

@@ -6,9 +6,21 @@ from torch import nn
 
 from course.models import create_model, load_reference
 from course.models.channel_mixers.linear_norm import LinearNormMLP
-from course.models.token_mixers.offset_bias import OffsetBias, OffsetBiasAttention, ShrinkingAttention
+from course.models.token_mixers.offset_bias import (
+    OffsetBias,
+    OffsetBiasAttention,
+    ShrinkingAttention,
+)
 from course.models.token_mixers.relative_bias import displacements
-from tests.models.parity import assert_agrees, assert_catches, difference, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    difference,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 SMALL = {
     "levit_256": dict(img_size=80, dims=(16, 24, 32), depths=(2, 1, 1), num_heads=(2, 3, 4), key_dim=8, num_classes=10)

@@ -9,7 +9,11 @@ from torch import Tensor
 from course.models import create_model
 from course.models.token_mixers.attention import SelfAttention
 from course.models.token_mixers.linformer import LinformerAttention
-from course.models.token_mixers.performer import PerformerAttention, log_features, orthogonal_features
+from course.models.token_mixers.performer import (
+    PerformerAttention,
+    log_features,
+    orthogonal_features,
+)
 from tests.models.parity import assert_agrees, assert_catches, randomised
 
 SIZES = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10)

@@ -6,8 +6,9 @@ from torch import nn
 
 from course.models import create_model
 from course.models.channel_mixers.star_relu import StarReLU
-from course.models.conv_downsampling import ConvDownsampling
-from course.models.families.metaformer import AttentionWithoutBias, ScaleNorm
+from course.models.downsampling import ConvDownsampling
+from course.models.families.metaformer import ScaleNorm
+from course.models.token_mixers.attention import SelfAttention
 from course.models.token_mixers.sep_conv import SepConv
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
@@ -20,7 +21,13 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
 def timm_metaformer(name):
-    from timm.models.metaformer import Attention, LayerNorm2dNoBias, LayerNormNoBias, MetaFormer, SepConv
+    from timm.models.metaformer import (
+        Attention,
+        LayerNorm2dNoBias,
+        LayerNormNoBias,
+        MetaFormer,
+        SepConv,
+    )
 
     if name == "convformer_s18":
         return MetaFormer(token_mixers=SepConv, norm_layers=LayerNorm2dNoBias, **SIZES)
@@ -79,7 +86,7 @@ def averaged_after_the_norm(model):
 
 
 def heads_of_another_width(model):
-    for attention in each(model, AttentionWithoutBias):
+    for attention in each(model, SelfAttention):
         attention.num_heads *= 2
 
 

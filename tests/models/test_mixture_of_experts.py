@@ -7,9 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from course.models import create_model
-from course.models.channel_mixers.mixture_of_experts import MixtureOfExperts, load_balancing_loss
+from course.models.channel_mixers.mixture_of_experts import (
+    MixtureOfExperts,
+    load_balancing_loss,
+)
 from course.models.count import count_macs, count_parameters
-from tests.models.parity import assert_agrees, assert_catches, difference, each, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    difference,
+    each,
+    proves,
+    randomised,
+)
 
 SMALL = {"vit_moe_s16": dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10)}
 GENERATOR = torch.Generator().manual_seed(2)

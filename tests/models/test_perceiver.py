@@ -11,7 +11,14 @@ from course.models.channel_mixers.mlp import MLP
 from course.models.count import count_macs, count_parameters
 from course.models.norms import LayerNorm
 from course.models.perceiver import CrossAttend, fourier_features
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 SMALL = dict.fromkeys(
     ["perceiver", "perceiver_io", "perceiver_cifar"],

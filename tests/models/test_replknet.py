@@ -5,9 +5,16 @@ import torch
 from torch import nn
 
 from course.models import create_model
-from course.models.channel_mixers.normed_mlp import BatchNormMLP
+from course.models.channel_mixers.batch_norm_mlp import BatchNormMLP
 from course.models.token_mixers.depthwise import LargeKernelConv, LargeKernelMixer
-from tests.models.parity import assert_agrees, assert_catches, difference, each, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    difference,
+    each,
+    proves,
+    randomised,
+)
 from tests.models.test_convnext import slow_batch_norm, slow_depthwise
 
 SMALL = {"replknet_31b": dict(img_size=64, dims=(8, 12, 16, 24), depths=(1, 1, 1, 1), kernel_size=(9, 9, 7, 5), num_classes=10)}

@@ -10,7 +10,14 @@ from course.models.channel_mixers.inverted_bottleneck import InvertedBottleneck
 from course.models.count import count_macs, count_parameters
 from course.models.norms import BatchNorm, Conv, GroupNorm1, LayerNorm
 from course.models.resnet import Bottleneck, PreActBlock, PreActResNet
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 TINY = dict(depths=(2, 1, 1, 1), width=8, num_classes=10)
 SMALL = {
@@ -20,7 +27,7 @@ SMALL = {
     "resnet_50_cifar": TINY,
     "resnext_29_16x64d_cifar": dict(depths=(2, 1), width=16, groups=2, base_width=16, num_classes=10),
     "pre_resnet_110_cifar": dict(depths=(2, 1, 1), width=8, num_classes=10),
-    "wide_resnet_28_8": dict(depths=(2, 1, 1), width=4, widen=2, num_classes=10),
+    "wide_resnet_28_8_cifar": dict(depths=(2, 1, 1), width=4, widen=2, num_classes=10),
 }
 # The public classes fix the outer widths at 256 to 2048; narrow in the middle they are small enough.
 SIZES = dict(depths=(2, 2, 1, 1), base_width=8, num_classes=10)
@@ -238,7 +245,7 @@ def pre_activation_network(model: PreActResNet):
 
 
 @proves(48, 49)
-@pytest.mark.parametrize("name", ["wide_resnet_28_8", "pre_resnet_110_cifar"])
+@pytest.mark.parametrize("name", ["wide_resnet_28_8_cifar", "pre_resnet_110_cifar"])
 def test_pre_activation_networks_are_their_formula(name):
     model = randomised(create_model(name, **SMALL[name]))
     assert_agrees(model, pre_activation_network(model), IMAGES[..., :16, :16])
@@ -262,7 +269,7 @@ def no_last_norm(model):
 
 @pytest.mark.parametrize("mistake", [activation_behind_the_sum, shortcut_before_the_activation, no_last_norm])
 def test_catches_in_pre_activation(mistake):
-    model = randomised(create_model("wide_resnet_28_8", **SMALL["wide_resnet_28_8"]))
+    model = randomised(create_model("wide_resnet_28_8_cifar", **SMALL["wide_resnet_28_8_cifar"]))
     assert_catches(mistake, model, pre_activation_network(model), IMAGES[..., :16, :16])
 
 

@@ -16,7 +16,13 @@ from course.models.token_mixers.retention import (
     recurrent_retention,
     rotated,
 )
-from tests.models.parity import assert_agrees, assert_catches, difference, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    difference,
+    proves,
+    randomised,
+)
 
 GENERATOR = torch.Generator().manual_seed(2)
 TOKENS = torch.randn(2, 7, 12, generator=GENERATOR)

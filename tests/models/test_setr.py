@@ -28,7 +28,9 @@ def interpolation(length: int, new: int, align_corners: bool) -> list[tuple[int,
 
 
 def slow_resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    x = torch.stack([x[:, :, a] * (1 - t) + x[:, :, b] * t for a, b, t in interpolation(x.shape[2], size[0], align_corners)], 2)
+    x = torch.stack(
+        [x[:, :, a] * (1 - t) + x[:, :, b] * t for a, b, t in interpolation(x.shape[2], size[0], align_corners)], 2
+    )
     return torch.stack(
         [x[:, :, :, a] * (1 - t) + x[:, :, :, b] * t for a, b, t in interpolation(x.shape[3], size[1], align_corners)], 3
     )

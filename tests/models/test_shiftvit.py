@@ -100,7 +100,7 @@ def both() -> tuple[nn.Module, Slow]:
         # A vector is a bias or multiplies; the parameter's name in the holder does not say which.
         weights[name] = value - 1 if name.endswith("bias") and value.mean() > 0.5 else value
     ours = create_model("shiftvit_t", **SMALL["shiftvit_t"]).eval()
-    assert load_reference(ours, weights, "spach") == []
+    assert load_reference(ours, weights, "official") == []
     return ours, Slow(weights)
 
 

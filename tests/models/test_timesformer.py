@@ -10,7 +10,14 @@ from course.models import create_model
 from course.models.channel_mixers.mlp import MLP
 from course.models.norms import LayerNorm
 from course.models.token_mixers.space_time import GROUPS, GroupedAttention
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 SIZES = dict(img_size=16, patch_size=4, num_frames=4, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10)
 SMALL = {f"timesformer_{form}": SIZES for form in ("space", "joint", "divided", "local_global", "axial")}

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from course.models.count import count_macs, count_parameters
-from course.models.encoder_decoder import DecoderLayer, EncoderDecoder, EncoderLayer, MultiHeadAttention, Seq2Seq
+from course.models.encoder_decoder import (
+    DecoderLayer,
+    EncoderDecoder,
+    EncoderLayer,
+    MultiHeadAttention,
+    Seq2Seq,
+)
 from course.models.norms import LayerNorm
 from course.models.stems import Tokens, sinusoidal
 from tests.models.parity import assert_agrees, assert_catches, each, proves, randomised

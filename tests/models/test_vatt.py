@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from course.models import create_model
 from course.models.norms import LayerNorm
 from course.models.vatt import VATT, mil_nce, nce, vatt_loss
-from tests.models.parity import assert_agrees, assert_catches, difference, each, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    difference,
+    each,
+    proves,
+    randomised,
+)
 
 SIZES = dict(num_frames=4, img_size=8, tubelet_size=2, patch_size=4, embed_dim=12, depth=2, num_heads=3, mlp_ratio=2)
 SMALL = {"vatt_medium": SIZES | dict(num_classes=10)}

@@ -8,7 +8,14 @@ from course.models import create_model, load_reference
 from course.models.channel_mixers.mlp import MLP
 from course.models.norms import LayerNorm
 from course.models.token_mixers.attention import SelfAttention
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
 
 SMALL = dict.fromkeys(
     ["vit_s16", "vit_b16", "vit_b32", "vit_l16", "vit_l32", "vit_h14", "vit_g14", "vit_b16_384", "vit_l16_384", "vit_cifar"],

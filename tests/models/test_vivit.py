@@ -9,8 +9,22 @@ from course.models.channel_mixers.mlp import MLP
 from course.models.norms import LayerNorm
 from course.models.token_mixers.attention import SelfAttention
 from course.models.token_mixers.space_time import SplitHeadsAttention
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
-from tests.models.test_timesformer import slow_blocks, slow_linear, slow_norm, slow_patches, sub, weights_of
+from tests.models.parity import (
+    assert_agrees,
+    assert_catches,
+    each,
+    pair,
+    proves,
+    randomised,
+)
+from tests.models.test_timesformer import (
+    slow_blocks,
+    slow_linear,
+    slow_norm,
+    slow_patches,
+    sub,
+    weights_of,
+)
 
 SIZES = dict(
     img_size=16, patch_size=4, num_frames=6, tubelet_size=2, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10

@@ -35,8 +35,7 @@ class MBConv(nn.Module):
         self.norm1 = BatchNorm(hidden)
         self.depthwise = Conv(hidden, hidden, kernel_size=3, stride=stride, padding=1, groups=hidden, bias=False)
         self.norm2 = BatchNorm(hidden)
-        self.gate = SqueezeExcite(hidden, reduction=round(expand_ratio / se_ratio))
-        self.gate.act = nn.SiLU()  # squeeze-and-excitation as the mobile networks have it
+        self.gate = SqueezeExcite(hidden, reduction=round(expand_ratio / se_ratio), act=nn.SiLU)
         self.narrow = nn.Linear(hidden, dim)
         self.act = nn.GELU()
 

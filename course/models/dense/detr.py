@@ -125,9 +125,7 @@ class DETRDecoderLayer(nn.Module):
         self.mlp = MLP(dim, mlp_ratio, act=nn.ReLU)
         self.norm3 = LayerNorm(dim, eps=1e-5)
 
-    def forward(
-        self, y: Tensor, queries: Tensor, memory: Tensor, position: Tensor, visible: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, y: Tensor, queries: Tensor, memory: Tensor, position: Tensor, visible: Tensor | None = None) -> Tensor:
         placed = y + queries
         y = self.norm1(y + self.attention(placed, placed, y))
         y = self.norm2(y + self.cross_attention(y + queries, memory + position, memory, visible))
@@ -137,7 +135,8 @@ class DETRDecoderLayer(nn.Module):
 class DETR(nn.Module):
     """Images (B, C, H, W) -> logits (B, Q, num_classes + 1) and boxes (B, Q, 4): figure 2.
 
-    The last class is "no object". A box is (centre x, centre y, width, height), in units of the image's sides.
+    The last class is "no object". A box is (centre x, centre y, width, height), in units of the image's sides. The
+    paper trains with dropout of 0.1 behind every attention and MLP; there is none here.
 
     Args:
         depths, width: of the ResNet whose last map, a 32nd of the image's side, the encoder reads.
@@ -212,7 +211,7 @@ class DETR(nn.Module):
 
 
 def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
-    """How well boxes (..., 4) cover each other, from -1 to 1 for a perfect match (Rezatofighi et al. 2019, arXiv:1902.09630).
+    """How well boxes (..., 4) cover each other, from -1 to 1, a perfect match (Rezatofighi et al. 2019, arXiv:1902.09630).
 
     Intersection over union, less the share of the smallest box around both that neither covers.
     """
@@ -228,9 +227,7 @@ Targets = list[tuple[Tensor, Tensor]]  # for each image the classes (M,) and box
 
 
 @torch.no_grad()
-def match(
-    logits: Tensor, boxes: Tensor, targets: Targets, l1: float = 5.0, iou: float = 2.0
-) -> list[tuple[Tensor, Tensor]]:
+def match(logits: Tensor, boxes: Tensor, targets: Targets, l1: float = 5.0, iou: float = 2.0) -> list[tuple[Tensor, Tensor]]:
     """Which query answers for which object of each image: the cheapest one-to-one matching (section 3.1, equation 1).
 
     A pair costs -p(class) + l1 * |difference of the boxes| - iou * generalized IoU.
@@ -238,7 +235,9 @@ def match(
     Returns:
         For each image the numbers of the matched queries, and of their objects.
     """
-    from scipy.optimize import linear_sum_assignment  # the Hungarian algorithm; slow to import
+    from scipy.optimize import (
+        linear_sum_assignment,  # the Hungarian algorithm; slow to import
+    )
 
     pairs = []
     for probability, box, (classes, true) in zip(logits.softmax(dim=-1), boxes, targets):

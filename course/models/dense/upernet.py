@@ -61,7 +61,7 @@ class PyramidPooling(nn.Module):
 
 
 class UperNetHead(nn.Module):
-    """Maps (B, D_i, h_i, w_i), the coarsest last -> logits (B, num_classes, h_0, w_0): figure 4 of arXiv:1807.10221.
+    """Maps (B, D_i, h_i, w_i), the coarsest last -> logits (B, num_classes, h_0, w_0).
 
     A feature pyramid (Lin et al. 2017, arXiv:1612.03144) under pyramid pooling: each finer map gets the sum of the
     coarser ones, and all are put side by side.

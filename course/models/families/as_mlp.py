@@ -1,7 +1,7 @@
 """AS-MLP (Lian et al. 2021, arXiv:2107.08391): Swin's pyramid with axial shifts for its windows."""
 
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_downsampling import ConvStem
+from course.models.conv_stems import ConvStem
 from course.models.downsampling import PatchMerging
 from course.models.heads import MeanHead
 from course.models.norms import GroupNorm1

@@ -2,12 +2,12 @@
 
 from course.models.attention_heads import SequencePoolHead
 from course.models.channel_mixers.mlp import MLP
+from course.models.conv_stems import ConvTokenizer
 from course.models.norms import LayerNorm
 from course.models.registry import register
 from course.models.spec import Isotropic, part
 from course.models.stems import Tokens
 from course.models.token_mixers.attention import SelfAttention
-from course.models.token_stems import ConvTokenizer
 
 # Seven blocks, one convolution of 3×3.
 cct_7_3x1 = Isotropic(

@@ -16,7 +16,10 @@ from course.models.norms import BatchNorm, Conv, LayerNorm
 from course.models.registry import register
 from course.models.spec import Whole
 from course.models.stems import divided
-from course.models.token_mixers.relative_bias import RelativeBiasAttention, heads_of_width
+from course.models.token_mixers.relative_bias import (
+    RelativeBiasAttention,
+    heads_of_width,
+)
 
 
 class TwoConvStem(nn.Module):

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from course.models.channel_mixers.normed_mlp import PointwiseConv
-from course.models.conv_stem import PatchConvStem
+from course.models.channel_mixers.batch_norm_mlp import PointwiseConv
+from course.models.conv_stems import PatchConvStem
 from course.models.heads import MeanHead
 from course.models.registry import register
 from course.models.spec import Pyramid, part

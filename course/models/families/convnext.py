@@ -1,7 +1,8 @@
 """ConvNeXt (Liu et al. 2022, arXiv:2201.03545), and SLaK, which gives it kernels of 51 (Liu et al. 2023, arXiv:2207.03620)."""
 
-from course.models.downsampling import NormedPatchConv
+from course.models.downsampling import ConvDownsampling
 from course.models.heads import MeanHead
+from course.models.norms import LayerNorm
 from course.models.registry import register
 from course.models.spec import Pyramid, part
 from course.models.stems import PatchEmbed
@@ -48,7 +49,7 @@ KEYS = {"timm": TIMM, "torchvision": TORCHVISION}
 def convnext(dims: tuple, depths: tuple, mixer=part(ConvNeXtMixer, kernel_size=7), img_size: int = 224, patch_size: int = 4) -> Pyramid:
     return Pyramid(
         stem=part(PatchEmbed, patch_size=patch_size, norm=True, eps=1e-6),
-        downsample=part(NormedPatchConv),
+        downsample=part(ConvDownsampling, overlap=False, norm=LayerNorm),
         token_mixer=mixer,
         channel_mixer=None,
         norm=None,

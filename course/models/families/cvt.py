@@ -1,7 +1,8 @@
 """CvT (Wu et al. 2021, arXiv:2103.15808): convolutions make the tokens, and the queries, keys and values."""
 
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_stems import ConvEmbed, ConvEmbedStem
+from course.models.conv_stems import ConvStem
+from course.models.downsampling import ConvEmbed
 from course.models.heads import ClassTokenHead
 from course.models.norms import LayerNorm
 from course.models.registry import register
@@ -40,7 +41,7 @@ TRANSFORMERS = {
 
 def cvt(dims: tuple[int, ...], depths: tuple[int, ...], num_heads: tuple[int, ...]) -> Pyramid:
     return Pyramid(
-        stem=part(ConvEmbedStem, patch_size=7, stride=4, padding=2, eps=1e-5),
+        stem=part(ConvStem, patch_size=7, stride=4, padding=2, norm=LayerNorm, eps=1e-5),
         downsample=part(ConvEmbed, class_token=(False, False, True), eps=1e-5),
         token_mixer=part(ConvProjectionAttention, num_heads=num_heads, kernel_size=3, stride_kv=2),
         channel_mixer=part(MLP, mlp_ratio=4),

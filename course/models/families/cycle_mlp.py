@@ -1,7 +1,8 @@
 """CycleMLP (Chen et al. 2021, arXiv:2107.10224): an MLP that takes images of any size, so that it can serve detectors."""
 
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_downsampling import ConvDownsampling, ConvStem
+from course.models.conv_stems import ConvStem
+from course.models.downsampling import ConvDownsampling
 from course.models.heads import MeanHead
 from course.models.norms import LayerNorm
 from course.models.registry import register

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course.models.backbone import Backbone, Block, Residual, Stage
-from course.models.channel_mixers.batch_normed_mlp import BatchNormedMLP
+from course.models.channel_mixers.batch_norm_mlp import BatchNormMLP
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_downsampling import ConvDownsampling
+from course.models.downsampling import ConvDownsampling
 from course.models.heads import linear_or_nothing
 from course.models.norms import BatchNorm, Conv, LayerNorm
 from course.models.registry import register
@@ -115,7 +115,7 @@ class EfficientFormer(Backbone):
 
         def pooling_block(dim: int) -> Block:
             path = dict(dim=dim, layer_scale=layer_scale, drop_path=next(rates))
-            return Block(Residual(Pooling(pool_size), **path), Residual(BatchNormedMLP(dim, mlp_ratio), **path))
+            return Block(Residual(Pooling(pool_size), **path), Residual(BatchNormMLP(dim, mlp_ratio, bias=True), **path))
 
         def attention_block(dim: int) -> Block:
             path = dict(dim=dim, layer_scale=layer_scale, drop_path=next(rates))

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from course.models.families.vit import TIMM, vit
 from course.models.registry import register
+from course.models.resnet_stem import ResNetStem
 from course.models.spec import part
-from course.models.token_stems import ResNetStem
 
 KEYS = {
     "patch_embed.backbone.stem.*": "stem.*",

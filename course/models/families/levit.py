@@ -8,7 +8,10 @@ from course.models.conv_stems import HalvingStem
 from course.models.heads import linear_or_nothing
 from course.models.registry import register
 from course.models.spec import Pyramid, part
-from course.models.token_mixers.offset_bias import OffsetBiasAttention, ShrinkingAttention
+from course.models.token_mixers.offset_bias import (
+    OffsetBiasAttention,
+    ShrinkingAttention,
+)
 
 
 class TwoHeads(nn.Module):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from course.models.channel_mixers.mlp import MLP
 from course.models.channel_mixers.star_relu import StarReLU
-from course.models.conv_downsampling import ConvDownsampling, ConvStem
+from course.models.conv_stems import ConvStem
+from course.models.downsampling import ConvDownsampling
 from course.models.norms import LayerNorm
 from course.models.registry import register
 from course.models.spec import Part, Pyramid, part
@@ -39,14 +40,6 @@ class ScaleNorm(nn.LayerNorm):
 
     def __init__(self, dim: int, eps: float = 1e-6) -> None:
         super().__init__(dim, eps=eps, bias=False)
-
-
-class AttentionWithoutBias(SelfAttention):
-    """Self-attention whose linear layers have no bias."""
-
-    def __init__(self, dim: int, num_heads: int = 8) -> None:
-        super().__init__(dim, num_heads, qkv_bias=False)
-        self.proj = nn.Linear(dim, dim, bias=False)
 
 
 class MLPHead(nn.Module):
@@ -90,7 +83,7 @@ def metaformer(token_mixer: Part | tuple[Part, ...], dims: tuple, depths: tuple)
 
 S18 = dict(dims=(64, 128, 320, 512), depths=(3, 3, 9, 3))
 CONV = part(SepConv)
-ATTENTION = part(AttentionWithoutBias, num_heads=(2, 4, 10, 16))  # 32 channels each
+ATTENTION = part(SelfAttention, num_heads=(2, 4, 10, 16), qkv_bias=False, proj_bias=False)  # 32 channels each
 
 register("convformer_s18", metaformer(CONV, **S18), paper=PAPER, says="27M 3.9G", keys={"timm": TIMM})
 register(

@@ -5,7 +5,8 @@ timm averages and then norms, with an eps of 1e-6: ``create_model("poolformer_s1
 """
 
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_downsampling import ConvDownsampling, ConvStem
+from course.models.conv_stems import ConvStem
+from course.models.downsampling import ConvDownsampling
 from course.models.heads import MeanHead
 from course.models.norms import GroupNorm1
 from course.models.registry import register

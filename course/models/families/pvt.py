@@ -1,7 +1,8 @@
 """Pyramid Vision Transformer (Wang et al. 2021, arXiv:2102.12122)."""
 
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_stems import PositionedPatches, PositionedPatchStem
+from course.models.conv_stems import PositionedPatchStem
+from course.models.downsampling import PositionedPatches
 from course.models.heads import ClassTokenHead
 from course.models.norms import LayerNorm
 from course.models.registry import register

@@ -1,7 +1,8 @@
 """PVT v2 (Wang et al. 2022, arXiv:2106.13797): overlapping patches, convolutions in the MLPs, no learned positions."""
 
 from course.models.channel_mixers.conv_mlp import ConvMLP
-from course.models.conv_stems import ConvEmbed, ConvEmbedStem
+from course.models.conv_stems import ConvStem
+from course.models.downsampling import ConvEmbed
 from course.models.heads import MeanHead
 from course.models.norms import LayerNorm
 from course.models.registry import register
@@ -26,7 +27,7 @@ TIMM = {
 
 def pvt_v2(dims: tuple[int, ...], depths: tuple[int, ...]) -> Pyramid:
     return Pyramid(
-        stem=part(ConvEmbedStem, patch_size=7, stride=4, padding=3, eps=1e-5),
+        stem=part(ConvStem, patch_size=7, stride=4, padding=3, norm=LayerNorm, eps=1e-5),
         downsample=part(ConvEmbed, eps=1e-5),
         token_mixer=part(SpatialReductionAttention, num_heads=(1, 2, 5, 8), sr_ratio=(8, 4, 2, 1), eps=1e-5),
         channel_mixer=part(ConvMLP, mlp_ratio=(8, 8, 4, 4)),

@@ -1,7 +1,8 @@
 """RepLKNet (Ding et al. 2022, arXiv:2203.06717): kernels up to 31×31, trained beside small ones."""
 
-from course.models.channel_mixers.normed_mlp import BatchNormMLP
-from course.models.conv_stem import RepLKStem, RepLKTransition
+from course.models.channel_mixers.batch_norm_mlp import BatchNormMLP
+from course.models.conv_stems import RepLKStem
+from course.models.downsampling import RepLKTransition
 from course.models.heads import MeanHead
 from course.models.norms import BatchNorm
 from course.models.registry import register

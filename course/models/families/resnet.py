@@ -125,7 +125,7 @@ register(
     says="1.73M 0.245G",
 )
 register(
-    "wide_resnet_28_8",
+    "wide_resnet_28_8_cifar",
     Whole(PreActResNet, depths=(4, 4, 4), width=16, widen=8, num_classes=100),
     paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146, figures as in " + BOTTLENECK_ATTENTION,
     says="23.4M 3.36G",

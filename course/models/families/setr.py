@@ -1,4 +1,7 @@
-"""SETR (Zheng et al. 2021, arXiv:2012.15840): segmentation with a plain ViT and three heads."""
+"""SETR (Zheng et al. 2021, arXiv:2012.15840): segmentation with a plain ViT and three heads.
+
+The authors' code makes PUP and MLA smaller than the paper's table does; these are the networks of the code.
+"""
 
 from dataclasses import replace
 
@@ -82,7 +85,11 @@ def setr(trunk: Isotropic, head: type) -> Isotropic:
 
 register("setr_naive", setr(LARGE, NaiveHead), paper=PAPER, says="305.67M", keys={"official": NAIVE})
 register("setr_pup", setr(LARGE, PUPHead), paper=PAPER, says="318.31M", keys={"official": PUP})
-register("setr_mla", Whole(SETRMLA, embed_dim=1024, depth=24, num_heads=16), paper=PAPER, says="310.57M", keys={"official": MLA})
+register(
+    "setr_mla", Whole(SETRMLA, embed_dim=1024, depth=24, num_heads=16), paper=PAPER, says="310.57M", keys={"official": MLA}
+)
 register("setr_naive_b", setr(BASE, NaiveHead), paper=PAPER, says="87.69M", keys={"official": NAIVE})
 register("setr_pup_b", setr(BASE, PUPHead), paper=PAPER, says="97.64M", keys={"official": PUP})
-register("setr_mla_b", Whole(SETRMLA, embed_dim=768, depth=12, num_heads=12), paper=PAPER, says="92.59M", keys={"official": MLA})
+register(
+    "setr_mla_b", Whole(SETRMLA, embed_dim=768, depth=12, num_heads=12), paper=PAPER, says="92.59M", keys={"official": MLA}
+)

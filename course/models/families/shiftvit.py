@@ -1,7 +1,8 @@
 """ShiftViT (Wang et al. 2022, arXiv:2201.10801): attention replaced by moving a third of the channels by one position."""
 
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_downsampling import ConvDownsampling, ConvStem
+from course.models.conv_stems import ConvStem
+from course.models.downsampling import ConvDownsampling
 from course.models.heads import MeanHead
 from course.models.norms import GroupNorm1
 from course.models.registry import register
@@ -35,6 +36,6 @@ def shiftvit(embed_dim: int, depths: tuple, n_div: int) -> Pyramid:
     )
 
 
-register("shiftvit_t", shiftvit(96, (6, 8, 18, 6), n_div=12), paper=PAPER, keys={"spach": SPACH})
-register("shiftvit_s", shiftvit(96, (10, 18, 36, 10), n_div=12), paper=PAPER, keys={"spach": SPACH})
-register("shiftvit_b", shiftvit(128, (10, 18, 36, 10), n_div=16), paper=PAPER, keys={"spach": SPACH})
+register("shiftvit_t", shiftvit(96, (6, 8, 18, 6), n_div=12), paper=PAPER, keys={"official": SPACH})
+register("shiftvit_s", shiftvit(96, (10, 18, 36, 10), n_div=12), paper=PAPER, keys={"official": SPACH})
+register("shiftvit_b", shiftvit(128, (10, 18, 36, 10), n_div=16), paper=PAPER, keys={"official": SPACH})

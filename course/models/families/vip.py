@@ -1,7 +1,7 @@
 """Vision Permutator (Hou et al. 2021, arXiv:2106.12368): height, width and channels mixed apart, and then weighed."""
 
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_downsampling import ConvDownsampling
+from course.models.downsampling import ConvDownsampling
 from course.models.heads import MeanHead
 from course.models.norms import LayerNorm
 from course.models.registry import register

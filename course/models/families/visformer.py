@@ -1,23 +1,16 @@
 """Visformer (Chen et al. 2021, arXiv:2104.12533): a stage of convolutions, then two of self-attention; batch norms."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from course.models.channel_mixers.conv_mlp import GroupConvMLP
 from course.models.channel_mixers.mlp import MLP
-from course.models.conv_stems import ConvPatchStem, PositionedPatches
+from course.models.conv_stems import ConvPatchStem
+from course.models.downsampling import PositionedPatches
 from course.models.heads import MeanHead
 from course.models.norms import BatchNorm
 from course.models.registry import register
 from course.models.spec import Pyramid, part
 from course.models.token_mixers.attention import SelfAttention
-
-
-class BiasFreeAttention(SelfAttention):
-    """Self-attention none of whose linear layers has a bias, (B, H, W, D) to the same."""
-
-    def __init__(self, dim: int, num_heads: int = 6) -> None:
-        super().__init__(dim, num_heads, qkv_bias=False)
-        self.proj = nn.Linear(dim, dim, bias=False)
 
 
 def positions_in_rows(theirs: Tensor) -> Tensor:
@@ -47,7 +40,8 @@ TIMM = {
 
 
 def visformer(embed_dim: int, depths: tuple[int, int, int], num_heads: int, stem_dim: int) -> Pyramid:
-    attention, mlp = part(BiasFreeAttention, num_heads=num_heads), part(MLP, mlp_ratio=4, bias=False)
+    attention = part(SelfAttention, num_heads=num_heads, qkv_bias=False, proj_bias=False)
+    mlp = part(MLP, mlp_ratio=4, bias=False)
     return Pyramid(
         stem=part(ConvPatchStem, stem_dim=stem_dim, patch_size=4),
         downsample=part(PositionedPatches, norm=BatchNorm),

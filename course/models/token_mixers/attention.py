@@ -26,18 +26,18 @@ class SelfAttention(nn.Module):
     Args:
         dim: D.
         num_heads: h; each has width d = D/h.
-        qkv_bias: whether queries, keys and values have a bias.
+        qkv_bias, proj_bias: whether the layer that makes queries, keys and values, and the last one, have a bias.
 
     Raises:
         ValueError: h does not divide D.
     """
 
-    def __init__(self, dim: int, num_heads: int = 8, qkv_bias: bool = True) -> None:
+    def __init__(self, dim: int, num_heads: int = 8, qkv_bias: bool = True, proj_bias: bool = True) -> None:
         super().__init__()
         head_width(dim, num_heads)
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(1, -2)  # (B, N, D)

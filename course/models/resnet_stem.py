@@ -1,66 +1,9 @@
-"""Convolutional stems for networks that keep one grid of tokens: images (B, C, H, W) -> (B, h, w, D).
-
-Within a stem the channels stand second, as in the images; they go last at its end.
-"""
+"""The ResNet in front of a hybrid ViT: images (B, C, H, W) -> (B, h, w, D); within it the channels stand second."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course.models.stems import divided
-
-
-class ConvStem(nn.Module):
-    """A few small convolutions in place of one large patch (Xiao et al. 2021, arXiv:2106.14881).
-
-    Each 3×3 convolution halves the sides, and a batch norm and a ReLU follow; a 1×1 convolution ends the stem.
-
-    Args:
-        dim: D.
-        img_size: (H, W) in pixels.
-        in_chans: C.
-        widths: channels of each 3×3 convolution; four of them make tokens of 16×16 pixels.
-
-    Raises:
-        ValueError: the sides of the image cannot be halved so often.
-    """
-
-    def __init__(
-        self, dim: int, img_size: tuple[int, int], in_chans: int = 3, widths: tuple[int, ...] = (48, 96, 192, 384)
-    ) -> None:
-        super().__init__()
-        self.grid = divided(img_size, 2 ** len(widths))
-        self.layers = nn.Sequential(
-            *[
-                nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU())
-                for n_in, n_out in zip((in_chans, *widths), widths)
-            ]
-        )
-        self.proj = nn.Conv2d(widths[-1], dim, kernel_size=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.proj(self.layers(images)).permute(0, 2, 3, 1)  # (B, h, w, D)
-
-
-class ConvTokenizer(nn.Module):
-    """A convolution, ReLU and max pooling, whose windows overlap (CCT: Hassani et al. 2021, arXiv:2104.05704).
-
-    (B, C, H, W) -> (B, H/2, W/2, D), odd sides rounded up.
-
-    Args:
-        dim: D.
-        img_size: (H, W) in pixels.
-        in_chans: C.
-    """
-
-    def __init__(self, dim: int, img_size: tuple[int, int], in_chans: int = 3) -> None:
-        super().__init__()
-        self.grid = tuple(-(-side // 2) for side in img_size)
-        self.conv = nn.Conv2d(in_chans, dim, kernel_size=3, padding=1, bias=False)
-        self.act = nn.ReLU()
-        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.pool(self.act(self.conv(images))).permute(0, 2, 3, 1)  # (B, h, w, D)
 
 
 class StandardisedConv(nn.Conv2d):
