@@ -6,6 +6,7 @@ the papers; most models are cut to a few blocks, because all blocks cost the sam
 """
 
 import gc
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -35,50 +36,107 @@ def _timm(name: str, **options) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         import timm
 
-        return timm.create_model(name, num_classes=1000, drop_path_rate=0.0, **options)
+        return timm.create_model(name, **{"num_classes": 1000} | options)
 
     return make
 
 
-def _mixer(embed_dim: int) -> Callable[[], nn.Module]:
+def _timm_mixer(embed_dim: int) -> Callable[[], nn.Module]:
+    """timm's Mixer with three blocks; its names fix their number."""
+
     def make() -> nn.Module:
-        from timm.models.mlp_mixer import MlpMixer
+        from timm.models import mlp_mixer
 
-        return MlpMixer(num_blocks=3, embed_dim=embed_dim)
+        return mlp_mixer.MlpMixer(num_blocks=3, embed_dim=embed_dim)
 
     return make
 
 
-def _torchvision(name: str) -> Callable[[], nn.Module]:
+def _torchvision(name: str, **options) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         import torchvision
 
-        return torchvision.models.get_model(name, weights=None)
+        return torchvision.models.get_model(name, weights=None, **options)
 
     return make
 
 
-def _transformers(model: str, config: str, **options) -> Callable[[], nn.Module]:
+def _vit_c() -> nn.Module:
+    from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
+
+    stem = [ConvStemConfig(width, 3, 2) for width in (48, 96, 192, 384)]
+    return VisionTransformer(224, 16, 3, 6, 384, 1152, conv_stem_configs=stem)
+
+
+def _transformers(name: str, **options) -> Callable[[], nn.Module]:
+    """The model and its configuration by the model's name: `Pvt` and `ForImageClassification`."""
+
     def make() -> nn.Module:
         import transformers
 
-        return getattr(transformers, model)(getattr(transformers, config)(**options))
+        config = getattr(transformers, re.split("For(?=Image|Video)", name)[0] + "Config")
+        return getattr(transformers, name)(config(**options))
 
     return make
 
 
+_SHALLOW = dict(depths=(2, 2, 2, 2))
+_VIDEO = dict(num_hidden_layers=2)
+
+# Every row of core or high priority that has a public implementation to measure against, and most of the others.
 CASES = (
     Case("vit_b16", "timm", _timm("vit_base_patch16_224", depth=3), dict(depth=3)),
     Case("vit_l16", "timm", _timm("vit_large_patch16_224", depth=2), dict(depth=2), 2),
-    Case("vit_l32", "timm", _timm("vit_large_patch32_224", depth=2), dict(depth=2), 4),
+    Case("vit_l32", "timm", _timm("vit_large_patch32_224", depth=2), dict(depth=2)),
     Case("vit_h14", "timm", _timm("vit_huge_patch14_224", depth=1), dict(depth=1), 2),
     Case("vit_b16_384", "timm", _timm("vit_base_patch16_384", depth=2), dict(depth=2), 2),
-    Case("swin_t", "timm", _timm("swin_tiny_patch4_window7_224", depths=(2, 2, 2, 2)), dict(depths=(2, 2, 2, 2))),
-    Case("swin_b", "timm", _timm("swin_base_patch4_window7_224", depths=(2, 2, 2, 2)), dict(depths=(2, 2, 2, 2)), 2),
-    Case("swin_b_384", "timm", _timm("swin_base_patch4_window12_384", depths=(2, 2, 2, 2)), dict(depths=(2, 2, 2, 2)), 1),
-    Case("mixer_s16", "timm", _mixer(512), dict(depth=3)),
-    Case("mixer_b16", "timm", _mixer(768), dict(depth=3)),
-    Case("convnext_t", "timm", _timm("convnext_tiny", depths=(2, 2, 2, 2)), dict(depths=(2, 2, 2, 2))),
+    Case("vit_c_4gf", "torchvision", _vit_c, dict(depth=3)),
+    Case("deit_s", "timm", _timm("deit_small_patch16_224", depth=3), dict(depth=3)),
+    Case("deit_b", "timm", _timm("deit_base_patch16_224", depth=3), dict(depth=3), 2),
+    Case("deit_s_distilled", "timm", _timm("deit_small_distilled_patch16_224", depth=3), dict(depth=3)),
+    Case("deit3_s", "timm", _timm("deit3_small_patch16_224", depth=3), dict(depth=3)),
+    Case("cait_s36", "timm", _timm("cait_s36_384", img_size=224, depth=3), dict(depth=3), 2),
+    Case("convit_s", "timm", _timm("convit_small"), {}, 2),
+    Case("swin_t", "timm", _timm("swin_tiny_patch4_window7_224", **_SHALLOW), _SHALLOW),
+    Case("swin_s", "timm", _timm("swin_small_patch4_window7_224", depths=(2, 2, 6, 2)), dict(depths=(2, 2, 6, 2)), 2),
+    Case("swin_b", "timm", _timm("swin_base_patch4_window7_224", **_SHALLOW), _SHALLOW, 2),
+    Case("swin_b_384", "timm", _timm("swin_base_patch4_window12_384", **_SHALLOW), _SHALLOW, 1),
+    Case("pvt_s", "transformers", _transformers("PvtForImageClassification", depths=[2, 2, 2, 2], num_labels=1000), _SHALLOW),
+    Case("pvt_v2_b2", "timm", _timm("pvt_v2_b2", **_SHALLOW), _SHALLOW),
+    Case("cvt_13", "transformers", _transformers("CvtForImageClassification", depth=[1, 2, 3], num_labels=1000), dict(depths=(1, 2, 3))),
+    Case("coatnet_0", "timm", _timm("coatnet_0_224"), {}, 2),
+    Case("levit_256", "timm", _timm("levit_256")),
+    Case("visformer_s", "timm", _timm("visformer_small"), {}, 2),
+    Case("mixer_s16", "timm", _timm_mixer(512), dict(depth=3)),
+    Case("mixer_b16", "timm", _timm_mixer(768), dict(depth=3)),
+    Case("resmlp_s12", "timm", _timm("resmlp_12_224")),
+    Case("resmlp_s24", "timm", _timm("resmlp_24_224"), {}, 2),
+    Case("gmlp_s", "timm", _timm("gmlp_s16_224"), {}, 2),
+    Case("poolformer_s12", "transformers", _transformers("PoolFormerForImageClassification", num_labels=1000)),
+    Case("caformer_s18", "timm", _timm("caformer_s18"), {}, 2),
+    Case("efficientformer_l1", "timm", _timm("efficientformer_l1")),
+    Case("convmixer_768_32", "timm", _timm("convmixer_768_32"), {}, 1),
+    Case("convnext_t", "timm", _timm("convnext_tiny", **_SHALLOW), _SHALLOW),
+    Case("resnet_50", "torchvision", _torchvision("resnet50")),
+    Case("se_resnet_50", "timm", _timm("seresnet50"), dict(stride="v1.5")),
+    Case(
+        "vivit_model1",
+        "transformers",
+        _transformers("VivitForVideoClassification", num_labels=400, num_frames=8, **_VIDEO),
+        dict(num_frames=8, depth=2, num_classes=400),
+        1,
+    ),
+    *[
+        Case(
+            f"timesformer_{ours}",
+            "transformers",
+            _transformers("TimesformerForVideoClassification", num_labels=174, num_frames=4, attention_type=theirs, **_VIDEO),
+            dict(num_frames=4, depth=2),
+            1,
+        )
+        for ours, theirs in [("space", "space_only"), ("joint", "joint_space_time"), ("divided", "divided_space_time")]
+    ],
+    Case("fcn_r50", "torchvision", _torchvision("fcn_resnet50", weights_backbone=None), {}, 1),
 )
 
 
@@ -120,7 +178,9 @@ def _row(case: Case, device: torch.device, compiled: bool, seconds: float) -> di
     theirs = case.theirs()
     ours = create_model(case.name, **case.overrides)
     load_reference(ours, theirs.state_dict(), case.source)
-    images = torch.randn(case.batch_size, *input_shape(case.name), device=device)
+    *frames, channels, height, width = input_shape(case.name)
+    frames = [case.overrides["num_frames"]] if frames else []
+    images = torch.randn(case.batch_size, *frames, channels, height, width, device=device)
     pair = [model.to(device) for model in (ours, theirs)]
     row = {"model": case.name, "against": case.source, "overrides": case.overrides, "batch_size": case.batch_size}
     memory = [_peak_memory(model.train(), images) for model in pair]
@@ -135,6 +195,8 @@ def _row(case: Case, device: torch.device, compiled: bool, seconds: float) -> di
 
 
 def _logits(output) -> Tensor:
+    if isinstance(output, dict) and "out" in output:
+        return output["out"]
     return output if isinstance(output, Tensor) else getattr(output, "logits", output[0])
 
 

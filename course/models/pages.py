@@ -15,7 +15,7 @@ from course.data.progress import progress_bar
 from course.models.count import count_macs, count_parameters
 from course.models.registry import Entry, create_model, entry, input_shape, list_models
 from course.models.source import source_of
-from course.models.spec import Alternate, Part, Spec, Whole
+from course.models.spec import Alternate, Part, Spec, Whole, written
 
 TABLE = Path(__file__).with_name("references.csv")
 UNITS = {"M": 1e6, "G": 1e9}
@@ -61,7 +61,7 @@ def compare(a: str, b: str) -> Page:
     """
     left, right = entry(a), entry(b)
     lines = [("", a, b)]
-    lines += [(what, _printed(x), _printed(y)) for what, x, y in _differences(left.spec, right.spec)]
+    lines += [(what, written(x), written(y)) for what, x, y in _differences(left.spec, right.spec)]
     if len(lines) == 1:
         lines.append(("(the specs are equal)", "", ""))
     (params_a, macs_a), (params_b, macs_b) = _sizes(left), _sizes(right)
@@ -260,11 +260,6 @@ def _sizes(found: Entry) -> tuple[int, int]:
 def _table() -> list[dict[str, str]]:
     with TABLE.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _printed(value) -> str:
-    """A value as in the spec; classes by their name."""
-    return value.__name__ if isinstance(value, type) else repr(value)
 
 
 def _columns(lines: list[tuple[str, ...]], widest: int = 70) -> str:

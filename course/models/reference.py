@@ -8,6 +8,7 @@ the tensor first.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +86,7 @@ def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
 def _translated(theirs: str, table: Keys) -> tuple[str | None, tuple[int, int], Callable[[Tensor], Tensor]]:
     """Our name, which piece of it (index, of how many) and a change to make; KeyError if no line fits."""
     for pattern, target in table.items():
-        regex = re.escape(pattern).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)")
-        match = re.fullmatch(regex, theirs)
+        match = _regex(pattern).fullmatch(theirs)
         if not match:
             continue
         if target is None:
@@ -97,6 +97,11 @@ def _translated(theirs: str, table: Keys) -> tuple[str | None, tuple[int, int], 
         name = re.sub(r"[#*]", lambda _: next(rest), target[: slot.start()] if slot else target)
         return name, (int(slot[1]), int(slot[2])) if slot else (0, 1), change
     raise KeyError(theirs)
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern:
+    return re.compile(re.escape(pattern).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)"))
 
 
 def _unchanged(tensor: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Part:
     options: tuple[tuple[str, Any], ...] = ()
 
     def __repr__(self) -> str:
-        return f"{self.cls.__name__}({', '.join(f'{k}={v!r}' for k, v in self.options)})"
+        return f"{self.cls.__name__}({', '.join(f'{k}={written(v)}' for k, v in self.options)})"
 
     def accepts(self) -> list[str]:
         """The option names that a user may set."""
@@ -44,6 +44,11 @@ class Part:
         """The module; of the context (``dim``, ``grid``, ...) its constructor gets what it asks for by name."""
         wanted = inspect.signature(self.cls).parameters
         return make(self.cls, **{k: v for k, v in context.items() if k in wanted} | dict(self.options))
+
+
+def written(value) -> str:
+    """A value of a spec as one writes it: a class by its name."""
+    return value.__name__ if isinstance(value, type) else repr(value)
 
 
 # What the layouts hand to a part that names it among its constructor's arguments.
