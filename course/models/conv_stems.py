@@ -70,7 +70,9 @@ class PatchConvStem(nn.Module):
         self.norm = BatchNorm(dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.norm(self.act(self.conv(images).permute(0, 2, 3, 1)))  # (B, h, w, D)
+        # A convolution keeps the order in memory: without the copy all maps to come would lie there channels first.
+        x = self.conv(images).permute(0, 2, 3, 1).contiguous()  # (B, h, w, D)
+        return self.norm(self.act(x))
 
 
 class EarlyConvStem(nn.Module):
@@ -141,7 +143,7 @@ class RepLKStem(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images.permute(0, 2, 3, 1))  # (B, H/4, W/4, D)
+        return self.layers(images.permute(0, 2, 3, 1).contiguous())  # (B, H/4, W/4, D)
 
 
 class HalvingStem(nn.Module):

@@ -49,7 +49,8 @@ class PatchEmbed(nn.Module):
         self.norm = LayerNorm(dim, eps=eps) if norm else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.norm(self.proj(images).permute(0, 2, 3, 1))  # (B, h, w, D)
+        # A convolution keeps the order in memory: without the copy all maps to come would lie there channels first.
+        return self.norm(self.proj(images).permute(0, 2, 3, 1).contiguous())  # (B, h, w, D)
 
 
 class Tokens(nn.Module):

@@ -9,7 +9,7 @@ import torch
 
 from course.models import create_model, list_models, show
 from course.models.registry import _input_shape, entry
-from course.models.spec import overridden
+from course.models.spec import Pyramid, overridden
 from tests.models.parity import randomised
 
 
@@ -74,6 +74,13 @@ def test_the_page_runs_in_an_empty_notebook_and_is_the_same_network(name):
     with torch.no_grad():
         for ours, theirs in zip(_tensors(pasted(images)), _tensors(model(images))):
             assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", [name for name in _distinct() if isinstance(entry(name).spec, Pyramid)])
+def test_the_channels_of_a_map_come_last_in_memory_too(name):
+    """A convolution keeps the order that its input has in memory; the wrong one slows all that follows."""
+    model = create_model(name, **SMALL[name]).eval()
+    assert all(features.is_contiguous() for features in model.features(_inputs(name)))
 
 
 @pytest.mark.parametrize("name", _distinct())

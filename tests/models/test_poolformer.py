@@ -119,12 +119,6 @@ def test_the_mixer_has_no_weights_and_keeps_a_constant_map_at_zero():
     assert mixer(torch.ones(1, 5, 4, 2)).abs().max() == 0
 
 
-@pytest.mark.parametrize("name", ["poolformer_s12", "convformer_s18", "shiftvit_t", "efficientformer_l1"])
-def test_channels_come_last_in_memory_too(name):
-    model = create_model(name, dims=(12, 24), depths=(1, 2))
-    assert all(stage.is_contiguous() for stage in model.features(torch.randn(2, 3, 224, 224)))
-
-
 def test_says_what_fits():
     with pytest.raises(ValueError, match="pool_size is odd"):
         create_model("poolformer_s12", pool_size=4)

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from course.models.norms import LayerNorm
+from course.models.token_mixers.token_mlp import along_tokens
 
 
 class SpatialGatingUnit(nn.Module):
@@ -25,8 +26,7 @@ class SpatialGatingUnit(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         u, v = z.chunk(2, dim=-1)  # (B, N, E/2) each
-        gate = self.norm(v).transpose(1, 2)  # (B, E/2, N): a linear layer now acts along the tokens
-        return u * self.proj(gate).transpose(1, 2)  # (B, N, E/2)
+        return u * along_tokens(self.proj, self.norm(v))  # (B, N, E/2)
 
 
 class SpatialGating(nn.Module):

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from course.models.token_mixers.token_mlp import along_tokens
+
 
 class TokenLinear(nn.Module):
     """A linear layer along the tokens, with nothing after it: (B, N, D) -> (B, N, D) (section 2 of the paper).
@@ -18,5 +20,4 @@ class TokenLinear(nn.Module):
         self.proj = nn.Linear(tokens, tokens)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x.transpose(1, 2)  # (B, D, N): a linear layer now acts along the tokens
-        return self.proj(y).transpose(1, 2)  # (B, N, D)
+        return along_tokens(self.proj, x)  # (B, N, D)
