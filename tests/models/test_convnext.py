@@ -1,4 +1,4 @@
-"""ConvNeXt against timm and torchvision; SLaK's decomposed convolution against the sum it stands for."""
+"""ConvNeXt against timm, torchvision and transformers; SLaK's decomposed convolution against the sum it stands for."""
 
 import pytest
 import torch
@@ -38,10 +38,22 @@ def torchvision_convnext():
     return ConvNeXt([CNBlockConfig(*width) for width in widths], num_classes=10)
 
 
+def transformers_convnext():
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    config = ConvNextConfig(depths=[1, 2, 1, 1], hidden_sizes=[16, 24, 32, 48], layer_norm_eps=1e-6, num_labels=10)
+    return ConvNextForImageClassification(config)
+
+
 @proves(103, 104, 105)
-@pytest.mark.parametrize("source, make", [("timm", timm_convnext), ("torchvision", torchvision_convnext)])
+@pytest.mark.parametrize(
+    "source, make",
+    [("timm", timm_convnext), ("torchvision", torchvision_convnext), ("transformers", transformers_convnext)],
+)
 def test_agrees_with(source, make):
-    assert_agrees(*pair("convnext_t", SMALL["convnext_t"], make(), source), IMAGES)
+    ours, theirs = pair("convnext_t", SMALL["convnext_t"], make(), source)
+    logits = (lambda x: theirs.to(x.dtype)(x).logits) if source == "transformers" else theirs
+    assert_agrees(ours, logits, IMAGES)
 
 
 def norm_behind_the_mlp(model):
@@ -123,4 +135,6 @@ def without_the_small_kernel(conv):
 
 @pytest.mark.parametrize("mistake", [tall_for_wide, one_norm_for_all, without_the_small_kernel])
 def test_catches_in_slak(mistake):
-    assert_catches(mistake, randomised(DecomposedConv(3, 9, 3)), slow_decomposed(randomised(DecomposedConv(3, 9, 3))), MAP)
+    assert_catches(
+        mistake, randomised(DecomposedConv(3, 9, 3)), slow_decomposed(randomised(DecomposedConv(3, 9, 3))), MAP
+    )

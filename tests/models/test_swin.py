@@ -1,4 +1,4 @@
-"""Swin against timm and torchvision."""
+"""Swin against timm, torchvision and transformers."""
 
 import pytest
 import torch
@@ -27,10 +27,23 @@ def torchvision_swin():
     return SwinTransformer([2, 2], 24, [2, 2], [2, 4], [4, 4], num_classes=10)
 
 
+def transformers_swin():
+    from transformers import SwinConfig, SwinForImageClassification
+
+    config = SwinConfig(
+        image_size=32, patch_size=2, embed_dim=24, depths=[2, 2], num_heads=[2, 4], window_size=4, num_labels=10
+    )
+    return SwinForImageClassification(config)
+
+
 @proves(12, 13, 14, 15, 16, 17, 19)
-@pytest.mark.parametrize("source, make", [("timm", timm_swin), ("torchvision", torchvision_swin)])
+@pytest.mark.parametrize(
+    "source, make", [("timm", timm_swin), ("torchvision", torchvision_swin), ("transformers", transformers_swin)]
+)
 def test_agrees_with(source, make):
-    assert_agrees(*pair("swin_t", SMALL["swin_t"], make(), source), IMAGES)
+    ours, theirs = pair("swin_t", SMALL["swin_t"], make(), source)
+    logits = (lambda x: theirs.to(x.dtype)(x).logits) if source == "transformers" else theirs
+    assert_agrees(ours, logits, IMAGES)
 
 
 def merging_row_by_row(model):
@@ -66,7 +79,9 @@ def eps_of_vit(model):
         norm.eps = 1e-6
 
 
-@pytest.mark.parametrize("mistake", [merging_row_by_row, index_transposed, no_mask, no_shift, shifted_the_other_way, eps_of_vit])
+@pytest.mark.parametrize(
+    "mistake", [merging_row_by_row, index_transposed, no_mask, no_shift, shifted_the_other_way, eps_of_vit]
+)
 def test_catches(mistake):
     assert_catches(mistake, *pair("swin_t", SMALL["swin_t"], timm_swin(), "timm"), IMAGES)
 

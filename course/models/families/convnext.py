@@ -43,7 +43,19 @@ TORCHVISION = {
     "classifier.0.*": "head.norm.*",
     "classifier.2.*": "head.fc.*",
 }
-KEYS = {"timm": TIMM, "torchvision": TORCHVISION}
+TRANSFORMERS = {
+    "convnext.embeddings.patch_embeddings.*": "stem.proj.*",
+    "convnext.embeddings.layernorm.*": "stem.norm.*",
+    "convnext.encoder.stages.#.downsampling_layer.0.*": "stages.#.entry.norm.*",
+    "convnext.encoder.stages.#.downsampling_layer.1.*": "stages.#.entry.conv.*",
+    "convnext.encoder.stages.#.layers.#.layer_scale_parameter": f"{_MIXER}.scale",
+    "convnext.encoder.stages.#.layers.#.dwconv.*": f"{_MIXER}.branch.conv.*",
+    "convnext.encoder.stages.#.layers.#.layernorm.*": f"{_MIXER}.branch.norm.*",
+    "convnext.encoder.stages.#.layers.#.pwconv#.*": f"{_MIXER}.branch.fc#.*",
+    "convnext.layernorm.*": "head.norm.*",
+    "classifier.*": "head.fc.*",
+}
+KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
 
 
 def convnext(dims: tuple, depths: tuple, mixer=part(ConvNeXtMixer, kernel_size=7), img_size: int = 224, patch_size: int = 4) -> Pyramid:

@@ -43,7 +43,27 @@ TORCHVISION = {
     "norm.*": "head.norm.*",
     "head.*": "head.fc.*",
 }
-KEYS = {"timm": TIMM, "torchvision": TORCHVISION}
+TRANSFORMERS_TRUNK = {
+    "swin.embeddings.patch_embeddings.projection.*": "stem.proj.*",
+    "swin.embeddings.norm.*": "stem.norm.*",
+    **{
+        f"swin.encoder.layers.#.blocks.#.{theirs}": f"stages.#.blocks.#.{ours}"
+        for theirs, ours in {
+            "attention.q_proj.*": "token_mixer.branch.qkv.*[0/3]",
+            "attention.k_proj.*": "token_mixer.branch.qkv.*[1/3]",
+            "attention.v_proj.*": "token_mixer.branch.qkv.*[2/3]",
+            "attention.o_proj.*": "token_mixer.branch.proj.*",
+            "attention.relative_position_bias.relative_position_bias_table": "token_mixer.branch.bias_table",
+            "layernorm_before.*": "token_mixer.norm.*",
+            "layernorm_after.*": "channel_mixer.norm.*",
+            "mlp.*": "channel_mixer.branch.*",
+        }.items()
+    },
+    # Theirs stands at the end of a stage and ours at the beginning of the next.
+    **{f"swin.encoder.layers.{i}.downsample.*": f"stages.{i + 1}.entry.*" for i in range(3)},
+}
+TRANSFORMERS = TRANSFORMERS_TRUNK | {"swin.layernorm.*": "head.norm.*", "classifier.*": "head.fc.*"}
+KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
 
 
 def swin(

@@ -1,21 +1,12 @@
 """UperNet on Swin (Liu et al. 2021, arXiv:2103.14030, table 3)."""
 
 from course.models.dense.upernet import UperNet
+from course.models.families.swin import TRANSFORMERS_TRUNK
 from course.models.registry import register
 from course.models.spec import Whole
 
 PAPER = "Liu et al. 2021, arXiv:2103.14030, table 3"
 
-_BLOCK = {  # within a block
-    "attention.q_proj.*": "token_mixer.branch.qkv.*[0/3]",
-    "attention.k_proj.*": "token_mixer.branch.qkv.*[1/3]",
-    "attention.v_proj.*": "token_mixer.branch.qkv.*[2/3]",
-    "attention.o_proj.*": "token_mixer.branch.proj.*",
-    "attention.relative_position_bias.relative_position_bias_table": "token_mixer.branch.bias_table",
-    "layernorm_before.*": "token_mixer.norm.*",
-    "layernorm_after.*": "channel_mixer.norm.*",
-    "mlp.*": "channel_mixer.branch.*",
-}
 _CONVS = {  # each a convolution and a norm
     "decode_head.psp_modules.#.1": "head.pooling.pools.#.1",
     "decode_head.bottleneck": "head.pooling.fuse",
@@ -25,11 +16,7 @@ _CONVS = {  # each a convolution and a norm
     "auxiliary_head.convs.0": "auxiliary.0",
 }
 TRANSFORMERS = {
-    "backbone.swin.embeddings.patch_embeddings.projection.*": "stem.proj.*",
-    "backbone.swin.embeddings.norm.*": "stem.norm.*",
-    **{f"backbone.swin.encoder.layers.#.blocks.#.{theirs}": f"stages.#.blocks.#.{ours}" for theirs, ours in _BLOCK.items()},
-    # Theirs stands at the end of a stage and ours at the beginning of the next.
-    **{f"backbone.swin.encoder.layers.{i}.downsample.*": f"stages.{i + 1}.entry.*" for i in range(3)},
+    **{f"backbone.{theirs}": ours for theirs, ours in TRANSFORMERS_TRUNK.items()},
     "backbone.swin.layernorm.*": None,  # made and never called
     **{f"backbone.hidden_states_norms.stage{i + 1}.*": f"norms.{i}.*" for i in range(4)},
     **{f"{theirs}.conv.*": f"{ours}.conv.*" for theirs, ours in _CONVS.items()},
