@@ -917,3 +917,99 @@ def _draw_mask(axis: Axes, mask: np.ndarray) -> None:
     for line in range(mask.shape[1] + 1):
         axis.axvline(line - 0.5, color="white", linewidth=1)
     axis.spines[:].set_visible(False)
+
+
+# -- clips seen by a transformer
+def reach_in_clip(clip: Tensor, seen: Mapping[str, Tensor], query: tuple[int, int, int]) -> Picture:
+    """Which tokens of a clip have to do with one of them: a film strip a scheme, the others faded out.
+
+    Args:
+        clip: (T, C, H, W).
+        seen: title -> (T, h, w) truth values.
+        query: (frame, row, column) of the token in question, framed in orange.
+
+    Raises:
+        ValueError: a title's tokens are not (T, h, w) with the clip's T.
+    """
+    frames, height = clip.shape[0], clip.shape[-2]
+    counted = {title: f"{int(tokens.sum())} of {tokens.numel()} tokens" for title, tokens in seen.items()}
+    alt = "; ".join(f"{title}: {said}" for title, said in counted.items())
+    side = min(0.95, (PAGE - 1.9) / frames)
+    figure, axes = _figure(alt, len(seen), frames, frames * side + 1.9, len(seen) * side + 0.25)
+    for row, (title, tokens) in enumerate(seen.items()):
+        if tokens.ndim != 3 or len(tokens) != frames:
+            raise ValueError(f"{title!r} must be (T, h, w) with T = {frames}, not {tuple(tokens.shape)}")
+        patch = height // tokens.shape[1]
+        for time, axis in enumerate(axes[row]):
+            _show_image(axis, 0.25 + 0.75 * clip[time])  # not black, so that faded stands apart from dark
+            for (y, x), visible in np.ndenumerate(tokens[time].numpy()):
+                corner = (x * patch - 0.5, y * patch - 0.5)
+                colour = {"facecolor": SKY, "alpha": 0.45} if visible else {"facecolor": "white", "alpha": 0.8}
+                axis.add_patch(Rectangle(corner, patch, patch, linewidth=0, **colour))
+            if time == query[0]:
+                axis.add_patch(_box(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
+            if row == 0:
+                axis.set_title(f"t = {time}", fontsize=SMALL)
+        axes[row, 0].set_ylabel(
+            f"{title}\n{counted[title]}", fontsize=SMALL, rotation=0, ha="right", va="center"
+        )
+    return figure
+
+
+# -- maps of tokens
+def token_maps(
+    panels: Mapping[str, Tensor],
+    *,
+    colours: Mapping[str, Tensor] | None = None,
+    window: int | Mapping[str, int] = 0,
+    heat: bool = False,
+) -> Picture:
+    """Maps of tokens with a whole number in each, coloured by group, under the borders of windows.
+
+    Args:
+        panels: title -> (H, W) whole numbers to write.
+        colours: title -> (H, W) whole numbers from 0: the group each token belongs to. Default: white paper.
+        window: the side M of windows whose borders are drawn, in tokens; for all panels, or by title.
+        heat: colour by the numbers instead, the larger the bluer.
+
+    Raises:
+        ValueError: a panel is not a map, or its colours have another shape.
+    """
+    tables = {title: _table(title, values) for title, values in panels.items()}
+    cell = min(0.34, (PAGE - 0.3 * len(tables)) / sum(values.shape[1] for values in tables.values()))
+    widths = [max(cell * values.shape[1], 0.09 * len(title)) for title, values in tables.items()]
+    height = cell * max(values.shape[0] for values in tables.values()) + 0.3
+    alt = "; ".join(f"{title}, {values.shape[0]} by {values.shape[1]}" for title, values in tables.items())
+    figure, axes = _figure(
+        f"maps of tokens: {alt}", 1, len(tables), min(PAGE, sum(widths) + 0.3 * len(tables)), height, width_ratios=widths
+    )
+    top = max(float(values.max()) for values in tables.values()) or 1.0
+    for axis, (title, values) in zip(axes.flat, tables.items()):
+        group = None if colours is None or title not in colours else _table(title, colours[title])
+        if group is not None and group.shape != values.shape:
+            raise ValueError(f"the colours of {title!r} have shape {group.shape}, its numbers {values.shape}")
+        for (row, column), number in np.ndenumerate(values):
+            colour = np.ones(3)
+            if heat:
+                colour = np.array(colormaps["Blues"](0.9 * number / top)[:3])
+            elif group is not None:  # lighter each time the colours have been gone through
+                again, which = divmod(int(group[row, column]), len(COLOURS))
+                colour = 1 - (0.6 if again % 2 == 0 else 0.25) * (1 - np.array(to_rgb(COLOURS[which])))
+            axis.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8))
+            dark = colour.mean() < 0.5
+            axis.text(
+                column + 0.5, row + 0.52, f"{number:.0f}", ha="center", va="center", fontsize=6.5,
+                color="white" if dark else "black",
+            )  # fmt: skip
+        side = window.get(title, 0) if isinstance(window, Mapping) else window
+        if side:
+            rows, columns = values.shape
+            borders = {"color": "black", "linewidth": 1.5}
+            for y in range(0, rows + 1, side):
+                axis.plot([0, columns], [y, y], **borders)
+            for x in range(0, columns + 1, side):
+                axis.plot([x, x], [0, rows], **borders)
+        axis.set(xlim=(-0.08, values.shape[1] + 0.08), ylim=(values.shape[0] + 0.08, -0.08), aspect="equal")
+        axis.axis("off")
+        axis.set_title(title, fontsize=9)
+    return figure

@@ -2,7 +2,8 @@
 
 ``write_sample_class(folder)`` writes their submissions, made from the solution and from the alternatives and named
 mistakes in ``solutions/hw1_self_attention/exercises.py``. What each should get stands in ``sample_class.csv``.
-`demo` grades them and compares; ``make demo`` and a test call it.
+`demo` grades them and compares; ``make demo`` and a test call it. `Notebook` fills in any homework's notebook; the
+classes of the other homeworks are in ``grading/test_grading_every_homework.py``.
 """
 
 import ast
@@ -21,7 +22,6 @@ from course.checks import Homework, load_homework
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPIC = "hw1_self_attention"
-FOLDER = ROOT / "solutions" / TOPIC
 SECONDS = 30  # for a cell or an exercise: training takes 5 on a quiet core, several times that on a busy one
 SEED = 2026
 
@@ -78,8 +78,9 @@ def demo(out: Path) -> int:
 class Notebook:
     """The released assignment, to be filled in by a student of the sample class."""
 
-    def __init__(self):
-        self.homework, released, self.solutions = _homework()
+    def __init__(self, topic: str = TOPIC):
+        self.topic = topic
+        self.homework, released, self.solutions = _homework(topic)
         self.content = json.loads(released)
 
     @property
@@ -96,15 +97,16 @@ class Notebook:
         return self
 
     def solve_but_training(self) -> "Notebook":
-        """Everything but the last exercise, which takes longer to grade than all others together."""
-        return self.solve(*(name for name in self.solutions if name != "train_on_digits"))
+        """Everything but the exercise that trains, which takes longer to grade than all others together."""
+        trains = {name for name, exercise in self.homework.exercises.items() if exercise.trains}
+        return self.solve(*(name for name in self.solutions if name not in trains))
 
     def solve_as(self, exercise: str, variant: str) -> "Notebook":
         """Write an alternative or a mistake of exercises.py, by the name it has there."""
         described = self.homework.exercises[exercise]
         variants = [mistake.objects for mistake in described.mistakes] + described.alternatives
         target = next(t for objects in variants for t, made in objects.items() if made.__name__ == variant)
-        self.cell(exercise)["source"] = _replace(self.solutions[exercise], target, variant)
+        self.cell(exercise)["source"] = _replace(self.topic, self.solutions[exercise], target, variant)
         return self
 
     def solve_with_alternatives(self, which: int) -> "Notebook":
@@ -124,10 +126,10 @@ class Notebook:
 
 
 @functools.cache
-def _homework() -> tuple[Homework, bytes, dict[str, str]]:
-    """(homework 1, its released notebook, the right answers by cell)."""
-    homework = load_homework(FOLDER)
-    source = read_source(FOLDER / f"{TOPIC}.py", ROOT)
+def _homework(topic: str) -> tuple[Homework, bytes, dict[str, str]]:
+    """(the homework, its released notebook, the right answers by cell)."""
+    homework = load_homework(ROOT / "solutions" / topic)
+    source = read_source(ROOT / "solutions" / topic / f"{topic}.py", ROOT)
     solutions = {
         cell.name: re.sub(r"^\s*### (BEGIN|END) SOLUTION\n", "", cell.text + "\n", flags=re.MULTILINE).rstrip()
         for cell in source.cells
@@ -136,10 +138,10 @@ def _homework() -> tuple[Homework, bytes, dict[str, str]]:
     return homework, notebooks.to_bytes(notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework)), solutions
 
 
-def _replace(solution: str, target: str, variant: str) -> str:
+def _replace(topic: str, solution: str, target: str, variant: str) -> str:
     """The solution's cell with `target` written as `variant` of exercises.py is, helpers and imports included."""
-    text = (FOLDER / "exercises.py").read_text(encoding="utf-8")
-    there = _top_level(text)
+    text = (ROOT / "solutions" / topic / "exercises.py").read_text(encoding="utf-8")
+    there = top_level(text)
     wanted = ast.get_source_segment(text, there[variant])
     wanted = re.sub(rf"^(def|class) {variant}\b", rf"\1 {target}", wanted)
     needed: dict[str, str] = {}
@@ -157,13 +159,13 @@ def _replace(solution: str, target: str, variant: str) -> str:
     imports = sorted({code for code in needed.values() if re.match(r"import |from ", code)})
     helpers = [code for name, code in needed.items() if not re.match(r"import |from ", code)]
     helpers.sort(key=lambda code: text.index(code))
-    own = _top_level(solution)[target]
+    own = top_level(solution)[target]
     lines = solution.split("\n")
     lines[own.lineno - 1 : own.end_lineno] = [wanted]
     return "\n".join([*imports, *(["", ""] if imports else []), *(f"{code}\n\n" for code in helpers), *lines])
 
 
-def _top_level(text: str) -> dict[str, ast.stmt]:
+def top_level(text: str) -> dict[str, ast.stmt]:
     """What a file defines or imports at its top level, by name; loops are looked into, for variants made there."""
     found: dict[str, ast.stmt] = {}
 

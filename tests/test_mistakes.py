@@ -84,6 +84,13 @@ def test_right_answer_earns_everything(topic, name, seed):
 
 
 @every_exercise
+def test_right_answer_runs_to_its_end(topic, name):
+    """If the answer itself stopped with an error, that error would be what students are asked for."""
+    exercise = homework_in(topic).exercises[name]
+    assert not exercise.observe(exercise.calls(SEEDS[0])).notes
+
+
+@every_exercise
 def test_right_answer_passes_the_public_check(topic, name, stored):
     check = stored(topic, name)
     verdict = judge(check.expected, homework_in(topic).exercises[name].observe(check.calls))

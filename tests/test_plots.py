@@ -32,9 +32,13 @@ def pictures(questions, clips):
     image = questions.images[3]
     numbered = torch.arange(24).view(3, 8)
     mask = torch.ones(5, 5).tril().bool()
+    one_frame = torch.zeros(clips.images.shape[1], 4, 4, dtype=torch.bool)  # (T, h, w)
+    one_frame[1] = True
     return {
         "image_grid": plots.image_grid(questions, count=7),
         "video_strip": plots.video_strip(clips),
+        "token_maps": plots.token_maps({"map": torch.arange(24).reshape(4, 6)}, window=2),
+        "reach_in_clip": plots.reach_in_clip(clips.images[0] / 255, {"a frame": one_frame, "all": one_frame | True}, (1, 2, 3)),
         "windows_on_image": plots.windows_on_image(image, [(0, 0), (31, 31), (16, 4)], 9),
         "patches": plots.patches(image, 4, order=torch.randperm(64)),
         "attention_maps": plots.attention_maps(image, torch.rand(8, 64).softmax(-1), 13),

@@ -7,9 +7,9 @@ made from the author's description of the exercise (`exercise`) and holds no cod
 
 from typing import Any
 
-from course.checks import public
+from course.checks import from_scratch, public
 from course.checks.calls import Call, Observation, Probe, Seeded
-from course.checks.compare import NOT_STARTED, RIGHT, Verdict, expected_for, judge
+from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Verdict, expected_for, judge
 from course.checks.exercise import Accuracy, Draw, Exercise, Homework, load_homework
 from course.checks.observe import observe
 from course.checks.show import card_html, show_card
@@ -60,6 +60,9 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
     if len(objects) != len(exercise.targets):
         raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
     verdict = judge(exercise.expected, observe(dict(zip(exercise.targets, objects)), exercise.calls))
+    if verdict.status == RIGHT:
+        for sentence in from_scratch.sentences(objects, exercise.forbidden):
+            verdict = Verdict(WRONG, sentence)
     if verdict.status == NOT_STARTED and in_notebook():
         return _NotStarted(card_html(exercise_id, exercise.points, verdict))
     show_card(exercise_id, exercise.points, verdict)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course.checks import from_scratch
 from course.checks.calls import Call, Observation
 from course.checks.observe import observe
 
@@ -92,6 +93,7 @@ class Exercise:
     targets: tuple[str, ...]
     points: float
     tolerance: float
+    forbidden: tuple[str, ...] = ()
     mistakes: list[Mistake] = field(default_factory=list)
     alternatives: list[dict[str, Any]] = field(default_factory=list)
     _inputs: Callable[[Draw], Iterable[Call]] | None = None
@@ -148,6 +150,11 @@ class Exercise:
     def goals_for(self, seed: int) -> dict[int, Accuracy]:
         return self._goals(Draw(self._seed(seed))) if self._goals else {}
 
+    @property
+    def trains(self) -> bool:
+        """Whether its last calls train something that has to reach a goal, and so take seconds."""
+        return self._goals is not None
+
     def _seed(self, seed: int) -> int:
         # Python's own hash of a text differs from run to run.
         digest = hashlib.sha256(f"{seed}/{self.id}".encode()).digest()
@@ -174,12 +181,23 @@ class Homework:
         self.exercises: dict[str, Exercise] = {}
 
     def exercise(
-        self, name: str, *, points: float, targets: tuple[str, ...] = (), tolerance: float = 1e-4
+        self,
+        name: str,
+        *,
+        points: float,
+        targets: tuple[str, ...] = (),
+        tolerance: float = 1e-4,
+        forbidden: tuple[str, ...] = (),
     ) -> Exercise:
-        """Add an exercise. `targets` are the names the student defines, by default the exercise's own name."""
+        """Add an exercise. `targets` are the names the student defines, by default the exercise's own name.
+
+        `forbidden` are full names (``"torch.nn.GroupNorm"``) that would do it; those of `from_scratch` always are.
+        """
         if name in self.exercises:
             raise ValueError(f"{self.topic} has two exercises called {name!r}")
-        self.exercises[name] = Exercise(self, name, targets or (name,), points, tolerance)
+        self.exercises[name] = Exercise(
+            self, name, targets or (name,), points, tolerance, (*from_scratch.ALWAYS, *forbidden)
+        )
         return self.exercises[name]
 
     @cached_property

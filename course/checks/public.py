@@ -20,6 +20,7 @@ class PublicCheck:
     expected: Expected
     targets: tuple[str, ...]
     points: float
+    forbidden: tuple[str, ...]
 
 
 def to_bytes(homework: Homework) -> bytes:
@@ -33,6 +34,7 @@ def to_bytes(homework: Homework) -> bytes:
         described["exercises"][exercise.name] = {
             "targets": list(exercise.targets),
             "points": exercise.points,
+            "forbidden": list(exercise.forbidden),
             "tolerance": exercise.tolerance,
             "calls": expected.calls,
             "answer": _store(expected.answer, f"{prefix}/answer", tensors),
@@ -111,6 +113,7 @@ def read(path: Path, exercise_name: str) -> PublicCheck:
         ),
         targets=tuple(entry["targets"]),
         points=entry["points"],
+        forbidden=tuple(entry["forbidden"]),
     )
 
 

@@ -5,12 +5,13 @@ import re
 import sys
 from pathlib import Path
 
-from course.checks import NOT_STARTED, RIGHT, Verdict, judge, public
+from course.checks import NOT_STARTED, RIGHT, WRONG, Verdict, judge, public
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading.cells import Cell, Unreadable, cells_from_bytes, normal_text
 from course.grading.grade import question_for
 from course.grading.judge import LOST, MISSING, one_line
 from course.grading.merge import Template, TemplateExercise, merge
+from course.grading.rules import rule_broken
 from course.grading.record import number
 from course.grading.run import CannotStart, Limits, Lost, run_submission
 
@@ -81,7 +82,12 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
     outcome = run_submission(merged, questions, limits or Limits())
     for message in [*merged.messages, *outcome.messages]:
         print(one_line(message), file=sys.stderr)
-    return {name: _verdict(check, outcome.exercises.get(name)) for name, check in checks.items()}, points
+    broken = rule_broken(merged, {name: check.forbidden for name, check in checks.items()})
+    verdicts = {name: _verdict(check, outcome.exercises.get(name)) for name, check in checks.items()}
+    for name, sentence in broken.items():
+        if verdicts[name].status == RIGHT:
+            verdicts[name] = Verdict(WRONG, sentence)
+    return verdicts, points
 
 
 def _verdict(check: public.PublicCheck, seen: Observation | Lost | None) -> Verdict:

@@ -22,6 +22,7 @@ from course.grading.collect import Found, Missing, NothingToGrade, choose, colle
 from course.grading.gradebook import BadGradebook, write_gradebook
 from course.grading.judge import judge_exercise, one_line
 from course.grading.merge import ShownCell, Template, merge
+from course.grading.rules import rule_broken
 from course.grading.record import STATUSES, StudentResult, grades_csv, page_names, write_atomically
 from course.grading.run import CannotStart, Limits, Question, Stopped, run_submission, start_child
 
@@ -42,6 +43,7 @@ class Exam:
     topic: str
     template: Template
     points: dict[str, float]
+    rules: dict[str, tuple[str, ...]]
     targets: dict[str, tuple[str, ...]]
     questions: dict[str, Question]
     expected: dict[str, Expected]
@@ -113,6 +115,7 @@ def prepare_exam(root: Path, folder: Path, seed: int) -> Exam:
         topic=homework.topic,
         template=Template.from_cells(cells_from_notebook(notebook), targets),
         points={exercise.name: exercise.points for exercise in exercises},
+        rules={exercise.name: exercise.forbidden for exercise in exercises},
         targets=targets,
         questions={e.name: question_for(calls_to_bytes(e.calls(seed)), expected[e.name]) for e in exercises},
         expected=expected,
@@ -134,6 +137,7 @@ def grade_student(found: Found, page: str, exam: Exam, limits: Limits) -> tuple[
     try:
         submission = choose(found, exam.topic, exam.targets)
         merged = merge(exam.template, submission.cells)
+        broken = rule_broken(merged, exam.rules)
         outcome = run_submission(merged, exam.questions, limits)
     except Missing as problem:
         return StudentResult(found.student, page, ("missing",), messages=(one_line(str(problem)),)), []
@@ -149,7 +153,7 @@ def grade_student(found: Found, page: str, exam: Exam, limits: Limits) -> tuple[
         message = f"Not graded, through no fault of the student: the grader failed with {type(error).__name__}: {error}"
         return StudentResult(found.student, page, ("crashed",), messages=(one_line(message),)), []
     exercises = tuple(
-        judge_exercise(name, exam.points[name], exam.expected[name], outcome.exercises.get(name))
+        judge_exercise(name, exam.points[name], exam.expected[name], outcome.exercises.get(name), broken.get(name))
         for name in exam.questions
     )
     statuses = {"graded", *outcome.statuses, *(["tampered"] if merged.tampered else [])}

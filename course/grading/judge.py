@@ -32,8 +32,12 @@ class ExerciseResult:
     named: bool = False
 
 
-def judge_exercise(name: str, max_points: float, expected: Expected, seen: Observation | Lost | None) -> ExerciseResult:
+def judge_exercise(
+    name: str, max_points: float, expected: Expected, seen: Observation | Lost | None, rule_broken: str | None = None
+) -> ExerciseResult:
     """Points are all or nothing. `seen` is None where the exercise's cell is missing.
+
+    `rule_broken` is the sentence about a forbidden name in the student's code: then no answer is right.
 
     Whatever `seen` holds, it is data from student code: nothing in it makes this raise.
     """
@@ -46,6 +50,8 @@ def judge_exercise(name: str, max_points: float, expected: Expected, seen: Obser
     except Exception as error:  # tensors of a kind that cannot be compared
         sentence = f"Your result could not be compared with the right one ({type(error).__name__})."
         return ExerciseResult(name, 0.0, max_points, WRONG, sentence)
+    if rule_broken and verdict.status == RIGHT:
+        return ExerciseResult(name, 0.0, max_points, WRONG, one_line(rule_broken))
     points = max_points if verdict.status == RIGHT else 0.0
     # `detail` and `picture` stay behind: they show values of hidden inputs.
     return ExerciseResult(name, points, max_points, verdict.status, one_line(verdict.sentence), verdict.named)

@@ -241,3 +241,21 @@ def test_checking_what_is_no_notebook(notebook, work, tmp_path, tmp_path_factory
     for line, words in zip(said, ("cut off", "cannot be read", "cannot be read", "was not found", "no check cell",
                                   "is damaged")):  # fmt: skip
         assert words in line, line
+
+
+def test_right_numbers_by_forbidden_means_do_not_count(notebook, work, capsys):
+    cheat = "import torchvision.models\n\n\ndef double(x):\n    return 2 * x"
+    assert check_command(work.solve().write(double=cheat).save(notebook)) == 1
+    double, spread, *_ = capsys.readouterr().out.splitlines()
+    assert double.startswith("✗ double") and "Line 1 of your cell uses torchvision.models" in double
+    assert spread.startswith("✓ mean_and_spread")
+
+
+def test_right_numbers_by_forbidden_means_earn_nothing(exam, work, tmp_path):
+    cheat = "import torchvision.models\n\n\ndef double(x):\n    return 2 * x"
+    path = work.solve().write(double=cheat).save(tmp_path / "emma.ipynb")
+    [found] = collect(path.parent, TOPIC)
+    result, _ = grading.grade_student(found, "emma.html", exam, Limits(20, 2**32))
+    by_name = {exercise.name: exercise for exercise in result.exercises}
+    assert by_name["double"].points == 0 and by_name["mean_and_spread"].points > 0
+    assert "Line 1 of your cell uses torchvision.models" in by_name["double"].sentence

@@ -1,0 +1,128 @@
+"""What an exercise may not use because it would do the exercise: found in the source, by the name it really has.
+
+``F.scaled_dot_product_attention`` is found under any alias that an import statement gives it, and in helper functions
+that the student's answer calls. What is put together at run time (``getattr(F, "scaled_" + ...)``) is not.
+"""
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Of every exercise; an exercise adds its own.
+ALWAYS = (
+    "timm",
+    "transformers",
+    "torchvision.models",
+    "course.models",
+    "torch.nn.MultiheadAttention",
+    "torch.nn.Transformer",
+    "torch.nn.TransformerEncoder",
+    "torch.nn.TransformerEncoderLayer",
+    "torch.nn.functional.multi_head_attention_forward",
+    "torch.nn.functional.scaled_dot_product_attention",
+)
+
+
+@dataclass(frozen=True)
+class Use:
+    """A forbidden name in a student's code: as written, in which line of its cell (1 is the first), inside what."""
+
+    written: str
+    line: int
+    inside: str  # the function or class at the top of the cell, or ""
+
+    @property
+    def sentence(self) -> str:
+        where = f" (inside {self.inside})" if self.inside else ""
+        return (
+            f"Line {self.line} of your cell{where} uses {self.written}, which does this exercise for you. "
+            "Write it yourself, from tensor operations and plain layers."
+        )
+
+
+def imported_names(sources: Iterable[str]) -> dict[str, str]:
+    """What the import statements of some cells call what: {"F": "torch.nn.functional", "nn": "torch.nn"}."""
+    names = {}
+    for source in sources:
+        tree = _parsed(source)
+        for node in ast.walk(tree) if tree else ():
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    # `import torch.nn` makes the name torch.
+                    root = alias.name if alias.asname else alias.name.partition(".")[0]
+                    names[alias.asname or root] = root
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+    return names
+
+
+def forbidden_uses(source: str, forbidden: Iterable[str], names: dict[str, str]) -> list[Use]:
+    """Where a cell uses a forbidden name, in the order of its lines; nothing if it is no Python.
+
+    Args:
+        source: the cell.
+        forbidden: full names; what lies inside them is forbidden with them.
+        names: `imported_names` of all cells that run before, and of this one.
+    """
+    tree = _parsed(source)
+    forbidden = tuple(forbidden)
+    found = []
+    for statement in tree.body if tree else ():
+        inside = getattr(statement, "name", "")
+        for node in ast.walk(statement):
+            for written, full in _meant(node, names):
+                if any(full == name or full.startswith(f"{name}.") for name in forbidden):
+                    found.append(Use(written, node.lineno, inside))
+    # Of nn.Transformer.forward the longest form comes first; one a line is enough.
+    return sorted({use.line: use for use in reversed(found)}.values(), key=lambda use: use.line)
+
+
+def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:
+    """The same for functions and classes that are there: one sentence for each whose source uses a forbidden name."""
+    found = []
+    for thing in objects:
+        try:
+            source = textwrap.dedent(inspect.getsource(thing))
+        except (OSError, TypeError):
+            continue  # made at run time, or typed where no source is kept: grading reads the cell
+        space = vars(sys.modules.get(getattr(thing, "__module__", ""), object))
+        space = {**space, **getattr(thing, "__globals__", {})}
+        names = {name: value.__name__ for name, value in space.items() if inspect.ismodule(value)}
+        uses = forbidden_uses(source, forbidden, names | imported_names([source]))
+        if uses:
+            found.append(uses[0].sentence)
+    return found
+
+
+def names_used(source: str) -> set[str]:
+    """The bare names that a cell reads."""
+    tree = _parsed(source)
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} if tree else set()
+
+
+def _meant(node: ast.AST, names: dict[str, str]) -> list[tuple[str, str]]:
+    """(as written, full name) of what a node refers to or imports."""
+    if isinstance(node, ast.Import):
+        return [(alias.name, alias.name) for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [(alias.name, f"{node.module}.{alias.name}") for alias in node.names]
+    if isinstance(node, ast.Name) and node.id in names:
+        return [(node.id, names[node.id])]
+    if isinstance(node, ast.Attribute):
+        path, inner = [node.attr], node.value
+        while isinstance(inner, ast.Attribute):
+            path.insert(0, inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name) and inner.id in names:
+            return [(".".join([inner.id, *path]), ".".join([names[inner.id], *path]))]
+    return []
+
+
+def _parsed(source: str) -> ast.Module | None:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,50 @@
+"""The from-scratch rules of a homework, applied to what is run for one student."""
+
+import ast
+
+from course.checks.from_scratch import Use, forbidden_uses, imported_names, names_used
+from course.grading.merge import Merged
+from course.grading.python_source import parse
+
+
+def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """By exercise, the sentence about the forbidden name that its cell uses, or a helper that it calls.
+
+    Args:
+        merged: the student's cells and the instructor's setup.
+        rules: forbidden full names by exercise.
+    """
+    names = imported_names(cell.source for cell in merged.cells)
+    helpers = [cell for cell in merged.cells if not cell.exercise]
+    broken = {}
+    for cell in merged.cells:
+        if not cell.exercise or cell.exercise not in rules:
+            continue
+        uses = forbidden_uses(cell.source, rules[cell.exercise], names)
+        if not uses:
+            uses = _in_helpers(cell.source, helpers, rules[cell.exercise], names)
+        if uses:
+            broken[cell.exercise] = uses[0].sentence
+    return broken
+
+
+def _in_helpers(source: str, helpers: list, forbidden: tuple[str, ...], names: dict[str, str]) -> list[Use]:
+    """Uses in helper functions that the cell calls, or that these call."""
+    guilty = {use.inside: use for cell in helpers for use in forbidden_uses(cell.source, forbidden, names) if use.inside}
+    wanted, seen = names_used(source), set()
+    while wanted - seen:
+        name = (wanted - seen).pop()
+        seen.add(name)
+        if name in guilty:
+            return [guilty[name]]
+        wanted |= {used for cell in helpers for used in _names_inside(cell.source, name)}
+    return []
+
+
+def _names_inside(source: str, name: str) -> set[str]:
+    """The names that the function or class `name` of a cell reads; none if it is not there."""
+    tree = parse(source)
+    for node in tree.body if tree else ():
+        if getattr(node, "name", None) == name:
+            return names_used(ast.unparse(node))
+    return set()

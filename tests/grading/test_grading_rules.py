@@ -1,0 +1,42 @@
+"""From-scratch rules on what is run for one student."""
+
+from course.checks.from_scratch import ALWAYS
+from course.grading.merge import Merged, RunCell
+from course.grading.rules import rule_broken
+
+SETUP = RunCell("the setup cell", "import torch\nimport torch.nn.functional as F")
+RULES = {"attend": ALWAYS, "block": ALWAYS}
+
+
+def cells(*sources: tuple[str, str]) -> Merged:
+    return Merged(cells=[SETUP, *(RunCell(f"cell of {name}", source, name) for name, source in sources)])
+
+
+def test_the_line_and_the_name_are_told_and_only_that_exercise_is_hit():
+    merged = cells(
+        ("attend", "def attend(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)"),
+        ("block", "def block(x):\n    return x + attend(x, x, x)"),
+    )
+    broken = rule_broken(merged, RULES)
+    assert set(broken) == {"attend"}
+    assert "Line 2" in broken["attend"] and "F.scaled_dot_product_attention" in broken["attend"]
+
+
+def test_a_helper_in_another_cell_is_followed_through_others():
+    merged = cells(
+        ("", "def inner(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)\n\n\ndef unrelated(x):\n    return x"),
+        ("", "def outer(q, k, v):\n    return inner(q, k, v)"),
+        ("attend", "def attend(q, k, v):\n    return outer(q, k, v)"),
+        ("block", "def block(x):\n    return unrelated(x)"),
+    )
+    broken = rule_broken(merged, RULES)
+    assert set(broken) == {"attend"} and "inside inner" in broken["attend"]
+
+
+def test_an_import_in_any_cell_gives_the_name_its_meaning():
+    merged = cells(("", "from torch.nn import MultiheadAttention as Linear"), ("block", "layer = Linear(4, 2)"))
+    assert "Linear" in rule_broken(merged, RULES)["block"]
+
+
+def test_code_that_is_no_python_breaks_no_rule():
+    assert rule_broken(cells(("attend", "def attend(:")), RULES) == {}
