@@ -1,0 +1,1192 @@
+# %% [markdown]
+# # Homework 2 · A vision transformer, from pixels to a network that agrees with the public one
+#
+# **You build** the whole ViT: patches, class token, positions, blocks, head; train it; look inside it; and
+# let a teacher help it · **needs** lecture `05_vision_transformer` and homework 1 · **takes** about four hours
+# · **computing** under two minutes on a laptop · **70 points**
+#
+# | | exercise | difficulty | minutes | points |
+# |-|-|-|-:|-:|
+# | 1 | `patchify`, `unpatchify` | ●●○○○ | 15 | 5 |
+# | 2 | `embed_by_unfold`, `embed_by_convolution`, `embed_by_einops` | ●●○○○ | 20 | 6 |
+# | 3 | `add_class_token_and_positions` | ●○○○○ | 10 | 4 |
+# | 4 | `interpolate_positions` | ●●●○○ | 20 | 6 |
+# | 5 | `EncoderBlock` | ●●○○○ | 15 | 5 |
+# | 6 | `VisionTransformer` | ●●●○○ | 30 | 9 |
+# | 7 | `count_parameters` | ●●○○○ | 20 | 5 |
+# | 8 | `train_with_warmup` | ●●●○○ | 25 | 6 |
+# | 9 | `attention_rollout` | ●●●○○ | 20 | 5 |
+# | 10 | `mean_attention_distance` | ●●●○○ | 20 | 5 |
+# | 11 | `soft_distillation_loss`, `hard_distillation_loss` | ●●○○○ | 20 | 5 |
+# | 12 | `DistilledVisionTransformer` | ●●○○○ | 15 | 4 |
+# | 13 | a question in words | ●●●○○ | 20 | 5 |
+#
+# Under each exercise stands a check. It tries your code on inputs of its own, compares the numbers, and if it
+# knows your mistake it tells you which one it is. No exercise needs an earlier one to be right, so you may skip
+# and come back. Cells that need code you have not written yet wait for it.
+#
+# The letters are those of the lectures: $B$ images of $C$ channels, $H \times W$ pixels; patches of $P \times
+# P$; $N$ patches; $D$ numbers a token; $h$ heads of $d$ numbers; $L$ layers; $K$ classes. You may use
+# everything in torch except what does the exercise for you: no `nn.MultiheadAttention`, no
+# `nn.TransformerEncoderLayer`, no `torchvision.models`, no `timm`, no `course.models`.
+
+# %% tags=["setup"]
+import math
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange
+from torch import nn
+from course import budget, check, setup, when_done
+setup(seed=0)
+
+# %% [markdown]
+# ## What we look at
+#
+# The images of `two_questions`, 32 × 32 pixels. Each asks two questions: which way do the faint stripes run
+# (*texture*: any small window tells), and in which direction does the blue ring lie from the red plus
+# (*relation*: no small window tells). By the end, your network answers the second.
+
+# %%
+from course import plots
+from course.data import load
+
+torch.set_num_threads(1)  # networks as small as these run no faster on two cores
+data = load("two_questions", device="cpu").ask("relation")
+image = data.images[2] / 255  # (C, H, W) = (3, 32, 32), values 0..1
+plots.image_grid(data, count=5)
+
+# %% [markdown]
+# ## 1 · An image becomes a sequence ●●○○○
+#
+# **Why.** A transformer reads a sequence of tokens; an image is a grid of pixels. Taking every pixel as a
+# token is far too dear (homework 1, exercise 8). So the image is cut into squares of $P \times P$ pixels, and
+# each square, laid out as one long row of numbers, is a token (Dosovitskiy et al. 2021, section 3.1). There is
+# nothing to learn in this step, and nothing gets lost: it can be undone.
+#
+# **What.**
+# * `patchify(images, patch_size)`: $(B, C, H, W) \to (B, N, C P P)$ with $N = \frac HP \cdot \frac WP$. Patches
+#   come in reading order: along the first row of patches from left to right, then the next row. Inside a
+#   patch the order is **channel, row, column**: first all of channel 0, row by row, then channel 1.
+# * `unpatchify(patches, patch_size, height, width)`: the way back, $(B, N, C P P) \to (B, C, H, W)$.
+#
+# $H$ and $W$ need not be equal; both are multiples of $P$. Loops are welcome to begin with; one
+# `rearrange` is enough in the end.
+#
+# **By hand.** One image, one channel, 4 × 6 pixels numbered in reading order, $P = 2$: which numbers are in
+# patch 1? In patch 3? Write them down before you run the check.
+
+# %%
+numbered = torch.arange(24).reshape(1, 1, 4, 6)  # (B, C, H, W)
+numbered[0, 0]
+
+# %% exercise="patchify_and_unpatchify"
+def patchify(images, patch_size):
+    """(B, C, H, W) -> (B, N, C·P·P): patches in reading order, each as channel, row, column."""
+    ### BEGIN SOLUTION
+    B, C, H, W = images.shape
+    P = patch_size
+    grid = images.reshape(B, C, H // P, P, W // P, P)  # (B, C, gh, P, gw, P)
+    grid = grid.permute(0, 2, 4, 1, 3, 5)  # (B, gh, gw, C, P, P)
+    return grid.flatten(3).flatten(1, 2)  # (B, N, C·P·P)
+    ### END SOLUTION
+
+
+def unpatchify(patches, patch_size, height, width):
+    """(B, N, C·P·P) -> (B, C, H, W): undoes patchify; height and width are H and W in pixels."""
+    ### BEGIN SOLUTION
+    P = patch_size
+    grid = patches.unflatten(1, (height // P, width // P)).unflatten(3, (-1, P, P))  # (B, gh, gw, C, P, P)
+    return grid.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, C, H, W)
+    ### END SOLUTION
+
+# %% check="patchify_and_unpatchify"
+check("hw2.patchify_and_unpatchify", patchify, unpatchify)
+
+# %% [markdown]
+# **Look at it.** The numbered image, and the rows that your function makes of it.
+
+# %%
+with when_done():
+    rows = patchify(numbered, 2)[0]  # (N, P·P) = (6, 4)
+    names = [f"patch {n}" for n in range(6)]
+    display(plots.matrices({"the image (H, W)": numbered[0, 0], "patches (N, P·P)": rows},
+                           rows={"patches (N, P·P)": names}))  # fmt: skip
+
+# %% [markdown]
+# Once it is a sequence, many things are one line. Here the tokens are shuffled, thinned out, and averaged, and
+# `unpatchify` shows what is left.
+
+# %%
+with when_done():
+    patches = patchify(image[None], 4)  # (1, N, C·P·P) = (1, 64, 48)
+    shuffled = patches[:, torch.randperm(64)]
+    half_gone = patches * (torch.rand(64) < 0.5)[:, None]
+    averaged = rearrange(patches, "1 n (c p) -> 1 n c p", c=3).mean(-1, keepdim=True).expand(-1, -1, -1, 16)
+    versions = [patches, shuffled, half_gone, averaged.flatten(2)]
+    back = torch.cat([unpatchify(version, 4, 32, 32) for version in versions])  # (4, C, H, W)
+    display(plots.image_grid(back, columns=4, captions=["there and back", "shuffled", "half gone", "averaged"]))
+
+# %% [markdown]
+# **Change a number.** With patches of 16 pixels there are only 4 tokens. Which of the two questions could you
+# still answer from the shuffled ones?
+#
+# ## 2 · Patch embedding, three times the same ●●○○○
+#
+# **Why.** A patch is $C P P$ grey values; the transformer wants $D$ numbers. One linear map does it, the same for
+# every patch: weight row $k$ is a small picture, and token entry $k$ says how much of it is in the patch.
+# In code you will meet this in three dresses. Write all three, so that you recognise each of them.
+#
+# **What.** Three functions of `(images, weight, bias)`. `images` is $(B, C, H, W)$; `weight` is $(D, C, P_h,
+# P_w)$, `bias` is $(D)$; the result is $(B, N, D)$, patches in reading order. Here a patch may be a rectangle
+# of $P_h \times P_w$ pixels: read both from the shape of `weight`.
+# * `embed_by_unfold`: `F.unfold` cuts the image, one matrix product does the rest. Mind what `unfold` returns:
+#   its patches are the columns.
+# * `embed_by_convolution`: one `F.conv2d`, whose stride is as long as its kernel. Its result is a map $(B, D,
+#   H/P_h, W/P_w)$; make it a sequence.
+# * `embed_by_einops`: one `rearrange` and one `einsum`; every axis has a name.
+#
+# The check compares numbers and cannot see which way you took: take the one that the name says.
+#
+# **By hand.** One channel, one row of four pixels $(1, 2, 3, 5)$, patches of $1 \times 2$, $D = 1$, weight $(1, -1)$,
+# bias 10. The tokens are $10 + 1 - 2 = 9$ and $10 + 3 - 5 = 8$. (A "convolution" in deep learning does not flip
+# its kernel.)
+
+# %% exercise="patch_embedding"
+def embed_by_unfold(images, weight, bias):
+    """images (B, C, H, W), weight (D, C, Ph, Pw), bias (D,) -> (B, N, D), by unfold and a matrix product."""
+    ### BEGIN SOLUTION
+    size = weight.shape[2:]  # (Ph, Pw)
+    columns = F.unfold(images, kernel_size=size, stride=size)  # (B, C·Ph·Pw, N)
+    return columns.transpose(1, 2) @ weight.flatten(1).T + bias  # (B, N, D)
+    ### END SOLUTION
+
+
+def embed_by_convolution(images, weight, bias):
+    """The same by a convolution whose stride is its kernel size."""
+    ### BEGIN SOLUTION
+    grid = F.conv2d(images, weight, bias, stride=weight.shape[2:])  # (B, D, H/Ph, W/Pw)
+    return grid.flatten(2).transpose(1, 2)  # (B, N, D)
+    ### END SOLUTION
+
+
+def embed_by_einops(images, weight, bias):
+    """The same by rearrange and einsum."""
+    ### BEGIN SOLUTION
+    Ph, Pw = weight.shape[2:]
+    patches = rearrange(images, "b c (gh ph) (gw pw) -> b (gh gw) c ph pw", ph=Ph, pw=Pw)
+    return einsum(patches, weight, "b n c ph pw, d c ph pw -> b n d") + bias
+    ### END SOLUTION
+
+# %% check="patch_embedding"
+check("hw2.patch_embedding", embed_by_unfold, embed_by_convolution, embed_by_einops)
+
+# %% [markdown]
+# **Look at it.** Three weight rows made by hand, and what each finds in each patch: how red, how blue, how much
+# brighter on top than below (the darker the square, the more). A trained network finds filters of its own.
+
+# %%
+red, blue, upper = torch.zeros(3, 3, 4, 4)  # (C, P, P) each
+red[0], red[1:] = 1 / 16, -1 / 32
+blue[2], blue[:2] = 1 / 16, -1 / 32
+upper[:, :2], upper[:, 2:] = 1 / 24, -1 / 24
+with when_done():
+    tokens = embed_by_convolution(image[None], torch.stack([red, blue, upper]), torch.zeros(3))  # (1, 64, 3)
+    found = rearrange(tokens, "1 (gh gw) d -> d gh gw", gh=8).clamp(min=0)  # one map for each entry
+    display(plots.image_grid(image[None], captions=["the image"]))
+    display(plots.matrices(dict(zip(["token entry 0: red", "1: blue", "2: upper half"], found)), numbers=False))
+
+# %% [markdown]
+# **Change a number.** A convolution allows a stride *shorter* than the kernel: then patches overlap. How
+# many tokens does a 32 × 32 image give with kernel 4 and stride 2? And what would `unpatchify` do with them?
+# (Later models start with several small convolutions instead of one: lecture 9.)
+
+# %%
+with when_done():
+    weight, bias = torch.randn(5, 3, 4, 4), torch.randn(5)
+    by_unfold, by_convolution, by_einops = (
+        embed(image[None], weight, bias) for embed in (embed_by_unfold, embed_by_convolution, embed_by_einops)
+    )
+    print("largest difference:", f"{max((by_unfold - by_convolution).abs().max(), (by_unfold - by_einops).abs().max()):.0e}")
+
+# %% [markdown]
+# ## 3 · One token more, and a place for each ●○○○○
+#
+# **Why.** Two things are missing. *Who answers?* $N$ patch tokens come out of the transformer, and none of
+# them is the image. So a token is put in front that belongs to no patch: the **class token**, the same learned
+# numbers for every image. It collects what it needs by attention, and at the end the answer is read from it
+# alone. *Who lies where?* Attention does not know order (homework 1), so a learned row of numbers is added to each
+# token, its **position**; the class token gets one as well.
+#
+# $$z_0 = [\,x_{\text{class}};\; x_1;\; \dots;\; x_N\,] + E_{\text{pos}}, \qquad E_{\text{pos}} \in \mathbb
+# R^{(N+1) \times D} \qquad \text{(Dosovitskiy et al. 2021, eq. 1)}$$
+#
+# **What.** `add_class_token_and_positions(tokens, class_token, positions)`: `tokens` is $(B, N, D)$,
+# `class_token` is $(1, 1, D)$, `positions` is $(1, N+1, D)$, its row 0 is that of the class token. The
+# result is $(B, N+1, D)$.
+#
+# **By hand.** $N = 2$, $D = 1$, tokens $5, 6$, class token $1$, positions $0.1, 0.2, 0.3$: out come $1.1, 5.2, 6.3$.
+
+# %% exercise="add_class_token_and_positions"
+def add_class_token_and_positions(tokens, class_token, positions):
+    """Put the class token in front of every image's tokens and add the positions.
+
+    Args:
+        tokens: (B, N, D).
+        class_token: (1, 1, D).
+        positions: (1, N + 1, D); row 0 belongs to the class token.
+
+    Returns:
+        (B, N + 1, D).
+    """
+    ### BEGIN SOLUTION
+    in_front = class_token.expand(len(tokens), -1, -1)  # (B, 1, D)
+    return torch.cat([in_front, tokens], dim=1) + positions  # (B, N + 1, D)
+    ### END SOLUTION
+
+# %% check="add_class_token_and_positions"
+check("hw2.add_class_token_and_positions", add_class_token_and_positions)
+
+# %% [markdown]
+# **Look at it.** ViT learns its table of positions from scratch. To begin with something better than
+# noise, here is a finished table for a grid: half of the numbers say the row, half say the column, as sines and
+# cosines (homework 1, exercise 6, once for each axis). Each picture shows how alike one place is to all others.
+
+# %%
+def grid_positions(rows, columns, embed_dim):
+    """Sines and cosines of row and column, with a zero row for the class token: (1, 1 + rows·columns, D)."""
+    frequency = 10000 ** (-torch.arange(0, embed_dim // 2, 2) / (embed_dim // 2))  # (D/4,)
+    hands = lambda n: torch.cat([(angle := torch.arange(n)[:, None] * frequency).sin(), angle.cos()], dim=1)
+    of_row = hands(rows)[:, None].expand(rows, columns, -1)  # (rows, columns, D/2)
+    of_column = hands(columns)[None].expand(rows, columns, -1)  # (rows, columns, D/2)
+    table = torch.cat([of_row, of_column], dim=-1).flatten(0, 1)  # (rows·columns, D)
+    return torch.cat([torch.zeros(1, embed_dim), table])[None]
+
+
+table = grid_positions(8, 8, 48)[0, 1:]  # (N, D), without the class token's row
+alike = F.cosine_similarity(table[:, None], table[None], dim=-1).reshape(64, 8, 8)
+plots.matrices({f"place {n} (row {n // 8}, column {n % 8})": alike[n] for n in (0, 27, 38)}, numbers=False, shared=True)
+
+# %% [markdown]
+# The learned tables of published ViTs look much the same (Dosovitskiy et al. 2021, figure 7, middle): they find out
+# by themselves that the tokens lie on a grid.
+#
+# **Change a number.** How narrow may the table be (48 → 8) before distant places look alike?
+#
+# ## 4 · Another resolution ●●●○○
+#
+# **Why.** A ViT trained at 224 × 224 pixels is often used at 384 × 384. The patches keep their size, so there are
+# more of them: 24 × 24 instead of 14 × 14. All weights still fit, except one: the table of positions has too few rows.
+# But its rows lie on a grid, so the table is an image with $D$ channels, and images can be enlarged
+# (Dosovitskiy et al. 2021, section 3.2).
+#
+# **What.** `interpolate_positions(positions, old_height, old_width, new_height, new_width)`: from $(1, 1 + h w,
+# D)$ for a grid of $h \times w$ patches to $(1, 1 + h' w', D)$. Row 0, the class token's, has no place on the
+# grid and **stays as it is**. The others are resized with `F.interpolate`, bicubic; leave its other options at
+# their defaults. Grids need not be square.
+#
+# **By hand.** If all places hold the same row of numbers, so do the new ones. If the new grid is the old
+# grid, nothing changes.
+
+# %% exercise="interpolate_positions"
+def interpolate_positions(positions, old_height, old_width, new_height, new_width):
+    """Learned positions for another grid of patches.
+
+    Args:
+        positions: (1, 1 + h·w, D), the class token's row first, then the grid in reading order.
+        old_height, old_width: h, w, in patches.
+        new_height, new_width: h', w', in patches.
+
+    Returns:
+        (1, 1 + h'·w', D).
+    """
+    ### BEGIN SOLUTION
+    of_class, of_grid = positions[:, :1], positions[:, 1:]  # (1, 1, D), (1, h·w, D)
+    as_image = rearrange(of_grid, "1 (h w) d -> 1 d h w", h=old_height)
+    resized = F.interpolate(as_image, size=(new_height, new_width), mode="bicubic")  # (1, D, h', w')
+    return torch.cat([of_class, rearrange(resized, "1 d h w -> 1 (h w) d")], dim=1)
+    ### END SOLUTION
+
+# %% check="interpolate_positions"
+check("hw2.interpolate_positions", interpolate_positions)
+
+# %% [markdown]
+# **Look at it.** One channel of a table for 8 × 8 patches; made larger by your function; and as it comes out if the
+# table is stretched as one long list, the grid forgotten: the rows no longer lie under each other.
+
+# %%
+channel, side = 27, 12  # try side = 5: a smaller image
+with when_done():
+    table = grid_positions(8, 8, 48)  # (1, 65, D)
+    yours = interpolate_positions(table, 8, 8, side, side)[0, 1:, channel].reshape(side, side)
+    as_list = F.interpolate(table[:, 1:].mT, size=side * side, mode="linear")[0, channel].reshape(side, side)
+    old = table[0, 1:, channel].reshape(8, 8)
+    display(plots.matrices({"for 8 × 8 patches": old, f"yours, {side} × {side}": yours, "as a list": as_list},
+                           numbers=False, shared=True))  # fmt: skip
+
+# %% [markdown]
+# **Libraries differ here.** timm smooths before it shrinks (`antialias=True`), torchvision aligns the corners: find out
+# which it was before you compare numbers. That the class token's row stays out is the same everywhere.
+#
+# ## 5 · The encoder block ●●○○○
+#
+# **Why.** As in homework 1: attention moves information between tokens, a small network (MLP) works on each
+# token alone, each *adds* to the stream, and each reads a normalised copy of it (pre-norm). You get
+# attention as a finished class, so that only the wiring is left.
+
+# %%
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, finished: (B, N, D) -> (B, N, D)."""
+
+    def __init__(self, embed_dim, num_heads):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.out = nn.Linear(embed_dim, embed_dim)
+
+    def queries_keys_values(self, x):
+        return rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.num_heads)
+
+    def forward(self, x):
+        q, k, v = self.queries_keys_values(x)  # (B, h, N, d) each
+        weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1)  # (B, h, N, N)
+        return self.out(rearrange(weights @ v, "b h n d -> b n (h d)"))
+
+# %% [markdown]
+# **What.** A module `EncoderBlock(embed_dim, attention, mlp_dim)`; `forward(x)` is $(B, N, D) \to (B, N, D)$:
+#
+# $$y = x + \text{attention}(\text{norm1}(x)), \qquad \text{out} = y + \text{fc2}(\text{GELU}(\text{fc1}(
+# \text{norm2}(y)))) \qquad \text{(Dosovitskiy et al. 2021, eq. 2, 3)}$$
+#
+# `attention` is handed in: keep it as **`self.attention`**. **`norm1`** and **`norm2`** are layer norms over $D$
+# with **`eps=1e-6`**, as in the published ViTs (PyTorch's default is ten times larger: you will not see the
+# difference in training, but you will when you load other people's weights); **`fc1`** is linear from $D$ to
+# `mlp_dim`, **`fc2`** back; the GELU is the exact one. (Instead of `fc1` and `fc2`, an `nn.Sequential` called `mlp`
+# of linear, GELU, linear is accepted.)
+#
+# **By hand.** If the weights and biases of attention's last layer and of `fc2` are all zero, the block is the
+# identity. If your block is not, something is wired wrongly.
+
+# %% exercise="EncoderBlock"
+class EncoderBlock(nn.Module):
+    """A pre-norm transformer block (Dosovitskiy et al. 2021, eq. 2 and 3).
+
+    Args:
+        embed_dim: D, the width of a token.
+        attention: a module (B, N, D) -> (B, N, D) that mixes the tokens.
+        mlp_dim: the width of the MLP inside.
+    """
+
+    def __init__(self, embed_dim, attention, mlp_dim):
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.norm1 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.attention = attention
+        self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.fc1 = nn.Linear(embed_dim, mlp_dim)
+        self.fc2 = nn.Linear(mlp_dim, embed_dim)
+        ### END SOLUTION
+
+    def forward(self, x):
+        """(B, N, D) -> (B, N, D)."""
+        ### BEGIN SOLUTION
+        x = x + self.attention(self.norm1(x))  # (B, N, D)
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))  # (B, N, D)
+        ### END SOLUTION
+
+# %% check="EncoderBlock"
+check("hw2.EncoderBlock", EncoderBlock)
+
+# %% [markdown]
+# **Look at it.** Stack 24 blocks, untrained, and send a gradient back from the end: how much of it arrives at each
+# depth? Once with your block; once with the same block, from whose output the $x$ that came in is taken away again.
+
+# %%
+def gradient_at_each_depth(change):
+    """Length of the gradient at the input of each of 24 blocks, where change(x, block(x)) is what goes on."""
+    torch.manual_seed(0)
+    streams = [torch.randn(2, 9, 48, requires_grad=True)]  # (B, N, D)
+    for _ in range(24):
+        block = EncoderBlock(48, SelfAttention(48, 4), 96)
+        streams.append(change(streams[-1], block(streams[-1])))
+        streams[-1].retain_grad()
+    (streams[-1] * torch.randn(2, 9, 48)).mean().backward()
+    return [stream.grad.norm() for stream in streams[:-1]]
+
+
+with when_done():
+    ways = {"yours": lambda x, out: out, "without what came in": lambda x, out: out - x}
+    lines = {name: gradient_at_each_depth(change) for name, change in ways.items()}
+    display(plots.curves(range(24), lines, log="y", xlabel="block", ylabel="length of the gradient"))
+
+# %% [markdown]
+# Along the plain sum a gradient passes every block unchanged, and what the blocks add to it only lengthens it. Without
+# the sum it has to go through every matrix, and less and less is left. **Change a number:** `out - 0.5 * x`.
+#
+# ## 6 · The vision transformer ●●●○○
+#
+# **Why.** Everything is there. Put together:
+#
+# ```
+# images (B, C, H, W) ── patch_embed ── flatten ── class token in front ── + positions      (B, N+1, D)
+#                                                        │
+#                        logits (B, K) ── head ── token 0 ── norm ── block ── … ── block
+# ```
+#
+# **What.** A module `VisionTransformer(image_height, image_width, patch_size, channels, embed_dim, num_classes,
+# *blocks)`. The finished blocks are handed in, any number of them, after the other arguments; the check hands in
+# blocks of its own, so exercise 5 need not be done for this one.
+#
+# `forward(images, all_tokens=False)`: from $(B, C, H, W)$ to the logits $(B, K)$, read from the class token. If
+# `all_tokens` is true, what comes out instead are all tokens as they leave `norm`, $(B, N + 1, D)$: who wants to
+# colour in every patch, or look inside, needs them. The parts, by name:
+#
+# | name | what |
+# |-|-|
+# | `patch_embed` | `nn.Conv2d` from $C$ to $D$ channels, kernel and stride $P$ |
+# | `class_token` | `nn.Parameter`, $(1, 1, D)$ |
+# | `positions` | `nn.Parameter`, $(1, N + 1, D)$ |
+# | `blocks` | the blocks, in an `nn.Sequential` or an `nn.ModuleList` |
+# | `norm` | `nn.LayerNorm` over $D$, `eps=1e-6`: pre-norm blocks leave the stream itself unnormalised |
+# | `head` | `nn.Linear` from $D$ to $K$ |
+#
+# How the two parameters begin is up to you (the paper: positions normal with spread 0.02); the check loads its
+# own. You may call your function from exercise 3.
+#
+# **By hand.** 24 × 40 pixels, patches of 8: what is $N$, and what are the shapes of all six parts for $C=3$,
+# $D=12$, $K=5$?
+
+# %% exercise="VisionTransformer"
+class VisionTransformer(nn.Module):
+    """ViT (Dosovitskiy et al. 2021, eq. 1 to 4).
+
+    Args:
+        image_height, image_width: H, W in pixels; multiples of patch_size.
+        patch_size: P.
+        channels: C.
+        embed_dim: D.
+        num_classes: K.
+        blocks: modules (B, N + 1, D) -> (B, N + 1, D), applied in their order.
+    """
+
+    def __init__(self, image_height, image_width, patch_size, channels, embed_dim, num_classes, *blocks):
+        super().__init__()
+        ### BEGIN SOLUTION
+        num_patches = (image_height // patch_size) * (image_width // patch_size)
+        self.patch_embed = nn.Conv2d(channels, embed_dim, kernel_size=patch_size, stride=patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, num_patches + 1, embed_dim))
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.head = nn.Linear(embed_dim, num_classes)
+        ### END SOLUTION
+
+    def forward(self, images, all_tokens=False):
+        """(B, C, H, W) -> logits (B, K), or all tokens after the norm, (B, N + 1, D)."""
+        ### BEGIN SOLUTION
+        x = self.patch_embed(images).flatten(2).transpose(1, 2)  # (B, N, D)
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # (B, N + 1, D)
+        x = self.norm(self.blocks(x + self.positions))  # (B, N + 1, D)
+        return x if all_tokens else self.head(x[:, 0])  # (B, N + 1, D) or (B, K)
+        ### END SOLUTION
+
+# %% check="VisionTransformer"
+check("hw2.VisionTransformer", VisionTransformer)
+
+# %% [markdown]
+# **Look at it.** All the parts of one of your networks, with their shapes.
+
+# %%
+def make_vit(embed_dim=48, depth=2, num_heads=4, patch_size=4, image_size=32, num_classes=10):
+    """Your ViT with your blocks and the given attention."""
+    blocks = [EncoderBlock(embed_dim, SelfAttention(embed_dim, num_heads), 2 * embed_dim) for _ in range(depth)]
+    return VisionTransformer(image_size, image_size, patch_size, 3, embed_dim, num_classes, *blocks)
+
+
+with when_done():
+    vit = make_vit()
+    for name, parameter in vit.named_parameters():
+        if not name.startswith("blocks.1"):  # like blocks.0
+            print(f"{name:28} {tuple(parameter.shape)}")
+
+# %% [markdown]
+# **Two facts to try out.** A network *without* positions gives the same answer when the patches of its image are
+# shuffled; one with positions does not. (Which of your parts would have to be wrong for the first to fail?)
+
+# %%
+with when_done():
+    batch = data.images[:4] / 255  # (B, C, H, W)
+    vit = make_vit().eval()
+    shuffled = unpatchify(patchify(batch, 4)[:, torch.randperm(64)], 4, 32, 32)
+    with torch.no_grad():
+        for name, scale in {"positions of spread 1": 1.0, "no positions": 0.0}.items():
+            vit.positions.copy_(scale * torch.randn(1, 65, 48))
+            print(f"{name:22} largest change of a logit: {(vit(shuffled) - vit(batch)).abs().max():.6f}")
+
+# %% [markdown]
+# ## 7 · How many parameters? ●●○○○
+#
+# **Why.** The size of a model is the first thing a paper says about it. Who can count it knows where the numbers
+# sit, finds mistakes in tables, and checks code in seconds: a wrong layer rarely has the right size.
+#
+# **What.** `count_parameters(image_size, patch_size, channels, embed_dim, depth, mlp_dim, num_classes)` for a
+# ViT as above on square images. All linear layers and the convolution have biases; a layer norm has a scale and a
+# shift; attention has four matrices $D \times D$. Return **four whole numbers**:
+# 1. the patch embedding; 2. class token and positions; 3. all `depth` blocks together; 4. the final norm and
+# the head.
+#
+# By the formula, please: no module is built.
+#
+# **By hand.** $4 \times 4$ pixels, $P=2$, $C=1$, $D=2$, one block with `mlp_dim` 3, 5 classes.
+# Patch embedding: $1 \cdot 2 \cdot 2 \cdot 2 + 2 = 10$. Class token and positions: $2 + 5 \cdot 2 = 12$. The block:
+# norms $2 \cdot 4$, attention $4 \cdot (4 + 2)$, MLP $(2 \cdot 3 + 3) + (3 \cdot 2 + 2)$: together 49. Norm and head:
+# $4 + 2 \cdot 5 + 5 = 19$.
+
+# %% exercise="count_parameters"
+def count_parameters(image_size, patch_size, channels, embed_dim, depth, mlp_dim, num_classes):
+    """Parameters of a ViT on square images, from the formula.
+
+    Returns:
+        (patch embedding, class token and positions, all blocks, final norm and head): four ints.
+    """
+    ### BEGIN SOLUTION
+    D = embed_dim
+    num_patches = (image_size // patch_size) ** 2
+    patch_embedding = channels * patch_size**2 * D + D
+    tokens = D + (num_patches + 1) * D
+    attention = 4 * (D * D + D)
+    mlp = (D * mlp_dim + mlp_dim) + (mlp_dim * D + D)
+    norms = 2 * 2 * D
+    head = 2 * D + (D * num_classes + num_classes)
+    return patch_embedding, tokens, depth * (attention + mlp + norms), head
+    ### END SOLUTION
+
+# %% check="count_parameters"
+check("hw2.count_parameters", count_parameters)
+
+# %% [markdown]
+# **Look at it.** Slides of many lectures print the table of the ViT paper: **86M, 307M, 632M**. Yours says
+# where these figures come from.
+
+# %%
+sizes = {  # name: image, patch, channels, D, depth, mlp_dim, classes
+    "ViT-B/16": (224, 16, 3, 768, 12, 3072, 1000),
+    "ViT-L/16": (224, 16, 3, 1024, 24, 4096, 1000),
+    "ViT-L/32": (224, 32, 3, 1024, 24, 4096, 1000),
+    "ViT-H/14": (224, 14, 3, 1280, 32, 5120, 1000),
+}
+printed = {"ViT-B/16": "86M", "ViT-L/16": "307M", "ViT-L/32": "", "ViT-H/14": "632M"}
+with when_done():
+    print("          printed    patches   tokens     blocks    head      all   without head")
+    for name, numbers in sizes.items():
+        parts = [part / 1e6 for part in count_parameters(*numbers)]
+        without = sum(parts) - (1000 * numbers[3] + 1000) / 1e6
+        columns = "  ".join(f"{part:7.2f}" for part in parts)
+        print(f"{name}  {printed[name]:>7}    {columns}  {sum(parts):7.2f}    {without:7.2f}")
+
+# %% [markdown]
+# Three printed figures, three conventions. 86 is B/16 *without* its head of 1000 classes (with it, 86.57 would round
+# to 87). 632 is H/14 *with* it. And **307 is not L/16 at all** (304.3) but **L/32** (306.5): larger patches mean
+# *more* parameters, because the patch embedding grows with $P^2$, four times as many, while the table of
+# positions, shorter by three quarters, is small. Note how little all of this weighs against the blocks.
+#
+# **Change a number.** At 384 × 384 pixels, which of the four numbers changes, and by how much?
+
+# %%
+with when_done():  # the formula against your own network
+    vit = make_vit(embed_dim=48, depth=2)
+    print(count_parameters(32, 4, 3, 48, 2, 96, 10), sum(parameter.numel() for parameter in vit.parameters()))
+
+# %% [markdown]
+# ## 8 · Training a transformer ●●●○○
+#
+# **Why.** A transformer trained with a fixed learning rate either crawls or falls over: in the first
+# steps the gradients are large and point everywhere, and Adam's averages hold next to nothing yet. Three habits
+# tame it, and nearly every ViT is trained with them: **warmup** (the rate climbs from small), **cosine decay** (it
+# falls to zero at the end), **clipping** (a gradient that is too long is shortened).
+#
+# **What.** `train_with_warmup(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator)`
+# trains `model` in place and returns the list of its losses, one plain Python number for each step.
+#
+# * One `torch.optim.AdamW` over all parameters, `weight_decay=0.05`, everything else as it comes.
+# * The learning rate of step $s = 0, 1, \dots, S-1$, with $W$ = `warmup_steps`, $S$ = `steps`, is set *before* that
+#   step's update:
+#
+# $$r_s = \begin{cases} r_{\text{peak}} \cdot \frac{s + 1}{W} & s < W \\[2pt] r_{\text{peak}} \cdot \frac12 \left(1 +
+# \cos \pi \frac{s - W}{S - W}\right) & s \ge W. \end{cases}$$
+#
+# * In each step the indices of a batch are drawn with `torch.randint(len(images), (batch_size,),
+#   generator=generator)`, once, for images and labels alike; the loss is the cross entropy of the model's raw scores;
+#   its value goes into the list.
+# * Once the gradients are computed, and before the update, `nn.utils.clip_grad_norm_` shortens the gradient of
+#   all parameters together to length 1, if it is longer.
+#
+# The check follows a tiny classifier for some steps, number by number; then your loop gets 200 steps to
+# teach a small transformer of ours to read digits: **at least 94 %** of 300 it has never seen must be right
+# (about 2 s; a sound loop reaches 97).
+#
+# **By hand.** $W = 2$, $S = 4$, peak 1: the rates are $\frac12, 1, 1, \frac12$.
+
+# %% exercise="train_with_warmup"
+def train_with_warmup(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator):
+    """Train a classifier in place, with warmup, cosine decay and clipping.
+
+    Args:
+        model: images (B, C, H, W) -> scores (B, K).
+        images: (n, C, H, W) float.
+        labels: (n,) int64.
+        steps: S, how many batches.
+        batch_size: B.
+        peak_rate: the highest learning rate.
+        warmup_steps: W, at least 1 and less than S.
+        generator: the torch.Generator that batches are drawn from.
+
+    Returns:
+        list of `steps` floats: the loss of each batch before its update.
+    """
+    ### BEGIN SOLUTION
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=0.05)
+    model.train()
+    losses = []
+    for step in range(steps):
+        if step < warmup_steps:
+            rate = peak_rate * (step + 1) / warmup_steps
+        else:
+            done = (step - warmup_steps) / (steps - warmup_steps)
+            rate = peak_rate * 0.5 * (1 + math.cos(math.pi * done))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        chosen = torch.randint(len(images), (batch_size,), generator=generator)  # (B,)
+        loss = F.cross_entropy(model(images[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+    ### END SOLUTION
+
+# %% check="train_with_warmup"
+check("hw2.train_with_warmup", train_with_warmup)
+
+# %% [markdown]
+# ## Your ViT learns where the ring lies from the plus
+#
+# Nothing to write: your network, your loop, 1000 images, the question *relation*. Four times the same network, with
+# four tables of positions to start from: sines and cosines of row and column (exercise 3), whose spread is about
+# 0.7; noise of the same spread; noise of spread 0.02, as in the paper; and none at all, not even learned.
+#
+# `trained` trains when it is first asked for and then remembers; run its cell again after you have changed a
+# part.
+
+# %%
+from functools import cache
+
+held_out = load("two_questions", "test", device="cpu").ask("relation").subset(1000)
+standard = lambda images: (images.float() / 255 - 0.45) / 0.2  # to mean 0 and spread about 1
+
+
+@cache
+def trained(positions):
+    """A trained network, its losses, and the share of held-out images that it gets right."""
+    torch.manual_seed(0)
+    vit = make_vit()
+    spread = {"sines": 0, "large noise": 0.7, "small noise": 0.02, "none": 0}[positions]
+    start = grid_positions(8, 8, 48) if positions == "sines" else spread * torch.randn(1, 65, 48)
+    vit.positions = nn.Parameter(start, requires_grad=positions != "none")
+    some, generator = data.subset(1000), torch.Generator().manual_seed(0)
+    steps = budget(tiny=10, cpu=300)
+    losses = train_with_warmup(vit, standard(some.images), some.labels, steps, 32, 4e-3, steps // 10, generator)
+    with torch.no_grad():
+        right = vit.eval()(standard(held_out.images)).argmax(dim=1) == held_out.labels  # (1000,)
+    return vit, losses, float(right.float().mean())
+
+# %% [markdown]
+# *Price of the next cell: about 40 s on one core of a laptop for all four. A GPU would not be faster: the network is
+# too small to fill it.*
+
+# %%
+with when_done():
+    starts = ("sines", "large noise", "small noise", "none")
+    curves = {f"positions: {start}": torch.tensor(trained(start)[1]).reshape(-1, 10).mean(dim=1) for start in starts}
+    results = {f"positions: {start}": {"relation": trained(start)[2]} for start in starts}
+    steps = 5 + 10 * torch.arange(len(curves["positions: none"]))
+    display(plots.curves(steps, curves, xlabel="step", ylabel="loss"))
+    display(plots.bars(results, chance=0.1))
+
+# %% [markdown]
+# With a good table, a thousand images are enough to be right on most of a thousand new ones. Without any, the network
+# sees a bag of patches, and both glyphs are in every bag: it stays at chance, however long it trains. Noise of the
+# same spread as the sines gives every place a mark of its own: enough to tell places apart, but that place 9 lies
+# below place 1 has to be learned from examples. And with the paper's small noise, in so few steps, the network stays at
+# chance too: the positions *could* be learned, but beside what is in the patches nobody hears them. With
+# millions of images and many epochs ViT gets out of this; with few, the start decides.
+#
+# **A GPU, if there is one:** the same class, deeper and wider, on CIFAR-10. This cell uses the training loop of
+# the course, which augments and keeps everything on the GPU.
+#
+# *Price: a few minutes on a GPU; without one it does nothing.*
+
+# %%
+def train_on_cifar():
+    """Your ViT, 192 wide and 9 deep, on CIFAR-10 on a GPU."""
+    from course.data import DataError
+    from course.training import evaluate, fit, recipes
+
+    try:
+        train, test = load("cifar10"), load("cifar10", "test")
+    except DataError as problem:  # no network
+        return print(problem)
+    big = make_vit(embed_dim=192, depth=9, num_heads=3)
+    fit(big, train, recipes.gpu.but(steps=budget(tiny=2, cpu=2400)), val=test, val_points=3)
+    print(f"CIFAR-10, held out: {evaluate(big, test):.0%}")
+
+
+with when_done():
+    if torch.cuda.is_available():
+        train_on_cifar()
+    else:
+        print("No GPU here: nothing is trained on CIFAR-10.")
+
+# %% [markdown]
+# ## 9 · Where does the answer come from? ●●●○○
+#
+# **Why.** The weights of one layer say who looked at whom *in that layer*. But the tokens of layer 2 are already
+# mixtures. **Attention rollout** (Abnar and Zuidema 2020) follows the mixing through all layers. It averages the
+# heads; it adds the identity, because the residual connection carries every token on to itself; and it
+# multiplies the layers' matrices:
+#
+# $$\hat A_l = \tfrac12 \Big(\tfrac1h \sum_{\text{heads}} A_l\Big) + \tfrac12 I, \qquad R = \hat A_L \cdots \hat
+# A_2\, \hat A_1.$$
+#
+# Rows of $R$ sum to 1; $R_{ij}$ says how much of input token $j$ is in output token $i$. (It is a picture, not a
+# proof: values, MLPs and signs are left out.)
+#
+# **What.** `attention_rollout(q, k)`: queries and keys of all layers, first layer first, both $(L, B, h, N, d)$. The
+# weights of a layer are the softmax over the keys of $q k^\top / \sqrt d$, as always. Returns $R$, $(B, N, N)$.
+#
+# **By hand.** Two tokens, two layers, one head. In layer 1 both look at token 0 only, in layer 2 both at
+# token 1 only. $\hat A_1 = \begin{pmatrix} 1 & 0 \\ .5 & .5 \end{pmatrix}$, $\hat A_2 = \begin{pmatrix} .5 & .5 \\ 0
+# & 1 \end{pmatrix}$, $R = \hat A_2 \hat A_1 = \begin{pmatrix} .75 & .25 \\ .5 & .5 \end{pmatrix}$. In the other
+# order it would be another matrix.
+
+# %% exercise="attention_rollout"
+def attention_rollout(q, k):
+    """How much of each input token is in each output token (Abnar and Zuidema 2020).
+
+    Args:
+        q: (L, B, h, N, d) queries of all layers, first layer first.
+        k: (L, B, h, N, d) keys.
+
+    Returns:
+        (B, N, N): row i says what output token i is made of; rows sum to 1.
+    """
+    ### BEGIN SOLUTION
+    weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)  # (L, B, h, N, N)
+    identity = torch.eye(q.shape[-2])  # (N, N)
+    rollout = identity.expand(q.shape[1], -1, -1)  # (B, N, N)
+    for layer in weights.mean(dim=2):  # (B, N, N)
+        rollout = (0.5 * layer + 0.5 * identity) @ rollout
+    return rollout
+    ### END SOLUTION
+
+# %% check="attention_rollout"
+check("hw2.attention_rollout", attention_rollout)
+
+# %% [markdown]
+# **Look at it.** What is the class token of your trained network made of? For four held-out images: the image, and the row
+# of $R$ that belongs to the class token, laid out on the grid (its own share left out). **Change a number:** what does
+# the row of another token look like? What of a network without positions?
+
+# %%
+@torch.no_grad()
+def queries_and_keys(vit, images):
+    """Those of all layers of a trained network: (L, B, h, N + 1, d) twice."""
+    x = vit.patch_embed(images).flatten(2).mT  # (B, N, D)
+    x = torch.cat([vit.class_token.expand(len(x), -1, -1), x], dim=1) + vit.positions
+    found = []
+    for block in vit.blocks:
+        found.append(block.attention.queries_keys_values(block.norm1(x))[:2])
+        x = block(x)
+    return torch.stack(found, dim=1)  # (2, L, B, h, N + 1, d)
+
+
+with when_done():
+    vit = trained("sines")[0]
+    q, k = queries_and_keys(vit, standard(held_out.images[:4]))  # (L, B, h, N + 1, d) each
+    rollout = attention_rollout(q, k)[:, 0, 1:].reshape(4, 8, 8)  # (B, 8, 8)
+    said = vit(standard(held_out.images[:4])).argmax(dim=1)
+    captions = [f"{held_out.classes[a]}, read as {held_out.classes[b]}" for a, b in zip(held_out.labels, said)]
+    display(plots.image_grid(held_out.images[:4], columns=4, captions=captions))
+    display(plots.matrices({f"image {n}": rollout[n] for n in range(4)}, numbers=False))
+
+# %% [markdown]
+# ## 10 · How far does it look? ●●●○○
+#
+# **Why.** A convolution of 3 × 3 looks one pixel far. How far does an attention head look? The ViT paper measured it
+# (Dosovitskiy et al. 2021, figure 7, right): even in the first layer some heads look across the whole image, others
+# only next door, as if they were convolutions.
+#
+# **What.** `mean_attention_distance(weights, grid_width, patch_size)`: the weights of one layer, from the $N$ *patch*
+# tokens as queries to *all* $N + 1$ tokens as keys, the class token first: $(B, h, N, N + 1)$. The patches lie on a grid
+# that is `grid_width` patches wide, in reading order. The class token lies nowhere: leave it out, and let the rest
+# of each row sum to 1 again. Then, for each query, average the distance to the keys by these weights: the
+# straight (Euclidean) distance between the middles of the two patches, **in pixels**. Return the mean over queries
+# and images for each head, shape $(h)$.
+#
+# **By hand.** Two patches side by side, $P = 16$. A query gives the class token 0.5, itself 0.25, the other patch
+# 0.25. Without the class token the weights are 0.5 and 0.5, the distances 0 and 16: mean distance 8 pixels.
+
+# %% exercise="mean_attention_distance"
+def mean_attention_distance(weights, grid_width, patch_size):
+    """How far each head looks, in pixels.
+
+    Args:
+        weights: (B, h, N, N + 1), rows sum to 1; key 0 is the class token.
+        grid_width: how many patches lie side by side.
+        patch_size: P.
+
+    Returns:
+        (h,): mean over images and queries of the distance to the keys, averaged by their weights.
+    """
+    ### BEGIN SOLUTION
+    to_patches = weights[..., 1:]  # (B, h, N, N)
+    to_patches = to_patches / to_patches.sum(dim=-1, keepdim=True)
+    place = torch.arange(weights.shape[2])  # (N,)
+    middle = torch.stack([place // grid_width, place % grid_width], dim=1) * float(patch_size)  # (N, 2)
+    distance = torch.cdist(middle, middle)  # (N, N)
+    return (to_patches * distance).sum(dim=-1).mean(dim=(0, 2))  # (h,)
+    ### END SOLUTION
+
+# %% check="mean_attention_distance"
+check("hw2.mean_attention_distance", mean_attention_distance)
+
+# %% [markdown]
+# **Look at it.** Your trained network's heads, layer by layer, beside the same network untrained; and the distance of a
+# head that looks everywhere alike.
+
+# %%
+def distances(vit, images):
+    """For each layer, the distances of its heads: (L, h)."""
+    q, k = queries_and_keys(vit, images)
+    weights = (q[..., 1:, :] @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1)  # (L, B, h, N, N + 1)
+    return torch.stack([mean_attention_distance(layer, 8, 4) for layer in weights])
+
+
+with when_done():
+    some = standard(held_out.images[:100])
+    torch.manual_seed(0)
+    both = {"untrained": distances(make_vit(), some), "trained": distances(trained("sines")[0], some)}
+    print(f"looking everywhere alike: {mean_attention_distance(torch.ones(1, 1, 64, 65) / 65, 8, 4).item():.1f} pixels")
+    rows, columns = [f"layer {n}" for n in range(2)], [f"head {n}" for n in range(4)]
+    display(plots.matrices(both, rows=rows, columns=columns, shared=True))
+
+# %% [markdown]
+# Little has moved: both glyphs may lie anywhere, so a network that looks for them looks everywhere. (The published
+# networks, trained on photographs, differ much more from head to head.) Could a head look near at all? Let queries and keys
+# be nothing but the table of positions, times a number: the larger it is, the sharper the softmax.
+
+# %%
+sharpness = [0.01, 0.03, 0.1, 0.3, 1, 3]
+with when_done():
+    table = grid_positions(8, 8, 48)[0]  # (N + 1, D)
+    scores = table[1:] @ table.T  # (N, N + 1), like queries times keys
+    far = [mean_attention_distance((s * scores).softmax(dim=-1)[None, None], 8, 4).item() for s in sharpness]
+    display(plots.curves(sharpness, {"distance": far}, log="x", xlabel="sharpness", ylabel="pixels",
+                         levels={"everywhere alike": 16.5, "3 × 3 patches alike": 4.3}))  # fmt: skip
+
+# %% [markdown]
+# So a head *can* become a convolution; it only does not have to. Now back to the trained network: where do the heads of layer
+# 0 look, from one patch?
+
+# %%
+which, query = 0, 27  # of 64 patches; the class token comes before them
+with when_done():
+    q, k = queries_and_keys(trained("sines")[0], standard(held_out.images[which : which + 1]))
+    weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1)  # (L, 1, h, N + 1, N + 1)
+    display(plots.attention_maps(held_out.images[which], weights[0, 0, :, 1 + query, 1:], query))
+
+# %% [markdown]
+# ## 11 · A teacher helps ●●○○○
+#
+# **Why.** Trained on ImageNet's 1.3 million images alone, ViT falls behind convolutional networks: it has to learn
+# from data what they are built with. DeiT (Touvron et al. 2021) lets a trained ConvNet help: the student is
+# asked for the true label *and* for what the teacher says.
+#
+# **What.** Scores are raw (before the softmax), $(B, K)$; both functions return one number, the mean over the batch.
+# * `soft_distillation_loss(scores, labels, teacher_scores, temperature, weight)`: the student follows the teacher's
+#   whole distribution. Let $p = \operatorname{softmax}(\text{teacher}/\tau)$ and $s =
+#   \operatorname{softmax}(\text{scores}/\tau)$ with the temperature $\tau$, and $\lambda$ the weight:
+#
+# $$(1 - \lambda)\, \text{CE}(\text{scores}, \text{labels}) + \lambda\, \tau^2 \sum_{c=1}^{K} p_c \log \frac{p_c}{s_c}
+# \qquad \text{(eq. 2)}$$
+#
+# * `hard_distillation_loss(scores, distillation_scores, labels, teacher_scores)`: two heads, two tasks. `scores` (from
+#   the class token) answer the label, `distillation_scores` answer the class that the teacher thinks likeliest:
+#   half of one cross entropy plus half of the other (eq. 3; with one head in DeiT's plain version, with two in
+#   the version with a distillation token).
+#
+# The gradients of a softmax at temperature $\tau$ are smaller by about $\tau^2$; the factor brings them back, so
+# that $\lambda$ means the same at every temperature (Hinton et al. 2015).
+#
+# **By hand.** Two classes, $\tau = 1$, $\lambda = 1$. The teacher says $(\frac34, \frac14)$, the student $(\frac12,
+# \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With student and teacher in exchange it would be 0.144.
+
+# %% exercise="distillation_losses"
+def soft_distillation_loss(scores, labels, teacher_scores, temperature, weight):
+    """(Touvron et al. 2021, eq. 2): scores (B, K), labels (B,), teacher_scores (B, K) -> one number."""
+    ### BEGIN SOLUTION
+    student = F.log_softmax(scores / temperature, dim=1)  # (B, K)
+    teacher = F.log_softmax(teacher_scores / temperature, dim=1)  # (B, K)
+    divergence = (teacher.exp() * (teacher - student)).sum(dim=1).mean()
+    return (1 - weight) * F.cross_entropy(scores, labels) + weight * temperature**2 * divergence
+    ### END SOLUTION
+
+
+def hard_distillation_loss(scores, distillation_scores, labels, teacher_scores):
+    """(Touvron et al. 2021, eq. 3): both scores (B, K), labels (B,), teacher_scores (B, K) -> one number."""
+    ### BEGIN SOLUTION
+    said = teacher_scores.argmax(dim=1)  # (B,)
+    return 0.5 * F.cross_entropy(scores, labels) + 0.5 * F.cross_entropy(distillation_scores, said)
+    ### END SOLUTION
+
+# %% check="distillation_losses"
+check("hw2.distillation_losses", soft_distillation_loss, hard_distillation_loss)
+
+# %% [markdown]
+# **Look at it.** A teacher sees a tabby cat. At temperature 1 it says little more than the label. The warmer, the more
+# it tells of what it *nearly* said; too warm, and it says nothing.
+
+# %%
+names = ["tabby", "tiger cat", "lynx", "dog", "lorry"]
+teacher_scores = torch.tensor([9.0, 6.0, 4.0, 2.0, -2.0])
+softened = torch.stack([(teacher_scores / temperature).softmax(dim=0) for temperature in (1, 3, 10)])
+plots.matrices({"what the teacher says": softened}, rows=["τ = 1", "τ = 3", "τ = 10"], columns=names)
+
+# %% [markdown]
+# And what the factor $\tau^2$ is for: the length of the student's gradient, with it and without.
+
+# %%
+with when_done():
+    temperatures, lengths = [1, 2, 4, 8, 16], {"with τ²": [], "without": []}
+    for temperature in temperatures:
+        scores = torch.zeros(1, 5, requires_grad=True)
+        soft_distillation_loss(scores, torch.tensor([0]), teacher_scores[None], temperature, 1.0).backward()
+        lengths["with τ²"].append(scores.grad.norm())
+        lengths["without"].append(scores.grad.norm() / temperature**2)
+    display(plots.curves(temperatures, lengths, log="xy", xlabel="temperature", ylabel="length of the gradient"))
+
+# %% [markdown]
+# ## 12 · The distillation token ●●○○○
+#
+# **Why.** DeiT gives the second task a token of its own. The **distillation token** stands beside the class token, is
+# learned like it, takes part in all attention, and its output goes to a second head, which is trained on the teacher's
+# word. When the network is used, the two heads' scores are averaged.
+#
+# **What.** A module `DistilledVisionTransformer` with the arguments of exercise 6. New against it:
+# **`distillation_token`** $(1, 1, D)$; **`positions`** is $(1, N + 2, D)$; **`head_distilled`**, linear from $D$ to $K$. The order
+# of the tokens is class, distillation, patches. `norm` is shared.
+#
+# `forward(images, both)`: if `both` is true, as in training, the pair (scores of the class token, scores of the
+# distillation token), each $(B, K)$. Otherwise their mean, $(B, K)$.
+#
+# **By hand.** $N = 64$, $D = 48$, $K = 10$: how many parameters does this network have more than that of exercise 6?
+
+# %% exercise="DistilledVisionTransformer"
+class DistilledVisionTransformer(nn.Module):
+    """DeiT with a distillation token (Touvron et al. 2021, section 4). Arguments as for VisionTransformer."""
+
+    def __init__(self, image_height, image_width, patch_size, channels, embed_dim, num_classes, *blocks):
+        super().__init__()
+        ### BEGIN SOLUTION
+        num_patches = (image_height // patch_size) * (image_width // patch_size)
+        self.patch_embed = nn.Conv2d(channels, embed_dim, kernel_size=patch_size, stride=patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.distillation_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, num_patches + 2, embed_dim))
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.head = nn.Linear(embed_dim, num_classes)
+        self.head_distilled = nn.Linear(embed_dim, num_classes)
+        ### END SOLUTION
+
+    def forward(self, images, both=False):
+        """(B, C, H, W) -> (B, K), or a pair of them (class token, distillation token) if both."""
+        ### BEGIN SOLUTION
+        x = self.patch_embed(images).flatten(2).transpose(1, 2)  # (B, N, D)
+        in_front = torch.cat([self.class_token, self.distillation_token], dim=1)  # (1, 2, D)
+        x = torch.cat([in_front.expand(len(x), -1, -1), x], dim=1)  # (B, N + 2, D)
+        x = self.norm(self.blocks(x + self.positions))  # (B, N + 2, D)
+        scores, distilled = self.head(x[:, 0]), self.head_distilled(x[:, 1])  # (B, K) each
+        return (scores, distilled) if both else (scores + distilled) / 2
+        ### END SOLUTION
+
+# %% check="DistilledVisionTransformer"
+check("hw2.DistilledVisionTransformer", DistilledVisionTransformer)
+
+# %% [markdown]
+# **Look at it.** First the answer to the question above. Then a short training on both tasks at once: texture, 1000
+# images. The teacher is made up: it is always right, except that it takes direction 3 (54°) for direction 4 (72°).
+
+# %%
+def both_kinds():
+    """Your ViT and your distilled ViT, of the same size."""
+    blocks = lambda: [EncoderBlock(48, SelfAttention(48, 4), 96) for _ in range(2)]
+    return [kind(32, 32, 4, 3, 48, 10, *blocks()) for kind in (VisionTransformer, DistilledVisionTransformer)]
+
+
+with when_done():
+    plain, distilled = (sum(parameter.numel() for parameter in model.parameters()) for model in both_kinds())
+    print(f"parameters: {plain} without, {distilled} with: {distilled - plain} more")
+
+# %%
+texture = data.ask("texture").subset(1000)
+teacher_scores = F.one_hot(torch.where(texture.labels == 3, 4, texture.labels), 10).float()  # (n, K), takes 3 for 4
+
+
+@cache
+def taught():
+    """A distilled ViT, trained on the labels and on what the teacher says."""
+    torch.manual_seed(0)
+    deit = both_kinds()[1]
+    optimizer = torch.optim.AdamW(deit.parameters(), lr=2e-3)
+    for _ in range(budget(tiny=5, cpu=200)):
+        chosen = torch.randint(1000, (32,))
+        scores, distilled = deit(standard(texture.images[chosen]), True)  # (B, K) each
+        loss = hard_distillation_loss(scores, distilled, texture.labels[chosen], teacher_scores[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return deit.eval()
+
+# %% [markdown]
+# *Price of the next cell: about 6 s on a laptop's CPU.*
+
+# %%
+with when_done():
+    deit, of_class_3 = taught(), texture.images[texture.labels == 3]  # the training images of direction 3
+    with torch.no_grad():
+        said = [scores.softmax(dim=1).mean(dim=0) for scores in deit(standard(of_class_3), True)]  # (K,) twice
+    display(plots.matrices({"what the heads say of direction 3": torch.stack(said)},
+                           rows=["class token", "distillation token"], columns=texture.classes))  # fmt: skip
+
+# %% [markdown]
+# The same image, the same blocks, one network: and each token brings home the answer that *its* head is asked for. DeiT's
+# teacher is no such liar, but it errs in its own way, and that way (a ConvNet's) is what the second token learns.
+#
+# **Change a number.** Let the teacher be wrong about all directions (`% 10` will help). Does the class token suffer?
+
+# %% [markdown]
+# ## In the end: the public ViT in your class
+#
+# torchvision's `VisionTransformer` was written by other people, from the same paper. If yours is the same function, its
+# weights fit into yours, only the names differ, and both say the same of any image. The weights here are random (drawn
+# wide enough that a mistake would show); with the network at hand you could load the published ones in the same way.
+
+# %%
+def names_in_yours(theirs, one_mlp):
+    """torchvision's name of a parameter -> its name in your classes."""
+    renamed = {
+        "conv_proj": "patch_embed", "encoder.pos_embedding": "positions", "encoder.ln.": "norm.", "heads.head": "head",
+        "encoder.layers.encoder_layer_": "blocks.", "ln_1": "norm1", "ln_2": "norm2", "mlp.3": "mlp.2" if one_mlp else "fc2",
+        "mlp.0": "mlp.0" if one_mlp else "fc1", "self_attention.in_proj_": "attention.qkv.",
+        "self_attention.out_proj": "attention.out",
+    }  # fmt: skip
+    for old, new in renamed.items():
+        theirs = theirs.replace(old, new)
+    return theirs
+
+
+with when_done():
+    from torchvision.models import VisionTransformer as TheirViT
+
+    torch.manual_seed(0)
+    theirs = TheirViT(image_size=32, patch_size=8, num_layers=3, num_heads=4, hidden_dim=48, mlp_dim=96, num_classes=7)
+    for name, parameter in theirs.named_parameters():  # scales of norms around 1, everything else around 0
+        is_scale = name.endswith(("ln.weight", "ln_1.weight", "ln_2.weight"))
+        parameter.data = is_scale + 0.2 * torch.randn_like(parameter)
+
+# %%
+with when_done():
+    yours = VisionTransformer(32, 32, 8, 3, 48, 7, *[EncoderBlock(48, SelfAttention(48, 4), 96) for _ in range(3)])
+    one_mlp = any("mlp.2" in name for name, _ in yours.named_parameters())
+    yours.load_state_dict({names_in_yours(name, one_mlp): tensor for name, tensor in theirs.state_dict().items()})
+    batch = torch.randn(5, 3, 32, 32)
+    with torch.no_grad():
+        expected, got = theirs.eval()(batch), yours.eval()(batch)  # (5, 7) each
+    print(f"logits up to {expected.abs().max():.1f}, largest difference {(expected - got).abs().max():.0e}")
+    print("same to five decimals:", torch.allclose(got, expected, atol=1e-5, rtol=1e-5))
+
+# %% [markdown]
+# **Change a number.** Go back to exercise 5 and let `eps` be PyTorch's default 1e-5. Does it still agree? And with
+# `approximate="tanh"` in the GELU? These are the two slips that make a port of a ViT "almost right".
+
+# %% [markdown] written="inductive_bias" points=5
+# ## 13 · In your own words ●●●○○
+#
+# A few sentences for each part. This one is read by a person.
+#
+# The accuracies are from the paper on Swin (Liu et al. 2021, table 1), a transformer that looks in windows and has a
+# pyramid of resolutions like a ConvNet:
+#
+# | ImageNet top-1, % | image | trained on 1.3 million images | first on 14 million |
+# |-|-|-:|-:|
+# | ViT-B/16 | 384² | 77.9 | 84.0 |
+# | ViT-L/16 | 384² | 76.5 | 85.2 |
+# | Swin-B | 384² | 84.5 | 86.4 |
+#
+# **(a)** *(2 points)* On the smaller data the larger ViT is worse than the smaller one, on the larger data it is better.
+# Swin gains least from more data. Explain both by what the architectures assume about images.
+#
+# **(b)** *(2 points)* Name two things that a ConvNet has built in and ViT has to learn, and say for each *which part* of
+# your `VisionTransformer` would have to learn it. Which assumption about images does ViT still make?
+#
+# **(c)** *(1 point)* Your network stayed at chance without positions, although attention reaches everywhere. Why is
+# that no lack of training data?
+#
+# ### BEGIN SOLUTION
+# **(a)** An architecture's assumptions (its inductive bias) rule out functions before any data is seen. Few
+# assumptions leave many functions that fit the training images, and with 1.3 million of them the larger ViT has more ways
+# to fit them without the right reason: it overfits more. Swin assumes that nearby pixels belong together and that
+# features are built from small to large; both are true of photographs, so it has less to find out and is ahead with
+# little data. With 14 million images, data can teach what was not assumed: ViT catches up, the larger one further
+# because its capacity is now used, and Swin has less left to gain.
+#
+# *Marking: 1 point for the larger ViT (capacity without assumptions against data), 1 point for Swin (its assumptions do
+# part of what data would).*
+#
+# **(b)** Locality: neighbours matter most. ViT's attention starts out without a notion of near; positions together with
+# the query and key layers have to learn it (some heads of the first layers do). Equality of places (a pattern means
+# the same wherever it lies): in ViT, the patch embedding and the MLP are shared over places, but attention sees the
+# positions and must learn to act alike everywhere. (Also right: the pyramid of scales; two-dimensionality, which the
+# table of positions has to learn.) Still assumed: the patches. Cutting the image into a grid of squares, each embedded by the
+# same map, is locality and sharing at one scale.
+#
+# *Marking: half a point for each property, half for the part that learns it (1.5 for both), half a point for the
+# patches.*
+#
+# **(c)** Without positions the logits are the same for every order of the patches (shown under exercise 6), so
+# two images with the same patches in other places get one answer. The function that is asked for is not among those that
+# the network can be, whatever the weights: more data cannot help.
+#
+# *Marking: the point for "invariant, so it cannot represent it", half for "it sees a bag of patches" alone.*
+# ### END SOLUTION
+
+# %% [markdown]
+# ## What you have now
+#
+# * A patch embedding is one linear map, the same for all patches: unfold and multiply, or a convolution with
+#   stride = kernel.
+# * The class token collects, positions tell where; a table of positions is an image and can be resized.
+# * Pre-norm blocks add to a stream; the final norm and the head read one token of it.
+# * 307M is ViT-L/32: who can count finds it out.
+# * Warmup, cosine, clipping; and the scale of the positions decides whether anything is learned at all.
+# * Rollout and distance look inside; a teacher gives what the architecture does not assume.
+#
+# **Next:** lecture `06_what_vits_see`; homework 3 builds Swin, which takes the pyramid back from the ConvNets.
+#
+# **References.** A. Dosovitskiy et al., *An image is worth 16x16 words*, ICLR 2021. · H. Touvron et al., *Training
+# data-efficient image transformers & distillation through attention*, ICML 2021 (DeiT). · S. Abnar and W. Zuidema,
+# *Quantifying attention flow in transformers*, ACL 2020. · G. Hinton, O. Vinyals and J. Dean, *Distilling the knowledge
+# in a neural network*, 2015. · Z. Liu et al., *Swin transformer*, ICCV 2021. · I. Loshchilov and F. Hutter, *SGDR:
+# stochastic gradient descent with warm restarts*, ICLR 2017 (cosine decay) and *Decoupled weight decay regularization*,
+# ICLR 2019 (AdamW). · A. Vaswani et al., *Attention is all you need*, NeurIPS 2017.
