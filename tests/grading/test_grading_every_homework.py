@@ -5,6 +5,7 @@ The students called ``wrong-0``, ``wrong-1``, ... make one named mistake in ever
 
 import csv
 import html
+from collections import Counter
 
 import pytest
 
@@ -16,10 +17,11 @@ MISTAKES = 6
 
 
 def written(topic: str, exercise) -> list:
-    """Its mistakes that stand in exercises.py as a function or class of their own, and not made by a loop."""
+    """Its mistakes that are one function or class of exercises.py, under a name that no other mistake has."""
     there = top_level((ROOT / "solutions" / topic / "exercises.py").read_text(encoding="utf-8"))
-    made = [(mistake, next(iter(mistake.objects.values()))) for mistake in exercise.mistakes]
-    return [(mistake, variant.__name__) for mistake, variant in made if getattr(variant, "__name__", "") in there]
+    made = [(m, *m.objects.values()) for m in exercise.mistakes if len(m.objects) == 1]
+    names = Counter(getattr(variant, "__name__", "") for _, variant in made)
+    return [(m, variant.__name__) for m, variant in made if names[getattr(variant, "__name__", "")] == 1 and variant.__name__ in there]
 
 
 def stands_alone(notebook: Notebook, name: str) -> bool:
