@@ -101,9 +101,19 @@ CASES = (
     Case("swin_s", "timm", _timm("swin_small_patch4_window7_224", depths=(2, 2, 6, 2)), dict(depths=(2, 2, 6, 2)), 2),
     Case("swin_b", "timm", _timm("swin_base_patch4_window7_224", **_SHALLOW), _SHALLOW, 2),
     Case("swin_b_384", "timm", _timm("swin_base_patch4_window12_384", **_SHALLOW), _SHALLOW, 1),
-    Case("pvt_s", "transformers", _transformers("PvtForImageClassification", depths=[2, 2, 2, 2], num_labels=1000), _SHALLOW),
+    Case(
+        "pvt_s",
+        "transformers",
+        _transformers("PvtForImageClassification", depths=[2, 2, 2, 2], num_labels=1000),
+        _SHALLOW,
+    ),
     Case("pvt_v2_b2", "timm", _timm("pvt_v2_b2", **_SHALLOW), _SHALLOW),
-    Case("cvt_13", "transformers", _transformers("CvtForImageClassification", depth=[1, 2, 3], num_labels=1000), dict(depths=(1, 2, 3))),
+    Case(
+        "cvt_13",
+        "transformers",
+        _transformers("CvtForImageClassification", depth=[1, 2, 3], num_labels=1000),
+        dict(depths=(1, 2, 3)),
+    ),
     Case("coatnet_0", "timm", _timm("coatnet_0_224"), {}, 2),
     Case("levit_256", "timm", _timm("levit_256")),
     Case("visformer_s", "timm", _timm("visformer_small"), {}, 2),
@@ -130,7 +140,9 @@ CASES = (
         Case(
             f"timesformer_{ours}",
             "transformers",
-            _transformers("TimesformerForVideoClassification", num_labels=174, num_frames=4, attention_type=theirs, **_VIDEO),
+            _transformers(
+                "TimesformerForVideoClassification", num_labels=174, num_frames=4, attention_type=theirs, **_VIDEO
+            ),
             dict(num_frames=4, depth=2),
             1,
         )
@@ -156,7 +168,9 @@ def bench(names: list[str] | None = None, *, compiled: bool = False, seconds: fl
         one_of(name, [case.name for case in CASES], "there is no comparison of")
     cases = [case for case in CASES if not names or case.name in names]
     mode = "compiled" if compiled else "eager"
-    print(f"theirs / ours on {device.type}, {mode}, {torch.get_num_threads()} threads; above 1: ours is faster, or smaller")
+    print(
+        f"theirs / ours on {device.type}, {mode}, {torch.get_num_threads()} threads; above 1: ours is faster, or smaller"
+    )
     print(f"{'model':22} {'against':13} {'forward':>22} {'training step':>22} {'memory':>8}")
     rows = []
     with progress_bar(len(cases), None, desc=mode, unit=" models") as progress:

@@ -15,7 +15,10 @@ def bench_command(name: str | None, only: list[str], json_file: Path | None, com
     """Run one benchmark, or all; 0 when they have run, 2 if they cannot."""
     names = sorted(path.stem for path in FOLDER.glob("*.py"))
     if not names:
-        print(f"course bench: the benchmarks come with the course's repository, and {FOLDER} is not there", file=sys.stderr)
+        print(
+            f"course bench: the benchmarks come with the course's repository, and {FOLDER} is not there",
+            file=sys.stderr,
+        )
         return 2
     try:
         chosen = [one_of(name, names, "there is no benchmark")] if name else names

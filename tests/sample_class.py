@@ -157,7 +157,7 @@ def _replace(topic: str, solution: str, target: str, variant: str) -> str:
 
     need(wanted)
     imports = sorted({code for code in needed.values() if re.match(r"import |from ", code)})
-    helpers = [code for name, code in needed.items() if not re.match(r"import |from ", code)]
+    helpers = list(dict.fromkeys(code for code in needed.values() if not re.match(r"import |from ", code)))
     helpers.sort(key=lambda code: text.index(code))
     own = top_level(solution)[target]
     lines = solution.split("\n")
@@ -175,8 +175,8 @@ def top_level(text: str) -> dict[str, ast.stmt]:
                 found[node.name] = node
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
                 found.update({alias.asname or alias.name: node for alias in node.names})
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                found[node.targets[0].id] = node
+            elif isinstance(node, ast.Assign):
+                found.update({leaf.id: node for leaf in ast.walk(node.targets[0]) if isinstance(leaf, ast.Name)})
 
     look(ast.parse(text).body)
     return found

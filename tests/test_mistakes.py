@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from course.authoring.source import read_source
-from course.checks import Draw, expected_for, judge, load_homework, observe, public
+from course.checks import Draw, expected_for, from_scratch, judge, load_homework, observe, public
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected
 from course.checks.exercise import Exercise, Homework
 
@@ -88,6 +88,17 @@ def test_right_answer_runs_to_its_end(topic, name):
     """If the answer itself stopped with an error, that error would be what students are asked for."""
     exercise = homework_in(topic).exercises[name]
     assert not exercise.observe(exercise.calls(SEEDS[0])).notes
+
+
+@every_exercise
+def test_right_answers_keep_the_rules_they_are_judged_by(topic, name):
+    exercise = homework_in(topic).exercises[name]
+    cells = read_source(FOLDERS[topic] / f"{topic}.py", ROOT).cells
+    names = from_scratch.imported_names(cell.text for cell in cells if cell.role in ("setup", "exercise"))
+    [answer] = [cell.text for cell in cells if cell.role == "exercise" and cell.name == name]
+    assert not from_scratch.forbidden_uses(answer, exercise.forbidden, names)
+    for objects in exercise.alternatives:
+        assert not from_scratch.sentences(objects.values(), exercise.forbidden)
 
 
 @every_exercise

@@ -170,12 +170,15 @@ class Homework:
 
     Args:
         topic: the folder's name, ``"hw1_self_attention"``.
+        forbidden: full names that would do its exercises (``"torch.nn.functional.scaled_dot_product_attention"``);
+            those of `from_scratch.ALWAYS` always are.
         source: the percent source with the right answers; by default ``<topic>.py`` beside the file that
             makes this object.
     """
 
-    def __init__(self, topic: str, source: Path | None = None):
+    def __init__(self, topic: str, *, forbidden: tuple[str, ...] = (), source: Path | None = None):
         self.topic = topic
+        self.forbidden = (*from_scratch.ALWAYS, *forbidden)
         self.short = topic.split("_")[0]
         self.source = source or Path(sys._getframe(1).f_code.co_filename).parent / f"{topic}.py"
         self.exercises: dict[str, Exercise] = {}
@@ -191,12 +194,12 @@ class Homework:
     ) -> Exercise:
         """Add an exercise. `targets` are the names the student defines, by default the exercise's own name.
 
-        `forbidden` are full names (``"torch.nn.GroupNorm"``) that would do it; those of `from_scratch` always are.
+        `forbidden` are full names (``"torch.nn.GroupNorm"``) that would do this one, beside those of the homework.
         """
         if name in self.exercises:
             raise ValueError(f"{self.topic} has two exercises called {name!r}")
         self.exercises[name] = Exercise(
-            self, name, targets or (name,), points, tolerance, (*from_scratch.ALWAYS, *forbidden)
+            self, name, targets or (name,), points, tolerance, (*self.forbidden, *forbidden)
         )
         return self.exercises[name]
 

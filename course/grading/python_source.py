@@ -3,17 +3,11 @@
 import ast
 import re
 
+from course.checks.from_scratch import parse
+
 _DEFINES = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)\s*=[^=]", re.MULTILINE)
 _MAGIC_LINE = re.compile(r"^(\s*)(?:[%!?]|\w+\s*=\s*[%!]|[\w.]+\?{1,2}\s*$)")
 _RUNS_ITS_BODY = ("time", "timeit", "capture", "prun")  # cell magics after which plain Python follows
-
-
-def parse(source: str) -> ast.Module | None:
-    """The syntax tree, or None where the text is no Python or too deeply nested to be read."""
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def plain_python(source: str) -> str:

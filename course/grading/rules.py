@@ -2,9 +2,8 @@
 
 import ast
 
-from course.checks.from_scratch import Use, forbidden_uses, imported_names, names_used
+from course.checks.from_scratch import Use, forbidden_uses, imported_names, names_used, parse
 from course.grading.merge import Merged
-from course.grading.python_source import parse
 
 
 def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -30,7 +29,9 @@ def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, 
 
 def _in_helpers(source: str, helpers: list, forbidden: tuple[str, ...], names: dict[str, str]) -> list[Use]:
     """Uses in helper functions that the cell calls, or that these call."""
-    guilty = {use.inside: use for cell in helpers for use in forbidden_uses(cell.source, forbidden, names) if use.inside}
+    guilty = {
+        use.inside: use for cell in helpers for use in forbidden_uses(cell.source, forbidden, names) if use.inside
+    }
     wanted, seen = names_used(source), set()
     while wanted - seen:
         name = (wanted - seen).pop()

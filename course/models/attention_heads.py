@@ -71,7 +71,9 @@ class MAPHead(nn.Module):
         ValueError: h does not divide D.
     """
 
-    def __init__(self, dim: int, num_classes: int, num_heads: int = 8, mlp_ratio: float = 4.0, eps: float = 1e-6) -> None:
+    def __init__(
+        self, dim: int, num_classes: int, num_heads: int = 8, mlp_ratio: float = 4.0, eps: float = 1e-6
+    ) -> None:
         super().__init__()
         head_width(dim, num_heads)
         self.num_heads = num_heads

@@ -62,7 +62,9 @@ class PatchConvStem(nn.Module):
         ValueError: the patches do not divide the image.
     """
 
-    def __init__(self, dim: int, img_size: tuple[int, int], in_chans: int = 3, patch_size: int = 7, act: type = nn.GELU) -> None:
+    def __init__(
+        self, dim: int, img_size: tuple[int, int], in_chans: int = 3, patch_size: int = 7, act: type = nn.GELU
+    ) -> None:
         super().__init__()
         self.grid = divided(img_size, patch_size)
         self.conv = nn.Conv2d(in_chans, dim, kernel_size=patch_size, stride=patch_size)
@@ -97,7 +99,9 @@ class EarlyConvStem(nn.Module):
         self.grid = divided(img_size, 2 ** len(widths))
         self.layers = nn.Sequential(
             *[
-                nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU())
+                nn.Sequential(
+                    nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()
+                )
                 for n_in, n_out in zip((in_chans, *widths), widths)
             ]
         )

@@ -75,7 +75,9 @@ class ConvEmbed(nn.Module):
         eps: of the norm.
     """
 
-    def __init__(self, in_dim: int, dim: int, grid: tuple[int, int], class_token: bool = False, eps: float = 1e-5) -> None:
+    def __init__(
+        self, in_dim: int, dim: int, grid: tuple[int, int], class_token: bool = False, eps: float = 1e-5
+    ) -> None:
         super().__init__()
         self.conv = Conv(in_dim, dim, kernel_size=3, stride=2, padding=1)
         self.norm = LayerNorm(dim, eps=eps)

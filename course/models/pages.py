@@ -91,7 +91,9 @@ def _differences_of_parts(x, y, where: str) -> list[tuple[str, object, object]]:
         left, right = dict(x.options), dict(y.options)
         names = dict.fromkeys([*left, *right])
         return [
-            (f"{where}.{n}", left.get(n, _DEFAULT), right.get(n, _DEFAULT)) for n in names if left.get(n, _DEFAULT) != right.get(n, _DEFAULT)
+            (f"{where}.{n}", left.get(n, _DEFAULT), right.get(n, _DEFAULT))
+            for n in names
+            if left.get(n, _DEFAULT) != right.get(n, _DEFAULT)
         ]
     if isinstance(x, Alternate) and isinstance(y, Alternate) and len(x.parts) == len(y.parts):
         found = [d for p, q in zip(x.parts, y.parts) for d in _differences_of_parts(p, q, where)]
@@ -213,7 +215,9 @@ def _verdict(printed: str, parameters: int, macs: int) -> str:
         elif abs(off) < 0.03:
             words.append(f"{figure} is {off:+.1%} off, rounding or counting")
         else:
-            words.append(f"{figure} is WRONG for this network: {off:+.0%}, it has {ours / UNITS[figure[-1]]:.1f}{figure[-1]}")
+            words.append(
+                f"{figure} is WRONG for this network: {off:+.0%}, it has {ours / UNITS[figure[-1]]:.1f}{figure[-1]}"
+            )
     return "; ".join(words)
 
 

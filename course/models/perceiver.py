@@ -63,7 +63,13 @@ class CrossAttend(nn.Module):
     """
 
     def __init__(
-        self, dim: int, in_dim: int, num_heads: int = 1, width: int | None = None, mlp_ratio: float = 1.0, eps: float = 1e-5
+        self,
+        dim: int,
+        in_dim: int,
+        num_heads: int = 1,
+        width: int | None = None,
+        mlp_ratio: float = 1.0,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         width = in_dim if width is None else width
@@ -87,7 +93,9 @@ class CrossAttend(nn.Module):
         return self.channel_mixer(latents)
 
 
-def latent_transformer(dim: int, depth: int, num_heads: int, mlp_ratio: float = 1.0, eps: float = 1e-5) -> nn.Sequential:
+def latent_transformer(
+    dim: int, depth: int, num_heads: int, mlp_ratio: float = 1.0, eps: float = 1e-5
+) -> nn.Sequential:
     """Blocks of self-attention and MLP on the latents, (B, L, D) -> (B, L, D)."""
 
     def block() -> Block:

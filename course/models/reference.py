@@ -75,7 +75,8 @@ def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
     }
     if any(problems.values()):
         raise ReferenceMismatch(
-            f"these weights do not fit {model.name}:\n" + "\n".join(_listed(what, which) for what, which in problems.items() if which)
+            f"these weights do not fit {model.name}:\n"
+            + "\n".join(_listed(what, which) for what, which in problems.items() if which)
         )
     with torch.no_grad():
         for target, value in values.items():

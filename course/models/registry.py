@@ -128,7 +128,9 @@ class _InputCheck:
             fixed = "img_size" in inspect.signature(spec.part.cls).parameters
         else:
             fixed = any("grid" in inspect.signature(type(m)).parameters for m in model.modules())
-        return _InputCheck(name, "(B, T, C, H, W)" if axes else "(B, C, H, W)", channels, (height, width) if fixed else None)
+        return _InputCheck(
+            name, "(B, T, C, H, W)" if axes else "(B, C, H, W)", channels, (height, width) if fixed else None
+        )
 
     def __call__(self, model: nn.Module, arguments: tuple) -> None:
         images = arguments[0] if arguments else None

@@ -45,7 +45,9 @@ class BasicBlock(nn.Module):
         gate: what the branch goes through before it is added (squeeze-and-excitation, ...), on (B, H, W, D).
     """
 
-    def __init__(self, in_dim: int, dim: int, stride: int = 1, dilation: int = 1, gate: nn.Module | None = None) -> None:
+    def __init__(
+        self, in_dim: int, dim: int, stride: int = 1, dilation: int = 1, gate: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.conv1 = conv3x3(in_dim, dim, stride, dilation)
         self.norm1 = nn.BatchNorm2d(dim)
@@ -183,14 +185,20 @@ class ResNet(nn.Module):
                 if step == 2 and replace_stride_with_dilation[stage - 1]:
                     step, dilation = 1, 2 * dilation  # from the next block on
                 in_grid, grid = grid, halved(grid) if step == 2 else grid
-                options = {"stride": step, "dilation": spread, "gate": made(gate, gate_options, stage, dim=dim, grid=grid)}
+                options = {
+                    "stride": step,
+                    "dilation": spread,
+                    "gate": made(gate, gate_options, stage, dim=dim, grid=grid),
+                }
                 if block == "basic":
                     blocks.append(BasicBlock(in_dim, dim, **options))
                 else:
                     # The mixer stands behind the first convolution, and before the mean that stands for a stride.
                     seen = grid if stride == "v1" else in_grid
                     options["mixer"] = made(mixer, mixer_options, stage, dim=middle, grid=seen)
-                    blocks.append(Bottleneck(in_dim, middle, dim, groups=groups, stride_first=stride == "v1", **options))
+                    blocks.append(
+                        Bottleneck(in_dim, middle, dim, groups=groups, stride_first=stride == "v1", **options)
+                    )
                 in_dim = dim
             if between is not None and stage < len(depths) - 1:
                 blocks.append(ChannelsLast(made(between, None, stage, dim=dim, grid=grid)))

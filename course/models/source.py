@@ -149,7 +149,9 @@ def _written(value, calls: dict, indent: int = 0) -> str:
 def _without_defaults(cls: type, positional: int, options: dict) -> dict:
     parameters = inspect.signature(cls).parameters
     return {
-        k: v for k, v in options.items() if k not in parameters or isinstance(v, nn.Module) or not _same(v, parameters[k].default)
+        k: v
+        for k, v in options.items()
+        if k not in parameters or isinstance(v, nn.Module) or not _same(v, parameters[k].default)
     }
 
 
@@ -168,13 +170,17 @@ def _call(opening: str, entries: list[tuple[str, object]], closing: str, calls: 
 def _list(modules: list[nn.Module], calls: dict, indent: int) -> str:
     """Equal neighbours become a comprehension; so does a pattern that repeats."""
     flat = [_written(m, calls, 0) for m in modules]
-    period = next((p for p in (1, 2) if len(flat) > p and len(flat) % p == 0 and flat == flat[:p] * (len(flat) // p)), None)
+    period = next(
+        (p for p in (1, 2) if len(flat) > p and len(flat) % p == 0 and flat == flat[:p] * (len(flat) // p)), None
+    )
     if period == 1:
         return f"[{_written(modules[0], calls, indent)} for _ in range({len(flat)})]"
     if period == 2:
         pad = " " * (indent + 8)
         inner = "".join(f"{pad}{_written(m, calls, indent + 8)},\n" for m in modules[:2])
-        return f"[\n{' ' * (indent + 4)}block for _ in range({len(flat) // 2}) for block in (\n{inner}{' ' * (indent + 4)})\n{' ' * indent}]"
+        pad = " " * (indent + 4)
+        opening = f"[\n{pad}block for _ in range({len(flat) // 2}) for block in (\n"
+        return f"{opening}{inner}{pad})\n{' ' * indent}]"
     runs: list[list] = []  # [module, how many]
     for module, text in zip(modules, flat):
         if runs and text == runs[-1][2]:

@@ -175,7 +175,9 @@ class Pyramid(Layout):
 
     def build(self) -> nn.Module:
         if len(self.dims) != len(self.depths):
-            raise ValueError(f"dims and depths have one entry a stage each, and not {len(self.dims)} and {len(self.depths)}")
+            raise ValueError(
+                f"dims and depths have one entry a stage each, and not {len(self.dims)} and {len(self.depths)}"
+            )
         stem = self.stem.build(dim=self.dims[0], img_size=_pair(self.img_size), in_chans=self.in_chans)
         grid = stem.grid
         rates = iter(torch.linspace(0, self.drop_path, sum(self.depths), device="cpu").tolist())
@@ -183,7 +185,9 @@ class Pyramid(Layout):
         for stage, (dim, depth) in enumerate(zip(self.dims, self.depths)):
             entry = None
             if stage > 0:
-                entry = self.downsample.at_stage(stage).build(dim=dim, in_dim=self.dims[stage - 1], grid=grid, stage=stage)
+                entry = self.downsample.at_stage(stage).build(
+                    dim=dim, in_dim=self.dims[stage - 1], grid=grid, stage=stage
+                )
                 grid = tuple(-(-side // 2) for side in grid)
             blocks = self._blocks(stage, dim, depth, grid, [next(rates) for _ in range(depth)])
             norm = self.stage_norm and self.stage_norm.build(dim=dim)

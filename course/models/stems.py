@@ -41,7 +41,13 @@ class PatchEmbed(nn.Module):
     """
 
     def __init__(
-        self, dim: int, img_size: tuple[int, int], in_chans: int = 3, patch_size: int = 16, norm: bool = False, eps: float = 1e-5
+        self,
+        dim: int,
+        img_size: tuple[int, int],
+        in_chans: int = 3,
+        patch_size: int = 16,
+        norm: bool = False,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.grid = divided(img_size, patch_size)

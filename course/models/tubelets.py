@@ -16,7 +16,9 @@ def uniform_frames(clips: Tensor, every: int) -> Tensor:
     return clips[:, every // 2 :: every]
 
 
-def tubelet_grid(num_frames: int, img_size: tuple[int, int], tubelet_size: int, patch_size: int) -> tuple[int, int, int]:
+def tubelet_grid(
+    num_frames: int, img_size: tuple[int, int], tubelet_size: int, patch_size: int
+) -> tuple[int, int, int]:
     """How many tubelets fit along time, height and width.
 
     Raises:

@@ -201,7 +201,9 @@ def mil_nce(video: Tensor, text: Tensor, temperature: float = 0.07) -> Tensor:
     (B, d), (B, P, d) -> one number. Equation 5; the loss is that of Miech et al. 2020, arXiv:1912.06430, where
     negatives of clip i are the pairs of i with another's sentences and of another clip with the sentences of i.
     """
-    score = torch.einsum("id,jpd->ijp", F.normalize(video, dim=-1), F.normalize(text, dim=-1)) / temperature  # (B, B, P)
+    score = (
+        torch.einsum("id,jpd->ijp", F.normalize(video, dim=-1), F.normalize(text, dim=-1)) / temperature
+    )  # (B, B, P)
     own = torch.eye(len(video), dtype=torch.bool, device=video.device)[:, :, None]  # (B, B, 1)
     with_clip = score.flatten(1)  # (B, B*P): row i has clip i, positives included
     with_text = score.transpose(0, 1).masked_fill(own, -torch.inf).flatten(1)  # (B, B*P): row i has the sentences of i
@@ -209,7 +211,9 @@ def mil_nce(video: Tensor, text: Tensor, temperature: float = 0.07) -> Tensor:
     return (torch.cat([with_clip, with_text], dim=1).logsumexp(dim=1) - positive).mean()
 
 
-def vatt_loss(video_va: Tensor, audio_va: Tensor, video_vt: Tensor, text_vt: Tensor, text_weight: float = 1.0) -> Tensor:
+def vatt_loss(
+    video_va: Tensor, audio_va: Tensor, video_vt: Tensor, text_vt: Tensor, text_weight: float = 1.0
+) -> Tensor:
     """NCE of video and audio plus λ times MIL-NCE of video and text, of what ``VATT`` gives (equation 6)."""
     return nce(video_va, audio_va) + text_weight * mil_nce(video_vt, text_vt)
 

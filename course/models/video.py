@@ -168,7 +168,9 @@ class ClipTransformer(nn.Module):
         self.tokens = ClipTokens(embed_dim, self.stem.grid, class_token, position)
         self.blocks = nn.Sequential(
             *[
-                video_block(attention, embed_dim, self.stem.grid, num_heads, mlp_ratio, act, rate, class_token, extra_linear)
+                video_block(
+                    attention, embed_dim, self.stem.grid, num_heads, mlp_ratio, act, rate, class_token, extra_linear
+                )
                 for rate in drop_rates(drop_path, depth)
             ]
         )

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from course.models.heads import linear_or_nothing
 
 
-def conv_norm(in_dim: int, dim: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1)) -> nn.Module:
+def conv_norm(
+    in_dim: int, dim: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1)
+) -> nn.Module:
     """A 3-D convolution, padded so that it keeps every side that its stride leaves alone, and a batch norm."""
     padding = tuple(side // 2 for side in kernel)
     return nn.Sequential(nn.Conv3d(in_dim, dim, kernel, stride, padding, bias=False), nn.BatchNorm3d(dim))

@@ -6,6 +6,7 @@ from torch import nn
 
 from course.checks.from_scratch import ALWAYS, forbidden_uses, imported_names, sentences
 
+RULES = (*ALWAYS, "torch.nn.functional.scaled_dot_product_attention")
 SETUP = "import torch\nimport torch.nn.functional as F\nfrom torch import nn"
 
 
@@ -23,7 +24,7 @@ SETUP = "import torch\nimport torch.nn.functional as F\nfrom torch import nn"
     ],
 )  # fmt: skip
 def test_found(cell, written, line):
-    [use, *_] = forbidden_uses(cell, ALWAYS, imported_names([SETUP, cell]))
+    [use, *_] = forbidden_uses(cell, RULES, imported_names([SETUP, cell]))
     assert (use.written, use.line) == (written, line)
 
 
@@ -38,7 +39,7 @@ def test_found(cell, written, line):
     ],
 )
 def test_nothing_found(cell):
-    assert forbidden_uses(cell, ALWAYS, imported_names([SETUP, cell])) == []
+    assert forbidden_uses(cell, RULES, imported_names([SETUP, cell])) == []
 
 
 def test_an_exercise_may_forbid_more():
@@ -58,6 +59,6 @@ class Attend(nn.Module):
 
 
 def test_a_function_that_is_there_is_read_too():
-    [sentence] = sentences([attend], ALWAYS)
+    [sentence] = sentences([attend], RULES)
     assert sentence.startswith("Line 2 of your cell (inside attend) uses F.scaled_dot_product_attention")
-    assert sentences([Attend, len], ALWAYS) == []  # the class itself uses nothing; grading follows the helper
+    assert sentences([Attend, len], RULES) == []  # the class itself uses nothing; grading follows the helper

@@ -41,7 +41,7 @@ def homework(tmp_path):
     folder.mkdir()
     source = folder / "hw9_small.py"
     source.write_text(SOURCE)
-    homework = Homework("hw9_small", source)
+    homework = Homework("hw9_small", source=source)
     scale = homework.exercise("scale", points=2)
 
     @scale.inputs

@@ -90,7 +90,9 @@ def assert_agrees(ours, theirs, *inputs: Tensor, float32: float = FLOAT32, float
     for dtype, allowed in ((torch.float64, float64), (torch.float32, float32)):
         output, gradient = difference(ours, theirs, *inputs, dtype=dtype)
         assert output <= allowed, f"{dtype}: outputs differ by {output:.1e} of the largest, {allowed:.0e} is allowed"
-        assert gradient <= allowed, f"{dtype}: gradients differ by {gradient:.1e} of the largest, {allowed:.0e} is allowed"
+        assert gradient <= allowed, (
+            f"{dtype}: gradients differ by {gradient:.1e} of the largest, {allowed:.0e} is allowed"
+        )
 
 
 def assert_catches(mistake: Callable[[nn.Module], None], ours: nn.Module, theirs, *inputs: Tensor) -> None:
@@ -106,5 +108,3 @@ def each(model: nn.Module, cls: type) -> list[nn.Module]:
     found = [m for m in model.modules() if isinstance(m, cls)]
     assert found, f"no {cls.__name__} in this model"
     return found
-
-

@@ -21,7 +21,9 @@ def timm_vit(**options):
 def timm_cait():
     from timm.models.cait import Cait
 
-    return randomised(Cait(img_size=32, patch_size=8, embed_dim=48, depth=0, num_heads=4, num_classes=10, init_values=1e-5))
+    return randomised(
+        Cait(img_size=32, patch_size=8, embed_dim=48, depth=0, num_heads=4, num_classes=10, init_values=1e-5)
+    )
 
 
 def behind_the_blocks(theirs: nn.Module):

@@ -20,7 +20,9 @@ def transformers_cvt():
     from transformers import CvtConfig, CvtForImageClassification
 
     # transformers 5.23 needs depth[stage] > stage.
-    return CvtForImageClassification(CvtConfig(embed_dim=[16, 32, 48], num_heads=[1, 2, 3], depth=[1, 2, 3], num_labels=10))
+    return CvtForImageClassification(
+        CvtConfig(embed_dim=[16, 32, 48], num_heads=[1, 2, 3], depth=[1, 2, 3], num_labels=10)
+    )
 
 
 def small_pair(**sizes):

@@ -92,7 +92,9 @@ class SlowCycleMLP(nn.Module):
         super().__init__()
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, 8, 7, stride=4, padding=2)})
         down = nn.ModuleDict({"proj": nn.Conv2d(8, 16, 3, stride=2, padding=1)})
-        self.network = nn.ModuleList([nn.ModuleList([SlowBlock(8)]), down, nn.ModuleList([SlowBlock(16), SlowBlock(16)])])
+        self.network = nn.ModuleList(
+            [nn.ModuleList([SlowBlock(8)]), down, nn.ModuleList([SlowBlock(16), SlowBlock(16)])]
+        )
         self.norm = nn.LayerNorm(16)
         self.head = nn.Linear(16, 10)
 
@@ -121,7 +123,9 @@ def test_cycle_fc_is_a_deformable_convolution_with_fixed_offsets(axis):
 
     ours = randomised(CycleFC(8, axis))
     steps = (torch.arange(8) + 1) % 3 - 1  # the authors' offsets: 0, 1, -1, 0, ...
-    offsets = torch.stack([steps, 0 * steps] if axis == 1 else [0 * steps, steps], dim=1).reshape(1, 16, 1, 1)  # (dy, dx)
+    offsets = torch.stack([steps, 0 * steps] if axis == 1 else [0 * steps, steps], dim=1).reshape(
+        1, 16, 1, 1
+    )  # (dy, dx)
 
     def theirs(x):
         weight, bias = ours.weight[:, :, None, None].to(x.dtype), ours.bias.to(x.dtype)

@@ -112,7 +112,9 @@ def norm_first(model):
 
 def positions_on_values_too(model):
     for layer in each(model, DETREncoderLayer):
-        layer.attention.register_forward_pre_hook(lambda attention, inputs: (inputs[0], inputs[1], inputs[1], inputs[3]))
+        layer.attention.register_forward_pre_hook(
+            lambda attention, inputs: (inputs[0], inputs[1], inputs[1], inputs[3])
+        )
 
 
 def positions_only_once(model):
@@ -203,7 +205,10 @@ def problem(objects: tuple[int, ...] = (3, 0, 6)):
     logits = torch.randn(len(objects), 9, 6, generator=generator, dtype=torch.float64)
     boxes = torch.rand(len(objects), 9, 4, generator=generator, dtype=torch.float64) * 0.5 + 0.2
     targets = [
-        (torch.randint(5, (n,), generator=generator), torch.rand(n, 4, generator=generator, dtype=torch.float64) * 0.5 + 0.2)
+        (
+            torch.randint(5, (n,), generator=generator),
+            torch.rand(n, 4, generator=generator, dtype=torch.float64) * 0.5 + 0.2,
+        )
         for n in objects
     ]
     return logits, boxes, targets

@@ -122,7 +122,9 @@ def test_in_resnet_50_it_has_the_size_of_the_paper():
     with torch.device("meta"):
         model = create_model("local_attention_resnet_50")
     assert f"{count_parameters(model) / 1e6:.1f}M" == "18.0M"
-    assert 2 * count_macs(model, 1, 3, 224, 224) / 1e9 == pytest.approx(7.0, abs=0.05)  # the paper counts both operations
+    assert 2 * count_macs(model, 1, 3, 224, 224) / 1e9 == pytest.approx(
+        7.0, abs=0.05
+    )  # the paper counts both operations
     assert len(each(model, LocalAttention)) == 16
     assert [layer.num_heads for layer in each(model, LocalAttention)] == [8] * 16
 

@@ -120,7 +120,9 @@ def test_no_biases_but_those_of_head_and_convolutions_between_stages():
     with torch.device("meta"):
         model = create_model("caformer_s18")
     owners = {
-        type(model.get_submodule(n.rpartition(".")[0])).__name__ for n, _ in model.named_parameters() if n.endswith("bias")
+        type(model.get_submodule(n.rpartition(".")[0])).__name__
+        for n, _ in model.named_parameters()
+        if n.endswith("bias")
     }
     blocks = [n for n, _ in model.stages.named_parameters() if n.endswith("bias") and "blocks" in n]
     assert owners == {"Conv", "StarReLU", "LayerNorm", "Linear"} and all(".act." in n for n in blocks)

@@ -21,7 +21,9 @@ from tests.models.parity import (
     randomised,
 )
 
-SMALL = {"vit_moe_s16": dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10)}
+SMALL = {
+    "vit_moe_s16": dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10)
+}
 GENERATOR = torch.Generator().manual_seed(2)
 TOKENS = torch.randn(2, 9, 12, generator=GENERATOR)
 IMAGES = torch.randn(2, 3, 32, 32, generator=GENERATOR)

@@ -49,9 +49,15 @@ def test_the_page_is_coloured_in_a_notebook():
     [
         (lambda: create_model("swin_tt"), "did you mean 'swin_t'"),
         (lambda: create_model("vit_b16", depht=2), "did you mean 'depth'"),
-        (lambda: create_model("vit_b16", img_size=100), "vit_b16: an image of 100×100 is not divided by patches of 16×16: 96 and 112 fit"),
+        (
+            lambda: create_model("vit_b16", img_size=100),
+            "vit_b16: an image of 100×100 is not divided by patches of 16×16: 96 and 112 fit",
+        ),
         (lambda: create_model("vit_b16", num_heads=7), "7 heads do not divide 768 channels: 4, 6, 8 do"),
-        (lambda: create_model("swin_t", img_size=256), "windows of 7×7 do not divide a map of 64×64: window_size may be 2, 4, 8"),
+        (
+            lambda: create_model("swin_t", img_size=256),
+            "windows of 7×7 do not divide a map of 64×64: window_size may be 2, 4, 8",
+        ),
         (lambda: create_model("swin_t", depths=(2, 2)), "dims and depths have one entry a stage each"),
         (lambda: create_model("vit_b16", depth="two"), "does not fit together"),
         (lambda: create_model("vit_cifar")(torch.zeros(1, 1, 32, 32)), "made for 3 channels and got 1"),
@@ -128,4 +134,8 @@ def test_the_command(capsys):
 
 
 def test_list_models_is_sorted_and_searchable():
-    assert list_models() == sorted(list_models()) and "swin_t" in list_models("swin") and "vit_b16" not in list_models("swin")
+    assert (
+        list_models() == sorted(list_models())
+        and "swin_t" in list_models("swin")
+        and "vit_b16" not in list_models("swin")
+    )

@@ -23,7 +23,11 @@ def transformers_pvt():
     from transformers import PvtConfig, PvtForImageClassification
 
     config = PvtConfig(
-        image_size=64, depths=[1, 1, 1, 2], hidden_sizes=[16, 24, 32, 48], num_attention_heads=[1, 2, 4, 8], num_labels=10
+        image_size=64,
+        depths=[1, 1, 1, 2],
+        hidden_sizes=[16, 24, 32, 48],
+        num_attention_heads=[1, 2, 4, 8],
+        num_labels=10,
     )
     return PvtForImageClassification(config)
 

@@ -36,7 +36,9 @@ def test_a_missing_piece_is_an_error_that_names_it():
 def test_buffers_that_we_compute_are_named_as_left_over():
     from torchvision.models import SwinTransformer
 
-    sizes = dict(img_size=32, patch_size=2, window_size=4, dims=(24, 48), depths=(2, 2), num_heads=(2, 4), num_classes=10)
+    sizes = dict(
+        img_size=32, patch_size=2, window_size=4, dims=(24, 48), depths=(2, 2), num_heads=(2, 4), num_classes=10
+    )
     theirs = SwinTransformer([2, 2], 24, [2, 2], [2, 4], [4, 4], num_classes=10)
     left = load_reference(create_model("swin_t", **sizes), theirs.state_dict(), "torchvision")
     assert left and all(name.endswith("relative_position_index") for name in left)

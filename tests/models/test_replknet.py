@@ -17,7 +17,11 @@ from tests.models.parity import (
 )
 from tests.models.test_convnext import slow_batch_norm, slow_depthwise
 
-SMALL = {"replknet_31b": dict(img_size=64, dims=(8, 12, 16, 24), depths=(1, 1, 1, 1), kernel_size=(9, 9, 7, 5), num_classes=10)}
+SMALL = {
+    "replknet_31b": dict(
+        img_size=64, dims=(8, 12, 16, 24), depths=(1, 1, 1, 1), kernel_size=(9, 9, 7, 5), num_classes=10
+    )
+}
 MAP = torch.randn(2, 7, 6, 4, generator=torch.Generator().manual_seed(3))
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
@@ -30,7 +34,9 @@ def slow(mixer):
         (first, first_norm, _), (last, last_norm) = same.reduce, same.expand
         x = slow_batch_norm(torch.einsum("bhwd,ed->bhwe", x, first.weight), first_norm).clamp(min=0)
         (large, large_norm), (small, small_norm) = same.conv.large, same.conv.small
-        x = slow_batch_norm(slow_depthwise(x, large.weight), large_norm) + slow_batch_norm(slow_depthwise(x, small.weight), small_norm)
+        x = slow_batch_norm(slow_depthwise(x, large.weight), large_norm) + slow_batch_norm(
+            slow_depthwise(x, small.weight), small_norm
+        )
         return slow_batch_norm(torch.einsum("bhwd,ed->bhwe", x.clamp(min=0), last.weight), last_norm)
 
     return forward

@@ -12,7 +12,9 @@ from course.models.norms import Affine
 from course.models.token_mixers.token_linear import TokenLinear
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
-SMALL = dict.fromkeys(["resmlp_s12", "resmlp_s24"], dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_classes=10))
+SMALL = dict.fromkeys(
+    ["resmlp_s12", "resmlp_s24"], dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_classes=10)
+)
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
@@ -43,7 +45,9 @@ def no_layer_scale(model):
 
 def statistics_before_the_scale(model):
     for affine in each(model, Affine):
-        affine.register_forward_pre_hook(lambda module, inputs: nn.functional.layer_norm(inputs[0], inputs[0].shape[-1:]))
+        affine.register_forward_pre_hook(
+            lambda module, inputs: nn.functional.layer_norm(inputs[0], inputs[0].shape[-1:])
+        )
 
 
 def gelu_by_tanh(model):

@@ -275,7 +275,8 @@ def test_catches_in_pre_activation(mistake):
 
 @proves(49, 50)
 @pytest.mark.parametrize(
-    "name, parameters, macs", [("pre_resnet_110_cifar", "1.736M", 253.2e6), ("resnext_29_16x64d_cifar", "68.247M", 9.884e9)]
+    "name, parameters, macs",
+    [("pre_resnet_110_cifar", "1.736M", 253.2e6), ("resnext_29_16x64d_cifar", "68.247M", 9.884e9)],
 )
 def test_sizes_of_the_low_rows(name, parameters, macs):
     with torch.device("meta"):

@@ -17,6 +17,8 @@ def proved() -> set[int]:
 
 
 def test_every_promised_row_is_proved():
-    rows = [r for r in csv.DictReader(TABLE.open()) if r["kind"] in PROMISED and r["priority"] in ("core", "high", "medium")]
+    rows = [
+        r for r in csv.DictReader(TABLE.open()) if r["kind"] in PROMISED and r["priority"] in ("core", "high", "medium")
+    ]
     missing = [f"{r['row']}: {r['name']}" for r in rows if int(r["row"]) not in proved()]
     assert not missing, "rows of course/models/references.csv that no test proves: " + "; ".join(missing)

@@ -51,7 +51,8 @@ def slow_s2mlp(weights):
         def norm(x, name):
             centred = x - x.mean(-1, keepdim=True)
             return (
-                centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w[f"{name}.weight"] + w[f"{name}.bias"]
+                centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w[f"{name}.weight"]
+                + w[f"{name}.bias"]
             )
 
         kernel = w["stem.proj.weight"].flatten(1)

@@ -32,7 +32,8 @@ def slow_resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -
         [x[:, :, a] * (1 - t) + x[:, :, b] * t for a, b, t in interpolation(x.shape[2], size[0], align_corners)], 2
     )
     return torch.stack(
-        [x[:, :, :, a] * (1 - t) + x[:, :, :, b] * t for a, b, t in interpolation(x.shape[3], size[1], align_corners)], 3
+        [x[:, :, :, a] * (1 - t) + x[:, :, :, b] * t for a, b, t in interpolation(x.shape[3], size[1], align_corners)],
+        3,
     )
 
 

@@ -65,7 +65,12 @@ def called(theirs: nn.Transformer):
         causal = torch.ones(written.shape[1], written.shape[1], dtype=torch.bool).triu(1)
         hidden = None if visible is None else ~visible
         return theirs(
-            source, written, tgt_mask=causal, tgt_is_causal=True, src_key_padding_mask=hidden, memory_key_padding_mask=hidden
+            source,
+            written,
+            tgt_mask=causal,
+            tgt_is_causal=True,
+            src_key_padding_mask=hidden,
+            memory_key_padding_mask=hidden,
         )
 
     return forward
@@ -243,7 +248,9 @@ def test_a_relative_shift_is_one_rotation_for_all_positions():
     table, k = sinusoidal(torch.arange(60), 16).double(), 7
     for i in range(8):
         angle = k / 10_000 ** (2 * i / 16)
-        turned = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64)
+        turned = torch.tensor(
+            [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64
+        )
         pairs = table[:, 2 * i : 2 * i + 2]
         torch.testing.assert_close(pairs[k:], pairs[:-k] @ turned.T, rtol=0, atol=1e-5)
 

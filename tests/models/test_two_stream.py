@@ -29,7 +29,9 @@ def slow_conv(x, weight, stride):
     for t in range(kernel[0]):
         for i in range(kernel[1]):
             for j in range(kernel[2]):
-                tap = padded[:, :, t :: stride[0], i :: stride[1], j :: stride[2]][:, :, : size[0], : size[1], : size[2]]
+                tap = padded[:, :, t :: stride[0], i :: stride[1], j :: stride[2]][
+                    :, :, : size[0], : size[1], : size[2]
+                ]
                 out = out + torch.einsum("dc,bcthw->bdthw", weight[:, :, t, i, j], tap)
     return out
 

@@ -237,7 +237,9 @@ def other_clips_forgotten(video, text):
     return (score.flatten(1).logsumexp(1) - score.diagonal().logsumexp(0)).mean()
 
 
-@pytest.mark.parametrize("wrong", [mean_of_the_sentences, each_sentence_for_itself, not_normalised, other_clips_forgotten])
+@pytest.mark.parametrize(
+    "wrong", [mean_of_the_sentences, each_sentence_for_itself, not_normalised, other_clips_forgotten]
+)
 def test_mistaken_losses_are_seen(wrong):
     assert difference(wrong, slow_mil_nce, VIDEO, TEXT)[0] > 1e-3
 

@@ -141,7 +141,13 @@ def eps_of_vit(model):
 
 @pytest.mark.parametrize(
     "mistake",
-    [height_for_width, positions_inside_the_segments, scores_read_channel_by_channel, plain_sum_of_the_branches, eps_of_vit],
+    [
+        height_for_width,
+        positions_inside_the_segments,
+        scores_read_channel_by_channel,
+        plain_sum_of_the_branches,
+        eps_of_vit,
+    ],
 )
 def test_catches(mistake):
     assert_catches(mistake, *small_pair(), IMAGES)

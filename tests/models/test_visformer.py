@@ -10,9 +10,7 @@ from course.models.norms import BatchNorm
 from course.models.token_mixers.attention import SelfAttention
 from tests.models.parity import assert_agrees, assert_catches, each, proves, randomised
 
-SMALL = {
-    "visformer_s": dict(img_size=64, dims=(16, 32, 64), depths=(2, 1, 1), num_heads=4, stem_dim=8, num_classes=10)
-}
+SMALL = {"visformer_s": dict(img_size=64, dims=(16, 32, 64), depths=(2, 1, 1), num_heads=4, stem_dim=8, num_classes=10)}
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
@@ -77,7 +75,8 @@ def batch_statistics(model):
 
 
 @pytest.mark.parametrize(
-    "mistake", [one_group, no_second_activation, positions_column_by_column, qkv_laid_out_head_by_head, batch_statistics]
+    "mistake",
+    [one_group, no_second_activation, positions_column_by_column, qkv_laid_out_head_by_head, batch_statistics],
 )
 def test_catches(mistake):
     assert_catches(mistake, *small_pair(), IMAGES)

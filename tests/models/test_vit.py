@@ -18,7 +18,18 @@ from tests.models.parity import (
 )
 
 SMALL = dict.fromkeys(
-    ["vit_s16", "vit_b16", "vit_b32", "vit_l16", "vit_l32", "vit_h14", "vit_g14", "vit_b16_384", "vit_l16_384", "vit_cifar"],
+    [
+        "vit_s16",
+        "vit_b16",
+        "vit_b32",
+        "vit_l16",
+        "vit_l32",
+        "vit_h14",
+        "vit_g14",
+        "vit_b16_384",
+        "vit_l16_384",
+        "vit_cifar",
+    ],
     dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, mlp_ratio=4, num_classes=10),
 )
 SIZES = dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=10)
@@ -48,7 +59,9 @@ def transformers_vit():
 
 
 @proves(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 201)
-@pytest.mark.parametrize("source, make", [("timm", timm_vit), ("torchvision", torchvision_vit), ("transformers", transformers_vit)])
+@pytest.mark.parametrize(
+    "source, make", [("timm", timm_vit), ("torchvision", torchvision_vit), ("transformers", transformers_vit)]
+)
 def test_agrees_with(source, make):
     ours, theirs = pair("vit_b16", SMALL["vit_b16"], make(), source)
     logits = (lambda x: theirs.to(x.dtype)(x).logits) if source == "transformers" else theirs

@@ -27,7 +27,15 @@ from tests.models.test_timesformer import (
 )
 
 SIZES = dict(
-    img_size=16, patch_size=4, num_frames=6, tubelet_size=2, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10
+    img_size=16,
+    patch_size=4,
+    num_frames=6,
+    tubelet_size=2,
+    embed_dim=24,
+    depth=2,
+    num_heads=4,
+    mlp_ratio=2,
+    num_classes=10,
 )
 SMALL = {
     **dict.fromkeys([f"vivit_model{i}" for i in (1, 3, 4)], SIZES),
@@ -123,7 +131,9 @@ def test_agrees_with_explicit_masks(name):
 
 
 def test_the_small_ones_load_what_the_large_ones_load():
-    sizes = dict(num_frames=5, tubelet_size=[1, 4, 4], num_channels=1, num_labels=4, num_hidden_layers=4, hidden_size=64)
+    sizes = dict(
+        num_frames=5, tubelet_size=[1, 4, 4], num_channels=1, num_labels=4, num_hidden_layers=4, hidden_size=64
+    )
     theirs = randomised(transformers_vivit(**sizes, intermediate_size=256))
     ours = create_model("vivit_digits").eval()
     load_reference(ours, theirs.state_dict(), "transformers")

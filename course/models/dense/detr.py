@@ -125,7 +125,9 @@ class DETRDecoderLayer(nn.Module):
         self.mlp = MLP(dim, mlp_ratio, act=nn.ReLU)
         self.norm3 = LayerNorm(dim, eps=1e-5)
 
-    def forward(self, y: Tensor, queries: Tensor, memory: Tensor, position: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(
+        self, y: Tensor, queries: Tensor, memory: Tensor, position: Tensor, visible: Tensor | None = None
+    ) -> Tensor:
         placed = y + queries
         y = self.norm1(y + self.attention(placed, placed, y))
         y = self.norm2(y + self.cross_attention(y + queries, memory + position, memory, visible))
@@ -172,7 +174,11 @@ class DETR(nn.Module):
         self.queries = nn.Parameter(torch.randn(num_queries, embed_dim))
         self.classifier = nn.Linear(embed_dim, num_classes + 1)
         self.box = nn.Sequential(
-            nn.Linear(embed_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, 4)
+            nn.Linear(embed_dim, embed_dim),
+            nn.ReLU(),
+            nn.Linear(embed_dim, embed_dim),
+            nn.ReLU(),
+            nn.Linear(embed_dim, 4),
         )
         for p in [*self.encoder.parameters(), *self.decoder.parameters()]:
             if p.ndim > 1:
@@ -227,7 +233,9 @@ Targets = list[tuple[Tensor, Tensor]]  # for each image the classes (M,) and box
 
 
 @torch.no_grad()
-def match(logits: Tensor, boxes: Tensor, targets: Targets, l1: float = 5.0, iou: float = 2.0) -> list[tuple[Tensor, Tensor]]:
+def match(
+    logits: Tensor, boxes: Tensor, targets: Targets, l1: float = 5.0, iou: float = 2.0
+) -> list[tuple[Tensor, Tensor]]:
     """Which query answers for which object of each image: the cheapest one-to-one matching (section 3.1, equation 1).
 
     A pair costs -p(class) + l1 * |difference of the boxes| - iou * generalized IoU.

@@ -35,7 +35,13 @@ class NaiveHead(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_classes: int, grid: tuple[int, int], patch_size: int = 16, channels: int = 256, eps: float = 1e-6
+        self,
+        dim: int,
+        num_classes: int,
+        grid: tuple[int, int],
+        patch_size: int = 16,
+        channels: int = 256,
+        eps: float = 1e-6,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -65,7 +71,13 @@ class PUPHead(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_classes: int, grid: tuple[int, int], patch_size: int = 16, channels: int = 256, eps: float = 1e-6
+        self,
+        dim: int,
+        num_classes: int,
+        grid: tuple[int, int],
+        patch_size: int = 16,
+        channels: int = 256,
+        eps: float = 1e-6,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -125,7 +137,9 @@ class MLAHead(nn.Module):
         maps = [reduce(as_map(norm(x), self.grid)) for x, norm, reduce in zip(tokens, self.norms, self.reduce)]
         for level in reversed(range(len(maps) - 1)):
             maps[level] = maps[level] + maps[level + 1]  # top down: each level gets the sum of all deeper ones
-        streams = [refine(smooth(x)) for x, smooth, refine in zip(maps, self.smooth, self.refine)]  # (B, channels/2, h, w)
+        streams = [
+            refine(smooth(x)) for x, smooth, refine in zip(maps, self.smooth, self.refine)
+        ]  # (B, channels/2, h, w)
         streams = [resized(x, (4 * height, 4 * width), align_corners=True) for x in streams]  # (B, channels/2, 4h, 4w)
         return resized(self.classifier(torch.cat(streams, dim=1)), self.size)  # (B, num_classes, H, W)
 
@@ -161,7 +175,9 @@ class SETRMLA(Backbone):
         channels: int = 256,
     ) -> None:
         if depth % levels:
-            raise ValueError(f"{levels} levels do not divide {depth} blocks: a depth of {depth - depth % levels} would do")
+            raise ValueError(
+                f"{levels} levels do not divide {depth} blocks: a depth of {depth - depth % levels} would do"
+            )
         img_size = (img_size, img_size) if isinstance(img_size, int) else img_size
         stem = PatchEmbed(embed_dim, img_size, in_chans=in_chans, patch_size=patch_size)
         tokens = Tokens(embed_dim, stem.grid, class_tokens=0)

@@ -60,7 +60,9 @@ class UNet(nn.Module):
             if output_side(side, depth, padded) is None:
                 near = sorted(range(max(1, side - 1000), side + 1000), key=lambda other: abs(other - side))
                 fits = [str(other) for other in near if output_side(other, depth, padded) is not None]
-                raise ValueError(f"a side of {side} pixels cannot be halved {depth} times: {' and '.join(fits[:2])} can")
+                raise ValueError(
+                    f"a side of {side} pixels cannot be halved {depth} times: {' and '.join(fits[:2])} can"
+                )
         dims = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList([DoubleConv(i, d, padded) for i, d in zip([in_chans, *dims], dims)])
         self.pool = nn.MaxPool2d(2)

@@ -23,7 +23,9 @@ class PaddedWindowAttention(WindowAttention):
         dim, grid, num_heads, window_size, shift: as of ``WindowAttention``.
     """
 
-    def __init__(self, dim: int, grid: tuple[int, int], num_heads: int = 4, window_size: int = 7, shift: int = 0) -> None:
+    def __init__(
+        self, dim: int, grid: tuple[int, int], num_heads: int = 4, window_size: int = 7, shift: int = 0
+    ) -> None:
         height, width = (-(-side // window_size) * window_size for side in grid)
         super().__init__(dim, (height, width), num_heads, window_size)
         self.padding = (0, 0, 0, width - grid[1], 0, height - grid[0])
@@ -51,7 +53,10 @@ class PyramidPooling(nn.Module):
     def __init__(self, in_dim: int, dim: int, pool_scales: tuple[int, ...] = (1, 2, 3, 6)) -> None:
         super().__init__()
         self.pools = nn.ModuleList(
-            [nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvNormReLU(in_dim, dim, kernel_size=1)) for scale in pool_scales]
+            [
+                nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvNormReLU(in_dim, dim, kernel_size=1))
+                for scale in pool_scales
+            ]
         )
         self.fuse = ConvNormReLU(in_dim + len(pool_scales) * dim, dim)
 

@@ -9,7 +9,9 @@ from course.models.token_mixers.relative_attention import RelativeAttention
 # that stage has no 3×3 convolution left to spread.
 register(
     "botnet_50",
-    Whole(SizedResNet, depths=(3, 4, 6, 3), mixer=(None, None, None, RelativeAttention), mixer_options={"num_heads": 4}),
+    Whole(
+        SizedResNet, depths=(3, 4, 6, 3), mixer=(None, None, None, RelativeAttention), mixer_options={"num_heads": 4}
+    ),
     paper="Srinivas et al. 2021, arXiv:2101.11605, table 1",
     says="20.8M",
 )

@@ -172,7 +172,15 @@ TIMM = {
 
 register(
     "coatnet_0",
-    Whole(CoAtNet, img_size=224, num_classes=1000, in_chans=3, layout="CCTT", dims=(96, 192, 384, 768), depths=(2, 3, 5, 2)),
+    Whole(
+        CoAtNet,
+        img_size=224,
+        num_classes=1000,
+        in_chans=3,
+        layout="CCTT",
+        dims=(96, 192, 384, 768),
+        depths=(2, 3, 5, 2),
+    ),
     paper="Dai et al. 2021, arXiv:2106.04803, table 4",
     says="25M 4.2G",
     keys={"timm": TIMM},

@@ -20,7 +20,9 @@ TIMM = {
 }
 
 
-def convmixer(dim: int, depth: int, kernel_size: int, patch_size: int, act: type = nn.GELU, img_size: int = 224) -> Pyramid:
+def convmixer(
+    dim: int, depth: int, kernel_size: int, patch_size: int, act: type = nn.GELU, img_size: int = 224
+) -> Pyramid:
     """One stage: a pyramid that does not narrow."""
     return Pyramid(
         stem=part(PatchConvStem, patch_size=patch_size, act=act),

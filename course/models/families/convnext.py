@@ -58,7 +58,9 @@ TRANSFORMERS = {
 KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
 
 
-def convnext(dims: tuple, depths: tuple, mixer=part(ConvNeXtMixer, kernel_size=7), img_size: int = 224, patch_size: int = 4) -> Pyramid:
+def convnext(
+    dims: tuple, depths: tuple, mixer=part(ConvNeXtMixer, kernel_size=7), img_size: int = 224, patch_size: int = 4
+) -> Pyramid:
     return Pyramid(
         stem=part(PatchEmbed, patch_size=patch_size, norm=True, eps=1e-6),
         downsample=part(ConvDownsampling, overlap=False, norm=LayerNorm),
@@ -85,6 +87,8 @@ register(
 # SLaK's figures (30M, 5.0G) are for weights of which 40 % are zero; here all are there.
 register(
     "slak_t",
-    convnext((124, 249, 499, 998), (3, 3, 9, 3), part(ConvNeXtMixer, conv=DecomposedConv, kernel_size=(51, 49, 47, 13))),
+    convnext(
+        (124, 249, 499, 998), (3, 3, 9, 3), part(ConvNeXtMixer, conv=DecomposedConv, kernel_size=(51, 49, 47, 13))
+    ),
     paper="Liu et al. 2023, arXiv:2207.03620, table 2, before its sparsity of 40 %",
 )

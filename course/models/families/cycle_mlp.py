@@ -27,9 +27,16 @@ OFFICIAL = {
     "patch_embed.proj.*": "stem.conv.*",
     "network.#.#.attn.sfc_h.offset": None,  # the steps, which we compute
     "network.#.#.attn.sfc_w.offset": None,
-    **{f"network.{2 * i}.#.{theirs}": f"stages.{i}.blocks.#.{ours}" for i in range(4) for theirs, ours in _BLOCK.items()},
     **{
-        f"network.{2 * i}.#.attn.reweight.fc2.*": (f"stages.{i}.blocks.#.token_mixer.branch.fuse.fc2.*", branch_by_branch)
+        f"network.{2 * i}.#.{theirs}": f"stages.{i}.blocks.#.{ours}"
+        for i in range(4)
+        for theirs, ours in _BLOCK.items()
+    },
+    **{
+        f"network.{2 * i}.#.attn.reweight.fc2.*": (
+            f"stages.{i}.blocks.#.token_mixer.branch.fuse.fc2.*",
+            branch_by_branch,
+        )
         for i in range(4)
     },
     **{f"network.{2 * i - 1}.proj.*": f"stages.{i}.entry.conv.*" for i in range(1, 4)},
@@ -52,5 +59,9 @@ def cyclemlp(dims: tuple, depths: tuple) -> Pyramid:
 
 
 register(
-    "cyclemlp_b2", cyclemlp((64, 128, 320, 512), (2, 3, 10, 3)), paper=PAPER, says="27M 3.9G", keys={"official": OFFICIAL}
+    "cyclemlp_b2",
+    cyclemlp((64, 128, 320, 512), (2, 3, 10, 3)),
+    paper=PAPER,
+    says="27M 3.9G",
+    keys={"official": OFFICIAL},
 )

@@ -10,11 +10,17 @@ TRANSFORMERS = {
     **{f"model.backbone.model.{theirs}": f"backbone.{ours}" for theirs, ours in TORCHVISION.items()},
     "model.input_projection.*": "reduce.*",
     "model.query_position_embeddings.weight": "queries",
-    **{f"model.encoder.layers.#.self_attn.{theirs}": f"encoder.#.attention.{ours}" for theirs, ours in _ATTENTION.items()},
+    **{
+        f"model.encoder.layers.#.self_attn.{theirs}": f"encoder.#.attention.{ours}"
+        for theirs, ours in _ATTENTION.items()
+    },
     "model.encoder.layers.#.self_attn_layer_norm.*": "encoder.#.norm1.*",
     "model.encoder.layers.#.mlp.*": "encoder.#.mlp.*",
     "model.encoder.layers.#.final_layer_norm.*": "encoder.#.norm2.*",
-    **{f"model.decoder.layers.#.self_attn.{theirs}": f"decoder.#.attention.{ours}" for theirs, ours in _ATTENTION.items()},
+    **{
+        f"model.decoder.layers.#.self_attn.{theirs}": f"decoder.#.attention.{ours}"
+        for theirs, ours in _ATTENTION.items()
+    },
     "model.decoder.layers.#.self_attn_layer_norm.*": "decoder.#.norm1.*",
     **{
         f"model.decoder.layers.#.encoder_attn.{theirs}": f"decoder.#.cross_attention.{ours}"

@@ -107,7 +107,9 @@ class EfficientFormer(Backbone):
         if len(dims) != len(depths):
             raise ValueError(f"dims and depths have one entry a stage each, and not {len(dims)} and {len(depths)}")
         if num_vit > depths[-1]:
-            raise ValueError(f"num_vit is at most {depths[-1]}, the number of blocks in the last stage, and not {num_vit}")
+            raise ValueError(
+                f"num_vit is at most {depths[-1]}, the number of blocks in the last stage, and not {num_vit}"
+            )
         shrinks = 4 * 2 ** (len(dims) - 1)
         sides = (img_size, img_size) if isinstance(img_size, int) else img_size
         grid = tuple(-(-side // shrinks) for side in sides)  # of the last stage
@@ -115,7 +117,9 @@ class EfficientFormer(Backbone):
 
         def pooling_block(dim: int) -> Block:
             path = dict(dim=dim, layer_scale=layer_scale, drop_path=next(rates))
-            return Block(Residual(Pooling(pool_size), **path), Residual(BatchNormMLP(dim, mlp_ratio, bias=True), **path))
+            return Block(
+                Residual(Pooling(pool_size), **path), Residual(BatchNormMLP(dim, mlp_ratio, bias=True), **path)
+            )
 
         def attention_block(dim: int) -> Block:
             path = dict(dim=dim, layer_scale=layer_scale, drop_path=next(rates))

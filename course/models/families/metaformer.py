@@ -87,5 +87,9 @@ ATTENTION = part(SelfAttention, num_heads=(2, 4, 10, 16), qkv_bias=False, proj_b
 
 register("convformer_s18", metaformer(CONV, **S18), paper=PAPER, says="27M 3.9G", keys={"timm": TIMM})
 register(
-    "caformer_s18", metaformer((CONV, CONV, ATTENTION, ATTENTION), **S18), paper=PAPER, says="26M 4.1G", keys={"timm": TIMM}
+    "caformer_s18",
+    metaformer((CONV, CONV, ATTENTION, ATTENTION), **S18),
+    paper=PAPER,
+    says="26M 4.1G",
+    keys={"timm": TIMM},
 )

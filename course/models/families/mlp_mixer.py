@@ -38,4 +38,9 @@ def mixer(patch_size: int, embed_dim: int, depth: int, img_size: int = 224) -> I
 register("mixer_s16", mixer(16, 512, 8), paper=PAPER, says="18M", keys={"timm": TIMM})
 register("mixer_b16", mixer(16, 768, 12), paper=PAPER, says="59M", keys={"timm": TIMM})
 register("mixer_l16", mixer(16, 1024, 24), paper=PAPER, says="207M", keys={"timm": TIMM})
-register("mixer_cifar", mixer(4, 192, 8, img_size=32), paper="ours: MLP-Mixer at the size of 32×32 images", keys={"timm": TIMM})
+register(
+    "mixer_cifar",
+    mixer(4, 192, 8, img_size=32),
+    paper="ours: MLP-Mixer at the size of 32×32 images",
+    keys={"timm": TIMM},
+)

@@ -43,7 +43,9 @@ SMALL, MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)  # channels, stage by s
 STEM = part(ConvStem, patch_size=7, stride=4, padding=2)
 
 
-def poolformer(dims: tuple, depths: tuple, layer_scale: float = 1e-5, stem: Part = STEM, img_size: int = 224) -> Pyramid:
+def poolformer(
+    dims: tuple, depths: tuple, layer_scale: float = 1e-5, stem: Part = STEM, img_size: int = 224
+) -> Pyramid:
     return Pyramid(
         stem=stem,
         downsample=part(ConvDownsampling),
@@ -62,7 +64,9 @@ register("poolformer_s12", poolformer(SMALL, (2, 2, 6, 2)), paper=PAPER, says="1
 register("poolformer_s24", poolformer(SMALL, (4, 4, 12, 4)), paper=PAPER, says="21M 3.4G", keys=KEYS)
 register("poolformer_s36", poolformer(SMALL, (6, 6, 18, 6)), paper=PAPER, says="31M 5.0G", keys=KEYS)
 register("poolformer_m36", poolformer(MEDIUM, (6, 6, 18, 6), layer_scale=1e-6), paper=PAPER, says="56M 8.8G", keys=KEYS)
-register("poolformer_m48", poolformer(MEDIUM, (8, 8, 24, 8), layer_scale=1e-6), paper=PAPER, says="73M 11.6G", keys=KEYS)
+register(
+    "poolformer_m48", poolformer(MEDIUM, (8, 8, 24, 8), layer_scale=1e-6), paper=PAPER, says="73M 11.6G", keys=KEYS
+)
 register(
     "poolformer_cifar",
     poolformer((64, 128, 320), (2, 2, 6), stem=part(ConvStem, patch_size=2, stride=2, padding=0), img_size=32),

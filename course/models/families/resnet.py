@@ -73,7 +73,11 @@ register(
 register(
     "ge_theta_plus_resnet_50",
     Whole(
-        SizedResNet, depths=(3, 4, 6, 3), stride="v1", gate=GatherExcite, gate_options={"gather": "conv", "excite": True}
+        SizedResNet,
+        depths=(3, 4, 6, 3),
+        stride="v1",
+        gate=GatherExcite,
+        gate_options={"gather": "conv", "excite": True},
     ),
     paper=GATHER_EXCITE,
     says="33.7M 3.87G",

@@ -86,10 +86,18 @@ def setr(trunk: Isotropic, head: type) -> Isotropic:
 register("setr_naive", setr(LARGE, NaiveHead), paper=PAPER, says="305.67M", keys={"official": NAIVE})
 register("setr_pup", setr(LARGE, PUPHead), paper=PAPER, says="318.31M", keys={"official": PUP})
 register(
-    "setr_mla", Whole(SETRMLA, embed_dim=1024, depth=24, num_heads=16), paper=PAPER, says="310.57M", keys={"official": MLA}
+    "setr_mla",
+    Whole(SETRMLA, embed_dim=1024, depth=24, num_heads=16),
+    paper=PAPER,
+    says="310.57M",
+    keys={"official": MLA},
 )
 register("setr_naive_b", setr(BASE, NaiveHead), paper=PAPER, says="87.69M", keys={"official": NAIVE})
 register("setr_pup_b", setr(BASE, PUPHead), paper=PAPER, says="97.64M", keys={"official": PUP})
 register(
-    "setr_mla_b", Whole(SETRMLA, embed_dim=768, depth=12, num_heads=12), paper=PAPER, says="92.59M", keys={"official": MLA}
+    "setr_mla_b",
+    Whole(SETRMLA, embed_dim=768, depth=12, num_heads=12),
+    paper=PAPER,
+    says="92.59M",
+    keys={"official": MLA},
 )

@@ -87,10 +87,18 @@ register("swin_t", swin(96, (2, 2, 6, 2), (3, 6, 12, 24)), paper=PAPER, says="29
 register("swin_s", swin(96, (2, 2, 18, 2), (3, 6, 12, 24)), paper=PAPER, says="50M 8.7G", keys=KEYS)
 register("swin_b", swin(128, (2, 2, 18, 2), (4, 8, 16, 32)), paper=PAPER, says="88M 15.4G", keys=KEYS)
 register(
-    "swin_b_384", swin(128, (2, 2, 18, 2), (4, 8, 16, 32), window_size=12, img_size=384), paper=PAPER, says="88M 47.0G", keys=KEYS
+    "swin_b_384",
+    swin(128, (2, 2, 18, 2), (4, 8, 16, 32), window_size=12, img_size=384),
+    paper=PAPER,
+    says="88M 47.0G",
+    keys=KEYS,
 )
 register(
-    "swin_l_384", swin(192, (2, 2, 18, 2), (6, 12, 24, 48), window_size=12, img_size=384), paper=PAPER, says="197M 103.9G", keys=KEYS
+    "swin_l_384",
+    swin(192, (2, 2, 18, 2), (6, 12, 24, 48), window_size=12, img_size=384),
+    paper=PAPER,
+    says="197M 103.9G",
+    keys=KEYS,
 )
 register(
     "swin_cifar",

@@ -62,7 +62,9 @@ def timesformer(*attention: str) -> Whole:
 
 
 # Space alone is ViT on each frame, and the mean over the frames.
-register("timesformer_space", Whole(FactorisedEncoder, temporal_depth=0, **SIZES), paper=PAPER, says="85.9M", keys=SPACE)
+register(
+    "timesformer_space", Whole(FactorisedEncoder, temporal_depth=0, **SIZES), paper=PAPER, says="85.9M", keys=SPACE
+)
 register("timesformer_joint", timesformer("joint"), paper=PAPER, says="85.9M", keys=ONE_ATTENTION)
 register("timesformer_divided", timesformer("time", "space"), paper=PAPER, says="121.4M", keys=DIVIDED)
 register("timesformer_local_global", timesformer("local", "global"), paper=PAPER, says="121.4M")

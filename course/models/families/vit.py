@@ -52,7 +52,9 @@ TRANSFORMERS = {
 KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
 
 
-def vit(patch_size: int, embed_dim: int, depth: int, num_heads: int, img_size: int = 224, mlp_ratio: float = 4) -> Isotropic:
+def vit(
+    patch_size: int, embed_dim: int, depth: int, num_heads: int, img_size: int = 224, mlp_ratio: float = 4
+) -> Isotropic:
     return Isotropic(
         stem=part(PatchEmbed, patch_size=patch_size),
         tokens=part(Tokens, class_tokens=1, position="learned"),

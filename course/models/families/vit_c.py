@@ -16,4 +16,6 @@ KEYS = {
 # The stem costs as much as a block, so there are 11 and not 12.
 vit_c_4gf = replace(vit(16, 384, 11, 6, mlp_ratio=3), stem=part(EarlyConvStem, widths=(48, 96, 192, 384)))
 
-register("vit_c_4gf", vit_c_4gf, paper="Xiao et al. 2021, arXiv:2106.14881", says="17.8M 4.0G", keys={"torchvision": KEYS})
+register(
+    "vit_c_4gf", vit_c_4gf, paper="Xiao et al. 2021, arXiv:2106.14881", says="17.8M 4.0G", keys={"torchvision": KEYS}
+)

@@ -46,7 +46,15 @@ register("vivit_model3", vivit(("space", "time"), False, **B16X2), paper=PAPER, 
 register("vivit_model4", vivit(("split_heads",), False, **B16X2), paper=PAPER, says="88.9M 277.1G")
 
 DIGITS = dict(
-    img_size=16, num_frames=5, in_chans=1, num_classes=4, tubelet_size=1, patch_size=4, embed_dim=64, depth=4, num_heads=4
+    img_size=16,
+    num_frames=5,
+    in_chans=1,
+    num_classes=4,
+    tubelet_size=1,
+    patch_size=4,
+    embed_dim=64,
+    depth=4,
+    num_heads=4,
 )
 OURS = "ours: ViViT at the size of digit_video, 5 frames of 16×16"
 register("vivit_digits", vivit(("joint",), True, **DIGITS), paper=OURS, keys=KEYS)

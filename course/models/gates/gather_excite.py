@@ -21,7 +21,12 @@ class GatherExcite(nn.Module):
     """
 
     def __init__(
-        self, dim: int, grid: tuple[int, int] | None = None, gather: str = "mean", excite: bool = False, reduction: int = 16
+        self,
+        dim: int,
+        grid: tuple[int, int] | None = None,
+        gather: str = "mean",
+        excite: bool = False,
+        reduction: int = 16,
     ) -> None:
         super().__init__()
         self.conv = self.norm = None

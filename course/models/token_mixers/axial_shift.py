@@ -20,7 +20,9 @@ def axial_shift(x: Tensor, shift_size: int, axis: int) -> Tensor:
     # Zeros before and after the map's axis; F.pad counts the axes from the last.
     padded = F.pad(x, (0, 0, reach, reach) if axis == 2 else (0, 0, 0, 0, reach, reach))  # S-1 longer along the axis
     groups = padded.split(-(-x.shape[-1] // shift_size), dim=-1)
-    return torch.cat([g.narrow(axis, 2 * reach - i, x.shape[axis]) for i, g in enumerate(groups)], dim=-1)  # (B, H, W, D)
+    return torch.cat(
+        [g.narrow(axis, 2 * reach - i, x.shape[axis]) for i, g in enumerate(groups)], dim=-1
+    )  # (B, H, W, D)
 
 
 class AxialShift(nn.Module):
@@ -40,7 +42,9 @@ class AxialShift(nn.Module):
     def __init__(self, dim: int, shift_size: int = 5) -> None:
         super().__init__()
         if shift_size % 2 == 0:
-            raise ValueError(f"shift_size is odd, as many steps one way as the other: {shift_size - 1} or {shift_size + 1}")
+            raise ValueError(
+                f"shift_size is odd, as many steps one way as the other: {shift_size - 1} or {shift_size + 1}"
+            )
         self.shift_size = shift_size
         self.fc1 = nn.Linear(dim, dim)
         self.norm1 = GroupNorm1(dim)

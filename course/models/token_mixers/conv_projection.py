@@ -17,9 +17,7 @@ class ConvProjection(nn.Module):
 
     def __init__(self, dim: int, kernel_size: int, stride: int) -> None:
         super().__init__()
-        self.depthwise = Conv(
-            dim, dim, kernel_size, stride=stride, padding=kernel_size // 2, groups=dim, bias=False
-        )
+        self.depthwise = Conv(dim, dim, kernel_size, stride=stride, padding=kernel_size // 2, groups=dim, bias=False)
         self.norm = BatchNorm(dim)
         self.pointwise = nn.Linear(dim, dim)
 

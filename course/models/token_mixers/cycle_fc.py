@@ -23,7 +23,9 @@ class CycleFC(nn.Linear):
         self.padding = (1, 0) if axis == 1 else (0, 1)
         # A convolution for each channel whose kernel is a single 1 is the quickest way to move channels apart.
         taps = F.one_hot((torch.arange(dim) + 1) % 3, 3).float()  # (D, 3): before, itself, next
-        self.register_buffer("taps", taps.view(dim, 1, 3, 1) if axis == 1 else taps.view(dim, 1, 1, 3), persistent=False)
+        self.register_buffer(
+            "taps", taps.view(dim, 1, 3, 1) if axis == 1 else taps.view(dim, 1, 1, 3), persistent=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.permute(0, 3, 1, 2)  # (B, D, H, W), a view

@@ -32,7 +32,9 @@ class LargeKernelConv(nn.Module):
 
     def merged_weights(self) -> tuple[Tensor, Tensor]:
         """The kernel (D, 1, k, k) and bias (D,) of the one convolution that does the same in eval mode."""
-        (large, large_bias), (small, small_bias) = (_without_norm(conv, norm) for conv, norm in (self.large, self.small))
+        (large, large_bias), (small, small_bias) = (
+            _without_norm(conv, norm) for conv, norm in (self.large, self.small)
+        )
         margin = (large.shape[-1] - small.shape[-1]) // 2
         return large + F.pad(small, [margin] * 4), large_bias + small_bias
 

@@ -44,7 +44,9 @@ class GatedPositionalAttention(nn.Module):
         q, k = rearrange(self.qk(x), "b n (two h d) -> two b h n d", two=2, h=self.num_heads)
         v = rearrange(self.v(x), "b n (h d) -> b h n d", h=self.num_heads)
         content = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)  # (B, h, N, N)
-        place = rearrange(self.position(self.displacements), "n m h -> h n m").softmax(dim=-1)  # the same for each image
+        place = rearrange(self.position(self.displacements), "n m h -> h n m").softmax(
+            dim=-1
+        )  # the same for each image
         gate = self.gate.sigmoid()[:, None, None]  # (h, 1, 1)
         y = ((1 - gate) * content + gate * place) @ v  # (B, h, N, d)
         return self.proj(rearrange(y, "b h n d -> b n (h d)"))

@@ -101,7 +101,9 @@ class Retention(nn.Module):
     def __init__(self, dim: int, num_heads: int = 8, value_ratio: int = 2, form: str = "parallel") -> None:
         super().__init__()
         if head_width(dim, num_heads) % 2:
-            raise ValueError(f"heads are turned in pairs of channels, and {dim} / {num_heads} = {dim // num_heads} is odd")
+            raise ValueError(
+                f"heads are turned in pairs of channels, and {dim} / {num_heads} = {dim // num_heads} is odd"
+            )
         self.num_heads = num_heads
         self.retain = retention_form(form)
         self.qk = nn.Linear(dim, 2 * dim, bias=False)

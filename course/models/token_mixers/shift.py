@@ -25,7 +25,9 @@ class Shift(nn.Module):
     def __init__(self, dim: int, n_div: int = 12) -> None:
         super().__init__()
         if not 4 <= n_div <= dim:
-            raise ValueError(f"n_div is from 4, where all channels move, to {dim}, the number of channels, and not {n_div}")
+            raise ValueError(
+                f"n_div is from 4, where all channels move, to {dim}, the number of channels, and not {n_div}"
+            )
         group = dim // n_div
         self.groups = [group] * 4 + [dim - 4 * group]
 

@@ -32,7 +32,9 @@ def spatial_shift(x: Tensor, axes: tuple[int, int] = (2, 1)) -> Tensor:
 def check_quarters(dim: int) -> None:
     """Raises a ValueError that names the nearest widths with four equal parts."""
     if dim % 4:
-        raise ValueError(f"{dim} channels cannot be shifted in four equal groups: {dim // 4 * 4} and {dim // 4 * 4 + 4} can")
+        raise ValueError(
+            f"{dim} channels cannot be shifted in four equal groups: {dim // 4 * 4} and {dim // 4 * 4 + 4} can"
+        )
 
 
 class SpatialShiftMLP(nn.Module):

@@ -63,7 +63,9 @@ class WindowAttention(nn.Module):
         ValueError: h does not divide D, or M does not divide H and W.
     """
 
-    def __init__(self, dim: int, grid: tuple[int, int], num_heads: int = 4, window_size: int = 7, shift: int | str = 0) -> None:
+    def __init__(
+        self, dim: int, grid: tuple[int, int], num_heads: int = 4, window_size: int = 7, shift: int | str = 0
+    ) -> None:
         super().__init__()
         head_width(dim, num_heads)
         shift = window_size // 2 if shift == "half" else shift
@@ -80,7 +82,9 @@ class WindowAttention(nn.Module):
         self.shift = shift
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.bias_table = nn.Parameter(nn.init.trunc_normal_(torch.empty((2 * window_size - 1) ** 2, num_heads), std=0.02))
+        self.bias_table = nn.Parameter(
+            nn.init.trunc_normal_(torch.empty((2 * window_size - 1) ** 2, num_heads), std=0.02)
+        )
         self.register_buffer("index", relative_position_index(window_size), persistent=False)  # (M*M, M*M)
         self.register_buffer("mask", shift_mask(grid, window_size, shift) if shift else None, persistent=False)
 
