@@ -889,7 +889,7 @@ def trained(kind, seed, steps):
 # help ones so small.* Before you run it, write down your order, from best to worst.
 
 # %%
-steps = budget(tiny=10, cpu=160)
+steps = budget(tiny=4, cpu=160)
 seeds = budget(tiny=SEEDS[:2], cpu=SEEDS)
 with when_done():
     rows = {kind: {f"seed {seed}": trained(kind, seed, steps)[0] for seed in seeds} for kind in KINDS}
@@ -930,7 +930,7 @@ with when_done():
 #   next cell gives two of them three times the steps.
 
 # %%
-longer = budget(tiny=12, cpu=480)
+longer = budget(tiny=4, cpu=480)
 with when_done():
     for kind in ("identity", "attention + places"):
         short, long = trained(kind, 0, steps)[0], trained(kind, 0, longer)[0]
