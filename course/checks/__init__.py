@@ -61,8 +61,8 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
         raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
     verdict = judge(exercise.expected, observe(dict(zip(exercise.targets, objects)), exercise.calls))
     if verdict.status == RIGHT:
-        for sentence in from_scratch.sentences(objects, exercise.forbidden):
-            verdict = Verdict(WRONG, sentence)
+        told = from_scratch.sentences(objects, exercise.forbidden)
+        verdict = Verdict(WRONG, told[-1]) if told else verdict
     if verdict.status == NOT_STARTED and in_notebook():
         return _NotStarted(card_html(exercise_id, exercise.points, verdict))
     show_card(exercise_id, exercise.points, verdict)

@@ -97,10 +97,9 @@ def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:
     return found
 
 
-def names_used(source: str) -> set[str]:
-    """The bare names that a cell reads."""
-    tree = parse(source)
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} if tree else set()
+def names_used(tree: ast.AST) -> set[str]:
+    """The bare names that a piece of code reads."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _meant(node: ast.AST, names: dict[str, str]) -> list[tuple[str, str]]:

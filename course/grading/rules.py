@@ -1,7 +1,5 @@
 """The from-scratch rules of a homework, applied to what is run for one student."""
 
-import ast
-
 from course.checks.from_scratch import Use, forbidden_uses, imported_names, names_used, parse
 from course.grading.merge import Merged
 
@@ -32,20 +30,17 @@ def _in_helpers(source: str, helpers: list, forbidden: tuple[str, ...], names: d
     guilty = {
         use.inside: use for cell in helpers for use in forbidden_uses(cell.source, forbidden, names) if use.inside
     }
-    wanted, seen = names_used(source), set()
+    inside: dict[str, set[str]] = {}
+    for cell in helpers:
+        for node in getattr(parse(cell.source), "body", ()):
+            if hasattr(node, "name"):
+                inside.setdefault(node.name, set()).update(names_used(node))
+    tree = parse(source)
+    wanted, seen = names_used(tree) if tree else set(), set()
     while wanted - seen:
         name = (wanted - seen).pop()
         seen.add(name)
         if name in guilty:
             return [guilty[name]]
-        wanted |= {used for cell in helpers for used in _names_inside(cell.source, name)}
+        wanted |= inside.get(name, set())
     return []
-
-
-def _names_inside(source: str, name: str) -> set[str]:
-    """The names that the function or class `name` of a cell reads; none if it is not there."""
-    tree = parse(source)
-    for node in tree.body if tree else ():
-        if getattr(node, "name", None) == name:
-            return names_used(ast.unparse(node))
-    return set()
