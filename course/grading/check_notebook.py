@@ -10,10 +10,12 @@ from course.checks.calls import Observation, calls_to_bytes
 from course.grading.cells import Cell, Unreadable, cells_from_bytes, normal_text
 from course.grading.grade import question_for
 from course.grading.judge import LOST, MISSING, one_line
+from course.grading.limits import Limits
 from course.grading.merge import Template, TemplateExercise, merge
-from course.grading.rules import rule_broken
 from course.grading.record import number
-from course.grading.run import CannotStart, Limits, Lost, run_submission
+from course.grading.rules import rule_broken
+from course.grading.run import Lost, run_submission
+from course.grading.sandbox import CannotStart, Sandbox
 
 _CHECK = re.compile(r"^\s*check\(\s*[\"'](hw\d+\.\w+)[\"']", re.MULTILINE)
 _LOOK = {RIGHT: ("✓", "32"), "wrong": ("✗", "31"), LOST: ("✗", "31"), NOT_STARTED: ("○", "90"), MISSING: ("○", "90")}
@@ -79,7 +81,8 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
         print(f"Running the exercises of {path.name}, a few seconds …", file=sys.stderr)
     merged = merge(template, cells)
     questions = {name: question_for(calls_to_bytes(check.calls), check.expected) for name, check in checks.items()}
-    outcome = run_submission(merged, questions, limits or Limits())
+    with Sandbox(limits or Limits(enforced=False)) as sandbox:  # it is the student's own code and machine
+        outcome = run_submission(merged, questions, sandbox)
     for message in [*merged.messages, *outcome.messages]:
         print(one_line(message), file=sys.stderr)
     broken = rule_broken(merged, {name: check.forbidden for name, check in checks.items()})

@@ -18,13 +18,16 @@ from course.checks.calls import calls_to_bytes
 from course.checks.compare import Expected
 from course.grading import report
 from course.grading.cells import Unreadable, cells_from_notebook
+from course.grading.child import Question, Stopped, start_child
 from course.grading.collect import Found, Missing, NothingToGrade, choose, collect
 from course.grading.gradebook import BadGradebook, write_gradebook
 from course.grading.judge import judge_exercise, one_line
+from course.grading.limits import Limits
 from course.grading.merge import ShownCell, Template, merge
-from course.grading.rules import rule_broken
 from course.grading.record import STATUSES, StudentResult, grades_csv, page_names, write_atomically
-from course.grading.run import CannotStart, Limits, Question, Stopped, run_submission, start_child
+from course.grading.rules import rule_broken
+from course.grading.run import run_submission
+from course.grading.sandbox import CannotStart, Sandbox
 
 LEAST_MEMORY = 64 * 2**20  # bytes; with less, not even a small network can be trained
 
@@ -70,7 +73,7 @@ def grade_command(
         seed: of the hidden inputs; None draws a fresh secret one.
         timeout: seconds for a cell or an exercise; a whole submission has five times that.
         memory: bytes that a submission may use on top of what the imports take.
-        sandbox: ``"auto"`` or ``"none"``, see `Limits.isolation`.
+        sandbox: ``"auto"`` or ``"none"``, see `course.grading.sandbox`.
 
     Returns:
         0 if every submission has a row, whatever is in it; 2 if the command itself could not run.
@@ -128,7 +131,7 @@ def question_for(calls: bytes, expected: Expected) -> Question:
     return Question(calls, 2**20 + 16 * right)
 
 
-def grade_student(found: Found, page: str, exam: Exam, limits: Limits) -> tuple[StudentResult, list[ShownCell]]:
+def grade_student(found: Found, page: str, exam: Exam, sandbox: Sandbox) -> tuple[StudentResult, list[ShownCell]]:
     """Grade one student. Whatever the submission holds, this returns a result.
 
     Raises:
@@ -138,7 +141,7 @@ def grade_student(found: Found, page: str, exam: Exam, limits: Limits) -> tuple[
         submission = choose(found, exam.topic, exam.targets)
         merged = merge(exam.template, submission.cells)
         broken = rule_broken(merged, exam.rules)
-        outcome = run_submission(merged, exam.questions, limits)
+        outcome = run_submission(merged, exam.questions, sandbox)
     except Missing as problem:
         return StudentResult(found.student, page, ("missing",), messages=(one_line(str(problem)),)), []
     except Unreadable as problem:
@@ -177,8 +180,9 @@ def _grade_class(
     fresh_seed = seed is None
     seed = secrets.randbits(62) if seed is None else seed
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="grading")
+    sandbox = Sandbox(limits)
     try:
-        trial = pool.submit(_try_child, limits)
+        trial = pool.submit(_try_child, sandbox)
         exam = prepare_exam(root, folder, seed)
         try:
             found = collect(submissions, exam.topic)
@@ -188,23 +192,24 @@ def _grade_class(
         problem = trial.result()
         if problem:
             raise CannotGrade(f"{problem}; if memory ran out, give more with --memory")
-        results = _grade_all(found, exam, limits, out, pool)
+        results = _grade_all(found, exam, sandbox, out, pool)
     finally:
         limits.stop.set()  # on Ctrl-C, whatever still runs ends within a second
         pool.shutdown(wait=True, cancel_futures=True)
-    _write_down(out, lambda: _write_class(out, exam, results, limits))
-    _print_summary(out, exam, results, limits, time.monotonic() - begin, seed if fresh_seed else None)
+        sandbox.close()
+    _write_down(out, lambda: _write_class(out, exam, results, sandbox.isolation))
+    _print_summary(out, exam, results, sandbox.isolation, time.monotonic() - begin, seed if fresh_seed else None)
 
 
 def _grade_all(
-    found: list[Found], exam: Exam, limits: Limits, out: Path, pool: ThreadPoolExecutor
+    found: list[Found], exam: Exam, sandbox: Sandbox, out: Path, pool: ThreadPoolExecutor
 ) -> list[StudentResult]:
     pages = page_names(student.student for student in found)
 
     def grade_and_record(student: Found) -> StudentResult:
-        result, shown = grade_student(student, pages[student.student], exam, limits)
+        result, shown = grade_student(student, pages[student.student], exam, sandbox)
         feedback = report.feedback_page(
-            exam.topic, exam.template, result, shown, sum(exam.points.values()), limits.isolation
+            exam.topic, exam.template, result, shown, sum(exam.points.values()), sandbox.isolation
         )
         write_atomically(out / "results" / f"{result.page}.json", result.to_json())
         write_atomically(out / "feedback" / f"{result.page}.html", feedback)
@@ -222,9 +227,9 @@ def _grade_all(
     return [results[k] for k in range(len(found))]
 
 
-def _write_class(out: Path, exam: Exam, results: list[StudentResult], limits: Limits) -> None:
+def _write_class(out: Path, exam: Exam, results: list[StudentResult], isolation: str) -> None:
     write_atomically(out / "grades.csv", grades_csv(exam.topic, exam.points, exam.template.written, results))
-    page = report.class_page(exam.topic, exam.template, exam.points, results, limits.isolation)
+    page = report.class_page(exam.topic, exam.template, exam.points, results, isolation)
     write_atomically(out / "report.html", page)
     write_gradebook(out / "gradebook.db", exam.topic, exam.template, results)
 
@@ -241,10 +246,10 @@ def _write_down(out: Path, write) -> None:
         ) from None
 
 
-def _try_child(limits: Limits) -> str:
+def _try_child(sandbox: Sandbox) -> str:
     """Start a child once, for nothing, so that a machine that cannot is noticed before a student is blamed."""
     try:
-        with start_child(limits):
+        with start_child(sandbox):
             return ""
     except CannotStart as problem:
         return str(problem)
@@ -253,7 +258,7 @@ def _try_child(limits: Limits) -> str:
 
 
 def _print_summary(
-    out: Path, exam: Exam, results: list[StudentResult], limits: Limits, seconds: float, fresh_seed: int | None
+    out: Path, exam: Exam, results: list[StudentResult], isolation: str, seconds: float, fresh_seed: int | None
 ) -> None:
     counts = Counter(status for result in results for status in result.statuses)
     told = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
@@ -264,7 +269,7 @@ def _print_summary(
     print(f"  feedback   {out / 'feedback'}")
     if fresh_seed is not None:
         print(f"  seed       {fresh_seed} (with --seed, the same hidden inputs again)")
-    print(limits.isolation)
+    print(isolation)
 
 
 # -- what the command is given

@@ -1,79 +1,24 @@
 """Drive the child process in which a student's code runs; whatever it does there, one exercise at a time is lost.
 
-A child is started for each submission, in a process group, a folder and an environment of its own. It is told to
-execute the cells and then to call what each exercise defined. If it hangs, dies or talks nonsense, it is killed with
+A child is started for each submission (see `course.grading.sandbox`). It is told to execute the cells and then to call what each exercise defined. If it hangs, dies or talks nonsense, it is killed with
 all that it started, what it was busy with is left out, and a fresh child goes on with the rest.
-
-How far this contains hostile code is told by `isolation`.
 """
 
-import json
-import os
 import re
-import selectors
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from course.checks.calls import Observation
-from course.grading import frames
+from course.grading.child import Child, ChildLost, Question, start_child
 from course.grading.merge import Merged, RunCell
+from course.grading.sandbox import CannotStart, Sandbox
 
 LONGEST_OUTPUT = 2**20  # bytes that student code may print before it counts as a flood
-SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
-WHOLE_SUBMISSION = 5  # times the seconds for a cell or an exercise
 MOST_STARTS = 25  # of a child for one submission
 
-_NO_ANSWER = "wrote into the grader's channel: it sent something that is no answer"
 _OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memory|Cannot allocate memory")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one submission may use.
-
-    Args:
-        timeout: seconds for a cell or an exercise; the whole submission has `WHOLE_SUBMISSION` times that.
-        memory: bytes on top of what the imports take.
-        enforced: False takes the limits on memory, files and processes away; time and output stay bounded.
-        stop: set from outside to end every child soon.
-    """
-
-    timeout: float = 60.0
-    memory: int = 4 * 2**30
-    enforced: bool = True
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def isolation(self) -> str:
-        """What contains student code, in honest words for the summary and for every report."""
-        if not self.enforced:
-            return (
-                "Isolation: none was asked for. A separate process for each submission, with a time limit and "
-                "nothing else; student code can read, write and send whatever the grader can."
-            )
-        return (
-            "Isolation: process limits only; namespaces come later. Each submission ran in a separate process with "
-            "its own folder, a clean environment and limits on time, memory, files and output. Answers were compared "
-            "outside it, but it could read files that the grader can read, and use the network."
-        )
-
-
-@dataclass(frozen=True)
-class Question:
-    """What an exercise asks of the child: its calls as `calls_to_bytes` gives them, and a bound on the answer."""
-
-    calls: bytes
-    largest_answer: int
 
 
 @dataclass(frozen=True)
@@ -93,23 +38,7 @@ class Outcome:
     messages: list[str] = field(default_factory=list)
 
 
-class ChildLost(Exception):
-    """The child is of no more use: it hangs, has died or breaks the protocol. `status` is for the student's row."""
-
-    def __init__(self, status: str, sentence: str):
-        super().__init__(sentence)
-        self.status = status
-
-
-class CannotStart(RuntimeError):
-    """A child did not get as far as running student code: the fault of the machine or of the limits."""
-
-
-class Stopped(Exception):
-    """`Limits.stop` was set."""
-
-
-def run_submission(merged: Merged, questions: dict[str, Question], limits: Limits) -> Outcome:
+def run_submission(merged: Merged, questions: dict[str, Question], sandbox: Sandbox) -> Outcome:
     """Execute a student's cells and make every exercise's calls.
 
     Args:
@@ -119,19 +48,20 @@ def run_submission(merged: Merged, questions: dict[str, Question], limits: Limit
         CannotStart: no child could be started.
         Stopped: see `Limits`.
     """
-    return _Run(merged, questions, limits).run()
+    return _Run(merged, questions, sandbox).run()
 
 
 class _Run:
     """The state of one submission between one child and the next."""
 
-    def __init__(self, merged: Merged, questions: dict[str, Question], limits: Limits):
+    def __init__(self, merged: Merged, questions: dict[str, Question], sandbox: Sandbox):
         self.cells = merged.cells
         self.place = {cell.exercise: i for i, cell in enumerate(merged.cells) if cell.exercise}
         self.questions = questions
         self.waiting = [name for name in questions if name in self.place]
-        self.limits = limits
-        self.seconds_left = WHOLE_SUBMISSION * limits.timeout
+        self.sandbox = sandbox
+        self.limits = sandbox.limits
+        self.seconds_left = self.limits.whole_submission
         self.left_out: dict[int, Lost] = {}  # cells that may not be executed again
         self.stopped_at: dict[int, str] = {}  # cells that raised, and what to say of it
         self.undefined: set[str] = set()  # exercises whose cell raised before it defined anything
@@ -159,7 +89,7 @@ class _Run:
         return self.outcome
 
     def _go_on_in_a_fresh_child(self) -> None:
-        with start_child(self.limits) as child:
+        with start_child(self.sandbox) as child:
             try:
                 self._execute_cells(child)
                 self._make_calls(child)
@@ -171,10 +101,10 @@ class _Run:
     def _never_reached(self) -> Lost:
         if self.seconds_left > 0:
             return Lost("crashed", "It was not run, because the code before it crashed too often.")
-        seconds = WHOLE_SUBMISSION * self.limits.timeout
+        seconds = self.limits.whole_submission
         return Lost("timeout", f"It was not run, because the {seconds:g} seconds for the whole notebook were used up.")
 
-    def _execute_cells(self, child: "Child") -> None:
+    def _execute_cells(self, child: Child) -> None:
         for i, cell in enumerate(self.cells):
             try:
                 with self._timed() as seconds:
@@ -191,7 +121,7 @@ class _Run:
             if error:
                 self._cell_raised(i, cell, error, line, kept)
 
-    def _make_calls(self, child: "Child") -> None:
+    def _make_calls(self, child: Child) -> None:
         while self.waiting:
             name = self.waiting[0]
             i = self.place[name]
@@ -269,230 +199,3 @@ def _stand_in(cell: RunCell) -> RunCell:
         for name in cell.keep
     )
     return RunCell(cell.label, source, cell.exercise, ())
-
-
-# -- one child
-
-
-@contextmanager
-def start_child(limits: Limits) -> Iterator["Child"]:
-    """A running child that has done its imports. At the end it is killed with all that it started.
-
-    Raises:
-        CannotStart: with the last words of the child.
-    """
-    child = Child(limits)
-    try:
-        try:
-            child.exchange(frames.READY, b"", SECONDS_TO_START, 0)
-        except ChildLost as why:
-            said = " ".join(child.last_words.decode("utf-8", "replace").split()[-60:])
-            raise CannotStart(f"the process for student code {why}{': ' + said if said else ''}") from None
-        child.printed = 0
-        yield child
-    finally:
-        child.close()
-
-
-class Child:
-    """The parent's end of one child process. Every wait has a deadline, every size a bound."""
-
-    def __init__(self, limits: Limits):
-        self.limits = limits
-        self.printed = 0
-        self.last_words = b""
-        self._number = 0
-        self._buffer = bytearray()
-        self._folder = tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True)
-        self._channel, theirs = socket.socketpair()
-        memory = str(limits.memory) if limits.enforced else ""
-        try:
-            self._process = subprocess.Popen(
-                # -P: a file torch.py that student code leaves in its folder is not imported.
-                [sys.executable, "-P", "-m", "course.grading.worker", str(theirs.fileno()), memory],
-                cwd=self._folder.name,
-                env=_environment(Path(self._folder.name)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._channel.close()
-            self._folder.cleanup()
-            raise CannotStart(f"a process for student code cannot be started: {error.strerror}") from None
-        finally:
-            theirs.close()
-        self._channel.setblocking(False)
-        os.set_blocking(self._process.stdout.fileno(), False)
-
-    def execute(self, cell: RunCell, seconds: float) -> tuple[str, int, list[str]]:
-        """Run one cell. Returns (error or ``""``, its line or 0, which of ``cell.keep`` it defined)."""
-        request = {"source": cell.source, "label": cell.label, "keep": cell.keep}
-        try:
-            reply = json.loads(self.exchange(frames.CELL, json.dumps(request).encode(), seconds, 2**16))
-            error, line, kept = reply["error"], reply["line"], reply["kept"]
-            if not (isinstance(error, str) and isinstance(line, int) and isinstance(kept, list)):
-                raise TypeError
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise ChildLost("crashed", _NO_ANSWER) from None
-        return error[:400], line if 0 < line < 10**6 else 0, [name for name in cell.keep if name in kept]
-
-    def observe(self, question: Question, seconds: float) -> Observation:
-        """Make the calls of one exercise and bring back what was seen."""
-        try:
-            answer = self.exchange(frames.OBSERVE, question.calls, seconds, question.largest_answer)
-            return Observation.from_bytes(answer)
-        except (ValueError, RecursionError, MemoryError):
-            raise ChildLost("crashed", _NO_ANSWER) from None
-
-    def exchange(self, kind: bytes, payload: bytes, seconds: float, largest: int) -> bytes:
-        """Send a request and wait for its answer, throwing printed output away meanwhile.
-
-        Raises:
-            ChildLost: no answer in time, the child died, or what came breaks the protocol.
-            Stopped: see `Limits`.
-        """
-        self._number += 1
-        outgoing = memoryview(frames.pack(kind, self._number, payload))
-        deadline = time.monotonic() + seconds
-        received = 0
-        output = self._process.stdout
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            selector.register(output, selectors.EVENT_READ)
-            while True:
-                answer = self._answer(kind, largest)
-                if answer is not None:
-                    self._drain_output()
-                    return answer
-                if self.limits.stop.is_set():
-                    raise Stopped
-                if time.monotonic() >= deadline:
-                    raise ChildLost("timeout", f"did not come to an end within {seconds:.3g} seconds")
-                for key, events in selector.select(min(0.5, max(0.0, deadline - time.monotonic()))):
-                    if key.fileobj is output:
-                        if not self._drain_output():
-                            selector.unregister(output)
-                        continue
-                    if events & selectors.EVENT_WRITE:
-                        outgoing = self._send(outgoing)
-                        if not outgoing:
-                            selector.modify(self._channel, selectors.EVENT_READ)
-                    if events & selectors.EVENT_READ:
-                        received += self._receive()
-                        if received > 2 * largest + 2**20:
-                            raise ChildLost("limit", "wrote into the grader's channel, and without end")
-
-    def _answer(self, kind: bytes, largest: int) -> bytes | None:
-        try:
-            while (message := frames.unpack_first(self._buffer, largest)) is not None:
-                if message[:2] == (kind, self._number):
-                    return message[2]
-        except frames.TooLarge as problem:
-            raise ChildLost("limit", str(problem)) from None
-        except frames.BadFrame:
-            raise ChildLost("crashed", _NO_ANSWER) from None
-        return None
-
-    def _send(self, outgoing: memoryview) -> memoryview:
-        try:
-            return outgoing[self._channel.send(outgoing[: 2**16]) :]
-        except BlockingIOError:
-            return outgoing
-        except OSError:
-            raise self._dead() from None
-
-    def _receive(self) -> int:
-        try:
-            data = self._channel.recv(2**18)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            data = b""
-        if not data:
-            raise self._dead()
-        self._buffer += data
-        return len(data)
-
-    def _drain_output(self) -> bool:
-        """Count what was printed and throw it away, all but the end. False once nobody can print any more."""
-        for _ in range(64):  # then the channel has its turn
-            try:
-                data = os.read(self._process.stdout.fileno(), 2**16)
-            except BlockingIOError:
-                return True
-            if not data:
-                return False
-            self.printed += len(data)
-            self.last_words = (self.last_words + data)[-4000:]
-        return True
-
-    def _dead(self) -> ChildLost:
-        self._drain_output()
-        try:
-            code = self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            return ChildLost("crashed", "closed the grader's channel")
-        if code == -signal.SIGKILL:
-            return ChildLost("limit", "was killed by the system, as happens when memory runs out")
-        if code < 0:
-            return ChildLost("crashed", f"crashed Python ({_signal_name(-code)})")
-        return ChildLost("crashed", f"ended the process it ran in (exit code {code})")
-
-    def close(self) -> None:
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # all gone already; macOS says the latter of zombies
-            pass
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-        self._channel.close()
-        self._folder.cleanup()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """All that the child gets: nothing of the grader's own environment but where libraries are."""
-    import course
-
-    environment = {
-        "PATH": os.defpath,
-        "PYTHONPATH": str(Path(course.__file__).resolve().parent.parent),
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "MPLCONFIGDIR": str(_font_cache(folder)),
-        "MPLBACKEND": "agg",
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "COURSE_BUDGET": "cpu",
-        "COURSE_OFFLINE": "1",
-    }
-    for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
-        if name in os.environ:
-            environment[name] = os.environ[name]
-    return environment
-
-
-def _font_cache(folder: Path) -> Path:
-    """A private copy of matplotlib's list of fonts: making it anew takes seconds in every child."""
-    import matplotlib
-
-    private = folder / "matplotlib"
-    private.mkdir()
-    for cache in Path(matplotlib.get_cachedir()).glob("fontlist-*.json"):
-        shutil.copy(cache, private)
-    return private

@@ -14,7 +14,8 @@ from course.grading import check_command, grade_command
 from course.grading import grade as grading
 from course.grading.collect import Found, collect
 from course.grading.record import StudentResult
-from course.grading.run import CannotStart, Limits
+from course.grading.limits import Limits
+from course.grading.sandbox import CannotStart, Sandbox
 
 TOPIC = "hw9_small"
 HIDDEN = "The model answer"
@@ -182,7 +183,7 @@ def test_a_fault_of_the_grader_is_a_row_too(exam, monkeypatch, capsys, work, tmp
     path = work.save(tmp_path / f"{TOPIC}.ipynb")
     (found,) = collect(path, TOPIC)
     monkeypatch.setattr(grading, "merge", broken)
-    result, shown = grading.grade_student(found, "page", exam, Limits())
+    result, shown = grading.grade_student(found, "page", exam, Sandbox(Limits()))
     assert result.status == "crashed" and "no fault of the student" in result.message and shown == []
     assert isinstance(found, Found) and "ZeroDivisionError" in capsys.readouterr().err
 
@@ -255,7 +256,7 @@ def test_right_numbers_by_forbidden_means_earn_nothing(exam, work, tmp_path):
     cheat = "import torchvision.models\n\n\ndef double(x):\n    return 2 * x"
     path = work.solve().write(double=cheat).save(tmp_path / "emma.ipynb")
     [found] = collect(path.parent, TOPIC)
-    result, _ = grading.grade_student(found, "emma.html", exam, Limits(20, 2**32))
+    result, _ = grading.grade_student(found, "emma.html", exam, Sandbox(Limits(20, 2**32)))
     by_name = {exercise.name: exercise for exercise in result.exercises}
     assert by_name["double"].points == 0 and by_name["mean_and_spread"].points > 0
     assert "Line 1 of your cell uses torchvision.models" in by_name["double"].sentence

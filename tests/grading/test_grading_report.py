@@ -7,7 +7,8 @@ from course.grading.judge import ExerciseResult
 from course.grading.merge import ShownCell, merge
 from course.grading.record import StudentResult
 from course.grading.report import class_page, feedback_page
-from course.grading.run import Limits
+from course.grading.limits import Limits
+from course.grading.sandbox import Sandbox
 
 POINTS = {"double": 2.0, "mean_and_spread": 1.5, "Scale": 3.0}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
@@ -54,7 +55,7 @@ def test_nothing_in_a_feedback_page_runs(exam):
         HOSTILE, "page", ("graded", "tampered"), exercises(("wrong", True), ("lost", False), ("not started", False)),
         (HOSTILE,),
     )  # fmt: skip
-    page = feedback_page("hw9_small", exam.template, result, shown, 6.5, Limits().isolation)
+    page = feedback_page("hw9_small", exam.template, result, shown, 6.5, Sandbox(Limits()).isolation)
     assert_nothing_runs(page)
     assert page.count(b"{{ 7 * 7 }}") >= 5  # what students write is no template
 
@@ -64,7 +65,7 @@ def test_nothing_in_the_class_page_runs(exam):
         StudentResult(HOSTILE, "a b&c", ("graded",), exercises(("wrong", True), ("lost", False), ("missing", False))),
         StudentResult("anna", "anna", ("missing",), messages=(HOSTILE,)),
     ]
-    assert_nothing_runs(class_page("hw9_small", exam.template, POINTS, results, Limits().isolation))
+    assert_nothing_runs(class_page("hw9_small", exam.template, POINTS, results, Sandbox(Limits()).isolation))
 
 
 def test_a_feedback_page_says_what_there_is_to_say(exam, work):
@@ -75,7 +76,7 @@ def test_a_feedback_page_says_what_there_is_to_say(exam, work):
         ExerciseResult("Scale", 0.0, 3.0, "lost", "Your code hangs."),
     )
     result = StudentResult("zoë", "zoë", ("graded", "timeout"), graded, ("Something was odd.",))
-    page = feedback_page("hw9_small", exam.template, result, merged.shown, 6.5, Limits().isolation).decode()
+    page = feedback_page("hw9_small", exam.template, result, merged.shown, 6.5, Sandbox(Limits()).isolation).decode()
     for words in ("zoë", "2</b>of 6.5 points", "All right.", "You forgot the root.", "Your code hangs.",
                   "Something was odd.", "<em>this</em>", "process limits only", "A person reads this one"):  # fmt: skip
         assert words in page
@@ -85,7 +86,7 @@ def test_a_feedback_page_says_what_there_is_to_say(exam, work):
 
 def test_a_student_without_a_notebook_has_a_page_too(exam):
     result = StudentResult("bert", "bert", ("missing",), messages=("There is no notebook.",))
-    page = feedback_page("hw9_small", exam.template, result, [], 6.5, Limits(enforced=False).isolation).decode()
+    page = feedback_page("hw9_small", exam.template, result, [], 6.5, Sandbox(Limits(enforced=False)).isolation).decode()
     assert "There is no notebook." in page and "Nothing could be graded." in page and "none was asked for" in page
 
 
@@ -103,7 +104,7 @@ def test_the_class_page_counts(exam):
         student("c", "right", "not started", "lost"),
         StudentResult("d", "d", ("unreadable",)),
     ]
-    page = class_page("hw9_small", exam.template, POINTS, results, Limits().isolation).decode()
+    page = class_page("hw9_small", exam.template, POINTS, results, Sandbox(Limits()).isolation).decode()
     text = re.sub(r"<[^>]+>", " ", page)
     assert re.search(r"\b4\s+students", text) and re.search(r"\b3\s+graded", text)
     assert re.search(r"\b2\.5\s+mean of 6\.5", text)  # (3.5 + 2 + 2) / 3
@@ -114,4 +115,4 @@ def test_the_class_page_counts(exam):
 
 
 def test_empty_classes_and_all_missing(exam):
-    assert b"Class report" in class_page("hw9_small", exam.template, POINTS, [], Limits().isolation)
+    assert b"Class report" in class_page("hw9_small", exam.template, POINTS, [], Sandbox(Limits()).isolation)

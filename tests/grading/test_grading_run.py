@@ -13,7 +13,10 @@ from course.checks import Call
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading import run
 from course.grading.merge import Merged, RunCell
-from course.grading.run import ChildLost, Limits, Lost, Question, run_submission, start_child
+from course.grading.child import NO_ANSWER, ChildLost, Question, Stopped, start_child
+from course.grading.limits import WHOLE_SUBMISSION, Limits
+from course.grading.run import Lost, run_submission
+from course.grading.sandbox import CannotStart, Sandbox
 
 DOUBLE = Question(calls_to_bytes([Call("f", {"x": torch.arange(3.0)})]), 2**16)
 
@@ -42,7 +45,7 @@ def answer(seen) -> list[float]:
 @pytest.fixture(scope="module")
 def child():
     """One child, for what does it no harm."""
-    with start_child(Limits()) as child:
+    with start_child(Sandbox(Limits())) as child:
         yield child
 
 
@@ -131,14 +134,14 @@ def test_each_mishap_costs_its_own_exercise(tmp_path):
               "while True:\n    try: time.sleep(1)\n    except BaseException: pass",
         after="return 2 * x",
     )  # fmt: skip
-    outcome = run_submission(merged, questions, Limits(timeout=5))
+    outcome = run_submission(merged, questions, Sandbox(Limits(timeout=5)))
     seen = outcome.exercises
     assert answer(seen["before"]) == answer(seen["after"]) == answer(seen["prints"]) == [0, 2, 4]
     assert answer(seen["forks"]) == answer(seen["forges"]) == [0, 2, 4]
     assert "SystemExit" in seen["quits"].notes["0.error"]
     assert seen["raises"].notes["0.error"] == "Hostile"
     assert "RecursionError" in seen["deep"].notes["0.error"]
-    assert seen["garbage"] == Lost("crashed", f"Your code {run._NO_ANSWER}.")
+    assert seen["garbage"] == Lost("crashed", f"Your code {NO_ANSWER}.")
     assert seen["oversized"].status == "limit" and "far too much" in seen["oversized"].sentence
     assert seen["dies"] == Lost("crashed", "Your code crashed Python (SIGSEGV).")
     assert seen["hangs"] == Lost("timeout", "Your code did not come to an end within 5 seconds.")
@@ -168,7 +171,7 @@ def test_cells_that_hang_or_raise_cost_their_own_exercise():
     merged.cells[4] = RunCell("the cell of hangs", "def hangs(x): return x\nwhile True: pass", "hangs", ("hangs",))
     merged.cells.insert(2, RunCell("the cell that you added at place 3", "class A:\n    import nothing_of_this_name"))
     merged.cells.insert(3, RunCell("the cell that you added at place 4", "class B:\n    while True: pass"))
-    outcome = run_submission(merged, questions, Limits(timeout=1.5))
+    outcome = run_submission(merged, questions, Sandbox(Limits(timeout=1.5)))
     assert answer(outcome.exercises["fine"]) == [0, 2, 4]
     assert outcome.exercises["raises"] == Lost(
         "", "Your cell stops in line 1 with ZeroDivisionError: division by zero."
@@ -187,7 +190,7 @@ def test_memory_is_limited_and_the_limit_named():
         python="return [0] * 10**9", torch_="return torch.ones(10**9)", fine="return 2 * x",
         modest="return 2 * torch.ones(2 * 10**7)[:3] * x",
     )  # fmt: skip
-    outcome = run_submission(merged, questions, Limits(timeout=20, memory=2**29))
+    outcome = run_submission(merged, questions, Sandbox(Limits(timeout=20, memory=2**29)))
     assert answer(outcome.exercises["fine"]) == answer(outcome.exercises["modest"]) == [0, 2, 4]
     for name in ("python", "torch_"):
         assert "more memory than the 512 MB allowed" in outcome.exercises[name].notes["0.error"]
@@ -242,7 +245,7 @@ def script(monkeypatch):
         monkeypatch.setattr(run, "start_child", made.start)
         monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
         merged = Merged([RunCell(f"cell {name}", f"{name} = 1", name, (name,)) for name in names])
-        outcome = run_submission(merged, {name: Question(name, 0) for name in names}, limits)
+        outcome = run_submission(merged, {name: Question(name, 0) for name in names}, Sandbox(limits))
         return made, outcome
 
     return make
@@ -266,9 +269,9 @@ def test_the_whole_submission_has_a_limit_too(script):
     names = [f"e{i}" for i in range(12)]
     made, outcome = script(names, Limits(timeout=10), **{name: 100 for name in names})
     assert len(outcome.exercises) == 12
-    assert made.clock[0] == run.WHOLE_SUBMISSION * 10 and made.starts == run.WHOLE_SUBMISSION
+    assert made.clock[0] == WHOLE_SUBMISSION * 10 and made.starts == WHOLE_SUBMISSION
     told = [outcome.exercises[name].sentence for name in names]
-    assert sum("did not come to an end" in sentence for sentence in told) == run.WHOLE_SUBMISSION
+    assert sum("did not come to an end" in sentence for sentence in told) == WHOLE_SUBMISSION
     assert sum("50 seconds for the whole notebook were used up" in sentence for sentence in told) == 7
     assert outcome.statuses == {"timeout"}
 
@@ -286,7 +289,7 @@ def test_what_is_known_stays_when_no_further_child_can_be_started(script, monkey
     @contextmanager
     def once(self, limits):
         if self.starts:
-            raise run.CannotStart("no processes left")
+            raise CannotStart("no processes left")
         with real_start(self, limits):
             yield self
 
@@ -297,16 +300,15 @@ def test_what_is_known_stays_when_no_further_child_can_be_started(script, monkey
 
 
 def test_a_child_that_cannot_start_says_why(monkeypatch):
-    monkeypatch.setattr(run, "_environment", lambda folder: {"PYTHONPATH": "/nonexistent", "PATH": os.defpath})
-    monkeypatch.setattr(run.sys, "executable", "/nonexistent/python")
-    with pytest.raises(run.CannotStart, match="No such file"):
-        with start_child(Limits()):
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    with pytest.raises(CannotStart, match="No such file"):
+        with start_child(Sandbox(Limits())):
             pass
 
 
 def test_stopping_ends_a_running_child_soon():
     limits = Limits(timeout=100)
-    with pytest.raises(run.Stopped), start_child(limits) as child:
+    with pytest.raises(Stopped), start_child(Sandbox(limits)) as child:
         limits.stop.set()
         begin = time.monotonic()
         child.execute(RunCell("endless", "while True: pass"), 100)
@@ -314,5 +316,5 @@ def test_stopping_ends_a_running_child_soon():
 
 
 def test_isolation_is_told_honestly():
-    assert "process limits only" in Limits().isolation and "network" in Limits().isolation
-    assert "none was asked for" in Limits(enforced=False).isolation
+    assert "process limits only" in Sandbox(Limits()).isolation and "network" in Sandbox(Limits()).isolation
+    assert "none was asked for" in Sandbox(Limits(enforced=False)).isolation

@@ -1,0 +1,197 @@
+"""The grader's end of one process for student code: requests, answers, and what is made of its silence or death."""
+
+import json
+import os
+import selectors
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from course.checks.calls import Observation
+from course.grading import frames
+from course.grading.merge import RunCell
+from course.grading.sandbox import CannotStart, Sandbox
+
+SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
+
+NO_ANSWER = "wrote into the grader's channel: it sent something that is no answer"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an exercise asks of the child: its calls as `calls_to_bytes` gives them, and a bound on the answer."""
+
+    calls: bytes
+    largest_answer: int
+
+
+class ChildLost(Exception):
+    """The child is of no more use: it hangs, has died or breaks the protocol. `status` is for the student's row."""
+
+    def __init__(self, status: str, sentence: str):
+        super().__init__(sentence)
+        self.status = status
+
+
+class Stopped(Exception):
+    """`Limits.stop` was set."""
+
+
+@contextmanager
+def start_child(sandbox: Sandbox) -> Iterator["Child"]:
+    """A running child that has done its imports. At the end it is killed with all that it started.
+
+    Raises:
+        CannotStart: with the last words of the child.
+    """
+    child = Child(sandbox)
+    try:
+        try:
+            child.exchange(frames.READY, b"", SECONDS_TO_START, 0)
+        except ChildLost as why:
+            said = " ".join(child.last_words.decode("utf-8", "replace").split()[-60:])
+            raise CannotStart(f"the process for student code {why}{': ' + said if said else ''}") from None
+        child.printed = 0
+        yield child
+    finally:
+        child.close()
+
+
+class Child:
+    """The parent's end of one child process. Every wait has a deadline, every size a bound."""
+
+    def __init__(self, sandbox: Sandbox):
+        self.limits = sandbox.limits
+        self.printed = 0
+        self.last_words = b""
+        self._number = 0
+        self._buffer = bytearray()
+        self._job = sandbox.start()
+        self._channel, self._output = self._job.channel, self._job.output
+        self._channel.setblocking(False)
+        os.set_blocking(self._output, False)
+
+    def execute(self, cell: RunCell, seconds: float) -> tuple[str, int, list[str]]:
+        """Run one cell. Returns (error or ``""``, its line or 0, which of ``cell.keep`` it defined)."""
+        request = {"source": cell.source, "label": cell.label, "keep": cell.keep}
+        try:
+            reply = json.loads(self.exchange(frames.CELL, json.dumps(request).encode(), seconds, 2**16))
+            error, line, kept = reply["error"], reply["line"], reply["kept"]
+            if not (isinstance(error, str) and isinstance(line, int) and isinstance(kept, list)):
+                raise TypeError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ChildLost("crashed", NO_ANSWER) from None
+        return error[:400], line if 0 < line < 10**6 else 0, [name for name in cell.keep if name in kept]
+
+    def observe(self, question: Question, seconds: float) -> Observation:
+        """Make the calls of one exercise and bring back what was seen."""
+        try:
+            answer = self.exchange(frames.OBSERVE, question.calls, seconds, question.largest_answer)
+            return Observation.from_bytes(answer)
+        except (ValueError, RecursionError, MemoryError):
+            raise ChildLost("crashed", NO_ANSWER) from None
+
+    def exchange(self, kind: bytes, payload: bytes, seconds: float, largest: int) -> bytes:
+        """Send a request and wait for its answer, throwing printed output away meanwhile.
+
+        Raises:
+            ChildLost: no answer in time, the child died, or what came breaks the protocol.
+            Stopped: see `Limits`.
+        """
+        self._number += 1
+        outgoing = memoryview(frames.pack(kind, self._number, payload))
+        deadline = time.monotonic() + seconds
+        received = 0
+        output = self._output
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            selector.register(output, selectors.EVENT_READ)
+            while True:
+                answer = self._answer(kind, largest)
+                if answer is not None:
+                    self._drain_output()
+                    return answer
+                if self.limits.stop.is_set():
+                    raise Stopped
+                if time.monotonic() >= deadline:
+                    raise ChildLost("timeout", f"did not come to an end within {seconds:.3g} seconds")
+                for key, events in selector.select(min(0.5, max(0.0, deadline - time.monotonic()))):
+                    if key.fileobj is output:
+                        if not self._drain_output():
+                            selector.unregister(output)
+                        continue
+                    if events & selectors.EVENT_WRITE:
+                        outgoing = self._send(outgoing)
+                        if not outgoing:
+                            selector.modify(self._channel, selectors.EVENT_READ)
+                    if events & selectors.EVENT_READ:
+                        received += self._receive()
+                        if received > 2 * largest + 2**20:
+                            raise ChildLost("limit", "wrote into the grader's channel, and without end")
+
+    def _answer(self, kind: bytes, largest: int) -> bytes | None:
+        try:
+            while (message := frames.unpack_first(self._buffer, largest)) is not None:
+                if message[:2] == (kind, self._number):
+                    return message[2]
+        except frames.TooLarge as problem:
+            raise ChildLost("limit", str(problem)) from None
+        except frames.BadFrame:
+            raise ChildLost("crashed", NO_ANSWER) from None
+        return None
+
+    def _send(self, outgoing: memoryview) -> memoryview:
+        try:
+            return outgoing[self._channel.send(outgoing[: 2**16]) :]
+        except BlockingIOError:
+            return outgoing
+        except OSError:
+            raise self._dead() from None
+
+    def _receive(self) -> int:
+        try:
+            data = self._channel.recv(2**18)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            data = b""
+        if not data:
+            raise self._dead()
+        self._buffer += data
+        return len(data)
+
+    def _drain_output(self) -> bool:
+        """Count what was printed and throw it away, all but the end. False once nobody can print any more."""
+        for _ in range(64):  # then the channel has its turn
+            try:
+                data = os.read(self._output, 2**16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self.printed += len(data)
+            self.last_words = (self.last_words + data)[-4000:]
+        return True
+
+    def _dead(self) -> ChildLost:
+        self._drain_output()
+        code = self._job.exit_code(seconds=2)
+        if code is None:
+            return ChildLost("crashed", "closed the grader's channel")
+        if code == -signal.SIGKILL:
+            return ChildLost("limit", "was killed by the system, as happens when memory runs out")
+        if code < 0:
+            return ChildLost("crashed", f"crashed Python ({_signal_name(-code)})")
+        return ChildLost("crashed", f"ended the process it ran in (exit code {code})")
+
+    def close(self) -> None:
+        self._job.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
