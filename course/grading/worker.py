@@ -1,4 +1,4 @@
-"""The child process in which one student's code runs: ``python -m course.grading.worker``, started by `run`.
+"""The child process in which one student's code runs: ``python -m course.grading.worker``, or a fork of the server.
 
 It executes cells and calls what they define, as it is told over its channel, and answers with what it saw. It holds
 no answer, gives no verdict and is trusted with nothing: all that it sends is treated as the student's.
@@ -7,53 +7,51 @@ no answer, gives no verdict and is trusted with nothing: all that it sends is tr
 import json
 import linecache
 import os
-import resource
 import socket
 import sys
 import traceback
 import types
-from pathlib import Path
 from typing import Any
 
-from course.grading import frames
+from course.grading import frames, guards
 
 LONGEST_ERROR = 300  # characters
-MOST_OPEN_FILES = 512
-LARGEST_WRITTEN_FILE = 256 * 2**20  # bytes
-MORE_PROCESSES = 256  # than this user has when the child starts; threads count too
 
 _MISSING = object()
 
 
-def main(channel_number: int, memory: int | None) -> None:
-    """Serve requests on the socket `channel_number` until it is closed.
-
-    Args:
-        memory: bytes that student code may add to what the imports take; None sets no limit of any kind.
-    """
+def main(channel_number: int) -> None:
+    """Import what is needed, then `serve` on the socket `channel_number`: for a process without a fork server."""
     _die_with_parent()
-    # The imports come before the limits: they are ours, and torch alone maps gigabytes.
     import torch
 
-    import course.checks
-
     torch.set_num_threads(1)
-    if memory is not None:
-        _limit(memory)
-    with socket.socket(fileno=channel_number) as channel, channel.makefile("rb") as requests:
+    serve(socket.socket(fileno=channel_number))
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer requests until the other end is closed."""
+    with channel, channel.makefile("rb") as requests:
         _serve(channel, requests)
 
 
 def _serve(channel: socket.socket, requests: Any) -> None:
+    from course.grading import stand_in
+
     notebook = types.ModuleType("__main__")
     notebook.__dict__.update(display=_quiet, get_ipython=lambda: None)
     sys.modules["__main__"] = notebook  # dataclasses and pickle look there
     kept: dict[str, Any] = {}
     our_id = os.getpid()
+    stand_in.connect(channel, requests)
     while (request := frames.read(requests)) is not None:
         kind, number, payload = request
+        if kind == frames.ASK:
+            continue  # told to student code that asked by itself and did not listen
         reply = b""
-        if kind == frames.CELL:
+        if kind == frames.RULE:
+            guards.follow(payload)
+        elif kind == frames.CELL:
             reply = json.dumps(_run_cell(json.loads(payload), notebook.__dict__, kept)).encode()
         elif kind == frames.OBSERVE:
             reply = _observe(payload, {**notebook.__dict__, **kept})
@@ -68,6 +66,7 @@ def _run_cell(request: dict, namespace: dict[str, Any], kept: dict[str, Any]) ->
     file_name = f"<{request['label']}>"
     source = request["source"]
     linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
+    guards.running(file_name, request["keep"])
     before = {name: namespace.get(name, _MISSING) for name in request["keep"]}
     error, line = "", 0
     try:
@@ -80,13 +79,16 @@ def _run_cell(request: dict, namespace: dict[str, Any], kept: dict[str, Any]) ->
 
 
 def _observe(payload: bytes, objects: dict[str, Any]) -> bytes:
-    from course.checks.calls import Observation, calls_from_bytes
+    from course.checks.calls import FORBIDDEN, Observation, calls_from_bytes
     from course.checks.observe import observe
 
     calls = calls_from_bytes(payload)
     try:
         targets = {call.target for call in calls}
-        return observe({name: objects[name] for name in targets & set(objects)}, calls).to_bytes()
+        seen = observe({name: objects[name] for name in targets & set(objects)}, calls)
+        if guards.found():
+            seen.notes[FORBIDDEN] = guards.found()
+        return seen.to_bytes()
     except BaseException as raised:
         return Observation(notes={"0.error": _describe(raised)}).to_bytes()
 
@@ -128,42 +130,8 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _limit(memory: int) -> None:
-    # RLIMIT_DATA counts private writable memory only: RLIMIT_AS would count gigabytes of mapped libraries too.
-    limits = [
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, LARGEST_WRITTEN_FILE),
-        (resource.RLIMIT_NOFILE, MOST_OPEN_FILES),
-        (resource.RLIMIT_DATA, _data_bytes() + memory),
-    ]
-    if os.getuid() != 0:  # root is not bound by it
-        limits.append((resource.RLIMIT_NPROC, _tasks_of_this_user() + MORE_PROCESSES))
-    for which, value in limits:
-        hard = resource.getrlimit(which)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (value, value))
-
-
-def _data_bytes() -> int:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 0
-    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmData:"))
-
-
-def _tasks_of_this_user() -> int:
-    count = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if folder.stat().st_uid == os.getuid():
-                count += len(os.listdir(folder / "task"))
-        except OSError:  # it has just ended
-            continue
-    return count
-
-
 if __name__ == "__main__":
     # Under its own name, because the student's notebook takes the name __main__ over.
     from course.grading import worker
 
-    worker.main(int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2] else None)
+    worker.main(int(sys.argv[1]))

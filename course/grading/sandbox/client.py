@@ -1,71 +1,34 @@
-"""The grader's side: start processes for student code and end them."""
+"""The grader's side of the sandbox: `Sandbox` starts jobs, each in its own walls, from one warm fork server."""
 
+import json
 import os
+import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 from course.grading.limits import Limits
+from course.grading.sandbox import cgroups
+from course.grading.sandbox.house import SERVER_HOME
+from course.grading.sandbox.job import CannotStart, Job, environment, font_lists
+from course.grading.sandbox.jobs import MOST_PROCESSES
+from course.grading.sandbox.plain import PlainJob
+from course.grading.sandbox.server import LANDLOCK, NAMESPACES, READY
 
+SECONDS_TO_WARM_UP = 180  # for the imports, on a machine that is busy with something else
+_MORE_MEMORY = 128 * 2**20  # bytes beyond which the kernel ends what its own process did not notice
+_MORE_TIME = 60  # seconds after which a supervisor ends a job that the grader should have ended
 
-class CannotStart(RuntimeError):
-    """A child did not get as far as running student code: the fault of the machine or of the limits."""
-
-
-class Job:
-    """One process for student code, seen from outside.
-
-    Attributes:
-        channel: the socket on which it is told what to do.
-        output: file descriptor of what it prints.
-    """
-
-    def __init__(self, limits: Limits):
-        self._folder = tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True)
-        self.channel, theirs = socket.socketpair()
-        memory = str(limits.memory) if limits.enforced else ""
-        try:
-            self._process = subprocess.Popen(
-                # -P: a file torch.py that student code leaves in its folder is not imported.
-                [sys.executable, "-P", "-m", "course.grading.worker", str(theirs.fileno()), memory],
-                cwd=self._folder.name,
-                env=_environment(Path(self._folder.name)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        except OSError as error:
-            self.channel.close()
-            self._folder.cleanup()
-            raise CannotStart(f"a process for student code cannot be started: {error.strerror}") from None
-        finally:
-            theirs.close()
-        self.output = self._process.stdout.fileno()
-
-    def exit_code(self, seconds: float) -> int | None:
-        """How it ended (minus the signal, where one ended it); None if it has not within `seconds`."""
-        try:
-            return self._process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def close(self) -> None:
-        """Kill it with all that it started, and remove what it wrote."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # all gone already; macOS says the latter of zombies
-            pass
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-        self.channel.close()
-        self._folder.cleanup()
+_REMEDY = (
+    "student code cannot be contained on this machine: {why}. Allow user namespaces (sysctl "
+    "kernel.unprivileged_userns_clone=1, or in a container --security-opt seccomp=unconfined), or grade on a Linux "
+    "machine that has them (WSL 2 does); or ask for no walls by name: --sandbox none"
+)
 
 
 class Sandbox:
@@ -73,6 +36,8 @@ class Sandbox:
 
     def __init__(self, limits: Limits):
         self.limits = limits
+        self._starting = threading.Lock()
+        self._server: ForkServer | None = None
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -82,10 +47,18 @@ class Sandbox:
 
     def start(self) -> Job:
         """A fresh process. Raises `CannotStart`. May be called from several threads at once."""
-        return Job(self.limits)
+        if not self.limits.enforced:
+            return PlainJob()
+        with self._starting:
+            if self._server is None:
+                self._server = ForkServer()
+        return ForkedJob(self._server, self.limits)
 
     def close(self) -> None:
         """End everything that is still running."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     @property
     def isolation(self) -> str:
@@ -95,46 +68,157 @@ class Sandbox:
                 "Isolation: none was asked for. A separate process for each submission, with a time limit and "
                 "nothing else; student code can read, write and send whatever the grader can."
             )
+        kind = self._server.kind if self._server else NAMESPACES
+        walls = {
+            NAMESPACES: "in namespaces of its own (users, files, processes, network), with a read-only system, an "
+            "empty scratch folder, and no network",
+            LANDLOCK: "behind Landlock and seccomp (this machine allows no namespaces): a read-only system, a scratch "
+            "folder of its own, no network, no signals to others; it could see that other processes exist",
+        }[kind]
         return (
-            "Isolation: process limits only; namespaces come later. Each submission ran in a separate process with "
-            "its own folder, a clean environment and limits on time, memory, files and output. Answers were compared "
-            "outside it, but it could read files that the grader can read, and use the network."
+            f"Isolation: each submission ran {walls}; limits on time, memory, processes, files and output. "
+            "Answers were compared outside it."
         )
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """All that the child gets: nothing of the grader's own environment but where libraries are."""
-    import course
+class ForkServer:
+    """A running fork server (see `server`).
 
-    environment = {
-        "PATH": os.defpath,
-        "PYTHONPATH": str(Path(course.__file__).resolve().parent.parent),
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "MPLCONFIGDIR": str(_font_cache(folder)),
-        "MPLBACKEND": "agg",
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "COURSE_BUDGET": "cpu",
-        "COURSE_OFFLINE": "1",
-    }
-    for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
-        if name in os.environ:
-            environment[name] = os.environ[name]
-    return environment
+    Args:
+        kind: of walls; None takes the best that this machine allows.
+
+    Attributes:
+        kind: of walls.
+        user: whose processes the jobs are.
+
+    Raises:
+        CannotStart: this machine allows none; the text says what to do.
+    """
+
+    def __init__(self, kind: str | None = None):
+        if sys.platform != "linux":
+            raise CannotStart(_REMEDY.format(why="it is not Linux"))
+        refused = []
+        for self.kind in (NAMESPACES, LANDLOCK) if kind is None else (kind,):
+            try:
+                self._start()
+                return
+            except _Refused as why:
+                refused.append(f"{self.kind}: {why}")
+        raise CannotStart(_REMEDY.format(why="; ".join(refused)))
+
+    def _start(self) -> None:
+        self._asking = threading.Lock()
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._folder = tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True)
+        os.chmod(self._folder.name, 0o777)  # the server is another user
+        for path in font_lists():
+            shutil.copy(path, self._folder.name)
+        home = SERVER_HOME if self.kind == NAMESPACES else self._folder.name
+        with theirs, tempfile.TemporaryFile() as said:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "course.grading.sandbox.server", str(theirs.fileno()), self.kind],
+                    cwd="/",
+                    env=environment(home, home) | {"COURSE_FONT_LISTS": self._folder.name},
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # Ctrl-C is for the grader, who then ends it in order
+                )
+            except OSError as error:
+                self._line.close()
+                raise CannotStart(f"a process for student code cannot be started: {error.strerror}") from None
+            theirs.close()
+            self._line.settimeout(SECONDS_TO_WARM_UP)
+            try:
+                answer = self._line.recv(4096)
+            except TimeoutError:
+                answer = b"it did not get ready in time"
+            self._line.settimeout(None)
+            if answer.startswith(READY):
+                self.user = int(answer.split()[1])
+                return
+            self.close()
+            said.seek(0)
+            last_words = " ".join(said.read()[-4000:].decode("utf-8", "replace").split()[-60:])
+        why = answer.decode("utf-8", "replace").removeprefix("refused: ")
+        raise _Refused(why or last_words or "it ended without a word")
+
+    def ask(self, request: dict, descriptors: list[int]) -> None:
+        """Send a request. Raises `CannotStart` if the server is no more."""
+        try:
+            with self._asking:
+                socket.send_fds(self._line, [json.dumps(request).encode()], descriptors)
+        except OSError as error:
+            raise CannotStart(f"the fork server is no more ({error.strerror})") from None
+
+    def close(self) -> None:
+        """End it; with namespaces, every job ends with it."""
+        self._line.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._folder.cleanup()
 
 
-def _font_cache(folder: Path) -> Path:
-    """A private copy of matplotlib's list of fonts: making it anew takes seconds in every child."""
-    import matplotlib
+class _Refused(Exception):
+    """This kind of walls cannot be had on this machine."""
 
-    private = folder / "matplotlib"
-    private.mkdir()
-    for cache in Path(matplotlib.get_cachedir()).glob("fontlist-*.json"):
-        shutil.copy(cache, private)
-    return private
+
+class ForkedJob(Job):
+    """A fork of the server, behind its walls."""
+
+    def __init__(self, server: ForkServer, limits: Limits):
+        self._told = b""
+        self._scratch: Path | None = None
+        self._group = cgroups.make(limits.memory + _MORE_MEMORY, MOST_PROCESSES + 1)
+        self.channel, channel = socket.socketpair()
+        self._line, line = socket.socketpair()
+        self.output, output = os.pipe()
+        try:
+            request = {
+                "job": "cells",
+                "seconds": limits.whole_submission + _MORE_TIME,
+                "memory": limits.memory,
+                "groups": len(self._group.entries) if self._group else 0,
+            }
+            if server.kind == LANDLOCK:
+                self._scratch = Path(tempfile.mkdtemp(prefix="course-"))
+                os.chown(self._scratch, server.user, -1)
+                request["scratch"] = str(self._scratch)
+            groups = self._group.entries if self._group else []
+            server.ask(request, [line.fileno(), output, channel.fileno(), *groups])
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            channel.close()
+            line.close()
+            os.close(output)
+
+    def exit_code(self, seconds: float) -> int | None:
+        deadline = time.monotonic() + seconds
+        while not self._told:
+            ready, _, _ = select.select([self._line], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            self._told = self._line.recv(4096) or b'{"exit": 70}'
+        return json.loads(self._told)["exit"]
+
+    def close(self) -> None:
+        try:
+            self._line.shutdown(socket.SHUT_WR)  # on this the supervisor ends the job
+            self.exit_code(seconds=15)
+        except OSError:
+            pass
+        self._line.close()
+        self.channel.close()
+        os.close(self.output)
+        if self._group:
+            self._group.close()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)

@@ -1,0 +1,158 @@
+"""The fork server: ``python -P -m course.grading.sandbox.server FD KIND``, started by `client`.
+
+It imports everything that homework uses, once, and then forks for each job, so that a job starts in milliseconds with
+PyTorch loaded. It has one thread, no privilege and no secret: whatever it holds in memory, every job inherits. It
+lives in the house (see `house`) and ends when the last of those who know it have closed their end of its socket.
+
+A request is one message on the socket: JSON, and file descriptors: the job's line to whoever asked, its output, then
+what its kind needs (for ``"cells"``: the channel; see `jobs`), then the control groups to enter.
+"""
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+
+from course.grading.sandbox import house
+from course.grading.sandbox.supervise import supervise
+
+READY, REFUSED = b"ready", b"refused"  # followed by the user whose the jobs are; by the reason
+LARGEST_REQUEST = 2**16  # bytes
+MOST_DESCRIPTORS = 16
+
+NAMESPACES, LANDLOCK = "namespaces", "landlock"
+
+
+def main(descriptor: int, kind: str) -> None:
+    """Serve on the socket `descriptor`. Says `READY` on it, or `REFUSED` and why, before anything else."""
+    line = socket.socket(fileno=descriptor)
+    try:
+        if kind == NAMESPACES:
+            house.enter_house()
+            _try_a_room()
+        else:
+            house.become_nobody_if_possible()
+        _warm_up()
+    except (OSError, RuntimeError) as problem:
+        line.send(REFUSED + f": {problem}".encode())
+        sys.exit(3)
+    line.send(READY + f" {os.getuid()}".encode())
+    _serve(line, kind)
+
+
+def _serve(line: socket.socket, kind: str) -> None:
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # so that select below notices
+    awake, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    lines = selectors.DefaultSelector()
+    lines.register(line, selectors.EVENT_READ)
+    lines.register(awake, selectors.EVENT_READ)
+    while len(lines.get_map()) > 1:
+        for key, _ in lines.select():
+            if key.fileobj is awake:
+                awake.recv(4096)
+                _reap()
+            elif not _answer(key.fileobj, kind, lines):
+                lines.unregister(key.fileobj)
+                key.fileobj.close()
+
+
+def _answer(line: socket.socket, kind: str, lines: selectors.BaseSelector) -> bool:
+    """Take one request; False once the other end is closed."""
+    try:
+        message, descriptors, _, _ = socket.recv_fds(line, LARGEST_REQUEST, MOST_DESCRIPTORS)
+    except OSError:
+        return False
+    if not message:
+        return False
+    if message == b"line":  # somebody else may ask, too
+        lines.register(socket.socket(fileno=descriptors[0]), selectors.EVENT_READ)
+        return True
+    if os.fork() == 0:
+        # From here on this is the job's own supervisor, and never comes back.
+        signal.set_wakeup_fd(-1)
+        supervise(json.loads(message), descriptors, kind)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return True
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _try_a_room() -> None:
+    """Make a room once, for nothing, so that a kernel that allows the house but no rooms is noticed now."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            house.own_user_namespace(house.ROOM, os.getuid(), os.getgid(), house.INSIDE)
+            inner = os.fork()
+            if inner == 0:
+                house.enter_room(2**20)
+                os._exit(0)
+            code = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+        except OSError as problem:
+            code = problem.errno or 1
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        raise OSError(code, f"no namespaces inside namespaces: {os.strerror(code)}")
+
+
+def _warm_up() -> None:
+    """Import what homework imports, and do once what is slow the first time."""
+    import numpy
+    import torch
+
+    torch.set_num_threads(1)
+    _import_all()
+    _train_a_step(torch)
+    numpy.random.seed(0)
+    torch.manual_seed(0)
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise RuntimeError("a library has started a thread, after which no process can be forked safely")
+    # A job that collects garbage would otherwise write to, and so copy, every page it shares with this process.
+    gc.collect()
+    gc.freeze()
+
+
+def _import_all() -> None:
+    import importlib
+
+    for name in (
+        "dataclasses", "einops", "einops.layers.torch", "matplotlib.pyplot", "safetensors.torch", "sklearn.datasets",
+        "torch._dynamo", "torch.nn.functional", "torch.utils.data",
+        "course", "course.checks.observe", "course.data", "course.plots", "course.training", "course.grading.worker",
+    ):  # fmt: skip
+        importlib.import_module(name)
+
+
+def _train_a_step(torch) -> None:
+    from torch import nn
+
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Flatten(), nn.LayerNorm(144))
+    head = nn.Linear(144, 2)
+    for optimizer in (torch.optim.AdamW(head.parameters()), torch.optim.SGD(head.parameters(), momentum=0.9)):
+        logits = head(model(torch.randn(4, 1, 8, 8)))  # (4, 2)
+        nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.long)).backward()
+        optimizer.step()
+    queries = torch.randn(1, 1, 4, 8, requires_grad=True)  # (batch, head, token, channel)
+    torch.softmax(torch.einsum("bhic,bhjc->bhij", queries, queries), -1).sum().backward()
+
+
+if __name__ == "__main__":
+    # Under its own name, because a student's notebook takes the name __main__ over.
+    from course.grading.sandbox import server
+
+    server.main(int(sys.argv[1]), sys.argv[2])
