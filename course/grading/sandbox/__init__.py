@@ -8,6 +8,6 @@ one's own code: no walls at all.
 """
 
 from course.grading.sandbox.client import Sandbox
-from course.grading.sandbox.job import CannotStart, Job
+from course.grading.sandbox.job import CannotStart, Job, ServerLost
 
-__all__ = ["CannotStart", "Job", "Sandbox"]
+__all__ = ["CannotStart", "Job", "Sandbox", "ServerLost"]

@@ -1,10 +1,10 @@
 """Give up what a process might otherwise gain: capabilities, and privileges by executing a program."""
 
 import ctypes
+import errno
 import functools
 import os
 import struct
-from pathlib import Path
 
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
@@ -30,11 +30,13 @@ def drop_capabilities() -> None:
         OSError: the kernel refuses, and nothing may be run.
     """
     no_new_privileges()
-    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    for capability in range(last + 1):
+    for capability in range(64):
         try:
             prctl(_PR_CAPBSET_DROP, capability)
-        except PermissionError:  # no CAP_SETPCAP: without it, and with no_new_privs, the set is of no use either
+        except OSError as error:
+            # EINVAL: that was the last. EPERM: no CAP_SETPCAP; then, with no_new_privs, the bounding set is of no use.
+            if error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
             break
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from course.grading.limits import Limits
 from course.grading.sandbox import cgroups
-from course.grading.sandbox.house import SERVER_HOME
-from course.grading.sandbox.job import CannotStart, Job, environment, font_lists
+from course.grading.sandbox.house import KINDS, LANDLOCK, NAMESPACES, SERVER_HOME
+from course.grading.sandbox.job import CannotStart, Job, ServerLost, environment, font_lists
 from course.grading.sandbox.jobs import MOST_PROCESSES
 from course.grading.sandbox.plain import PlainJob
-from course.grading.sandbox.server import LANDLOCK, NAMESPACES, READY
+from course.grading.sandbox.server import READY
 
 SECONDS_TO_WARM_UP = 180  # for the imports, on a machine that is busy with something else
+MOST_SERVERS = 3  # one after the other, when something outside ends them
 _MORE_MEMORY = 128 * 2**20  # bytes beyond which the kernel ends what its own process did not notice
 _MORE_TIME = 60  # seconds after which a supervisor ends a job that the grader should have ended
 
@@ -49,10 +50,22 @@ class Sandbox:
         """A fresh process. Raises `CannotStart`. May be called from several threads at once."""
         if not self.limits.enforced:
             return PlainJob()
+        for _ in range(MOST_SERVERS):
+            server = self._running_server()
+            try:
+                return ForkedJob(server, self.limits)
+            except ServerLost:
+                with self._starting:
+                    if self._server is server:
+                        self._server = None
+                server.close()
+        raise CannotStart("the process that starts others ends again and again: is there too little memory?")
+
+    def _running_server(self) -> "ForkServer":
         with self._starting:
             if self._server is None:
                 self._server = ForkServer()
-        return ForkedJob(self._server, self.limits)
+            return self._server
 
     def close(self) -> None:
         """End everything that is still running."""
@@ -82,24 +95,21 @@ class Sandbox:
 
 
 class ForkServer:
-    """A running fork server (see `server`).
-
-    Args:
-        kind: of walls; None takes the best that this machine allows.
+    """A running fork server (see `server`), with the best walls that this machine allows.
 
     Attributes:
-        kind: of walls.
+        kind: of walls, see `house.KINDS`.
         user: whose processes the jobs are.
 
     Raises:
         CannotStart: this machine allows none; the text says what to do.
     """
 
-    def __init__(self, kind: str | None = None):
+    def __init__(self):
         if sys.platform != "linux":
             raise CannotStart(_REMEDY.format(why="it is not Linux"))
         refused = []
-        for self.kind in (NAMESPACES, LANDLOCK) if kind is None else (kind,):
+        for self.kind in KINDS:
             try:
                 self._start()
                 return
@@ -147,12 +157,12 @@ class ForkServer:
         raise _Refused(why or last_words or "it ended without a word")
 
     def ask(self, request: dict, descriptors: list[int]) -> None:
-        """Send a request. Raises `CannotStart` if the server is no more."""
+        """Send a request. Raises `ServerLost` if the server is no more."""
         try:
             with self._asking:
                 socket.send_fds(self._line, [json.dumps(request).encode()], descriptors)
         except OSError as error:
-            raise CannotStart(f"the fork server is no more ({error.strerror})") from None
+            raise ServerLost(f"the process that starts others was ended from outside ({error.strerror})") from None
 
     def close(self) -> None:
         """End it; with namespaces, every job ends with it."""
@@ -175,7 +185,7 @@ class ForkedJob(Job):
     def __init__(self, server: ForkServer, limits: Limits):
         self._told = b""
         self._scratch: Path | None = None
-        self._group = cgroups.make(limits.memory + _MORE_MEMORY, MOST_PROCESSES + 1)
+        self._group = cgroups.make(limits.memory + _MORE_MEMORY, MOST_PROCESSES)
         self.channel, channel = socket.socketpair()
         self._line, line = socket.socketpair()
         self.output, output = os.pipe()
@@ -206,14 +216,16 @@ class ForkedJob(Job):
             ready, _, _ = select.select([self._line], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 return None
-            self._told = self._line.recv(4096) or b'{"exit": 70}'
+            self._told = self._line.recv(4096)
+            if not self._told:
+                raise ServerLost("the process that watched over it was ended from outside")
         return json.loads(self._told)["exit"]
 
     def close(self) -> None:
         try:
             self._line.shutdown(socket.SHUT_WR)  # on this the supervisor ends the job
             self.exit_code(seconds=15)
-        except OSError:
+        except (OSError, ServerLost):
             pass
         self._line.close()
         self.channel.close()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from course.grading.sandbox import kernel
 
+NAMESPACES, LANDLOCK = KINDS = "namespaces", "landlock"  # of walls, the better first
+
 SERVER_HOME = "/sandbox/server"  # where matplotlib keeps its list of fonts; covered in rooms
 JOB_HOME = "/sandbox/job"
 SCRATCH = f"{JOB_HOME}/work"  # where a job's code runs

@@ -10,6 +10,10 @@ class CannotStart(RuntimeError):
     """A job did not get as far as running student code: the fault of the machine or of the limits."""
 
 
+class ServerLost(CannotStart):
+    """The fork server was ended from outside, and every job with it: no fault of the code that ran."""
+
+
 class Job(ABC):
     """One process for student code, seen from outside.
 
@@ -23,7 +27,11 @@ class Job(ABC):
 
     @abstractmethod
     def exit_code(self, seconds: float) -> int | None:
-        """How it ended (minus the signal, where one ended it); None if it has not within `seconds`."""
+        """How it ended (minus the signal, where one ended it); None if it has not within `seconds`.
+
+        Raises:
+            ServerLost: nobody can tell any more.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -5,7 +5,7 @@ PyTorch loaded. It has one thread, no privilege and no secret: whatever it holds
 lives in the house (see `house`) and ends when the last of those who know it have closed their end of its socket.
 
 A request is one message on the socket: JSON, and file descriptors: the job's line to whoever asked, its output, then
-what its kind needs (for ``"cells"``: the channel; see `jobs`), then the control groups to enter.
+what the job itself needs (see `jobs`).
 """
 
 import gc
@@ -17,24 +17,24 @@ import socket
 import sys
 
 from course.grading.sandbox import house
-from course.grading.sandbox.supervise import supervise
+from course.grading.sandbox.supervise import fork_job, supervise
 
 READY, REFUSED = b"ready", b"refused"  # followed by the user whose the jobs are; by the reason
 LARGEST_REQUEST = 2**16  # bytes
 MOST_DESCRIPTORS = 16
-
-NAMESPACES, LANDLOCK = "namespaces", "landlock"
 
 
 def main(descriptor: int, kind: str) -> None:
     """Serve on the socket `descriptor`. Says `READY` on it, or `REFUSED` and why, before anything else."""
     line = socket.socket(fileno=descriptor)
     try:
-        if kind == NAMESPACES:
+        if kind == house.NAMESPACES:
             house.enter_house()
-            _try_a_room()
-        else:
+        elif kind == house.LANDLOCK:
             house.become_nobody_if_possible()
+        else:
+            raise OSError("there are no such walls")
+        _try_the_walls(kind)
         _warm_up()
     except (OSError, RuntimeError) as problem:
         line.send(REFUSED + f": {problem}".encode())
@@ -89,25 +89,25 @@ def _reap() -> None:
         pass
 
 
-def _try_a_room() -> None:
-    """Make a room once, for nothing, so that a kernel that allows the house but no rooms is noticed now."""
+def _try_the_walls(kind: str) -> None:
+    """Start a job that does nothing, so that a machine that lacks something is noticed before the long imports."""
+    request = {"job": "nothing", "memory": 2**30, "groups": 0, "scratch": os.environ["HOME"]}
+    hearing, telling = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            house.own_user_namespace(house.ROOM, os.getuid(), os.getgid(), house.INSIDE)
-            inner = os.fork()
-            if inner == 0:
-                house.enter_room(2**20)
-                os._exit(0)
-            code = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+            job = fork_job(request, kind, telling, [])
+            code = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
         except OSError as problem:
-            code = problem.errno or 1
+            os.write(telling, str(problem).encode())
         finally:
             os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code:
-        raise OSError(code, f"no namespaces inside namespaces: {os.strerror(code)}")
+    os.close(telling)
+    with open(hearing, errors="replace") as said:
+        why = said.read().strip()
+    if os.waitpid(pid, 0)[1]:
+        raise OSError(why.splitlines()[-1] if why else "a job does not start")
 
 
 def _warm_up() -> None:

@@ -22,21 +22,18 @@ def supervise(request: dict, descriptors: list[int], kind: str) -> None:
 
     Args:
         request: ``{"job", "seconds", "memory", "groups", ...}``, see `client`.
-        descriptors: the line, the output, the job's own, and last the ``request["groups"]`` control groups.
-        kind: `server.NAMESPACES` or `server.LANDLOCK`.
+        descriptors: the line, the output, and what the job itself gets (see `jobs`).
+        kind: `house.NAMESPACES` or `house.LANDLOCK`.
     """
     code = 70
     try:
-        groups = descriptors[len(descriptors) - request["groups"] :]
-        line, output, *own = descriptors[: len(descriptors) - len(groups)]
+        line, output, *own = descriptors
         os.setsid()
-        for name in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
-            signal.signal(name, signal.default_int_handler if name == signal.SIGINT else signal.SIG_DFL)
-        _close_all_but({line, output, *own, *groups})
-        for group in groups:
-            os.write(group, b"0")  # whoever writes is moved
-            os.close(group)
-        job = _fork_job(request, kind, output, own)
+        for name in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(name, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _close_all_but(set(descriptors))
+        job = fork_job(request, kind, output, own)
         for descriptor in (output, *own):
             os.close(descriptor)
         _watch(job, socket.socket(fileno=line), request["seconds"])
@@ -47,17 +44,18 @@ def supervise(request: dict, descriptors: list[int], kind: str) -> None:
         os._exit(code)
 
 
-def _fork_job(request: dict, kind: str, output: int, own: list[int]) -> int:
+def fork_job(request: dict, kind: str, output: int, own: list[int]) -> int:
+    """Make the namespaces and fork the job into them. Returns its number. Raises OSError."""
     from course.grading.sandbox import jobs
-    from course.grading.sandbox.server import NAMESPACES
 
-    if kind == NAMESPACES:
+    if kind == house.NAMESPACES:
         house.own_user_namespace(house.ROOM, os.getuid(), os.getgid(), house.INSIDE)
     else:
         kernel.prctl(kernel.SET_CHILD_SUBREAPER, 1)  # what outlives its parent becomes ours to end
     job = os.fork()
     if job == 0:
         _close_all_but({output, *own})  # above all the line: on it the supervisor's word is believed
+        kernel.prctl(kernel.SET_DEATH_SIGNAL, signal.SIGKILL)  # nothing goes on unwatched
         jobs.run(request, kind, output, own)  # never returns
     return job
 
