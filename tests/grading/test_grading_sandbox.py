@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,12 +21,19 @@ from course.grading.sandbox import CannotStart, Sandbox, ServerLost, client, hou
 ROOT = Path(course.__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module", params=house.KINDS)
+BUBBLEWRAP = "bubblewrap"
+
+
+@pytest.fixture(scope="module", params=[*house.KINDS, BUBBLEWRAP])
 def sandbox(request):
+    if request.param == BUBBLEWRAP and not shutil.which("bwrap"):
+        pytest.skip("bubblewrap is not installed")
     if request.param == house.LANDLOCK and landlock.supported() < 6:
         pytest.skip("this kernel's Landlock does not keep signals in")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "KINDS", (request.param,))
+        kind = house.NAMESPACES if request.param == BUBBLEWRAP else request.param
+        around = [walls for walls in client._walls() if walls[0] == kind and bool(walls[1]) == (request.param != kind)]
+        patch.setattr(client, "_walls", lambda: around)
         with Sandbox(Limits(timeout=20, memory=2**30)) as sandbox:
             yield sandbox
 
@@ -297,7 +305,7 @@ def test_the_server_ends_with_the_grader(tmp_path):
 
 
 def test_where_there_are_no_walls_grading_is_refused_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(client, "KINDS", ("nothing of the kind",))
+    monkeypatch.setattr(client, "_walls", lambda: [("nothing of the kind", [])])
     with pytest.raises(CannotStart, match="user namespaces.*--sandbox none"):
         Sandbox(Limits()).start()
 

@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 
 from course.grading.limits import Limits
-from course.grading.sandbox import cgroups
+from course.grading.sandbox import cgroups, server
 from course.grading.sandbox.house import KINDS, LANDLOCK, NAMESPACES, SERVER_HOME
 from course.grading.sandbox.job import CannotStart, Job, ServerLost, environment, font_lists
 from course.grading.sandbox.jobs import MOST_PROCESSES
 from course.grading.sandbox.plain import PlainJob
-from course.grading.sandbox.server import READY
 
 SECONDS_TO_WARM_UP = 180  # for the imports, on a machine that is busy with something else
 MOST_SERVERS = 3  # one after the other, when something outside ends them
@@ -51,14 +50,14 @@ class Sandbox:
         if not self.limits.enforced:
             return PlainJob()
         for _ in range(MOST_SERVERS):
-            server = self._running_server()
+            running = self._running_server()
             try:
-                return ForkedJob(server, self.limits)
+                return ForkedJob(running, self.limits)
             except ServerLost:
                 with self._starting:
-                    if self._server is server:
+                    if self._server is running:
                         self._server = None
-                server.close()
+                running.close()
         raise CannotStart("the process that starts others ends again and again: is there too little memory?")
 
     def _running_server(self) -> "ForkServer":
@@ -88,6 +87,8 @@ class Sandbox:
             LANDLOCK: "behind Landlock and seccomp (this machine allows no namespaces): a read-only system, a scratch "
             "folder of its own, no network, no signals to others; it could see that other processes exist",
         }[kind]
+        if self._server and self._server.bubblewrap:
+            walls += ", all of it inside bubblewrap"
         return (
             f"Isolation: each submission ran {walls}; limits on time, memory, processes, files and output. "
             "Answers were compared outside it."
@@ -99,6 +100,7 @@ class ForkServer:
 
     Attributes:
         kind: of walls, see `house.KINDS`.
+        bubblewrap: whether it runs inside that as well.
         user: whose processes the jobs are.
 
     Raises:
@@ -109,15 +111,16 @@ class ForkServer:
         if sys.platform != "linux":
             raise CannotStart(_REMEDY.format(why="it is not Linux"))
         refused = []
-        for self.kind in KINDS:
+        for self.kind, around in _walls():
             try:
-                self._start()
+                self._start(around)
+                self.bubblewrap = bool(around)
                 return
             except _Refused as why:
                 refused.append(f"{self.kind}: {why}")
         raise CannotStart(_REMEDY.format(why="; ".join(refused)))
 
-    def _start(self) -> None:
+    def _start(self, around: list[str]) -> None:
         self._asking = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._folder = tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True)
@@ -128,7 +131,7 @@ class ForkServer:
         with theirs, tempfile.TemporaryFile() as said:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "course.grading.sandbox.server", str(theirs.fileno()), self.kind],
+                    [*around, sys.executable, "-P", "-m", server.__name__, str(theirs.fileno()), self.kind],
                     cwd="/",
                     env=environment(home, home) | {"COURSE_FONT_LISTS": self._folder.name},
                     stdin=subprocess.DEVNULL,
@@ -147,7 +150,7 @@ class ForkServer:
             except TimeoutError:
                 answer = b"it did not get ready in time"
             self._line.settimeout(None)
-            if answer.startswith(READY):
+            if answer.startswith(server.READY):
                 self.user = int(answer.split()[1])
                 return
             self.close()
@@ -175,6 +178,18 @@ class ForkServer:
         self._folder.cleanup()
 
 
+def _walls() -> list[tuple[str, list[str]]]:
+    """The kinds of walls, the best first, each with the command around the server."""
+    walls = [(kind, []) for kind in KINDS]
+    if shutil.which("bwrap") and NAMESPACES in KINDS:
+        # A second wall, by other people's hands, should ours have a hole. It keeps what the house is built from.
+        apart = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
+        tree = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        rights = ["--cap-add", "ALL"] if os.getuid() == 0 else []
+        walls.insert(0, (NAMESPACES, ["bwrap", *tree, *apart, *rights, "--"]))
+    return walls
+
+
 class _Refused(Exception):
     """This kind of walls cannot be had on this machine."""
 
@@ -182,7 +197,7 @@ class _Refused(Exception):
 class ForkedJob(Job):
     """A fork of the server, behind its walls."""
 
-    def __init__(self, server: ForkServer, limits: Limits):
+    def __init__(self, running: ForkServer, limits: Limits):
         self._told = b""
         self._scratch: Path | None = None
         self._group = cgroups.make(limits.memory + _MORE_MEMORY, MOST_PROCESSES)
@@ -196,12 +211,12 @@ class ForkedJob(Job):
                 "memory": limits.memory,
                 "groups": len(self._group.entries) if self._group else 0,
             }
-            if server.kind == LANDLOCK:
+            if running.kind == LANDLOCK:
                 self._scratch = Path(tempfile.mkdtemp(prefix="course-"))
-                os.chown(self._scratch, server.user, -1)
+                os.chown(self._scratch, running.user, -1)
                 request["scratch"] = str(self._scratch)
             groups = self._group.entries if self._group else []
-            server.ask(request, [line.fileno(), output, channel.fileno(), *groups])
+            running.ask(request, [line.fileno(), output, channel.fileno(), *groups])
         except BaseException:
             self.close()
             raise

@@ -10,7 +10,6 @@ import ctypes
 import errno
 import os
 import platform
-import socket
 import struct
 
 from course.grading.sandbox.capabilities import NotSupported, checked, libc, no_new_privileges
@@ -70,6 +69,8 @@ _CLONE_NEW = 0x7E020000  # any new namespace
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # type into the terminal
 _FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902  # who gets a signal when something can be read: a way to kill
 _F_SETOWN, _F_SETOWN_EX = 8, 15
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+_SOCK_STREAM, _SOCK_TYPE = 1, 0xF
 _ACCESS_MODE, _READ_WRITE, _WRITE_ONLY, _TRUNCATE = 0o3, 0o2, 0o1, 0o1000
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, value
@@ -117,9 +118,10 @@ def install(*, network: bool) -> None:
     """Put the filter on all threads of this process and on all that it will start. Sets no_new_privs.
 
     Args:
-        network: True where the process lives in network, process and IPC namespaces of its own. False denies all
-            sockets but pairs of connected stream sockets, and signals to all but this process (and its process group,
-            if it leads one): not even its own children, whose numbers are not known yet.
+        network: True where the process lives in network, process and IPC namespaces of its own; then sockets of the
+            internet, of unix and of netlink are left to it. False denies all sockets but pairs of connected stream
+            sockets, and signals to all but this process (and its process group, if it leads one): even to its own
+            children, whose numbers are not known yet.
 
     Raises:
         NotSupported: another processor than x86_64 and aarch64, or a kernel without seccomp filters.
@@ -169,6 +171,8 @@ def program(machine: str, *, network: bool, own: int, leads_group: bool) -> list
         "clone": [_load_argument(0), _skip_unless_any_bit(_CLONE_NEW, 1), _DENY, _ALLOW],
         "clone3": [_DOES_NOT_EXIST],  # its flags are out of a filter's sight; everybody goes on with clone
         "ioctl": _unless_argument(1, (_TIOCSTI, _TIOCLINUX)),
+        # Among the others is AF_VSOCK, which reaches the host of a virtual machine from any network namespace.
+        "socket": _only_if_argument(0, (_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK)),
     }
     if not network:
         signals_may_go_to = (own, 0, -own) if leads_group else (own,)
@@ -219,10 +223,10 @@ def _unless_argument(index: int, values: tuple[int, ...]) -> list[Instruction]:
 # A pair of datagram sockets would do to send to any other such socket of the machine.
 _STREAM_PAIR = [
     _load_argument(0),
-    _skip_unless_equal(socket.AF_UNIX, 4),
+    _skip_unless_equal(_AF_UNIX, 4),
     _load_argument(1),
-    _and(0xF),
-    _skip_unless_equal(socket.SOCK_STREAM, 1),
+    _and(_SOCK_TYPE),
+    _skip_unless_equal(_SOCK_STREAM, 1),
     _ALLOW,
     _DENY,
 ]
