@@ -32,8 +32,8 @@ def sandbox(request):
         pytest.skip("this kernel's Landlock does not keep signals in")
     with pytest.MonkeyPatch.context() as patch:
         kind = house.NAMESPACES if request.param == BUBBLEWRAP else request.param
-        around = [walls for walls in client._walls() if walls[0] == kind and bool(walls[1]) == (request.param != kind)]
-        patch.setattr(client, "_walls", lambda: around)
+        around = [walls for walls in client._walls(None) if walls[0] == kind and bool(walls[1]) == (request.param != kind)]
+        patch.setattr(client, "_walls", lambda exchange: around)
         with Sandbox(Limits(timeout=20, memory=2**30)) as sandbox:
             yield sandbox
 
@@ -305,7 +305,7 @@ def test_the_server_ends_with_the_grader(tmp_path):
 
 
 def test_where_there_are_no_walls_grading_is_refused_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(client, "_walls", lambda: [("nothing of the kind", [])])
+    monkeypatch.setattr(client, "_walls", lambda exchange: [("nothing of the kind", [])])
     with pytest.raises(CannotStart, match="user namespaces.*--sandbox none"):
         Sandbox(Limits()).start()
 

@@ -1,19 +1,14 @@
 """Give up what a process might otherwise gain: capabilities, and privileges by executing a program."""
 
-import ctypes
 import errno
-import functools
-import os
 import struct
+
+from course.grading.sandbox.kernel import checked, libc, prctl
 
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
-
-
-class NotSupported(RuntimeError):
-    """The kernel or the processor lacks what a wall is made of. The message says what."""
 
 
 def no_new_privileges() -> None:
@@ -40,23 +35,4 @@ def drop_capabilities() -> None:
             break
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    checked(libc().capset(header, bytes(24)), "capset")
-
-
-def prctl(option: int, *arguments: int) -> int:
-    """The system call of that name. Raises `OSError`."""
-    padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
-    return checked(libc().prctl(ctypes.c_int(option), *padded), f"prctl {option}")
-
-
-@functools.cache
-def libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def checked(result: int, what: str) -> int:
-    """What a call of `libc` returned. Raises `OSError` if that says that it failed."""
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-    return result
+    checked(libc.capset(header, bytes(24)), "capset")

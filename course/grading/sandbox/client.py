@@ -18,6 +18,7 @@ from course.grading.sandbox.house import KINDS, LANDLOCK, NAMESPACES, SERVER_HOM
 from course.grading.sandbox.job import CannotStart, Job, ServerLost, environment, font_lists
 from course.grading.sandbox.jobs import MOST_PROCESSES
 from course.grading.sandbox.plain import PlainJob
+from course.grading.sandbox.supervise import INTERRUPT
 
 SECONDS_TO_WARM_UP = 180  # for the imports, on a machine that is busy with something else
 MOST_SERVERS = 3  # one after the other, when something outside ends them
@@ -89,29 +90,39 @@ class Sandbox:
         }[kind]
         if self._server and self._server.bubblewrap:
             walls += ", all of it inside bubblewrap"
-        return (
-            f"Isolation: each submission ran {walls}; limits on time, memory, processes, files and output. "
-            "Answers were compared outside it."
-        )
+        limits = "limits on time, memory, processes, files and output"
+        if self._server and not self._server.bounds_memory_of_all:
+            limits += " (on memory for each process alone: no control group can be made here)"
+        return f"Isolation: each submission ran {walls}; {limits}. Answers were compared outside it."
 
 
 class ForkServer:
     """A running fork server (see `server`), with the best walls that this machine allows.
 
+    Args:
+        exchange: for notebook kernels: a folder in which each has one of its own that it shares with the outside.
+
     Attributes:
         kind: of walls, see `house.KINDS`.
         bubblewrap: whether it runs inside that as well.
         user: whose processes the jobs are.
+        bounds_memory_of_all: whether the processes of a job share one limit on memory.
 
     Raises:
         CannotStart: this machine allows none; the text says what to do.
     """
 
-    def __init__(self):
+    def __init__(self, exchange: Path | None = None):
+        self._exchange = exchange
         if sys.platform != "linux":
             raise CannotStart(_REMEDY.format(why="it is not Linux"))
+        cgroups.remove_left_overs()
+        group = cgroups.make(2**30, MOST_PROCESSES)
+        self.bounds_memory_of_all = group is not None and "memory" in group.bounded
+        if group:
+            group.close()
         refused = []
-        for self.kind, around in _walls():
+        for self.kind, around in _walls(exchange):
             try:
                 self._start(around)
                 self.bubblewrap = bool(around)
@@ -123,6 +134,7 @@ class ForkServer:
     def _start(self, around: list[str]) -> None:
         self._asking = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        exchange = {"COURSE_EXCHANGE": str(self._exchange)} if self._exchange else {}
         self._folder = tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True)
         os.chmod(self._folder.name, 0o777)  # the server is another user
         for path in font_lists():
@@ -133,7 +145,7 @@ class ForkServer:
                 self._process = subprocess.Popen(
                     [*around, sys.executable, "-P", "-m", server.__name__, str(theirs.fileno()), self.kind],
                     cwd="/",
-                    env=environment(home, home) | {"COURSE_FONT_LISTS": self._folder.name},
+                    env=environment(home, home) | {"COURSE_FONT_LISTS": self._folder.name} | exchange,
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=said,
@@ -178,13 +190,14 @@ class ForkServer:
         self._folder.cleanup()
 
 
-def _walls() -> list[tuple[str, list[str]]]:
+def _walls(exchange: Path | None) -> list[tuple[str, list[str]]]:
     """The kinds of walls, the best first, each with the command around the server."""
     walls = [(kind, []) for kind in KINDS]
     if shutil.which("bwrap") and NAMESPACES in KINDS:
         # A second wall, by other people's hands, should ours have a hole. It keeps what the house is built from.
         apart = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
         tree = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        tree += ["--bind", str(exchange), str(exchange)] if exchange else []
         rights = ["--cap-add", "ALL"] if os.getuid() == 0 else []
         walls.insert(0, (NAMESPACES, ["bwrap", *tree, *apart, *rights, "--"]))
     return walls
@@ -197,7 +210,12 @@ class _Refused(Exception):
 class ForkedJob(Job):
     """A fork of the server, behind its walls."""
 
-    def __init__(self, running: ForkServer, limits: Limits):
+    def __init__(self, running: ForkServer, limits: Limits, job: dict | None = None, gives: tuple[int, ...] = ()):
+        """
+        Args:
+            job: what it does (see `jobs`), ``{"job": "cells"}`` by default, and what to know for that.
+            gives: descriptors it gets besides the channel.
+        """
         self._told = b""
         self._scratch: Path | None = None
         self._group = cgroups.make(limits.memory + _MORE_MEMORY, MOST_PROCESSES)
@@ -205,18 +223,18 @@ class ForkedJob(Job):
         self._line, line = socket.socketpair()
         self.output, output = os.pipe()
         try:
+            groups = self._group.entries if self._group else []
             request = {
                 "job": "cells",
                 "seconds": limits.whole_submission + _MORE_TIME,
                 "memory": limits.memory,
-                "groups": len(self._group.entries) if self._group else 0,
+                "groups": len(groups),
             }
             if running.kind == LANDLOCK:
                 self._scratch = Path(tempfile.mkdtemp(prefix="course-"))
                 os.chown(self._scratch, running.user, -1)
                 request["scratch"] = str(self._scratch)
-            groups = self._group.entries if self._group else []
-            running.ask(request, [line.fileno(), output, channel.fileno(), *groups])
+            running.ask(request | (job or {}), [line.fileno(), output, channel.fileno(), *gives, *groups])
         except BaseException:
             self.close()
             raise
@@ -224,6 +242,10 @@ class ForkedJob(Job):
             channel.close()
             line.close()
             os.close(output)
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        self._line.send(INTERRUPT)
 
     def exit_code(self, seconds: float) -> int | None:
         deadline = time.monotonic() + seconds
@@ -236,9 +258,13 @@ class ForkedJob(Job):
                 raise ServerLost("the process that watched over it was ended from outside")
         return json.loads(self._told)["exit"]
 
+    def end(self) -> None:
+        """Have it killed, without waiting."""
+        self._line.shutdown(socket.SHUT_WR)  # on this the supervisor ends the job
+
     def close(self) -> None:
         try:
-            self._line.shutdown(socket.SHUT_WR)  # on this the supervisor ends the job
+            self.end()
             self.exit_code(seconds=15)
         except (OSError, ServerLost):
             pass

@@ -17,6 +17,7 @@ NAMESPACES, LANDLOCK = KINDS = "namespaces", "landlock"  # of walls, the better 
 SERVER_HOME = "/sandbox/server"  # where matplotlib keeps its list of fonts; covered in rooms
 JOB_HOME = "/sandbox/job"
 SCRATCH = f"{JOB_HOME}/work"  # where a job's code runs
+EXCHANGE, OWN_EXCHANGE = "/sandbox/exchange", f"{JOB_HOME}/exchange"  # of notebook kernels, see `provisioner`
 MOST_FILES = 20_000  # in a job's scratch folder
 UNPRIVILEGED = 61_234  # the user that a root grader becomes; it owns nothing
 INSIDE = 1_000  # what that user is called in a room
@@ -51,8 +52,13 @@ def enter_house() -> None:
         _become_nobody()
 
 
-def enter_room(scratch_bytes: int) -> None:
-    """In the first process of a fresh process namespace: an empty scratch folder, and a `/proc` without others."""
+def enter_room(scratch_bytes: int, exchange: str = "") -> None:
+    """In the first process of a fresh process namespace: an empty scratch folder, and a `/proc` without others.
+
+    Args:
+        scratch_bytes: that may be written.
+        exchange: the name of the job's own folder in `EXCHANGE`; the others' are covered up.
+    """
     kernel.mount(None, "/", None, kernel.RECURSIVE | kernel.PRIVATE)
     options = f"size={scratch_bytes},nr_inodes={MOST_FILES},mode=755"
     kernel.mount("tmpfs", JOB_HOME, "tmpfs", kernel.NOSUID | kernel.NODEV, options)
@@ -61,8 +67,12 @@ def enter_room(scratch_bytes: int) -> None:
         if not os.listdir(shown):  # Python itself may live below /tmp
             kernel.bind(f"{JOB_HOME}/{folder}", shown, read_only=False)
     os.mkdir(SCRATCH)
-    # What the server may write is covered up, so that no job can leave the next one a word.
-    kernel.mount("tmpfs", SERVER_HOME, "tmpfs", kernel.NOSUID | kernel.NODEV | kernel.RDONLY, "size=4k,mode=555")
+    if exchange:
+        os.mkdir(OWN_EXCHANGE)
+        kernel.bind(f"{EXCHANGE}/{exchange}", OWN_EXCHANGE, read_only=False)
+    # What others may write is covered up, so that no job can leave the next one a word.
+    for folder in (SERVER_HOME, EXCHANGE):
+        kernel.mount("tmpfs", folder, "tmpfs", kernel.NOSUID | kernel.NODEV | kernel.RDONLY, "size=4k,mode=555")
     kernel.mount("proc", "/proc", "proc", kernel.NOSUID | kernel.NODEV | kernel.NOEXEC)
     os.chdir(SCRATCH)
 
@@ -108,6 +118,8 @@ def _build_house(shown: list[str]) -> None:
     # Opened first: the house may be built over the place where some of it comes from.
     devices = [f"/dev/{name}" for name in _DEVICES]
     links = {path: os.readlink(path) for path in shown if os.path.islink(path)}
+    exchange = os.environ.get("COURSE_EXCHANGE")
+    exchanged = os.open(exchange, os.O_PATH) if exchange else None
     sources = {path: os.open(path, os.O_PATH) for path in [*shown, *devices] if path not in links}
     folders = {path for path in sources if os.path.isdir(path)}
     fonts = _font_list()
@@ -122,8 +134,11 @@ def _build_house(shown: list[str]) -> None:
         Path(_WHERE_BUILT + path).parent.mkdir(parents=True, exist_ok=True)
         os.symlink(target, _WHERE_BUILT + path)
     _hide()
-    for folder in ("/dev/shm", "/proc", "/tmp", "/etc", SERVER_HOME, JOB_HOME):
+    for folder in ("/dev/shm", "/proc", "/tmp", "/etc", SERVER_HOME, JOB_HOME, EXCHANGE):
         os.makedirs(_WHERE_BUILT + folder, exist_ok=True)
+    if exchanged is not None:
+        kernel.bind(f"/proc/self/fd/{exchanged}", _WHERE_BUILT + EXCHANGE, read_only=False)
+        os.close(exchanged)
     kernel.mount("tmpfs", _WHERE_BUILT + SERVER_HOME, "tmpfs", kernel.NOSUID | kernel.NODEV, "size=8m,mode=777")
     Path(f"{_WHERE_BUILT}/etc/passwd").write_text(f"student:x:{INSIDE}:{INSIDE}::{SCRATCH}:/bin/sh\n")
     for name, content in fonts.items():

@@ -24,9 +24,12 @@ def run(request: dict, kind: str, output: int, own: list[int]) -> None:
     """
     code = 71
     try:
-        for group in own[len(own) - request["groups"] :]:
+        groups = [own.pop() for _ in range(request["groups"])]
+        for group in groups:
             os.write(group, b"0")  # whoever writes is moved
             os.close(group)
+        # Should memory run out on the whole machine, this process is the one to end.
+        Path("/proc/self/oom_score_adj").write_text("500")
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
@@ -47,7 +50,7 @@ def _wall_in(request: dict, kind: str) -> None:
     from course.grading.sandbox import capabilities, landlock, seccomp
 
     if kind == house.NAMESPACES:
-        house.enter_room(ALL_WRITTEN_FILES)
+        house.enter_room(ALL_WRITTEN_FILES, request.get("exchange", ""))
         scratch = house.SCRATCH
     else:
         scratch = request["scratch"]
@@ -99,9 +102,17 @@ def _cells(request: dict, own: list[int]) -> int:
     return 0
 
 
+def _notebook_kernel(request: dict, own: list[int]) -> int:
+    from course.grading.sandbox import notebook_kernel
+
+    _channel, files = own
+    notebook_kernel.run(request["connection"], files)
+    return 0
+
+
 def _nothing(request: dict, own: list[int]) -> int:
     """To see whether this machine allows all of the above."""
     return 0
 
 
-_JOBS = {"cells": _cells, "nothing": _nothing}
+_JOBS = {"cells": _cells, "notebook kernel": _notebook_kernel, "nothing": _nothing}

@@ -13,18 +13,22 @@ SET_DEATH_SIGNAL, SET_DUMPABLE, SET_CHILD_SUBREAPER = 1, 4, 36
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _DETACH = 2
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NotSupported(RuntimeError):
+    """The kernel or the processor lacks what a wall is made of. The message says what."""
 
 
 def unshare(flags: int) -> None:
     """Put this process (with `NEWPID`: its next child) into namespaces of its own. Raises OSError."""
-    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
+    checked(libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
     """mount(2). Raises OSError."""
-    result = _libc.mount(_text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(options))
-    _checked(result, f"mount {target}")
+    result = libc.mount(_text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(options))
+    checked(result, f"mount {target}")
 
 
 def bind(source: str, target: str, read_only: bool = True) -> None:
@@ -47,18 +51,19 @@ def move_root_to(folder: str) -> None:
     number = _PIVOT_ROOT.get(os.uname().machine)
     if number is None:
         raise OSError(f"pivot_root is not known for {os.uname().machine}")
-    _checked(_libc.syscall(number, b".", b"."), "pivot_root")
-    _checked(_libc.umount2(b".", _DETACH), "umount")
+    checked(libc.syscall(number, b".", b"."), "pivot_root")
+    checked(libc.umount2(b".", _DETACH), "umount")
     os.chdir("/")
 
 
-def prctl(option: int, value: int = 0) -> None:
-    """prctl(2) with one value. Raises OSError."""
-    zero = ctypes.c_ulong(0)
-    _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
+def prctl(option: int, *values: int) -> int:
+    """prctl(2). Raises OSError."""
+    padded = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
+    return checked(libc.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
 
 
-def _checked(result: int, what: str) -> int:
+def checked(result: int, what: str) -> int:
+    """What a call of `libc` returned. Raises OSError if that says that it failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from course.grading.sandbox.capabilities import NotSupported, checked, libc, no_new_privileges
+from course.grading.sandbox.capabilities import no_new_privileges
+from course.grading.sandbox.kernel import NotSupported, checked, libc
 
 # The same on every processor.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -40,7 +41,7 @@ _FACTS = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/c
 def supported() -> int:
     """The version of Landlock that runs here; 0 where there is none or it is switched off."""
     try:
-        result = libc().syscall(
+        result = libc.syscall(
             ctypes.c_long(_CREATE_RULESET), ctypes.c_void_p(), ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)
         )
     except (AttributeError, OSError, TypeError):  # not Linux
@@ -76,7 +77,7 @@ def restrict(read: Iterable[Path], write: Iterable[Path]) -> None:
     if version >= 6:
         attributes += struct.pack("=Q", _SCOPES)
     rules = checked(
-        libc().syscall(
+        libc.syscall(
             ctypes.c_long(_CREATE_RULESET), attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)
         ),
         "landlock_create_ruleset",
@@ -94,7 +95,7 @@ def restrict(read: Iterable[Path], write: Iterable[Path]) -> None:
                 _allow(rules, Path(name), (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled)
         no_new_privileges()
         checked(
-            libc().syscall(ctypes.c_long(_RESTRICT_SELF), ctypes.c_int(rules), ctypes.c_uint32(0)),
+            libc.syscall(ctypes.c_long(_RESTRICT_SELF), ctypes.c_int(rules), ctypes.c_uint32(0)),
             "landlock_restrict_self",
         )
     finally:
@@ -108,7 +109,7 @@ def _allow(rules: int, path: Path, rights: int) -> None:
             rights &= _OF_A_FILE
         rule = struct.pack("=Qi", rights, place)
         checked(
-            libc().syscall(
+            libc.syscall(
                 ctypes.c_long(_ADD_RULE), ctypes.c_int(rules), ctypes.c_int(_PATH_BENEATH), rule, ctypes.c_uint32(0)
             ),
             f"landlock_add_rule {path}",

@@ -12,7 +12,8 @@ import os
 import platform
 import struct
 
-from course.grading.sandbox.capabilities import NotSupported, checked, libc, no_new_privileges
+from course.grading.sandbox.capabilities import no_new_privileges
+from course.grading.sandbox.kernel import NotSupported, checked, libc
 
 _ATTACKS = {  # name: (number on x86_64, number on aarch64); None where there is no such call
     # other processes
@@ -125,6 +126,7 @@ def install(*, network: bool) -> None:
 
     Raises:
         NotSupported: another processor than x86_64 and aarch64, or a kernel without seccomp filters.
+        OSError: the kernel refuses, and nothing may be run.
     """
     machine = platform.machine()
     leads_group = os.getpgrp() == os.getpid()
@@ -137,8 +139,8 @@ def install(*, network: bool) -> None:
     no_new_privileges()
     set_mode_filter, all_threads = 1, 1
     try:
-        checked(
-            libc().syscall(
+        left_out = checked(
+            libc.syscall(
                 ctypes.c_long(_SECCOMP_CALL[machine]),
                 ctypes.c_long(set_mode_filter),
                 ctypes.c_long(all_threads),
@@ -150,6 +152,8 @@ def install(*, network: bool) -> None:
         if error.errno in (errno.ENOSYS, errno.EINVAL):
             raise NotSupported("this kernel has no filters for system calls (seccomp)") from None
         raise
+    if left_out:
+        raise OSError(errno.EBUSY, f"seccomp: thread {left_out} has a filter of its own, which goes before this one")
 
 
 def program(machine: str, *, network: bool, own: int, leads_group: bool) -> list[Instruction]:

@@ -29,8 +29,7 @@ def supervise(request: dict, descriptors: list[int], kind: str) -> None:
     try:
         line, output, *own = descriptors
         os.setsid()
-        for name in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
-            signal.signal(name, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _close_all_but(set(descriptors))
         job = fork_job(request, kind, output, own)
