@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from course.atomic import write_atomically
 from course.authoring import leaks, notebooks
 from course.authoring.execute import execute
 from course.authoring.outputs import hygiene
@@ -176,17 +177,6 @@ def all_lectures(root: Path) -> list[Lecture]:
     return [target for target in _all_targets(root) if isinstance(target, Lecture)]
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 # -- building
 
 
@@ -199,19 +189,34 @@ def _build_lecture(lecture: Lecture, run_again: bool, say: Callable[[str], None]
 
 def _build_homework(work: HomeworkFolder, run_again: bool, say: Callable[[str], None]) -> list[str]:
     source, homework = _read_homework(work)
-    data = _check_data(work, homework)
-    if not (work.checks.is_file() and public.same_content(work.checks, data)):
-        # Rewritten only when the content differs: last digits differ between processors.
-        write_bytes(work.checks, data)
-        say(f"{_shown(work.root, work.checks)}: written")
-        run_again = True
-    assignment = notebooks.to_bytes(notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework))
-    if not (work.assignment.is_file() and work.assignment.read_bytes() == assignment):
-        write_bytes(work.assignment, assignment)
-        say(f"{_shown(work.root, work.assignment)}: written")
+    run_again |= _write_assignment(work, source, homework, say)
     solution = notebooks.make_notebook(source, notebooks.SOLUTION, homework)
     problems = _run_and_write(work.root, work.solution, solution, source, run_again, say)
     return problems + leak_problems(work)
+
+
+def write_assignment(work: HomeworkFolder) -> None:
+    """Write what students receive of one homework, and nothing else: for ``nbgrader_config.py``.
+
+    Raises:
+        AuthoringError: its sources are wrong.
+    """
+    _write_assignment(work, *_read_homework(work), say=print)
+
+
+def _write_assignment(work: HomeworkFolder, source: Source, homework: Homework, say: Callable[[str], None]) -> bool:
+    """Bring the assignment and its check data up to date; returns whether the latter have changed."""
+    data = _check_data(work, homework)
+    # Rewritten only when the content differs: last digits differ between processors.
+    changed = not (work.checks.is_file() and public.same_content(work.checks, data))
+    if changed:
+        write_atomically(work.checks, data)
+        say(f"{_shown(work.root, work.checks)}: written")
+    assignment = notebooks.to_bytes(notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework))
+    if not (work.assignment.is_file() and work.assignment.read_bytes() == assignment):
+        write_atomically(work.assignment, assignment)
+        say(f"{_shown(work.root, work.assignment)}: written")
+    return changed
 
 
 def _run_and_write(
@@ -226,10 +231,10 @@ def _run_and_write(
     kept = before is not None and notebooks.take_outputs(notebook, before) and not hygiene(notebook, root)
     if run_again or not kept:
         seconds = execute(notebook, path.parent, shown, source)
-        write_bytes(path, notebooks.to_bytes(notebook))
+        write_atomically(path, notebooks.to_bytes(notebook))
         say(f"{shown}: run in {seconds:.0f} s and written")
     elif path.read_bytes() != notebooks.to_bytes(notebook):
-        write_bytes(path, notebooks.to_bytes(notebook))
+        write_atomically(path, notebooks.to_bytes(notebook))
         say(f"{shown}: written, outputs kept (no code changed)")
     return [f"{shown}: {problem}" for problem in hygiene(notebook, root)]
 

@@ -14,7 +14,7 @@ from course.authoring.source import AuthoringError, find_root, read_source
 MARKER = ".course-release.json"  # what was written here, so that a later release knows what a student changed
 FIRST_CHECK = "hw0"
 _FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "Makefile", "LICENSE")
-_NEVER = shutil.ignore_patterns("__pycache__", "*.pyc", ".ipynb_checkpoints", ".*.partial", ".DS_Store")
+_NEVER = shutil.ignore_patterns("__pycache__", "*.pyc", ".ipynb_checkpoints", ".writing-*", ".DS_Store")
 
 _README = """\
 # A course on vision transformers

@@ -5,7 +5,6 @@ is pickled: to open a checkpoint runs no code, so a stranger's can be opened. A 
 """
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from zlib import crc32
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from course.atomic import replacing
 from course.data.imageset import ImageSet
 from course.training.recipes import Recipe
 
@@ -58,12 +58,8 @@ def save(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, progr
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {"format": FORMAT, "checksum": _checksum(tensors), "signature": signed, "progress": progress}
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"course": json.dumps(header)})
-    with open(partial, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata={"course": json.dumps(header)})
 
 
 def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict) -> dict | None:

@@ -141,7 +141,7 @@ def test_a_failing_cell_is_named_and_nothing_is_written(built, edit):
     assert "notebooks/source/01_tiny.py:16) stopped with ZeroDivisionError: division by zero" in problems[0]
     assert (built / LECTURE).read_bytes() == before
     assert any(line.startswith(ASSIGNMENT) for line in said), "the other sources are built all the same"
-    assert not list(built.rglob("*.partial"))
+    assert not list(built.rglob(".writing-*"))
 
 
 def test_a_wrong_solution_is_not_written(built, edit):

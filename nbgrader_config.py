@@ -1,0 +1,42 @@
+"""nbgrader over this repository, for institutions that run it: its commands work from this folder as they are.
+
+    nbgrader generate_assignment hw1_self_attention --force     fills nbgrader's gradebook; assignments/ stays as it is
+    nbgrader autograde hw1_self_attention                       submitted/STUDENT/hw1_self_attention/...
+    nbgrader generate_feedback hw1_self_attention
+    nbgrader export
+
+Student code then runs beside its tests, as always with nbgrader, and its points can be forged; see CONTRIBUTING.md.
+With JUPYTER_DEFAULT_PROVISIONER_NAME=course-sandbox it runs at least where it can read no answer and reach no network.
+"""
+
+import os
+import sysconfig
+
+c = get_config()  # noqa: F821 (nbgrader defines it)
+
+# nbgrader runs the program `alembic`, which is not found where the virtual environment is not activated.
+os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
+
+c.CourseDirectory.course_id = "vision_transformers"
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "assignments"
+c.CourseDirectory.submitted_directory = "grading/submitted"
+c.CourseDirectory.autograded_directory = "grading/autograded"
+c.CourseDirectory.feedback_directory = "grading/feedback"
+c.CourseDirectory.db_url = "sqlite:///grading/gradebook.db"
+c.ExportPlugin.to = "grading/grades.csv"
+
+# Beside each solution lie its source and its hidden checks: neither may go out.
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc", "*.py"]
+c.Execute.timeout = 120  # seconds a cell
+
+
+def _as_students_receive_it(assignment, **_):
+    """nbgrader's own release names no exercise in its stubs and brings no check data: `course build` writes both."""
+    from course.authoring import builder
+    from course.authoring.source import find_root
+
+    builder.write_assignment(builder.HomeworkFolder(find_root(), assignment))
+
+
+c.GenerateAssignment.post_convert_hook = _as_students_receive_it
