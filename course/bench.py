@@ -1,39 +1,53 @@
 """``course bench``: finds the benchmarks, which stand beside the package in ``benchmarks/``, and runs them."""
 
-import importlib.util
+import importlib
+import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from course.data.names import one_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-def bench_command(name: str | None, only: list[str], json_file: Path | None, compiled: bool) -> int:
-    """Run one benchmark, or all; 0 when they have run, 2 if they cannot."""
-    names = sorted(path.stem for path in FOLDER.glob("*.py"))
+def bench_command(name: str | None, words: list[str], json_file: Path | None, **flags) -> int:
+    """Run one benchmark, or all; 0 when they have run, 2 if they cannot.
+
+    Args:
+        words: what to measure, in the words of the benchmark.
+        flags: options by name, None where not given; a benchmark gets those that it has.
+    """
+    names = sorted(path.stem for path in FOLDER.glob("*.py") if "\ndef bench(" in path.read_text(encoding="utf-8"))
     if not names:
         print(
             f"course bench: the benchmarks come with the course's repository, and {FOLDER} is not there",
             file=sys.stderr,
         )
         return 2
+    given = {flag: value for flag, value in flags.items() if value is not None}
     try:
         chosen = [one_of(name, names, "there is no benchmark")] if name else names
-        figures = {n: _loaded(n).bench(only, compiled=compiled) for n in chosen}
+        figures = {}
+        for one in chosen:
+            bench = _loaded(one)
+            known = inspect.signature(bench).parameters
+            for flag in given if name else ():
+                if flag not in known:
+                    raise ValueError(f"{one} has no --{flag}")
+            figures[one] = bench(words, **{flag: value for flag, value in given.items() if flag in known})
     except (ValueError, ImportError) as error:
         print(f"course bench: {error}", file=sys.stderr)
         return 2
     if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def _loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmarks.{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def _loaded(name: str) -> Callable[..., dict]:
+    root = str(FOLDER.parent)
+    if root not in sys.path:  # where the command `course` runs, the repository itself is no place for modules
+        sys.path.insert(0, root)
+    return importlib.import_module(f"benchmarks.{name}").bench

@@ -62,6 +62,10 @@ def _grade(options) -> int:
         timeout=options.timeout,
         memory=options.memory,
         sandbox=options.sandbox,
+        again=options.again,
+        config=options.config,
+        gradebook=options.gradebook,
+        roster=options.roster,
     )
 
 
@@ -74,7 +78,8 @@ def _models(options) -> int:
 def _bench(options) -> int:
     from course.bench import bench_command
 
-    return bench_command(options.name, options.only, options.json, options.compiled)
+    flags = {"compiled": options.compiled, "workers": options.workers, "timeout": options.timeout}
+    return bench_command(options.name, options.only, options.json, **flags)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,19 +112,29 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("-a", "--assignment", required=True, help="hwN_topic, or hwN")
     grade.add_argument("-o", "--out", required=True, type=Path)
     grade.add_argument("--workers", type=int, help="submissions graded at a time (default: one a core)")
-    grade.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster")
-    grade.add_argument("--seed", type=int, help="of the hidden inputs (default: a fresh secret one)")
+    grade.add_argument("--scheduler", metavar="ADDRESS", help="run them on the Dask cluster there: tcp://HOST:PORT")
+    grade.add_argument(
+        "--seed", type=int, help="of the hidden inputs (default: that of the earlier run in OUT, else a fresh secret one)"
+    )
+    grade.add_argument(
+        "--again", action="store_true", help="grade everybody again, on fresh hidden inputs; marks given by a person stay"
+    )
     grade.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for a cell or an exercise")
     grade.add_argument("--memory", type=int, default=4 << 30, metavar="BYTES", help="for a submission")
     grade.add_argument("--sandbox", choices=("auto", "none"), default="auto")
+    grade.add_argument("--config", type=Path, metavar="FILE", help="due dates (default: solutions/grading.toml)")
+    grade.add_argument("--gradebook", metavar="URL", help="a database in place of OUT/gradebook.db")
+    grade.add_argument("--roster", type=Path, metavar="CSV", help="the students, as Canvas or Moodle exports them")
     models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
     models.add_argument("name", nargs="?")
     models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
 
     bench = command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
-    bench.add_argument("name", nargs="?", help="models")
-    bench.add_argument("only", nargs="*", metavar="WHICH", help="only these of its cases, for instance vit_b16")
-    bench.add_argument("--compiled", action="store_true", help="models: both through torch.compile")
+    bench.add_argument("name", nargs="?", help="grading, large_class or models")
+    bench.add_argument("only", nargs="*", metavar="WHICH", help="models: only these; the others: how many submissions")
+    bench.add_argument("--compiled", action="store_const", const=True, help="models: both through torch.compile")
+    bench.add_argument("--workers", type=int, help="large_class: submissions graded at a time (default: one a core)")
+    bench.add_argument("--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     return parser
 

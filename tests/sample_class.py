@@ -13,12 +13,14 @@ import io
 import json
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from course.authoring import notebooks
 from course.authoring.source import read_source
-from course.checks import Homework, load_homework
+from course.checks import Exercise, Homework, load_homework
+from course.checks.exercise import Mistake
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPIC = "hw1_self_attention"
@@ -36,7 +38,7 @@ def expected() -> dict[str, tuple[float, set[str]]]:
 
 def write_sample_class(folder: Path) -> None:
     """Write one submission for each student of `expected`: nbgrader's layout, with a flat file and zips among them."""
-    for student, write in _STUDENTS.items():
+    for student, write in STUDENTS.items():
         notebook = Notebook()
         path = folder / student / TOPIC / f"{TOPIC}.ipynb"
         path = write(notebook, path) or path
@@ -138,6 +140,7 @@ def _homework(topic: str) -> tuple[Homework, bytes, dict[str, str]]:
     return homework, notebooks.to_bytes(notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework)), solutions
 
 
+@functools.cache
 def _replace(topic: str, solution: str, target: str, variant: str) -> str:
     """The solution's cell with `target` written as `variant` of exercises.py is, helpers and imports included."""
     text = (ROOT / "solutions" / topic / "exercises.py").read_text(encoding="utf-8")
@@ -165,6 +168,7 @@ def _replace(topic: str, solution: str, target: str, variant: str) -> str:
     return "\n".join([*imports, *(["", ""] if imports else []), *(f"{code}\n\n" for code in helpers), *lines])
 
 
+@functools.cache
 def top_level(text: str) -> dict[str, ast.stmt]:
     """What a file defines or imports at its top level, by name; loops are looked into, for variants made there."""
     found: dict[str, ast.stmt] = {}
@@ -180,6 +184,14 @@ def top_level(text: str) -> dict[str, ast.stmt]:
 
     look(ast.parse(text).body)
     return found
+
+
+def named_mistakes(topic: str, exercise: Exercise) -> list[tuple[Mistake, str]]:
+    """Its mistakes that are one function or class of exercises.py, with the name there, which no other mistake has."""
+    there = top_level((ROOT / "solutions" / topic / "exercises.py").read_text(encoding="utf-8"))
+    made = [(m, *m.objects.values()) for m in exercise.mistakes if len(m.objects) == 1]
+    names = Counter(getattr(variant, "__name__", "") for _, variant in made)
+    return [(m, v.__name__) for m, v in made if names[getattr(v, "__name__", "")] == 1 and v.__name__ in there]
 
 
 # -- the students. Each function fills the notebook; it may write files itself and return another path.
@@ -331,7 +343,7 @@ def _in_a_zip(notebook: Notebook, path: Path) -> Path:
     return target
 
 
-_STUDENTS: dict[str, Callable[[Notebook, Path], Path | None]] = {
+STUDENTS: dict[str, Callable[[Notebook, Path], Path | None]] = {
     "ada": _right,
     "bela": _right_another_way,
     "chen": _right_a_third_way,

@@ -9,15 +9,16 @@ from typing import Any
 
 from course.checks import from_scratch, public
 from course.checks.calls import Call, Observation, Probe, Seeded
-from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Verdict, expected_for, judge
+from course.checks.compare import NOT_STARTED, RIGHT, Verdict, expected_for, judge
+from course.checks.credit import Credit
 from course.checks.exercise import Accuracy, Draw, Exercise, Homework, load_homework
 from course.checks.observe import observe
 from course.checks.show import card_html, show_card
 from course.notebook import in_notebook
 
 __all__ = [
-    "check", "CheckFailed", "Accuracy", "Call", "Draw", "Exercise", "Homework", "Observation", "Probe", "Seeded",
-    "Verdict", "expected_for", "judge", "load_homework", "observe",
+    "check", "CheckFailed", "Accuracy", "Call", "Credit", "Draw", "Exercise", "Homework", "Observation", "Probe",
+    "Seeded", "Verdict", "expected_for", "judge", "load_homework", "observe",
 ]  # fmt: skip
 
 
@@ -59,10 +60,9 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
         objects = tuple(objects[0])
     if len(objects) != len(exercise.targets):
         raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
-    verdict = judge(exercise.expected, observe(dict(zip(exercise.targets, objects)), exercise.calls))
-    if verdict.status == RIGHT:
-        told = from_scratch.sentences(objects, exercise.forbidden)
-        verdict = Verdict(WRONG, told[-1]) if told else verdict
+    broken = from_scratch.sentences(objects, exercise.forbidden)
+    seen = observe(dict(zip(exercise.targets, objects)), exercise.calls)
+    verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
     if verdict.status == NOT_STARTED and in_notebook():
         return _NotStarted(card_html(exercise_id, exercise.points, verdict))
     show_card(exercise_id, exercise.points, verdict)

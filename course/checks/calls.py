@@ -5,14 +5,22 @@ answer, so it may be stored beside a student's notebook and sent into the proces
 `Observation` is what came back. Neither is ever pickled.
 """
 
-import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
+
+from course.checks.message import Bounds, pack, unpack
+
+# Of one observation, which may come from student code. The largest of the course has 76 tensors and 7 KB of header.
+BOUNDS = Bounds(header=2**16, tensors=600)
+MOST_NOTES = 200
+LONGEST_NOTE = 2_000  # characters; `observe` writes at most 700
+
+FORBIDDEN = "0.forbidden"  # the note of a sentence about what its exercise forbids (`course.grading.guards`)
+
+_KEY = re.compile(r"\d{1,4}\.[\w.]{1,200}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,14 @@ class Observation:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Observation":
-        """Raises ValueError if `data` is not what `to_bytes` writes: it may come from student code."""
-        tensors, notes = unpack(data)
+        """Raises ValueError if `data` is not what `to_bytes` writes, or is beyond bounds: it may be student code's."""
+        tensors, notes = unpack(data, BOUNDS)
         if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
             raise ValueError("an observation's notes must be texts by name")
+        if len(notes) > MOST_NOTES or any(len(note) > LONGEST_NOTE for note in notes.values()):
+            raise ValueError("an observation's notes are too many or too long")
+        if not all(_KEY.fullmatch(key) for key in (*tensors, *notes)):
+            raise ValueError("an observation holds a name that it never gives")
         return cls(tensors, notes)
 
 
@@ -95,24 +107,6 @@ def calls_to_bytes(calls: list[Call]) -> bytes:
 def calls_from_bytes(data: bytes) -> list[Call]:
     tensors, described = unpack(data)
     return [_call_from_json(entry, tensors) for entry in described]
-
-
-def pack(tensors: dict[str, Tensor], described: Any) -> bytes:
-    """Tensors by name and anything that JSON can hold, as safetensors bytes."""
-    # One metadata key only: safetensors keeps no order among several, and equal content must give equal bytes.
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return tensors_to_bytes(contiguous, {"json": json.dumps(described, ensure_ascii=False)})
-
-
-def unpack(data: bytes) -> tuple[dict[str, Tensor], Any]:
-    """What went into `pack`. Raises ValueError if `data` did not come from there."""
-    try:
-        tensors = tensors_from_bytes(data)
-        header_size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + header_size])
-        return tensors, json.loads(header["__metadata__"]["json"])
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"not a message of this program: {error}") from None
 
 
 def _call_to_json(call: Call, prefix: str, tensors: dict[str, Tensor]) -> dict:

@@ -1,12 +1,14 @@
 """From what was seen and what should have been seen to a verdict, with the mistake named."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import torch
 from torch import Tensor
 
-from course.checks.calls import Observation
+from course.checks.calls import FORBIDDEN, Observation
+from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.exercise import Accuracy
 
 RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
@@ -22,6 +24,7 @@ class Expected:
         goals: calls that are judged by accuracy instead, by number.
         tolerance: largest absolute difference, plus the same relative to the expected value.
         calls: how many calls were made.
+        credit: what an answer is worth that is right in parts.
     """
 
     answer: Observation
@@ -29,6 +32,7 @@ class Expected:
     goals: dict[int, Accuracy]
     tolerance: float
     calls: int
+    credit: Credit = ALL_OR_NOTHING
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Verdict:
     """The outcome of one exercise.
 
     `sentence` may be shown to anyone; `detail` and `picture` (name, expected, yours) show values of the inputs at
-    hand, so they are only for inputs that the student may see.
+    hand, so they are only for inputs that the student may see. `share` of the points is earned, 0 to 1; of a part,
+    `earned` says for what.
     """
 
     status: str
@@ -44,6 +49,12 @@ class Verdict:
     detail: str = ""
     picture: tuple[str, Tensor, Tensor] | None = field(default=None, compare=False)
     named: bool = False
+    share: float = 0.0
+    earned: str = ""
+
+    def points(self, of: float) -> float:
+        """Of so many points; a part of them is rounded down to hundredths."""
+        return of if self.share == 1 else math.floor(100 * of * self.share + 1e-6) / 100
 
 
 def expected_for(exercise, seed: int) -> Expected:
@@ -59,23 +70,82 @@ def expected_for(exercise, seed: int) -> Expected:
         if exact < len(calls) and all(_same(i, answer, seen, exercise.tolerance) for i in range(exact)):
             seen = exercise.observe(calls, mistake.objects)  # nothing but a goal can show this one
         mistakes.append((mistake.sentence, seen))
-    return Expected(answer, mistakes, goals, exercise.tolerance, len(calls))
+    return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit)
 
 
-def judge(expected: Expected, seen: Observation) -> Verdict:
-    """Compare what the student's code did with the right answer, then with the named mistakes, then in general."""
+def judge(expected: Expected, seen: Observation, rule_broken: str | None = None) -> Verdict:
+    """Compare what the student's code did with the right answer, then with the named mistakes, then in general.
+
+    Args:
+        rule_broken: the sentence about a forbidden name in the student's source: then nothing is earned. What was
+            refused at run time stands in the notes and counts the same.
+    """
+    verdict = _compare(expected, seen)
+    refused = seen.notes.get(FORBIDDEN)
+    if refused or (rule_broken and verdict.status == RIGHT):
+        return Verdict(WRONG, refused or rule_broken)
+    return replace(verdict, share=0.0, earned="") if rule_broken else verdict
+
+
+def _compare(expected: Expected, seen: Observation) -> Verdict:
     unwritten = [note for key, note in seen.notes.items() if key.endswith(".unwritten")]
     if unwritten:
         return Verdict(NOT_STARTED, f"{unwritten[0]} is not written yet.")
     right = [_call_is_right(i, expected, seen) for i in range(expected.calls)]
     if all(right):
-        return Verdict(RIGHT, "All right.")
+        return Verdict(RIGHT, "All right.", share=1.0)
     first = right.index(False)
+    share, earned = _parts(expected, seen)
     for sentence, mistake in expected.mistakes:
         if _is_mistake(mistake, right, expected, seen):
-            return Verdict(WRONG, sentence, picture=_picture(first, expected, seen), named=True)
+            picture = _picture(first, expected, seen)
+            return Verdict(WRONG, sentence, picture=picture, named=True, share=share, earned=earned)
     sentence, detail = _describe(first, expected, seen)
-    return Verdict(WRONG, sentence, detail, _picture(first, expected, seen))
+    return Verdict(WRONG, sentence, detail, _picture(first, expected, seen), share=share, earned=earned)
+
+
+def _parts(expected: Expected, seen: Observation) -> tuple[float, str]:
+    """(the share of the points, what it is for) of an answer that is not all right."""
+    exact = [i for i in range(expected.calls) if i not in expected.goals]
+    shape = all(_same_shapes(i, expected.answer, seen) for i in exact)
+    values = shape and all(
+        _call_is_right(i, expected, seen) if i in expected.goals else _same_values(i, expected, seen)
+        for i in range(expected.calls)
+    )
+    asked = any(".grad." in key for key in expected.answer.tensors)
+    # Where every result is a single number, or what was trained, any answer has the right shape.
+    has_shape = any(value.ndim for key, value in expected.answer.tensors.items() if ".grad." not in key)
+    share = expected.credit.earned(shape and (has_shape or values), values, asked)
+    if not share:
+        return 0.0, ""
+    if values and asked and expected.credit.gradients:
+        return share, "the values are right, the gradients are not"
+    return share, "the shape is right"
+
+
+def _same_shapes(i: int, a: Observation, b: Observation) -> bool:
+    """Are the results of call `i`, gradients apart, all there and of the same shapes and kinds?"""
+    keys = [key for key in _keys(i, a) if ".grad." not in key]
+    return keys == [key for key in _keys(i, b) if ".grad." not in key] and all(
+        _same_kind(a.tensors[key], b.tensors[key]) for key in keys
+    )
+
+
+def _same_values(i: int, expected: Expected, seen: Observation) -> bool:
+    """Is call `i` right but for its gradients?"""
+    without = lambda observation: Observation(
+        {key: value for key, value in observation.tensors.items() if ".grad." not in key},
+        {key: note for key, note in observation.notes.items() if not key.endswith(".no_gradient")},
+    )
+    return _same(i, without(expected.answer), without(seen), expected.tolerance)
+
+
+def _same_kind(expected: Tensor, seen: Tensor) -> bool:
+    return (
+        expected.shape == seen.shape
+        and (expected.dtype == torch.bool) == (seen.dtype == torch.bool)
+        and expected.is_complex() == seen.is_complex()
+    )
 
 
 def _call_is_right(i: int, expected: Expected, seen: Observation) -> bool:
@@ -117,23 +187,38 @@ def _notes(i: int, observation: Observation) -> dict[str, str]:
 
 
 def _close(expected: Tensor, seen: Tensor, tolerance: float) -> bool:
-    if expected.shape != seen.shape or (expected.dtype == torch.bool) != (seen.dtype == torch.bool):
-        return False
-    if expected.is_complex() != seen.is_complex():
+    if not _same_kind(expected, seen):
         return False
     if expected.dtype == torch.bool:
         return torch.equal(expected, seen)
+    if expected.is_complex():
+        return torch.allclose(seen.to(torch.complex128), expected.to(torch.complex128), rtol=tolerance, atol=tolerance)
     if not expected.is_floating_point():
-        return bool((seen == expected).all())
+        return _same_whole_numbers(expected, seen)
     return torch.allclose(seen.double(), expected.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _same_whole_numbers(expected: Tensor, seen: Tensor) -> bool:
+    """Equal to the last digit, whatever type holds them: torch would compare int64 with float32 as float32."""
+    if seen.dtype == torch.uint64:
+        value = seen.view(torch.int64)
+        fits = value >= 0
+    elif seen.is_floating_point():
+        value = seen.double()
+        fits = (value == value.round()) & (value >= -(2.0**63)) & (value < 2.0**63)
+    else:
+        value, fits = seen, torch.ones_like(seen, dtype=torch.bool)
+    return bool(fits.all()) and torch.equal(value.to(torch.int64), expected.to(torch.int64))
 
 
 def _accuracy(i: int, expected: Expected, seen: Observation) -> float:
     labels = expected.goals[i].labels
     scores = [value for key, value in seen.tensors.items() if key.startswith(f"{i}.after.")]
-    if len(scores) != 1 or scores[0].ndim != 2 or len(scores[0]) != len(labels):
+    if len(scores) != 1 or scores[0].ndim != 2 or len(scores[0]) != len(labels) or not scores[0].shape[1]:
         return 0.0
-    return float((scores[0].argmax(dim=1) == labels).double().mean())
+    if scores[0].is_complex() or not scores[0].double().isfinite().all():
+        return 0.0  # of a row of NaN, argmax would make class 0
+    return float((scores[0].double().argmax(dim=1) == labels).double().mean())
 
 
 def _first_wrong(i: int, expected: Expected, seen: Observation) -> str | None:

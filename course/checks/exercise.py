@@ -18,6 +18,7 @@ from torch import Tensor
 
 from course.checks import from_scratch
 from course.checks.calls import Call, Observation
+from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.observe import observe
 
 
@@ -94,6 +95,7 @@ class Exercise:
     points: float
     tolerance: float
     forbidden: tuple[str, ...] = ()
+    credit: Credit = ALL_OR_NOTHING
     mistakes: list[Mistake] = field(default_factory=list)
     alternatives: list[dict[str, Any]] = field(default_factory=list)
     _inputs: Callable[[Draw], Iterable[Call]] | None = None
@@ -172,12 +174,21 @@ class Homework:
         topic: the folder's name, ``"hw1_self_attention"``.
         forbidden: full names that would do its exercises (``"torch.nn.functional.scaled_dot_product_attention"``);
             those of `from_scratch.ALWAYS` always are.
+        credit: what parts of an exercise are worth.
         source: the percent source with the right answers; by default ``<topic>.py`` beside the file that
             makes this object.
     """
 
-    def __init__(self, topic: str, *, forbidden: tuple[str, ...] = (), source: Path | None = None):
+    def __init__(
+        self,
+        topic: str,
+        *,
+        forbidden: tuple[str, ...] = (),
+        credit: Credit = ALL_OR_NOTHING,
+        source: Path | None = None,
+    ):
         self.topic = topic
+        self.credit = credit
         self.forbidden = (*from_scratch.ALWAYS, *forbidden)
         self.short = topic.split("_")[0]
         self.source = source or Path(sys._getframe(1).f_code.co_filename).parent / f"{topic}.py"
@@ -191,15 +202,17 @@ class Homework:
         targets: tuple[str, ...] = (),
         tolerance: float = 1e-4,
         forbidden: tuple[str, ...] = (),
+        credit: Credit | None = None,
     ) -> Exercise:
         """Add an exercise. `targets` are the names the student defines, by default the exercise's own name.
 
         `forbidden` are full names (``"torch.nn.GroupNorm"``) that would do this one, beside those of the homework.
+        `credit` takes the place of the homework's.
         """
         if name in self.exercises:
             raise ValueError(f"{self.topic} has two exercises called {name!r}")
         self.exercises[name] = Exercise(
-            self, name, targets or (name,), points, tolerance, (*self.forbidden, *forbidden)
+            self, name, targets or (name,), points, tolerance, (*self.forbidden, *forbidden), credit or self.credit
         )
         return self.exercises[name]
 

@@ -1,7 +1,8 @@
 """What an exercise may not use because it would do the exercise: found in the source, by the name it really has.
 
 ``F.scaled_dot_product_attention`` is found under any alias that an import statement gives it, and in helper functions
-that the student's answer calls. What is put together at run time (``getattr(F, "scaled_" + ...)``) is not.
+that the student's answer calls. What is put together at run time (``getattr(F, "scaled_" + ...)``) is found where
+grading runs it (`course.grading.guards`).
 """
 
 import ast
@@ -28,7 +29,7 @@ ALWAYS = (
 
 @dataclass(frozen=True)
 class Use:
-    """A forbidden name in a student's code: as written, in which line of its cell (1 is the first), inside what."""
+    """A forbidden name in a student's code: as written, in which line of its cell (0: not known), inside what."""
 
     written: str
     line: int
@@ -36,11 +37,17 @@ class Use:
 
     @property
     def sentence(self) -> str:
-        where = f" (inside {self.inside})" if self.inside else ""
+        where = f"Line {self.line} of your cell" if self.line else "Your code"
+        where += f" (inside {self.inside})" if self.inside else ""
         return (
-            f"Line {self.line} of your cell{where} uses {self.written}, which does this exercise for you. "
+            f"{where} uses {self.written}, which does this exercise for you. "
             "Write it yourself, from tensor operations and plain layers."
         )
+
+
+def covered(name: str, forbidden: Iterable[str]) -> bool:
+    """Whether a full name is forbidden: what lies inside a forbidden module or class is forbidden with it."""
+    return any(name == other or name.startswith(f"{other}.") for other in forbidden)
 
 
 def imported_names(sources: Iterable[str]) -> dict[str, str]:
@@ -74,7 +81,7 @@ def forbidden_uses(source: str, forbidden: Iterable[str], names: dict[str, str])
         inside = getattr(statement, "name", "")
         for node in ast.walk(statement):
             for written, full in _meant(node, names):
-                if any(full == name or full.startswith(f"{name}.") for name in forbidden):
+                if covered(full, forbidden):
                     found.append(Use(written, node.lineno, inside))
     # Of nn.Transformer.forward the longest form comes first; one a line is enough.
     return sorted({use.line: use for use in reversed(found)}.values(), key=lambda use: use.line)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from course.checks import probes
 from course.checks.calls import Call, Observation, Probe, Seeded
+from course.checks.message import DTYPES
 from course.notebook import unwritten_exercise
 
 LONGEST_NOTE = 600  # characters: an error message of a student's making may be megabytes
+MOST_RESULTS = 100  # of one call; no exercise asks for more than a handful
 
 
 def observe(objects: dict[str, Any], calls: list[Call]) -> Observation:
@@ -82,12 +84,15 @@ def _live(value: Any) -> Any:
 
 def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tensor]:
     several = isinstance(results, tuple)
+    if several and len(results) > MOST_RESULTS:
+        seen.notes[f"{i}.type"] = f"a tuple of {len(results)} results"
+        return {}
     named = {}
     for j, result in enumerate(results if several else (results,)):
         tensor = _as_tensor(result)
         if tensor is None:
             # A missing `return` is the commonest slip of all, so it gets its own word.
-            seen.notes[f"{i}.type"] = "nothing" if result is None else f"a {type(result).__name__}"
+            seen.notes[f"{i}.type"] = _kind(result)
         else:
             named[f"{i}.out.{j}" if several else f"{i}.out"] = tensor
     return named
@@ -95,7 +100,7 @@ def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tenso
 
 def _as_tensor(result: Any) -> Tensor | None:
     if type(result) in (Tensor, nn.Parameter):  # a subclass could answer for itself; it is not accepted
-        return result.cpu() if result.layout is torch.strided else None
+        return result.cpu() if result.layout is torch.strided and result.dtype in DTYPES.values() else None
     if isinstance(result, (bool, int, float, list, numpy.ndarray, numpy.generic)):
         try:
             array = numpy.asarray(result)
@@ -103,6 +108,15 @@ def _as_tensor(result: Any) -> Tensor | None:
         except (ValueError, TypeError, OverflowError, RuntimeError):  # RuntimeError: tensors that need a gradient
             return None
     return None
+
+
+def _kind(result: Any) -> str:
+    """What a result is that is no tensor, or none that can be compared."""
+    if result is None:
+        return "nothing"
+    if type(result) in (Tensor, nn.Parameter):
+        return f"a tensor of dtype {result.dtype}" if result.layout is torch.strided else f"a {result.layout} tensor"
+    return f"a {type(result).__name__[:100]}"
 
 
 def _observe_gradients(outputs: dict[str, Tensor], leaves: dict[str, Tensor], i: str, seen: Observation) -> None:

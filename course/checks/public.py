@@ -1,6 +1,6 @@
 """The file beside a homework that its checks compare with: stored inputs, outputs, sentences; no code."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from course.checks.calls import Call, Observation, calls_from_bytes, calls_to_bytes, pack, unpack
 from course.checks.compare import Accuracy, Expected, expected_for
+from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.exercise import Homework
 
 FILE_NAME = "checks.safetensors"
@@ -44,6 +45,8 @@ def to_bytes(homework: Homework) -> bytes:
             ],
             "goals": {i: goal.at_least for i, goal in expected.goals.items()},
         }
+        if exercise.credit != ALL_OR_NOTHING:
+            described["exercises"][exercise.name]["credit"] = asdict(exercise.credit)
         for i, goal in expected.goals.items():
             tensors[f"{prefix}/labels/{i}"] = goal.labels
     return pack(tensors, described)
@@ -110,6 +113,7 @@ def read(path: Path, exercise_name: str) -> PublicCheck:
             },
             tolerance=entry["tolerance"],
             calls=entry["calls"],
+            credit=Credit(**entry.get("credit", {})),
         ),
         targets=tuple(entry["targets"]),
         points=entry["points"],

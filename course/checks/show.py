@@ -38,9 +38,15 @@ def show_note(text: str) -> None:
 
 def card_text(exercise_id: str, points: float, verdict: Verdict) -> str:
     sign = _LOOK[verdict.status][1]
-    words = {RIGHT: f"right, {points:g} of {points:g} points", NOT_STARTED: "not started"}.get(verdict.status, "wrong")
+    words = {RIGHT: f"right, {points:g} of {points:g} points", NOT_STARTED: "not started"}
+    words = words.get(verdict.status, f"wrong{_part(points, verdict)}")
     rest = "" if verdict.status == RIGHT else f": {verdict.sentence} {verdict.detail}".rstrip()
     return f"{sign} {exercise_id} {words}{rest}"
+
+
+def _part(points: float, verdict: Verdict) -> str:
+    """What was earned all the same, in words."""
+    return f", {verdict.points(points):g} of {points:g} points ({verdict.earned})" if verdict.earned else ""
 
 
 def card_html(exercise_id: str, points: float, verdict: Verdict) -> str:
@@ -49,7 +55,7 @@ def card_html(exercise_id: str, points: float, verdict: Verdict) -> str:
     title = {
         RIGHT: f"right, {points:g} of {points:g} points",
         NOT_STARTED: f"not started yet ({points:g} point{'' if points == 1 else 's'} to earn here)",
-    }.get(verdict.status, "not right yet")
+    }.get(verdict.status, f"not right yet{_part(points, verdict)}")
     parts = [f"<strong style='color:{colour}'>{sign} {html.escape(exercise_id)}: {title}</strong>"]
     if verdict.status == NOT_STARTED:
         parts.append("<div>Write the cell above, run it, then run this one again.</div>")
@@ -83,7 +89,7 @@ def compare_picture(expected: Tensor, yours: Tensor) -> bytes:
     from matplotlib.figure import Figure
 
     same_shape = expected.shape == yours.shape
-    wanted, got = _slices(expected, yours)
+    wanted, got = worth_comparing(expected, yours)
     panels = [("expected", wanted), ("yours", got)]
     if same_shape:
         panels.append(("yours − expected", got - wanted))
@@ -109,8 +115,8 @@ def compare_picture(expected: Tensor, yours: Tensor) -> bytes:
     return out.getvalue()
 
 
-def _slices(expected: Tensor, yours: Tensor) -> tuple[Tensor, Tensor]:
-    """Two matrices (rows, columns) worth comparing."""
+def worth_comparing(expected: Tensor, yours: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices (rows, columns): the first slices along the leading axes that differ most; at most 64 x 64."""
     a, b = _as_stack(expected), _as_stack(yours)
     k = 0
     if a.shape == b.shape:

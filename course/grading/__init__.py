@@ -8,7 +8,7 @@ them down, `report` makes the pages. `check_notebook` is the student's own ``cou
 
 from importlib import import_module
 
-_HOME_OF = {"grade_command": "course.grading.grade", "check_command": "course.grading.check_notebook"}
+_HOME_OF = {"grade_command": "course.grading.command", "check_command": "course.grading.check_notebook"}
 __all__ = [*_HOME_OF]
 
 

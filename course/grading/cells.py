@@ -7,6 +7,7 @@ from typing import Any
 LARGEST_FILE = 200 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm
 MOST_CELLS = 5_000
 LONGEST_SOURCE = 300_000  # characters of one cell
+LONGEST_CODE = 500_000  # characters of all code cells, each of which is parsed several times; the solutions have 40,000
 
 
 class Unreadable(Exception):
@@ -74,7 +75,10 @@ def cells_from_notebook(notebook: Any) -> list[Cell]:
         raise Unreadable("The file is JSON but no notebook: it has no cells.")
     if len(found) > MOST_CELLS:
         raise Unreadable(f"The notebook has {len(found)} cells; {MOST_CELLS} are read at most.", "limit")
-    return [_cell(entry) for entry in found if isinstance(entry, dict)]
+    cells = [_cell(entry) for entry in found if isinstance(entry, dict)]
+    if sum(len(cell.source) for cell in cells if cell.kind == "code") > LONGEST_CODE:
+        raise Unreadable(f"The notebook holds more than {LONGEST_CODE:,} characters of code.", "limit")
+    return cells
 
 
 def same_text(a: str, b: str) -> bool:
@@ -93,13 +97,16 @@ def _cell(entry: dict) -> Cell:
     if not isinstance(source, str):
         source = ""
     source = source.replace("\r\n", "\n").replace("\r", "\n")
+    kind = entry.get("cell_type") if entry.get("cell_type") in ("code", "markdown") else "raw"
     if len(source) > LONGEST_SOURCE:
-        raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
+        if kind == "code":
+            raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
+        source = source[:LONGEST_SOURCE]  # a picture in the text, most likely; nothing of it is run
     metadata = entry.get("metadata") if isinstance(entry.get("metadata"), dict) else {}
     nbgrader = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
     grade_id = nbgrader.get("grade_id")
     return Cell(
-        kind=entry.get("cell_type") if entry.get("cell_type") in ("code", "markdown") else "raw",
+        kind=kind,
         # JSON can spell half a character ("\ud800"), which no UTF-8 file can hold.
         source=source.encode("utf-8", "replace").decode("utf-8"),
         grade_id=grade_id if isinstance(grade_id, str) else "",

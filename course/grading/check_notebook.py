@@ -5,10 +5,10 @@ import re
 import sys
 from pathlib import Path
 
-from course.checks import NOT_STARTED, RIGHT, WRONG, Verdict, judge, public
+from course.checks import NOT_STARTED, RIGHT, Verdict, judge, public
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading.cells import Cell, Unreadable, cells_from_bytes, normal_text
-from course.grading.grade import question_for
+from course.grading.exam import question_for
 from course.grading.judge import LOST, MISSING, one_line
 from course.grading.limits import Limits
 from course.grading.merge import Template, TemplateExercise, merge
@@ -38,11 +38,12 @@ def check_command(notebook: Path) -> int:
         return 2
     width = max(map(len, verdicts))
     for name, verdict in verdicts.items():
-        earned = points[name] if verdict.status == RIGHT else 0
-        said = "" if verdict.status == RIGHT else one_line(f"{verdict.sentence} {verdict.detail}")
+        part = f"{verdict.earned[:1].upper()}{verdict.earned[1:]}. " if verdict.earned else ""
+        said = "" if verdict.status == RIGHT else one_line(f"{part}{verdict.sentence} {verdict.detail}")
         sign = _coloured(*_LOOK[verdict.status])
-        print(f"{sign} {name:<{width}}  {number(earned):>3} of {number(points[name]):>3}  {said}".rstrip())
-    earned = sum(points[name] for name, verdict in verdicts.items() if verdict.status == RIGHT)
+        earned = number(verdict.points(points[name]))
+        print(f"{sign} {name:<{width}}  {earned:>4} of {number(points[name]):>3}  {said}".rstrip())
+    earned = sum(verdict.points(points[name]) for name, verdict in verdicts.items())
     whole = sum(points.values())
     print(f"{number(earned)} of {number(whole)} point{'' if whole == 1 else 's'} on the public checks.")
     return 0 if all(verdict.status == RIGHT for verdict in verdicts.values()) else 1
@@ -80,25 +81,25 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
     if sys.stderr.isatty():
         print(f"Running the exercises of {path.name}, a few seconds …", file=sys.stderr)
     merged = merge(template, cells)
-    questions = {name: question_for(calls_to_bytes(check.calls), check.expected) for name, check in checks.items()}
+    questions = {
+        name: question_for(calls_to_bytes(check.calls), check.expected, check.forbidden)
+        for name, check in checks.items()
+    }
     with Sandbox(limits or Limits(enforced=False)) as sandbox:  # it is the student's own code and machine
         outcome = run_submission(merged, questions, sandbox)
     for message in [*merged.messages, *outcome.messages]:
         print(one_line(message), file=sys.stderr)
     broken = rule_broken(merged, {name: check.forbidden for name, check in checks.items()})
-    verdicts = {name: _verdict(check, outcome.exercises.get(name)) for name, check in checks.items()}
-    for name, sentence in broken.items():
-        if verdicts[name].status == RIGHT:
-            verdicts[name] = Verdict(WRONG, sentence)
-    return verdicts, points
+    seen = outcome.exercises
+    return {name: _verdict(check, seen.get(name), broken.get(name)) for name, check in checks.items()}, points
 
 
-def _verdict(check: public.PublicCheck, seen: Observation | Lost | None) -> Verdict:
+def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken: str | None) -> Verdict:
     if seen is None:
         return Verdict(MISSING, "The cell of this exercise is missing from the notebook.")
     if isinstance(seen, Lost):
         return Verdict(LOST, seen.sentence)
-    return judge(check.expected, seen)
+    return judge(check.expected, seen, broken)
 
 
 def _an_exercise_of(cells: list[Cell], path: Path) -> str:

@@ -5,7 +5,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,10 +21,14 @@ NO_ANSWER = "wrote into the grader's channel: it sent something that is no answe
 
 @dataclass(frozen=True)
 class Question:
-    """What an exercise asks of the child: its calls as `calls_to_bytes` gives them, and a bound on the answer."""
+    """What an exercise asks of the child: its calls as `calls_to_bytes` gives them, and a bound on the answer.
+
+    `forbidden` are full names that a student's code may not use for it (`course.grading.guards`).
+    """
 
     calls: bytes
     largest_answer: int
+    forbidden: tuple[str, ...] = ()
 
 
 class ChildLost(Exception):
@@ -68,6 +72,8 @@ class Child:
         self.last_words = b""
         self._number = 0
         self._buffer = bytearray()
+        # What stand-ins ask is handed to it with the seconds there are; without it, nobody may ask.
+        self.answer_asked: Callable[[bytes, float], bytes] | None = None
         self._job = sandbox.start()
         self._channel, self._output = self._job.channel, self._job.output
         self._channel.setblocking(False)
@@ -109,10 +115,16 @@ class Child:
             selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
             selector.register(output, selectors.EVENT_READ)
             while True:
-                answer = self._answer(kind, largest)
-                if answer is not None:
+                message = self._next(kind, largest, sending=bool(outgoing))
+                if message is not None and message[0] == kind:
                     self._drain_output()
-                    return answer
+                    return message[2]
+                if message is not None:
+                    _, number, question = message
+                    reply = self.answer_asked(question, deadline - time.monotonic())
+                    outgoing = memoryview(frames.pack(frames.ASK, number, reply))
+                    selector.modify(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+                    received -= len(question)
                 if self.limits.stop.is_set():
                     raise Stopped
                 if time.monotonic() >= deadline:
@@ -128,19 +140,27 @@ class Child:
                             selector.modify(self._channel, selectors.EVENT_READ)
                     if events & selectors.EVENT_READ:
                         received += self._receive()
-                        if received > 2 * largest + 2**20:
+                        if received > 2 * largest + self._largest_asked + 2**20:
                             raise ChildLost("limit", "wrote into the grader's channel, and without end")
 
-    def _answer(self, kind: bytes, largest: int) -> bytes | None:
+    def _next(self, kind: bytes, largest: int, sending: bool) -> tuple[bytes, int, bytes] | None:
+        """The answer that is waited for, or a question; no question while what was told before is still on its way."""
         try:
-            while (message := frames.unpack_first(self._buffer, largest)) is not None:
-                if message[:2] == (kind, self._number):
-                    return message[2]
+            while not (sending and self._buffer[:1] == frames.ASK):
+                message = frames.unpack_first(self._buffer, largest, self._largest_asked)
+                if message is None:
+                    return None
+                if message[:2] == (kind, self._number) or (message[0] == frames.ASK and self.answer_asked):
+                    return message
         except frames.TooLarge as problem:
             raise ChildLost("limit", str(problem)) from None
         except frames.BadFrame:
             raise ChildLost("crashed", NO_ANSWER) from None
         return None
+
+    @property
+    def _largest_asked(self) -> int:
+        return frames.LARGEST_ASKED if self.answer_asked else 0
 
     def _send(self, outgoing: memoryview) -> memoryview:
         try:

@@ -6,29 +6,43 @@ A class is a set of files with paths, in a folder or in a zip alike::
     anna/anything.ipynb                                  a folder a student
     anna.ipynb                                           a file a student
     anna.zip, anna/upload.zip                            a zip in place of the folder, or inside it
+    lovelaceada_LATE_123_456_work.ipynb                  Canvas, "Download Submissions": user 123, file 456
+    Ada Lovelace_123_assignsubmission_file_/work.ipynb   Moodle, "Download all submissions": participant 123
+
+When something was handed in is told by nbgrader's ``timestamp.txt`` in the student's folder, else by the date that the
+zip holds, else by the date of the file. The downloads of Canvas and Moodle hold the date of the download and files that
+students named, so neither is believed there.
 
 Whatever is odd ends as a status and a sentence on its student's row, never as an exception for the class.
 """
 
+import hashlib
 import io
+import json
 import os
 import re
 import stat
+import struct
 import zipfile
-import zlib
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from course.grading.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes
+from course.grading.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes, normal_text
+from course.grading.handed_in import HandedIn, Untellable, sensible_time, time_from_text
 from course.grading.python_source import defined_names
 
-MOST_FILES = 200_000  # of a class
+MOST_FILES = 200_000  # of a class that is one zip
 MOST_FILES_OF_ONE = 2_000  # of one student
 DEEPEST = 6  # folders below a student's own that are looked into
 
 _NOISE = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini|__pycache__)$", re.IGNORECASE)
 _OTHER_HOMEWORK = re.compile(r"^hw\d+_\w+$")
+_TIMESTAMP = "timestamp.txt"  # written by `nbgrader collect`
+_CANVAS = re.compile(r"^(?P<name>\w+?)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)$", re.DOTALL)
+_MOODLE = re.compile(r"^(?P<name>.+)_(?P<id>\d+)_assignsubmission_[a-z]+(_(?P<file>.*))?$", re.DOTALL)
 
 
 class NothingToGrade(Exception):
@@ -43,11 +57,13 @@ class Entry:
         parts: its path, names from the outermost folder inwards.
         read: gives the file's bytes, raising `Unreadable`; None for a folder.
         closed: it cannot be looked into, though a notebook may be inside; `read` says why.
+        time: the date it bears.
     """
 
     parts: tuple[str, ...]
     read: Callable[[], bytes] | None = None
     closed: bool = False
+    time: HandedIn = HandedIn()
 
     @property
     def suffix(self) -> str:
@@ -55,11 +71,26 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """What the download of a learning management system, ``"Canvas"`` or ``"Moodle"``, says of a student."""
+
+    system: str
+    id: str
+    late: bool = False
+
+
+@dataclass(frozen=True)
 class Found:
-    """One student and the files that came from them, paths counted from the student's own folder."""
+    """One student and the files that came from them, paths counted from the student's own folder.
+
+    `upload` is None where they come from no learning management system. `time` is when they were handed in, where that
+    is known of the student as a whole; else the date of the notebook counts.
+    """
 
     student: str
     entries: tuple[Entry, ...]
+    upload: Upload | None = None
+    time: HandedIn | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +99,7 @@ class Submission:
 
     cells: list[Cell]
     messages: list[str] = field(default_factory=list)
+    handed_in: HandedIn = HandedIn()
 
 
 class Missing(Exception):
@@ -88,6 +120,7 @@ def collect(place: Path, topic: str) -> list[Found]:
         raise NothingToGrade(f"{place} cannot be read: {error}") from None
     if not place.is_dir():
         entries = _without_wrapper(entries, topic)
+    entries, uploads = _of_uploads(entries)
     students: dict[str, list[Entry]] = {}
     for entry in entries:
         first, *rest = entry.parts
@@ -99,7 +132,7 @@ def collect(place: Path, topic: str) -> list[Found]:
             students.setdefault(_student_of_file(first, topic), []).append(entry)
     if not students:
         raise NothingToGrade(f"{place} holds no submission: expected STUDENT/{topic}/{topic}.ipynb or STUDENT.ipynb.")
-    return _with_readable_names(students)
+    return _with_readable_names(students, uploads)
 
 
 def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> Submission:
@@ -140,7 +173,8 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
         messages.append(f"There are {len(candidates)} notebooks; {name} was graded, it holds the most of {topic}.")
     elif entry.parts[-1] not in expected and _student_of_file(entry.parts[-1], topic) != found.student:
         messages.append(f"The file is called {name} instead of {topic}.ipynb; it was graded all the same.")
-    return Submission(cells, messages)
+    handed_in, odd = _handed_in(found, entry, topic)
+    return Submission(cells, messages + odd, replace(handed_in, digest=_digest(cells)))
 
 
 def shown(name: str, longest: int = 80) -> str:
@@ -159,7 +193,8 @@ def _entries_of(place: Path) -> list[Entry]:
     if place.is_dir():
         entries = _list_folder(place)
     elif place.suffix.lower() == ".ipynb":
-        entries = [Entry((place.name,), lambda: _read_file(place))]
+        date = HandedIn(_date_of_file(place), "the date of the file")
+        entries = [Entry((place.name,), lambda: _read_file(place), time=date)]
     elif place.suffix.lower() == ".zip" or zipfile.is_zipfile(place):
         entries = _list_zip(lambda: zipfile.ZipFile(place), MOST_FILES)
     else:
@@ -170,29 +205,32 @@ def _entries_of(place: Path) -> list[Entry]:
 def _list_folder(top: Path) -> list[Entry]:
     entries: list[Entry] = []
 
-    def walk(folder: str, parts: tuple[str, ...]) -> None:
+    of_student: Counter[str] = Counter()
+    waiting: deque[tuple[str, tuple[str, ...]]] = deque([(str(top), ())])
+    while waiting:  # breadth first: of a student with too many files, those that lie deep are left out
+        folder, parts = waiting.popleft()
         try:
             listed = sorted(os.scandir(folder), key=lambda item: item.name)
         except OSError as error:
             if not parts:
                 raise
             entries.append(_closed(parts, f"The folder cannot be opened: {error.strerror}."))
-            return
+            continue
         for item in listed:
-            if _NOISE.match(item.name) or len(entries) >= MOST_FILES:
-                continue
             here = (*parts, item.name)
+            of_student[here[0]] += 1
+            if _NOISE.match(item.name) or of_student[here[0]] > MOST_FILES_OF_ONE:
+                continue
             if item.is_symlink():
                 # It could point at a classmate's work, or at anything that the grader may read.
                 entries.append(_closed(here, "It is a symbolic link; a copy of the file is needed."))
             elif item.is_dir(follow_symlinks=False):
                 entries.append(Entry(here))
                 if len(here) <= DEEPEST:
-                    walk(item.path, here)
+                    waiting.append((item.path, here))
             else:
-                entries.append(Entry(here, lambda path=Path(item.path): _read_file(path)))
-
-    walk(str(top), ())
+                date = HandedIn(_date_of_file(item), "the date of the file")
+                entries.append(Entry(here, lambda path=Path(item.path): _read_file(path), time=date))
     return entries
 
 
@@ -212,7 +250,7 @@ def _list_zip(open_zip: Callable[[], zipfile.ZipFile], most: int) -> list[Entry]
     try:
         with open_zip() as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+    except Exception as error:  # zipfile has a dozen for bytes that it does not expect
         raise Unreadable(f"The zip is damaged: {error}.") from None
     if len(members) > most:
         raise Unreadable(f"The zip holds {len(members)} files; {most} are read at most.", "limit")
@@ -229,17 +267,23 @@ def _list_zip(open_zip: Callable[[], zipfile.ZipFile], most: int) -> list[Entry]
         elif stat.S_ISLNK(member.external_attr >> 16):
             entries.append(_closed(parts, "It is a symbolic link; a copy of the file is needed."))
         else:
-            entries.append(Entry(parts, lambda member=member: _read_member(open_zip, member)))
+            date = HandedIn(_date_of_member(member), "the date in the zip")
+            entries.append(Entry(parts, lambda member=member: _read_member(open_zip, member), time=date))
     return entries
 
 
 def _read_member(open_zip: Callable[[], zipfile.ZipFile], member: zipfile.ZipInfo) -> bytes:
     if member.flag_bits & 1:
         raise Unreadable("It is locked with a password inside the zip.")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Of the other methods, Python unpacks all at once, however much that is.
+        raise Unreadable("It is packed in an unusual way inside the zip; an ordinary zip is needed.")
     try:
         with open_zip() as archive, archive.open(member) as file:
             return _read_bounded(file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+    except Unreadable:
+        raise
+    except Exception as error:  # zipfile has a dozen for bytes that it does not expect
         raise Unreadable(f"The zip is damaged: {error}.") from None
 
 
@@ -256,6 +300,53 @@ def _closed(parts: tuple[str, ...], sentence: str, status: str = "unreadable") -
         raise Unreadable(sentence, status)
 
     return Entry(parts, read, closed=True)
+
+
+# -- when
+
+
+def _handed_in(found: Found, notebook: Entry, topic: str) -> tuple[HandedIn, list[str]]:
+    """When `notebook` was handed in, and what was odd about the dates."""
+    if found.time is not None:
+        return found.time, []
+    if found.upload is not None:
+        return HandedIn(late=found.upload.late, system=found.upload.system), []
+    odd = []
+    for parts in ((topic, _TIMESTAMP), (_TIMESTAMP,)):
+        entry = next((entry for entry in found.entries if entry.parts == parts and entry.read), None)
+        if entry is not None:
+            try:
+                return HandedIn(time_from_text(entry.read()), _TIMESTAMP), odd
+            except (Untellable, Unreadable) as problem:
+                odd.append(f"{_TIMESTAMP} does not tell when it was handed in: {problem}")
+    return notebook.time, odd
+
+
+def _digest(cells: list[Cell]) -> str:
+    written = json.dumps([[cell.kind, cell.grade_id, normal_text(cell.source)] for cell in cells])
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
+def _date_of_file(file: os.DirEntry | Path) -> datetime | None:
+    try:
+        return sensible_time(datetime.fromtimestamp(file.stat(follow_symlinks=False).st_mtime, UTC))
+    except (OSError, OverflowError, ValueError):
+        return None
+
+
+def _date_of_member(member: zipfile.ZipInfo) -> datetime | None:
+    """Of a zip's member: in UTC where the zip says so (most do), else taken in this machine's zone."""
+    extra = member.extra
+    while len(extra) >= 9:
+        kind, size = struct.unpack_from("<HH", extra)
+        if kind == 0x5455 and size >= 5 and extra[4] & 1:  # Info-ZIP's "extended timestamp"
+            return sensible_time(datetime.fromtimestamp(struct.unpack_from("<I", extra, 5)[0], UTC))
+        extra = extra[4 + size :]
+    try:
+        # 1980 is what a program writes that has no date at hand.
+        return sensible_time(datetime(*member.date_time).astimezone(UTC))
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 # -- which files belong to whom
@@ -285,7 +376,35 @@ def _student_of_file(name: str, topic: str) -> str:
     return stem
 
 
-def _with_readable_names(students: dict[str, list[Entry]]) -> list[Found]:
+def _of_uploads(entries: list[Entry]) -> tuple[list[Entry], dict[str, Upload]]:
+    """Names as Canvas and Moodle give them turned into STUDENT/FILE, and what they say of each student."""
+    files = [entry for entry in entries if len(entry.parts) == 1 and entry.read]
+    # A file that someone called a_1_2_b.ipynb among files that are called otherwise is no download of Canvas.
+    from_canvas = 2 * sum(bool(_CANVAS.match(entry.parts[0])) for entry in files) >= len(files)
+    told: list[tuple[Entry, re.Match | None, str]] = []
+    for entry in entries:
+        match, system = _MOODLE.match(entry.parts[0]), "Moodle"
+        if not match and from_canvas and len(entry.parts) == 1 and entry.read:
+            match, system = _CANVAS.match(entry.parts[0]), "Canvas"
+        told.append((entry, match, system))
+    ids: dict[str, set[str]] = {}
+    for _, match, _ in told:
+        if match:
+            ids.setdefault(match["name"], set()).add(match["id"])
+    renamed, uploads = [], {}
+    for entry, match, system in told:
+        if match:
+            student = match["name"] if len(ids[match["name"]]) == 1 else f"{match['name']}_{match['id']}"
+            before = uploads.get(student)
+            late = bool(match.groupdict().get("late")) or bool(before and before.late)
+            uploads[student] = Upload(system, match["id"], late)
+            file = () if len(entry.parts) > 1 or not match["file"] else (match["file"],)
+            entry = replace(entry, parts=(student, *entry.parts[1:], *file), time=HandedIn())
+        renamed.append(entry)
+    return renamed, uploads
+
+
+def _with_readable_names(students: dict[str, list[Entry]], uploads: dict[str, Upload]) -> list[Found]:
     taken: set[str] = set()
     result = []
     for name in sorted(students):
@@ -295,7 +414,7 @@ def _with_readable_names(students: dict[str, list[Entry]]) -> list[Found]:
             k += 1
             distinct = f"{readable} ({k})"
         taken.add(distinct)
-        result.append(Found(distinct, tuple(students[name])))
+        result.append(Found(distinct, tuple(students[name]), uploads.get(name)))
     return sorted(result, key=lambda found: found.student)
 
 
@@ -305,7 +424,7 @@ def _candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
     inside = [entry for entry in entries if topic in entry.parts[:-1]]
     if not inside:
         inside = [e for e in entries if not any(_OTHER_HOMEWORK.match(part) for part in e.parts[:-1])]
-    files = [entry for entry in inside if entry.read is not None]
+    files = [entry for entry in inside if entry.read is not None and entry.parts[-1] != _TIMESTAMP]
     notebooks = [entry for entry in files if entry.suffix == ".ipynb" or entry.closed]
     notebooks.sort(key=lambda entry: (entry.closed, entry.parts[-1] != f"{topic}.ipynb", len(entry.parts), entry.parts))
     return notebooks[:20], [entry for entry in files if entry not in notebooks]
@@ -318,7 +437,8 @@ def _unzipped(entries: tuple[Entry, ...]):
             continue
         try:
             data = entry.read()
-            yield from _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE)
+            for inner in _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE):
+                yield inner if inner.time.time else replace(inner, time=entry.time)
         except Unreadable as problem:
             yield _closed(entry.parts, str(problem), problem.status)
 

@@ -3,14 +3,19 @@
 A reply carries the number of the request that it answers, so that whatever student code writes into the channel can
 at worst take the place of its own answer; it can neither shift later answers nor be mistaken for a verdict, of
 which there are none on this channel.
+
+While a request is answered, a stand-in in the child may ask the grader in its turn (`course.grading.stand_in`).
 """
 
 import struct
 
 HEADER = struct.Struct("!cII")
 READY = b"R"  # request and reply: the child has imported what it needs
+RULE = b"L"  # request: `guards.rule`, which holds until the next; reply: empty
 CELL = b"C"  # request: JSON {source, label, keep}; reply: JSON {error, line, kept}
 OBSERVE = b"O"  # request: `calls_to_bytes`; reply: `Observation.to_bytes`
+ASK = b"A"  # the child asks; the reply has the child's own number. Both: `course.checks.message.pack`
+LARGEST_ASKED = 2**24  # bytes of a question, and of its answer
 
 
 class BadFrame(Exception):
@@ -25,18 +30,20 @@ def pack(kind: bytes, number: int, payload: bytes = b"") -> bytes:
     return HEADER.pack(kind, number, len(payload)) + payload
 
 
-def unpack_first(buffer: bytearray, largest: int) -> tuple[bytes, int, bytes] | None:
+def unpack_first(buffer: bytearray, largest: int, largest_asked: int = 0) -> tuple[bytes, int, bytes] | None:
     """Take the first whole message (kind, number, payload) out of `buffer`; None if it has not all arrived.
 
     Raises:
         BadFrame: the message is of another kind.
-        TooLarge: its payload has more than `largest` bytes.
+        TooLarge: its payload has more than `largest` bytes, or, where the child asks, than `largest_asked`.
     """
     if len(buffer) < HEADER.size:
         return None
     kind, number, length = HEADER.unpack_from(buffer)
-    if kind not in (READY, CELL, OBSERVE):
+    if kind not in (READY, RULE, CELL, OBSERVE, ASK):
         raise BadFrame("it sent something that is no answer")
+    if kind == ASK:
+        largest = largest_asked
     if length > largest:
         raise TooLarge(f"returned far too much: {length:,} bytes, where {largest:,} are accepted")
     if len(buffer) < HEADER.size + length:

@@ -1,336 +1,267 @@
-"""``course grade``: a class of submissions to grades, a gradebook and pages."""
+"""Grading a class, from its files to grades, a gradebook and pages."""
 
-import os
-import secrets
 import sys
-import threading
 import time
-import traceback
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from course.checks import Exercise, expected_for
-from course.checks.calls import calls_to_bytes
-from course.checks.compare import Expected
+from course.atomic import write_atomically
 from course.grading import report
-from course.grading.cells import Unreadable, cells_from_notebook
-from course.grading.child import Question, Stopped, start_child
-from course.grading.collect import Found, Missing, NothingToGrade, choose, collect
-from course.grading.gradebook import BadGradebook, write_gradebook
-from course.grading.judge import judge_exercise, one_line
+from course.grading.child import Stopped
+from course.grading.collect import Found, NothingToGrade, collect
+from course.grading.command import CannotGrade, writing
+from course.grading.exam import Exam, prepare_exam
+from course.grading.deadlines import BadConfiguration
+from course.grading.exports import Matched, canvas_csv, match, moodle_csv
+from course.grading.gradebook import BadGradebook, Marks, shown_place, write_gradebook
 from course.grading.limits import Limits
-from course.grading.merge import ShownCell, Template, merge
-from course.grading.record import STATUSES, StudentResult, grades_csv, page_names, write_atomically
-from course.grading.rules import rule_broken
-from course.grading.run import run_submission
-from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.place import Place, place_for
+from course.grading.record import STATUSES, StudentResult, grades_csv, page_names
+from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
+from course.grading.settings import Settings
+from course.grading.similarity import Work, code_of_the_course, own_work, similar_submissions
+from course.grading.student import Judged, ToRun, our_fault, put_together, read_student
 
-LEAST_MEMORY = 64 * 2**20  # bytes; with less, not even a small network can be trained
+MOST_NAMES = 5  # of students in one line
 
 
-class CannotGrade(Exception):
-    """The command as a whole cannot run; the text says why and what to do."""
+def grade_class(
+    submissions: Path,
+    root: Path,
+    folder: Path,
+    out: Path,
+    settings: Settings,
+    workers: int,
+    scheduler: str | None,
+    seed: int | None,
+    again: bool,
+    limits: Limits,
+    prepared: Callable[[], None],
+) -> None:
+    """Grade all of `submissions` into `out`, but for what an earlier run in `out` has graded already.
+
+    Args:
+        root, folder: of the homework, see `course.grading.exam.find_homework`.
+        prepared: called before the first student.
+        The others as in `course.grading.command.grade_command`.
+
+    Raises:
+        CannotGrade: see there.
+    """
+    begin = time.monotonic()
+    run, said = find_run(out, folder.name, seed, again)
+    place = place_for(scheduler, workers, limits)
+    try:
+        exam = prepare_exam(root, folder, run.seed)
+        try:
+            found = collect(submissions, exam.topic)
+            students = match(settings.roster, found)
+            settings.deadline.require_students(student.student for student in students.found)
+        except (NothingToGrade, BadConfiguration) as problem:
+            raise CannotGrade(str(problem)) from None
+        marks = _write_gradebook(out, exam, settings, [])
+        place.give(exam)
+        prepared()
+        if said:
+            print(said, file=sys.stderr)
+        if run.is_new:
+            with writing(out):
+                run.write(out)
+        grading = _Class(students, exam, settings, marks, place, out, run)
+        grading.grade()
+        grading.write(code_of_the_course(root, folder))
+    finally:
+        place.close()
+    grading.print_summary(time.monotonic() - begin, tell_seed=seed is None)
 
 
 @dataclass(frozen=True)
-class Exam:
-    """A homework made ready for one class: what is asked, with the hidden inputs of one seed, and what is right.
+class _Submission:
+    """A student whose work is read: the exercises that still hold from an earlier run, and what today's depend on."""
 
-    Lives in the grader's own process only; of all this, a child sees the `Question` of an exercise.
-    """
-
-    topic: str
-    template: Template
-    points: dict[str, float]
-    rules: dict[str, tuple[str, ...]]
-    targets: dict[str, tuple[str, ...]]
-    questions: dict[str, Question]
-    expected: dict[str, Expected]
+    work: ToRun
+    old: Judged | None
+    fingerprints: dict[str, str]
 
 
-def grade_command(
-    submissions: Path,
-    assignment: str,
-    out: Path,
-    *,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    seed: int | None = None,
-    timeout: float = 60.0,
-    memory: int = 4 * 2**30,
-    sandbox: str = "auto",
-) -> int:
-    """Grade a class and write ``OUT/grades.csv``, ``gradebook.db``, ``report.html``, ``feedback/``, ``results/``.
+class _Class:
+    """The class between the first student and the last."""
 
-    Args:
-        submissions: a folder or zip, see `course.grading.collect`.
-        assignment: ``"hw1_self_attention"`` or ``"hw1"``.
-        workers: submissions graded at a time; None takes one a core.
-        seed: of the hidden inputs; None draws a fresh secret one.
-        timeout: seconds for a cell or an exercise; a whole submission has five times that.
-        memory: bytes that a submission may use on top of what the imports take.
-        sandbox: ``"auto"`` or ``"none"``, see `course.grading.sandbox`.
+    def __init__(
+        self, students: Matched, exam: Exam, settings: Settings, marks: Marks, place: Place, out: Path, run: Run
+    ):
+        self.students, self.found, self.exam, self.out, self.run = students, students.found, exam, out, run
+        self.settings, self.marks = settings, marks
+        self.place, self.isolation = place, place.isolation
+        self.pages = page_names(student.student for student in self.found)
+        self.fingerprints = Fingerprints(exam, run, place.limits, self.isolation)
+        self.results: dict[str, StudentResult] = {}
+        self.works: dict[str, Work] = {}
+        self.taken = 0  # students of whom nothing had to be run again
 
-    Returns:
-        0 if every submission has a row, whatever is in it; 2 if the command itself could not run.
-    """
-    try:
-        limits = _checked_limits(workers, scheduler, timeout, memory, sandbox)
-        _grade_class(Path(submissions), assignment, Path(out), workers or _cores(), seed, limits)
-        return 0
-    except CannotGrade as problem:
-        print(f"course grade: {problem}", file=sys.stderr)
-        return 2
+    def grade(self) -> None:
+        """Read and record every student here, and have what they wrote run and judged at the place for it."""
+        waiting: dict[Future, _Submission] = {}
+        # smoothing=0: the time left follows from the mean; submissions that hang are few and far between.
+        with tqdm(
+            total=len(self.found), desc=f"Grading {self.exam.topic}", unit="student", smoothing=0, file=sys.stderr
+        ) as bar:
 
+            def record_what_is_done() -> None:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._record(waiting.pop(future), _judged(future))
+                    bar.update()
 
-def prepare_exam(root: Path, folder: Path, seed: int) -> Exam:
-    """Load a homework and run the right answers and the named mistakes on the hidden inputs of `seed`.
+            for student in self.found:
+                submission = self._read(student)
+                if submission is None:
+                    bar.initial += 1  # took no time, which says nothing about the others
+                    bar.update()
+                    continue
+                waiting[self.place.submit(submission.work)] = submission
+                if len(waiting) >= self.place.at_a_time:
+                    record_what_is_done()
+            while waiting:
+                record_what_is_done()
 
-    Args:
-        root: the repository.
-        folder: ``root/solutions/hwN_topic``.
+    def _read(self, student: Found) -> _Submission | None:
+        """What is to be run, or None where the student's row is finished already."""
+        page = self.pages[student.student]
+        work = read_student(student, page, self.exam)
+        if isinstance(work, StudentResult):
+            self._write_student(work, [], None)
+            return None
+        fingerprints = self.fingerprints.of(work)
+        old = self._kept(student.student, page, fingerprints)
+        known = {exercise.name for exercise in old.exercises} if old else set()
+        work = replace(work, asked=tuple(name for name in work.asked if name not in known))
+        submission = _Submission(work, old, fingerprints)
+        if not work.asked:
+            self.taken += 1
+            self._record(submission, Judged())
+            return None
+        return submission
 
-    Raises:
-        CannotGrade: its source does not fit its exercises.
-    """
-    # These load jupytext, nbformat and nbgrader, which takes seconds that a mistyped path should not cost.
-    from course.authoring import notebooks
-    from course.authoring.source import AuthoringError, read_source, require_homework
-    from course.checks import load_homework
-
-    try:
-        homework = load_homework(folder)
-        source = read_source(folder / f"{folder.name}.py", root)
-        require_homework(source, homework)
-        notebook = notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework)
-    except (AuthoringError, FileNotFoundError, ValueError) as error:
-        raise CannotGrade(str(error)) from None
-    # In the order of the notebook, which is the order of the columns.
-    order = [cell.name for cell in source.cells if cell.role == "exercise"]
-    exercises: list[Exercise] = [homework.exercises[name] for name in order]
-    expected = {exercise.name: expected_for(exercise, seed) for exercise in exercises}
-    targets = {exercise.name: exercise.targets for exercise in exercises}
-    return Exam(
-        topic=homework.topic,
-        template=Template.from_cells(cells_from_notebook(notebook), targets),
-        points={exercise.name: exercise.points for exercise in exercises},
-        rules={exercise.name: exercise.forbidden for exercise in exercises},
-        targets=targets,
-        questions={e.name: question_for(calls_to_bytes(e.calls(seed)), expected[e.name]) for e in exercises},
-        expected=expected,
-    )
-
-
-def question_for(calls: bytes, expected: Expected) -> Question:
-    """The calls with a bound on the answer: generous, since an answer of the wrong shape deserves its sentence."""
-    right = sum(tensor.nbytes for tensor in expected.answer.tensors.values())
-    return Question(calls, 2**20 + 16 * right)
-
-
-def grade_student(found: Found, page: str, exam: Exam, sandbox: Sandbox) -> tuple[StudentResult, list[ShownCell]]:
-    """Grade one student. Whatever the submission holds, this returns a result.
-
-    Raises:
-        Stopped: see `Limits`.
-    """
-    try:
-        submission = choose(found, exam.topic, exam.targets)
-        merged = merge(exam.template, submission.cells)
-        broken = rule_broken(merged, exam.rules)
-        outcome = run_submission(merged, exam.questions, sandbox)
-    except Missing as problem:
-        return StudentResult(found.student, page, ("missing",), messages=(one_line(str(problem)),)), []
-    except Unreadable as problem:
-        return StudentResult(found.student, page, (problem.status,), messages=(one_line(str(problem)),)), []
-    except Stopped:
-        raise
-    except CannotStart as problem:
-        message = f"Not graded, through no fault of the student: {problem}"
-        return StudentResult(found.student, page, ("crashed",), messages=(one_line(message),)), []
-    except Exception as error:  # a fault of this program; the class goes on, and the row says so
-        traceback.print_exc()
-        message = f"Not graded, through no fault of the student: the grader failed with {type(error).__name__}: {error}"
-        return StudentResult(found.student, page, ("crashed",), messages=(one_line(message),)), []
-    exercises = tuple(
-        judge_exercise(name, exam.points[name], exam.expected[name], outcome.exercises.get(name), broken.get(name))
-        for name in exam.questions
-    )
-    statuses = {"graded", *outcome.statuses, *(["tampered"] if merged.tampered else [])}
-    messages = [*submission.messages, *merged.messages, *outcome.messages]
-    result = StudentResult(
-        found.student,
-        page,
-        tuple(status for status in STATUSES if status in statuses),
-        exercises,
-        tuple(one_line(message) for message in dict.fromkeys(messages)),
-    )
-    return result, merged.shown
-
-
-def _grade_class(
-    submissions: Path, assignment: str, out: Path, workers: int, seed: int | None, limits: Limits
-) -> None:
-    begin = time.monotonic()
-    root, folder = find_homework(assignment)
-    _prepare_folder(out, submissions)
-    fresh_seed = seed is None
-    seed = secrets.randbits(62) if seed is None else seed
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="grading")
-    sandbox = Sandbox(limits)
-    try:
-        trial = pool.submit(_try_child, sandbox)
-        exam = prepare_exam(root, folder, seed)
+    def _kept(self, student: str, page: str, fingerprints: dict[str, str]) -> Judged | None:
+        path = self.out / "results" / f"{page}.json"
         try:
-            found = collect(submissions, exam.topic)
-        except NothingToGrade as problem:
-            raise CannotGrade(str(problem)) from None
-        _write_down(out, lambda: write_gradebook(out / "gradebook.db", exam.topic, exam.template, ()))
-        problem = trial.result()
-        if problem:
-            raise CannotGrade(f"{problem}; if memory ran out, give more with --memory")
-        results = _grade_all(found, exam, sandbox, out, pool)
-    finally:
-        limits.stop.set()  # on Ctrl-C, whatever still runs ends within a second
-        pool.shutdown(wait=True, cancel_futures=True)
-        sandbox.close()
-    _write_down(out, lambda: _write_class(out, exam, results, sandbox.isolation))
-    _print_summary(out, exam, results, sandbox.isolation, time.monotonic() - begin, seed if fresh_seed else None)
+            kept = read_kept(path, self.run)
+        except ValueError as problem:
+            tqdm.write(f"{path} is damaged ({problem}): {student} is graded again.", file=sys.stderr)
+            return None
+        return kept.usable(fingerprints) if kept else None
+
+    def _record(self, submission: _Submission, judged: Judged) -> None:
+        judged = put_back(submission.old, judged, list(self.exam.questions))
+        result = put_together(submission.work, judged)
+        kept = None if judged.fault else Kept(judged, submission.fingerprints)
+        self._write_student(result, submission.work.merged.shown, kept)
+
+    def _write_student(self, result: StudentResult, shown: list, kept: Kept | None) -> None:
+        exam, result = self.exam, self._settled(result)
+        row, most = result.automatic, sum(exam.points.values())
+        try:
+            page = report.feedback_page(exam.topic, exam.template, row, shown, most, self.isolation)
+        except Exception as error:  # a page without the notebook is better than a class without grades
+            our_fault(error)
+            page = report.feedback_page(exam.topic, exam.template, row, [], most, self.isolation)
+        with writing(self.out):  # the result last: where it is, the page is too
+            write_atomically(self.out / "feedback" / f"{result.page}.html", page)
+            write_atomically(self.out / "results" / f"{result.page}.json", result_to_json(result, kept, self.run))
+        self.results[result.student] = result
+        self.works[result.student] = own_work(result.student, result.page, shown)
+
+    def write(self, known: list[str]) -> None:
+        """What is about the class as a whole; its order is that of the students' names, whoever was done first.
+
+        `known` is the `code_of_the_course`.
+        """
+        exam, roster, most = self.exam, self.settings.roster, sum(self.exam.points.values())
+        try:
+            self.marks = _write_gradebook(self.out, exam, self.settings, self._rows())
+        finally:  # without the gradebook, too, what was graded is written down
+            results = self._rows()
+            works = [self.works[student.student] for student in self.found]
+            similar = similar_submissions(works, [*known, *exam.template.texts])
+            page = report.class_page(
+                exam.topic, exam.template, exam.points, [row.automatic for row in results], self.isolation, similar
+            )
+            tables = {
+                "grades.csv": grades_csv(exam.topic, exam.points, exam.template.written, results),
+                "canvas.csv": canvas_csv(exam.topic, most, results, self.students, roster),
+                "moodle.csv": moodle_csv(exam.topic, most, results, self.students, roster),
+            }
+            with writing(self.out):
+                for name, table in tables.items():
+                    write_atomically(self.out / name, table)
+                self._write_similar(report.similar_pages(exam.topic, similar, self.isolation))
+                write_atomically(self.out / "report.html", page)
+
+    def _write_similar(self, pages: dict[str, bytes]) -> None:
+        folder = self.out / "similar"
+        for old in folder.glob("*--*.html"):
+            if old.stem not in pages:
+                old.unlink()
+        if pages:
+            folder.mkdir(exist_ok=True)
+        for name, page in pages.items():
+            write_atomically(folder / f"{name}.html", page)
+
+    def _rows(self) -> list[StudentResult]:
+        return [self._settled(self.results[student.student]) for student in self.found]
+
+    def _settled(self, result: StudentResult) -> StudentResult:
+        """With what coming late costs and what a person has marked."""
+        marks = self.marks.get(result.student, {})
+        return self.settings.deadline.applied(replace(result, written=self.exam.template.written, marks=marks))
+
+    def print_summary(self, seconds: float, tell_seed: bool) -> None:
+        results = self._rows()
+        counts = Counter(status for result in results for status in result.statuses)
+        told = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+        print(f"{self.exam.topic}: {len(results)} students in {seconds:.0f} s: {told}")
+        if self.taken:
+            print(f"  {self.taken} of them were graded by an earlier run and have not changed (--again grades all)")
+        gone = sorted({path.stem for path in (self.out / "results").glob("*.json")} - set(self.pages.values()))
+        if gone:
+            more = f" and {len(gone) - MOST_NAMES} more" if len(gone) > MOST_NAMES else ""
+            print(
+                f"  {len(gone)} graded earlier, no longer in the class, so not in grades.csv: "
+                f"{', '.join(gone[:MOST_NAMES])}{more}"
+            )
+        deadline, unmatched = self.settings.deadline, self.students.unmatched
+        if deadline.note:
+            print(f"  {deadline.note}")
+        if self.settings.roster.listed and unmatched:
+            more = f" and {len(unmatched) - MOST_NAMES} more" if len(unmatched) > MOST_NAMES else ""
+            print(f"  {len(unmatched)} not in the roster: {', '.join(unmatched[:MOST_NAMES])}{more}")
+        print(f"  grades     {self.out / 'grades.csv'}; for import: canvas.csv, moodle.csv")
+        print(f"  gradebook  {shown_place(self.settings.gradebook)}")
+        print(f"  report     {self.out / 'report.html'}")
+        print(f"  feedback   {self.out / 'feedback'}")
+        if tell_seed:
+            print(f"  seed       {self.run.seed} (kept in run.json; with --seed, the same hidden inputs elsewhere)")
+        print(self.isolation)
 
 
-def _grade_all(
-    found: list[Found], exam: Exam, sandbox: Sandbox, out: Path, pool: ThreadPoolExecutor
-) -> list[StudentResult]:
-    pages = page_names(student.student for student in found)
-
-    def grade_and_record(student: Found) -> StudentResult:
-        result, shown = grade_student(student, pages[student.student], exam, sandbox)
-        feedback = report.feedback_page(
-            exam.topic, exam.template, result, shown, sum(exam.points.values()), sandbox.isolation
-        )
-        write_atomically(out / "results" / f"{result.page}.json", result.to_json())
-        write_atomically(out / "feedback" / f"{result.page}.html", feedback)
-        return result
-
-    waiting: dict[Future, int] = {pool.submit(grade_and_record, student): k for k, student in enumerate(found)}
-    results: dict[int, StudentResult] = {}
-    with tqdm(total=len(found), desc=f"Grading {exam.topic}", unit="student", file=sys.stderr) as bar:
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                k = waiting.pop(future)
-                _write_down(out, lambda: results.update({k: future.result()}))
-                bar.update()
-    return [results[k] for k in range(len(found))]
-
-
-def _write_class(out: Path, exam: Exam, results: list[StudentResult], isolation: str) -> None:
-    write_atomically(out / "grades.csv", grades_csv(exam.topic, exam.points, exam.template.written, results))
-    page = report.class_page(exam.topic, exam.template, exam.points, results, isolation)
-    write_atomically(out / "report.html", page)
-    write_gradebook(out / "gradebook.db", exam.topic, exam.template, results)
-
-
-def _write_down(out: Path, write) -> None:
-    """Do it, and turn a full disk or a bad gradebook into one sentence."""
+def _judged(future: Future) -> Judged:
     try:
-        write()
+        return future.result()
+    except (Stopped, CannotGrade):
+        raise
+    except Exception as error:  # of the place: `run_and_judge` itself raises nothing else
+        return Judged(fault=our_fault(error))
+
+
+def _write_gradebook(out: Path, exam: Exam, settings: Settings, results: list[StudentResult]) -> Marks:
+    try:
+        with writing(out):
+            return write_gradebook(settings.gradebook, exam.topic, exam.template, results, settings.deadline)
     except BadGradebook as problem:
         raise CannotGrade(str(problem)) from None
-    except OSError as error:
-        raise CannotGrade(
-            f"{error.filename or out} cannot be written ({error.strerror or error}); results so far are in {out}"
-        ) from None
-
-
-def _try_child(sandbox: Sandbox) -> str:
-    """Start a child once, for nothing, so that a machine that cannot is noticed before a student is blamed."""
-    try:
-        with start_child(sandbox):
-            return ""
-    except CannotStart as problem:
-        return str(problem)
-    except Stopped:
-        return "stopped"
-
-
-def _print_summary(
-    out: Path, exam: Exam, results: list[StudentResult], isolation: str, seconds: float, fresh_seed: int | None
-) -> None:
-    counts = Counter(status for result in results for status in result.statuses)
-    told = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-    print(f"{exam.topic}: {len(results)} students in {seconds:.0f} s: {told}")
-    print(f"  grades     {out / 'grades.csv'}")
-    print(f"  gradebook  {out / 'gradebook.db'}")
-    print(f"  report     {out / 'report.html'}")
-    print(f"  feedback   {out / 'feedback'}")
-    if fresh_seed is not None:
-        print(f"  seed       {fresh_seed} (with --seed, the same hidden inputs again)")
-    print(isolation)
-
-
-# -- what the command is given
-
-
-def _checked_limits(workers: int | None, scheduler: str | None, timeout: float, memory: int, sandbox: str) -> Limits:
-    if os.name != "posix":
-        raise CannotGrade("grading needs Linux or macOS; on Windows, use WSL.")
-    if scheduler is not None:
-        raise CannotGrade("--scheduler: grading on a cluster is not there yet; leave it out to use this machine.")
-    if workers is not None and workers < 1:
-        raise CannotGrade(f"--workers must be at least 1, not {workers}.")
-    if not 0 < timeout < 10**6:
-        raise CannotGrade(f"--timeout must be a number of seconds above 0, not {timeout}.")
-    if memory < LEAST_MEMORY:
-        raise CannotGrade(f"--memory must be at least {LEAST_MEMORY} bytes ({LEAST_MEMORY // 2**20} MB), not {memory}.")
-    if sandbox not in ("auto", "none"):
-        raise CannotGrade(f"--sandbox is auto or none, not {sandbox!r}.")
-    return Limits(timeout=timeout, memory=memory, enforced=sandbox == "auto", stop=threading.Event())
-
-
-def find_homework(assignment: str) -> tuple[Path, Path]:
-    """(the repository's root, the homework's folder under solutions/) for ``"hw1_self_attention"`` or ``"hw1"``.
-
-    Raises:
-        CannotGrade: there is no such homework, or no repository around the current folder or this package.
-    """
-    from course.authoring.source import AuthoringError, find_root
-
-    root = None
-    for start in (Path.cwd(), Path(__file__).parent):
-        try:
-            root = find_root(start)
-            break
-        except AuthoringError:
-            continue
-    if root is None:
-        raise CannotGrade("solutions/ was not found: run this inside the course's repository, which holds the answers.")
-    known = sorted(path.parent for path in (root / "solutions").glob("hw*/exercises.py"))
-    for folder in known:
-        if assignment in (folder.name, folder.name.split("_")[0]):
-            return root, folder
-    names = ", ".join(folder.name for folder in known) or "none"
-    raise CannotGrade(f"there is no homework {assignment!r} in solutions/; there is {names}.")
-
-
-def _prepare_folder(out: Path, submissions: Path) -> None:
-    if not submissions.exists():
-        raise CannotGrade(f"{submissions} does not exist: give the folder or the zip with the submissions.")
-    if submissions.is_dir() and out.resolve().is_relative_to(submissions.resolve()):
-        raise CannotGrade(f"{out} is inside {submissions}, where it would be taken for a student: write elsewhere.")
-    try:
-        for folder in (out / "results", out / "feedback"):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / ".writable", b"")
-            (folder / ".writable").unlink()
-    except (FileExistsError, NotADirectoryError):
-        raise CannotGrade(f"{out} is a file, or part of it is: give a folder with -o.") from None
-    except OSError as error:
-        raise CannotGrade(f"{out} cannot be written ({error.strerror}): give another folder with -o.") from None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

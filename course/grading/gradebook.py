@@ -1,72 +1,254 @@
-"""The record as an nbgrader gradebook, so that formgrader and ``nbgrader export`` read it and essays can be marked."""
+"""The record as an nbgrader gradebook, so that formgrader and ``nbgrader export`` read it and essays can be marked.
 
-import os
-import shutil
-import sysconfig
-import tempfile
-import warnings
+Everything is written in one transaction, into the database itself: what formgrader has open stays the same file, and
+a failure leaves all as it was. Beside nbgrader's tables there is one of our own, ``course_submission``, which holds
+what was graded last; nbgrader takes no notice of it.
+"""
+
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from course.grading.cells import Cell
+from course.grading.deadlines import Deadline
 from course.grading.merge import Template
-from course.grading.record import StudentResult
+from course.grading.record import Mark, StudentResult
+
+LONGEST_WAIT = 10.0  # seconds for another program that has the gradebook locked
+
+Marks = dict[str, dict[str, Mark]]  # by student, then by exercise or written question
 
 
 class BadGradebook(Exception):
-    """The gradebook that is there already cannot be used; the text says what to do."""
+    """The gradebook cannot be used; the text says what to do."""
 
 
-def write_gradebook(path: Path, topic: str, template: Template, results: Iterable[StudentResult]) -> None:
-    """Bring ``gradebook.db`` up to date: automatic scores are replaced, marks given by a person are kept.
+def write_gradebook(
+    place: Path | str,
+    topic: str,
+    template: Template,
+    results: Iterable[StudentResult],
+    deadline: Deadline = Deadline(),
+) -> Marks:
+    """Bring a gradebook up to date: automatic scores are replaced, marks given by a person are kept.
 
-    A copy is changed and then put in the place of the old file, so that a failure leaves that as it was.
+    A mark given before the student handed in again is flagged for a second look, as nbgrader does.
+
+    Args:
+        place: an SQLite file, or the address of a database as SQLAlchemy takes it.
+        results: may be none, to see whether the gradebook can be used.
+
+    Returns:
+        The marks that persons have given, of all students in the gradebook.
 
     Raises:
-        BadGradebook: the file is there but is no nbgrader database, or not of this nbgrader's version.
+        BadGradebook: it cannot be reached, is locked, is no nbgrader database, or not of this nbgrader's version.
     """
-    from nbgrader.api import Gradebook
-    from sqlalchemy.exc import DatabaseError
+    from nbgrader.api import Student
 
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".db")
-    os.close(handle)
+    with _transaction(place) as gradebook:
+        assignment = _describe_assignment(gradebook, topic, template, deadline)
+        seen = _Seen(gradebook.db, topic)
+        submitted = _submitted(gradebook, topic)
+        known = {student.id for student in gradebook.students}
+        with gradebook.db.no_autoflush:  # what is half made is not written
+            for result in results:
+                if result.student not in known:
+                    gradebook.db.add(Student(id=result.student))
+                if result.student not in submitted:
+                    if not result.exercises:
+                        continue  # nbgrader, too, shows a student without a submission apart from one who earned 0
+                    submitted[result.student] = _submission(gradebook.db, assignment, topic, result.student)
+                _write_student(submitted[result.student], result, assignment, deadline, seen)
+        gradebook.db.flush()
+        return {student: _marks(notebook.grades) for student, notebook in submitted.items()}
+
+
+def shown_place(place: Path | str) -> str:
+    """A gradebook's place as a message can show it: without a password."""
+    if isinstance(place, Path):
+        return str(place)
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        if path.exists():
-            shutil.copyfile(path, temporary)
-        else:
-            os.unlink(temporary)  # nbgrader makes the tables of a database that is not there
-        try:
-            with warnings.catch_warnings(), _alembic_on_path(), Gradebook(f"sqlite:///{temporary}") as gradebook:
-                warnings.simplefilter("ignore")  # SQLAlchemy's, about how nbgrader adds a submission
-                _describe_assignment(gradebook, topic, template)
-                for result in results:
-                    _write_student(gradebook, topic, result)
-                gradebook.db.commit()
-        except DatabaseError as error:
-            raise BadGradebook(
-                f"{path} is damaged or from another version of nbgrader ({error.orig}): move it away to have a new "
-                "one made, or run `nbgrader db upgrade` on it"
-            ) from None
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        # What follows a question mark can hold a password, too.
+        return make_url(place).set(query={}).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return "the address of the gradebook"
+
+
+# -- the database
 
 
 @contextmanager
-def _alembic_on_path() -> Iterator[None]:
-    """nbgrader runs the program `alembic`, which is not found where the virtual environment is not activated."""
-    before = os.environ.get("PATH", os.defpath)
-    os.environ["PATH"] = os.pathsep.join([before, sysconfig.get_path("scripts")])
+def _transaction(place: Path | str) -> Iterator:
+    """A `Gradebook` of nbgrader whose changes are all kept if the block ends well, and none if not."""
+    from nbgrader.api import Gradebook
+    from sqlalchemy.exc import DatabaseError
+    from sqlalchemy.orm import scoped_session, sessionmaker
+
+    engine = _engine(place)
     try:
-        yield
+        with engine.connect() as connection, connection.begin():
+            _prepare_tables(connection, place)
+            # Its constructor would open a connection of its own and commit what it does there.
+            gradebook = Gradebook.__new__(Gradebook)
+            # nbgrader commits after every step: here that ends a savepoint, and all of it stays one transaction.
+            maker = sessionmaker(bind=connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
+            gradebook.engine, gradebook.db = engine, scoped_session(maker)
+            gradebook.course_id, gradebook.authenticator = "default_course", None
+            try:
+                gradebook.check_course(gradebook.course_id)
+                yield gradebook
+                gradebook.db.commit()
+            finally:
+                gradebook.db.remove()
+    except DatabaseError as error:
+        raise BadGradebook(_in_words(error, place)) from None
     finally:
-        os.environ["PATH"] = before
+        engine.dispose()
 
 
-def _describe_assignment(gradebook, topic: str, template: Template) -> None:
-    gradebook.update_or_create_assignment(topic)
+def _engine(place: Path | str):
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
+        backend = url.get_backend_name()
+        waiting = {"timeout": LONGEST_WAIT} if backend == "sqlite" else {}
+        engine = create_engine(url, connect_args=waiting)
+    except ModuleNotFoundError as error:
+        raise BadGradebook(
+            f"{shown_place(place)} needs the package {error.name}, which is not installed; for PostgreSQL run "
+            '`pip install "psycopg[binary]"` and write the address as postgresql+psycopg://USER@HOST/NAME'
+        ) from None
+    except (ArgumentError, ValueError, TypeError):  # its text may quote the address
+        example = "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+        raise BadGradebook(f"--gradebook takes the address of a database, {example}; this is none") from None
+
+    if backend == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def leave_transactions_to_us(connection, _):
+            connection.isolation_level = None  # else Python's sqlite3 begins and ends them by rules of its own
+
+        @event.listens_for(engine, "begin")
+        def begin(connection):
+            # The lock is taken now, so that nobody writes between what is read here and what is written.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    elif backend == "postgresql":
+
+        @event.listens_for(engine, "begin")
+        def wait_no_longer(connection):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(1000 * LONGEST_WAIT)}")
+
+    return engine
+
+
+def _prepare_tables(connection, place: Path | str) -> None:
+    """Make nbgrader's tables in an empty database; refuse one that holds something else."""
+    from alembic.script import ScriptDirectory
+    from nbgrader.api import Base
+    from nbgrader.dbutil import ALEMBIC_DIR
+    from sqlalchemy import inspect, text
+
+    tables = set(inspect(connection).get_table_names())
+    newest = ScriptDirectory(ALEMBIC_DIR).get_current_head()
+    if not tables:
+        Base.metadata.create_all(connection)
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": newest})
+    elif "alembic_version" not in tables or not set(Base.metadata.tables) <= tables:
+        raise BadGradebook(_another(place, "it holds other tables"))
+    else:
+        version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        if version != newest:
+            raise BadGradebook(_another(place, f"its tables are of version {version}, not {newest}"))
+    _Seen.table().create(connection, checkfirst=True)
+
+
+def _in_words(error, place: Path | str) -> str:
+    from sqlalchemy.exc import OperationalError
+
+    where = shown_place(place)
+    said = " ".join(str(error.orig).split())
+    secret = None if isinstance(place, Path) else _password(place)
+    said = said.replace(secret, "***") if secret else said
+    if isinstance(error, OperationalError):
+        if "locked" in said or "lock timeout" in said:
+            return (
+                f"{where} is being written by another program, and {LONGEST_WAIT:g} s of waiting did not help: "
+                "close formgrader or whatever has it open, then run this again"
+            )
+        return f"{where} cannot be used ({said})"
+    return _another(place, said)
+
+
+def _another(place: Path | str, why: str) -> str:
+    remedy = "move it away to have a new one made" if isinstance(place, Path) else "give an empty database"
+    return f"{shown_place(place)} is damaged or from another version of nbgrader ({why}): {remedy}, or run " \
+           "`nbgrader db upgrade` on it"  # fmt: skip
+
+
+def _password(place: str) -> str | None:
+    from sqlalchemy.engine import make_url
+
+    url = make_url(place)
+    return url.password or url.query.get("password")
+
+
+class _Seen:
+    """What was graded last, by student: the digest of the notebook, and which marks of a person were there."""
+
+    def __init__(self, session, topic: str):
+        self._session, self._table, self._topic = session, self.table(), topic
+        rows = session.execute(self._table.select().where(self._table.c.assignment == topic))
+        self._before = {row.student: (row.digest, set(json.loads(row.marked))) for row in rows}
+
+    def digest(self, student: str) -> str:
+        return self._before.get(student, ("", set()))[0]
+
+    def marked(self, student: str) -> set[str]:
+        return self._before.get(student, ("", set()))[1]
+
+    def put(self, student: str, digest: str, marked: set[str]) -> None:
+        if self._before.get(student) == (digest, marked):
+            return
+        row = {"digest": digest, "marked": json.dumps(sorted(marked))}
+        if student in self._before:
+            is_this = (self._table.c.assignment == self._topic) & (self._table.c.student == student)
+            self._session.execute(self._table.update().where(is_this).values(row))
+        else:
+            key = {"assignment": self._topic, "student": student}
+            self._session.execute(self._table.insert().values({**key, **row}))
+        self._before[student] = (digest, marked)
+
+    @staticmethod
+    def table():
+        from sqlalchemy import Column, MetaData, String, Table, Text
+
+        return Table(
+            "course_submission",
+            MetaData(),
+            Column("assignment", String(128), primary_key=True),
+            Column("student", String(128), primary_key=True),
+            Column("digest", String(64), nullable=False),
+            Column("marked", Text, nullable=False),
+        )
+
+
+# -- what is written
+
+
+def _describe_assignment(gradebook, topic: str, template: Template, deadline: Deadline):
+    due = {"duedate": _as_nbgrader(deadline.due)} if deadline.due else {}  # else what formgrader was told stays
+    assignment = gradebook.update_or_create_assignment(topic, **due)
     gradebook.update_or_create_notebook(topic, topic)
     for name, cell in template.labelled.items():
         told = cell.nbgrader
@@ -76,6 +258,7 @@ def _describe_assignment(gradebook, topic: str, template: Template) -> None:
         if told.get("solution"):
             gradebook.update_or_create_solution_cell(name, topic, topic)
         gradebook.update_or_create_source_cell(name, topic, topic, **_source_cell(cell))
+    return assignment
 
 
 def _source_cell(cell: Cell) -> dict:
@@ -83,25 +266,84 @@ def _source_cell(cell: Cell) -> dict:
             "checksum": cell.nbgrader.get("checksum")}  # fmt: skip
 
 
-def _write_student(gradebook, topic: str, result: StudentResult) -> None:
-    from nbgrader.api import Grade, MissingEntry
+def _submitted(gradebook, topic: str) -> dict:
+    """What nbgrader has of this homework, by student: in a few queries, however large the class."""
+    from nbgrader.api import Assignment, Grade, SubmittedAssignment, SubmittedNotebook
+    from sqlalchemy.orm import joinedload, selectinload
 
-    gradebook.update_or_create_student(result.student)
-    try:
-        notebook = gradebook.find_submission_notebook(topic, topic, result.student)
-    except MissingEntry:
-        if not result.exercises:
-            return  # nbgrader, too, shows a student without a submission apart from one who earned 0
-        gradebook.add_submission(topic, result.student)
-        notebook = gradebook.find_submission_notebook(topic, topic, result.student)
+    found = (
+        gradebook.db.query(SubmittedNotebook)
+        .join(SubmittedAssignment, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+        .join(Assignment, SubmittedAssignment.assignment_id == Assignment.id)
+        .filter(Assignment.name == topic)
+        .options(joinedload(SubmittedNotebook.assignment))
+        .options(selectinload(SubmittedNotebook.grades).joinedload(Grade.cell))
+    )
+    return {notebook.assignment.student_id: notebook for notebook in found if notebook.name == topic}
+
+
+def _submission(session, assignment, topic: str, student: str):
+    """What ``Gradebook.add_submission`` makes, without a commit for each student: that takes minutes for a class."""
+    from nbgrader.api import Comment, Grade, SubmittedAssignment, SubmittedNotebook
+
+    submission = SubmittedAssignment(assignment=assignment, student_id=student)
+    submission.notebooks = [SubmittedNotebook(notebook=notebook) for notebook in assignment.notebooks]
+    for notebook in submission.notebooks:
+        cells = notebook.notebook
+        notebook.grades = [Grade(cell=cell) for cell in (*cells.grade_cells, *cells.task_cells)]
+        notebook.comments = [Comment(cell=cell) for cell in (*cells.solution_cells, *cells.task_cells)]
+    session.add(submission)
+    return next(notebook for notebook in submission.notebooks if notebook.name == topic)
+
+
+def _write_student(notebook, result: StudentResult, assignment, deadline: Deadline, seen: _Seen) -> None:
+    from nbgrader.api import Grade
+
     known = {grade.name for grade in notebook.grades}
     for cell in notebook.notebook.grade_cells:
         if cell.name not in known:  # an exercise that was added since this student was last graded
             notebook.grades.append(Grade(cell_id=cell.id, cell=cell))
+    digest = result.handed_in.digest if result.handed_in else ""
+    before = seen.digest(result.student)
+    again = bool(digest and before and digest != before)
     earned = {f"check_{exercise.name}": exercise.points for exercise in result.exercises}
     for grade in notebook.grades:
-        if grade.name.startswith("check_"):
-            grade.auto_score = earned.get(grade.name)
+        grade.auto_score = earned.get(grade.name)
+        if grade.manual_score is None:
+            grade.needs_manual_grade = grade.auto_score is None
+        elif again:
+            grade.needs_manual_grade = True
+        elif grade.name not in seen.marked(result.student):
             grade.needs_manual_grade = False
-        else:  # a written question; a person's mark stays
-            grade.needs_manual_grade = grade.manual_score is None
+        # Else it stays as it is: formgrader takes the flag away when a person saves the mark again.
+    marked = {grade.name for grade in notebook.grades if grade.manual_score is not None}
+    seen.put(result.student, digest or before, marked)
+    notebook.late_submission_penalty = result.penalty * sum(map(_score, notebook.grades)) if result.penalty else None
+    submission = notebook.assignment
+    if result.handed_in and result.handed_in.time:
+        submission.timestamp = _as_nbgrader(result.handed_in.time)
+    if deadline.due:
+        until = deadline.extensions.get(result.student)
+        submission.extension = until - deadline.due if until else None
+
+
+def _marks(grades) -> dict[str, Mark]:
+    """What persons gave, under the names of exercises and written questions."""
+    return {
+        grade.name.removeprefix("check_"): Mark(
+            grade.manual_score, grade.extra_credit or 0.0, bool(grade.needs_manual_grade)
+        )
+        for grade in grades
+        if grade.manual_score is not None or grade.extra_credit
+    }
+
+
+def _score(grade) -> float:
+    """What the grade counts, as nbgrader's ``Grade.score`` has it once it is written."""
+    score = grade.auto_score if grade.manual_score is None else grade.manual_score
+    return 0.0 if score is None else score + (grade.extra_credit or 0.0)
+
+
+def _as_nbgrader(time: datetime) -> datetime:
+    """In UTC without saying so, which is what nbgrader's columns hold."""
+    return time.astimezone(UTC).replace(tzinfo=None)

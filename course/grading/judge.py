@@ -1,7 +1,8 @@
 """From what was seen of an exercise to points and a sentence, here in the trusted process and nowhere else."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from course.checks.calls import Observation
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected, judge
@@ -11,7 +12,8 @@ LOST, MISSING = "lost", "missing"
 LONGEST_SENTENCE = 400  # characters
 
 _EXERCISE = re.compile(r"hw\d+\.[A-Za-z]\w*")
-_DECIMAL = re.compile(r"-?\d+\.\d*(?:[eE][+-]?\d+)?|-?\d+[eE][+-]?\d+")
+# Every number is tried from its first digit only: from each of them, a text of a million digits would take hours.
+_DECIMAL = re.compile(r"-?(?<!\d)\d++(?:\.\d*(?:[eE][+-]?\d+)?|[eE][+-]?\d+)")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class ExerciseResult:
         outcome: ``"right"``, ``"wrong"``, ``"not started"``, ``"lost"`` (it could not be run) or ``"missing"``.
         sentence: what to tell the student; holds no value of a hidden input.
         named: the sentence is that of a named mistake.
+        earned: what the points of an answer that is not all right are for, or ``""``.
+        picture: of public inputs, see `course.grading.pictures`.
     """
 
     name: str
@@ -30,14 +34,25 @@ class ExerciseResult:
     outcome: str
     sentence: str
     named: bool = False
+    earned: str = ""
+    picture: dict[str, Any] | None = field(default=None, compare=False)
+
+    @property
+    def told(self) -> str:
+        """The sentence, after what was earned in spite of it."""
+        if not self.earned:
+            return self.sentence
+        return f"{self.points:g} of {self.max_points:g} points: {self.earned}. {self.sentence}"
 
 
 def judge_exercise(
     name: str, max_points: float, expected: Expected, seen: Observation | Lost | None, rule_broken: str | None = None
 ) -> ExerciseResult:
-    """Points are all or nothing. `seen` is None where the exercise's cell is missing.
+    """All points, those of the parts that are right (`course.checks.credit`), or none.
 
-    `rule_broken` is the sentence about a forbidden name in the student's code: then no answer is right.
+    Args:
+        seen: None where the exercise's cell is missing.
+        rule_broken: the sentence about a forbidden name in the student's source.
 
     Whatever `seen` holds, it is data from student code: nothing in it makes this raise.
     """
@@ -46,15 +61,20 @@ def judge_exercise(
     if isinstance(seen, Lost):
         return ExerciseResult(name, 0.0, max_points, LOST, one_line(seen.sentence))
     try:
-        verdict = judge(expected, _without_values(seen))
+        verdict = judge(expected, _without_values(seen), rule_broken)
     except Exception as error:  # tensors of a kind that cannot be compared
         sentence = f"Your result could not be compared with the right one ({type(error).__name__})."
         return ExerciseResult(name, 0.0, max_points, WRONG, sentence)
-    if rule_broken and verdict.status == RIGHT:
-        return ExerciseResult(name, 0.0, max_points, WRONG, one_line(rule_broken))
-    points = max_points if verdict.status == RIGHT else 0.0
     # `detail` and `picture` stay behind: they show values of hidden inputs.
-    return ExerciseResult(name, points, max_points, verdict.status, one_line(verdict.sentence), verdict.named)
+    return ExerciseResult(
+        name,
+        verdict.points(max_points),
+        max_points,
+        verdict.status,
+        one_line(verdict.sentence),
+        verdict.named,
+        verdict.earned,
+    )
 
 
 def one_line(text: str, longest: int = LONGEST_SENTENCE) -> str:

@@ -1,6 +1,7 @@
 """What can be told of a cell's Python without running it. Every function takes any text and raises nothing."""
 
 import ast
+import functools
 import re
 
 from course.checks.from_scratch import parse
@@ -29,11 +30,12 @@ def plain_python(source: str) -> str:
     return source if parse(without) is None else without
 
 
-def defined_names(source: str) -> set[str]:
+@functools.lru_cache(maxsize=10_000)  # asked once for each exercise
+def defined_names(source: str) -> frozenset[str]:
     """Names that the cell gives a meaning to at its top level; of broken code, those that can be guessed."""
     tree = parse(plain_python(source))
     if tree is None:
-        return {name for match in _DEFINES.finditer(source) for name in match.groups() if name}
+        return frozenset(name for match in _DEFINES.finditer(source) for name in match.groups() if name)
     names = set()
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -41,7 +43,7 @@ def defined_names(source: str) -> set[str]:
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names.update(leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name))
-    return names
+    return frozenset(names)
 
 
 def definitions_only(source: str) -> str:

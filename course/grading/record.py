@@ -4,17 +4,31 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 
+from course.grading.handed_in import HandedIn
 from course.grading.judge import ExerciseResult, one_line
 
 STATUSES = ("graded", "late", "missing", "unreadable", "timeout", "crashed", "limit", "tampered")
 LONGEST_MESSAGE = 2_000  # characters
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a person gave for an exercise or a written question, in formgrader.
+
+    Args:
+        score: in place of the automatic points; None leaves those.
+        extra: on top.
+        stale: the student handed in again since.
+    """
+
+    score: float | None = None
+    extra: float = 0.0
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,10 @@ class StudentResult:
         statuses: of `STATUSES`.
         exercises: in the order of the notebook; empty where nothing could be graded.
         messages: what was odd, one sentence each.
+        handed_in: when, as far as that is known.
+        penalty: share of the points that is taken off for coming late; `lateness` says why. See `Deadline.applied`.
+        written: highest points of the questions that a person marks, by name.
+        marks: what a person gave, by exercise or written question; the gradebook alone keeps these.
     """
 
     student: str
@@ -34,10 +52,53 @@ class StudentResult:
     statuses: tuple[str, ...]
     exercises: tuple[ExerciseResult, ...] = ()
     messages: tuple[str, ...] = field(default=())
+    handed_in: HandedIn | None = None
+    penalty: float = 0.0
+    lateness: str = ""
+    written: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
     @property
     def points(self) -> float:
-        return sum(exercise.points for exercise in self.exercises)
+        """What counts, see `grades_csv`."""
+        return self.points_with(self.is_marked)
+
+    def points_with(self, written: bool) -> float:
+        """The points after the penalty, with or without those of the written questions."""
+        counted = [name for name in self.columns if written or name not in self.written]
+        return sum(self.columns[name] for name in counted) * (1 - self.penalty)
+
+    @property
+    def is_marked(self) -> bool:
+        """A person has marked every written question, and there are some."""
+        return bool(self.written) and all(self.marks.get(name, Mark()).score is not None for name in self.written)
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """Points by exercise and by written question that is marked, before the penalty."""
+        earned = {exercise.name: exercise.points for exercise in self.exercises}
+        for name, mark in self.marks.items():
+            score = earned.get(name) if mark.score is None else mark.score
+            if score is not None:  # extra credit for what has no points counts nothing, as in nbgrader
+                earned[name] = score + mark.extra
+        return earned
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The messages, then what there is to say about coming late and about marks."""
+        notes = [*self.messages, *([self.lateness] if self.lateness else [])]
+        given = [f"{e.name} {number(self.columns[e.name])}" for e in self.exercises if e.name in self.marks]
+        if given:
+            notes.append(f"Points given by a person: {', '.join(given)}.")
+        stale = sorted(name for name, mark in self.marks.items() if mark.stale and mark.score is not None)
+        if stale:
+            notes.append(f"Handed in again since a person marked {', '.join(stale)}: to be looked at once more.")
+        return tuple(notes)
+
+    @property
+    def automatic(self) -> "StudentResult":
+        """The row without the written questions."""
+        return replace(self, written={}, marks={n: mark for n, mark in self.marks.items() if n not in self.written})
 
     @property
     def status(self) -> str:
@@ -46,24 +107,32 @@ class StudentResult:
     @property
     def message(self) -> str:
         """Everything there is to say, in one line: oddities, then what is wrong, then what was not started."""
-        parts = list(self.messages)
-        parts += [f"{e.name}: {e.sentence}" for e in self.exercises if e.outcome in ("wrong", "lost")]
+        parts = list(self.notes)
+        parts += [f"{e.name}: {e.told}" for e in self.exercises if e.outcome in ("wrong", "lost")]
         untouched = [exercise.name for exercise in self.exercises if exercise.outcome == "not started"]
         if untouched:
             parts.append(f"Not started: {', '.join(untouched)}.")
         return one_line(" ".join(parts), LONGEST_MESSAGE)
 
-    def to_json(self) -> bytes:
-        return (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+    def to_json(self, kept: dict | None = None) -> bytes:
+        """`kept` is stored beside the row, for a later run; see `course.grading.resume`."""
+        told = asdict(replace(self, marks={}))
+        told = told if kept is None else {**told, "kept": kept}
+        return (json.dumps(told, indent=1, ensure_ascii=False, default=datetime.isoformat) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "StudentResult":
         """Raises ValueError if `data` is not what `to_json` writes."""
         try:
             read = json.loads(data)
+            read.pop("kept", None)
             exercises = tuple(ExerciseResult(**exercise) for exercise in read.pop("exercises"))
             statuses, messages = tuple(read.pop("statuses")), tuple(read.pop("messages"))
-            return cls(**read, statuses=statuses, exercises=exercises, messages=messages)
+            told = read.pop("handed_in", None)
+            if told is not None:
+                told["time"] = datetime.fromisoformat(told["time"]) if told["time"] else None
+                told = HandedIn(**told)
+            return cls(**read, statuses=statuses, exercises=exercises, messages=messages, handed_in=told)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the result of a student: {error}") from None
 
@@ -91,8 +160,11 @@ def grades_csv(
 ) -> bytes:
     """``grades.csv``: a row a student, a column an exercise.
 
-    `max_points` counts the automatic exercises, as does `points`; the column of a written question stays empty until
-    a person has marked it. Where nothing could be graded, points are 0 and the exercises' columns are empty.
+    The column of an exercise holds what it earned, or what a person put in place of that in formgrader; the column of
+    a written question stays empty until a person has marked it. `points` and `max_points` count the automatic
+    exercises; in the row of a student whose written questions are all marked, both count those as well. `points` is
+    after the penalty for coming late, the columns of exercises and questions are before it. Where nothing could be
+    graded, points are 0 and the exercises' columns are empty.
 
     Args:
         exercises: highest points by exercise, in the order of the notebook.
@@ -103,17 +175,18 @@ def grades_csv(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["student", "assignment", "points", "max_points", "status", "message", *exercises, *written])
     for result in results:
-        earned = {exercise.name: number(exercise.points) for exercise in result.exercises}
+        earned = {name: number(points) for name, points in result.columns.items()}
+        counted = sum(exercises.values()) + (sum(result.written.values()) if result.is_marked else 0)
         writer.writerow(
             [
-                _harmless(result.student),
+                harmless(result.student),
                 assignment,
                 number(result.points),
-                number(sum(exercises.values())),
+                number(counted),
                 result.status,
-                _harmless(result.message),
+                harmless(result.message),
                 *(earned.get(name, "") for name in exercises),
-                *("" for _ in written),
+                *(earned.get(name, "") for name in written),
             ]
         )
     return text.getvalue().encode()
@@ -124,21 +197,6 @@ def number(points: float) -> str:
     return f"{round(points, 3):.10g}"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write so that `path` holds either what it held before or all of `data`."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """A spreadsheet would run what begins with one of these signs as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

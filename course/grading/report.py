@@ -1,9 +1,10 @@
 """The pages: one for each student, one for the class. Every word from outside is escaped; nothing in them runs."""
 
 import functools
+import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import jinja2
 import mistune
@@ -12,16 +13,21 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from course.grading.judge import LOST, MISSING, NOT_STARTED, RIGHT, WRONG
+from course.grading.judge import LOST, MISSING, NOT_STARTED, RIGHT, WRONG, ExerciseResult
 from course.grading.merge import ShownCell, Template
 from course.grading.record import STATUSES, StudentResult, number
+from course.grading.similarity import OTHER, Pair, Part, Similar
 
 MOST_CELLS = 200  # on a feedback page
 LONGEST_CELL = 20_000  # characters
+LONGEST_PAGE = 100_000  # characters of cells that are shown with colours and formatting; the others are shown plain
 MOST_MISTAKES = 15
+MOST_PARTS = 4  # exercises that are named for a pair of students who are alike
 
 _SIGNS = {RIGHT: "✓", WRONG: "✗", LOST: "✗", NOT_STARTED: "○", MISSING: "○"}
 _FORMATTER = HtmlFormatter(nowrap=False, cssclass="source")
+_PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+=*")
+_EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n){20,}")
 
 
 def feedback_page(
@@ -35,10 +41,10 @@ def feedback_page(
             "kind": cell.kind,
             "exercise": cell.exercise,
             "written": cell.written,
-            "html": _code(cell.source) if cell.kind == "code" else _text(cell.source),
+            "html": html,
             "result": of_exercise.get(cell.exercise),
         }
-        for cell in shown[:MOST_CELLS]
+        for cell, html in zip(shown, _as_html(shown[:MOST_CELLS]))
     ]
     return _render(
         "feedback.html.j2",
@@ -53,12 +59,18 @@ def feedback_page(
 
 
 def class_page(
-    topic: str, template: Template, exercises: dict[str, float], results: list[StudentResult], isolation: str
+    topic: str,
+    template: Template,
+    exercises: dict[str, float],
+    results: list[StudentResult],
+    isolation: str,
+    similar: Similar = Similar(),
 ) -> bytes:
-    """What the instructor reads: distribution, hardest exercises, most frequent mistakes, every student.
+    """What the instructor reads: distribution, hardest exercises, most frequent mistakes, who is alike, every student.
 
     Args:
         exercises: highest points by exercise, in the order of the notebook.
+        similar: pairs whose pages `similar_pages` makes.
     """
     graded = [result for result in results if result.exercises]
     points = [result.points for result in graded]
@@ -77,8 +89,66 @@ def class_page(
         hardest=_hardest(list(exercises), graded),
         mistakes=_mistakes(graded),
         written=list(template.written),
+        similar=similar,
+        similar_names=_similar_names(similar),
         isolation=isolation,
     )
+
+
+def similar_pages(topic: str, similar: Similar, isolation: str) -> dict[str, bytes]:
+    """For each pair a page with what they share, side by side; by the name of its file, without ending."""
+    pages = {}
+    for name, pair in zip(_similar_names(similar), similar.pairs):
+        parts = [
+            {
+                "name": part.exercise or "Further cells",
+                "share": part.share,
+                "sides": [_marked(work.code[part.exercise], lines) for work, lines in zip(_both(pair), part.lines)],
+            }
+            for part in pair.parts
+        ]
+        pages[name] = _render("similar.html.j2", topic=topic, pair=pair, parts=parts, isolation=isolation)
+    return pages
+
+
+def _both(pair: Pair) -> tuple:
+    return pair.first, pair.second
+
+
+def _similar_names(similar: Similar) -> list[str]:
+    names: list[str] = []
+    taken: set[str] = set()
+    for pair in similar.pairs:
+        name = f"{pair.first.page}--{pair.second.page}"
+        while name.casefold() in taken:  # of "a--b" with "c" and "a" with "b--c"
+            name += "+"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _marked(source: str, lines: frozenset[int]) -> list[dict]:
+    """Runs of lines, each marked or not: fewer elements than one a line."""
+    runs: list[dict] = []
+    for k, line in enumerate(source.split("\n")):
+        if not runs or runs[-1]["shared"] != (k in lines):
+            runs.append({"shared": k in lines, "lines": []})
+        runs[-1]["lines"].append(line)
+    return [{"shared": run["shared"], "text": "\n".join(run["lines"])} for run in runs]
+
+
+def _alike_in(parts: tuple[Part, ...]) -> str:
+    """The exercises of a pair with the share of each, in words."""
+    told = [f"{'further cells' if part.exercise == OTHER else part.exercise} {part.share:.0%}" for part in parts]
+    return ", ".join(told[:MOST_PARTS]) + (f" and {len(told) - MOST_PARTS} more" if len(told) > MOST_PARTS else "")
+
+
+def _picture(exercise: ExerciseResult) -> dict | None:
+    """The picture of an exercise, if it is one: results are read from files, too."""
+    picture = exercise.picture
+    if picture is None or not all(_PICTURE.fullmatch(panel["address"]) for panel in picture["panels"]):
+        return None
+    return picture
 
 
 def _bars(points: list[float], max_points: float) -> list[dict]:
@@ -119,16 +189,35 @@ def _mistakes(graded: list[StudentResult]) -> list[dict]:
     return [{"count": count, "name": name, "sentence": sentence} for (name, sentence), count in frequent]
 
 
+def _as_html(cells: list[ShownCell]) -> Iterator[Markup]:
+    room = LONGEST_PAGE
+    for cell in cells:
+        room -= len(cell.source)
+        if room < 0 or (cell.kind == "code" and len(cell.source) > LONGEST_CELL):
+            cut = "\n…" if len(cell.source) > LONGEST_CELL else ""
+            yield Markup("<pre>{}{}</pre>").format(cell.source[:LONGEST_CELL], cut)
+        else:
+            yield _code(cell.source) if cell.kind == "code" else _text(cell.source)
+
+
 def _code(source: str) -> Markup:
-    if len(source) > LONGEST_CELL:
-        return Markup("<pre>{}\n…</pre>").format(source[:LONGEST_CELL])
+    source = _EMPTY_LINES.sub("\n" * 20, source)  # for these, pygments takes time with the square of their number
     return Markup(highlight(source, PythonLexer(), _FORMATTER))  # pygments escapes what it is given
+
+
+class _WithoutImages(mistune.HTMLRenderer):
+    """An image may lie anywhere on the web: its words are shown in its place."""
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return f"[{mistune.escape(text)}]"
 
 
 def _text(source: str) -> Markup:
     try:
         # escape=True: HTML in the student's text is shown as text.
-        return Markup(mistune.create_markdown(escape=True, plugins=["table", "strikethrough"])(source[:LONGEST_CELL]))
+        renderer = _WithoutImages(escape=True)
+        plugins = ["table", "strikethrough"]
+        return Markup(mistune.create_markdown(renderer=renderer, plugins=plugins)(source[:LONGEST_CELL]))
     except Exception:  # deeply nested markdown; the text is shown as it is
         return Markup("<pre>{}</pre>").format(source[:LONGEST_CELL])
 
@@ -142,12 +231,17 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
     )
     environment.filters["points"] = number
+    environment.filters["alike_in"] = _alike_in
+    environment.filters["picture"] = _picture
     environment.globals["signs"] = _SIGNS
     source = environment.loader.get_source(environment, "style.css")[0]
     environment.globals["style"] = Markup(source)
-    environment.globals["code_style"] = Markup(_FORMATTER.get_style_defs(".source"))
+    dark = HtmlFormatter(style="github-dark").get_style_defs(".source")
+    dark = f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    environment.globals["code_style"] = Markup(f"{_FORMATTER.get_style_defs('.source')}\n{dark}")
     return environment
 
 
 def _render(name: str, **values) -> bytes:
-    return _templates().get_template(name).render(**values).encode("utf-8", "replace")
+    text = _templates().get_template(name).render(**values)
+    return text.replace("\x00", "�").encode("utf-8", "replace")  # HTML knows no NUL

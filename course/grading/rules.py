@@ -1,7 +1,9 @@
-"""The from-scratch rules of a homework, applied to what is run for one student."""
+"""The from-scratch rules of a homework, applied to the source of what is run for one student."""
+
+from collections.abc import Iterable
 
 from course.checks.from_scratch import Use, forbidden_uses, imported_names, names_used, parse
-from course.grading.merge import Merged
+from course.grading.merge import Merged, RunCell
 
 
 def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -12,35 +14,46 @@ def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, 
         rules: forbidden full names by exercise.
     """
     names = imported_names(cell.source for cell in merged.cells)
-    helpers = [cell for cell in merged.cells if not cell.exercise]
+    helpers = _Helpers([cell for cell in merged.cells if not cell.exercise], names)
     broken = {}
     for cell in merged.cells:
-        if not cell.exercise or cell.exercise not in rules:
-            continue
-        uses = forbidden_uses(cell.source, rules[cell.exercise], names)
-        if not uses:
-            uses = _in_helpers(cell.source, helpers, rules[cell.exercise], names)
-        if uses:
-            broken[cell.exercise] = uses[0].sentence
+        if cell.exercise in rules:
+            forbidden = rules[cell.exercise]
+            uses = forbidden_uses(cell.source, forbidden, names) or helpers.uses(cell.source, forbidden)
+            if uses:
+                broken[cell.exercise] = uses[0].sentence
     return broken
 
 
-def _in_helpers(source: str, helpers: list, forbidden: tuple[str, ...], names: dict[str, str]) -> list[Use]:
-    """Uses in helper functions that the cell calls, or that these call."""
-    guilty = {
-        use.inside: use for cell in helpers for use in forbidden_uses(cell.source, forbidden, names) if use.inside
-    }
-    inside: dict[str, set[str]] = {}
-    for cell in helpers:
-        for node in getattr(parse(cell.source), "body", ()):
-            if hasattr(node, "name"):
-                inside.setdefault(node.name, set()).update(names_used(node))
-    tree = parse(source)
-    wanted, seen = names_used(tree) if tree else set(), set()
-    while wanted - seen:
-        name = (wanted - seen).pop()
-        seen.add(name)
-        if name in guilty:
-            return [guilty[name]]
-        wanted |= inside.get(name, set())
-    return []
+class _Helpers:
+    """The functions and classes that no exercise asks for. Each cell is searched once for each set of rules."""
+
+    def __init__(self, cells: Iterable[RunCell], names: dict[str, str]):
+        self.cells = list(cells)
+        self.names = names
+        self.read_by: dict[str, set[str]] = {}  # by function, the names that it reads
+        for cell in self.cells:
+            for node in getattr(parse(cell.source), "body", ()):
+                if hasattr(node, "name"):
+                    self.read_by.setdefault(node.name, set()).update(names_used(node))
+        self._guilty: dict[tuple[str, ...], dict[str, Use]] = {}
+
+    def uses(self, source: str, forbidden: tuple[str, ...]) -> list[Use]:
+        """A use in a helper that this cell calls, or in one that these call; at most one."""
+        guilty = self.guilty(forbidden)
+        tree = parse(source) if guilty else None
+        wanted, seen = names_used(tree) if tree else set(), set()
+        while wanted - seen:
+            name = min(wanted - seen)
+            seen.add(name)
+            if name in guilty:
+                return [guilty[name]]
+            wanted |= self.read_by.get(name, set())
+        return []
+
+    def guilty(self, forbidden: tuple[str, ...]) -> dict[str, Use]:
+        """By function, its use of a forbidden name."""
+        if forbidden not in self._guilty:
+            found = [use for cell in self.cells for use in forbidden_uses(cell.source, forbidden, self.names)]
+            self._guilty[forbidden] = {use.inside: use for use in found if use.inside}
+        return self._guilty[forbidden]

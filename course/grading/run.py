@@ -1,18 +1,22 @@
 """Drive the child process in which a student's code runs; whatever it does there, one exercise at a time is lost.
 
-A child is started for each submission (see `course.grading.sandbox`). It is told to execute the cells and then to call what each exercise defined. If it hangs, dies or talks nonsense, it is killed with
-all that it started, what it was busy with is left out, and a fresh child goes on with the rest.
+A child is started for each submission (see `course.grading.sandbox`). It is told to execute the cells and then to call
+what each exercise defined. If it hangs, dies or talks nonsense, it is killed with all that it started, what it was busy
+with is left out, and a fresh child goes on with the rest.
 """
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from course.checks.calls import Observation
-from course.grading.child import Child, ChildLost, Question, start_child
+from course.grading import frames, guards
+from course.grading.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
 from course.grading.merge import Merged, RunCell
+from course.grading.oracle import Session
+from course.grading.python_source import defined_names
 from course.grading.sandbox import CannotStart, Sandbox
 
 LONGEST_OUTPUT = 2**20  # bytes that student code may print before it counts as a flood
@@ -36,6 +40,8 @@ class Outcome:
     exercises: dict[str, Observation | Lost] = field(default_factory=dict)
     statuses: set[str] = field(default_factory=set)
     messages: list[str] = field(default_factory=list)
+    seconds_left: float = 0.0
+    left_out: set[int] = field(default_factory=set)  # cells that hung or crashed when they were executed
 
 
 def run_submission(merged: Merged, questions: dict[str, Question], sandbox: Sandbox) -> Outcome:
@@ -48,20 +54,75 @@ def run_submission(merged: Merged, questions: dict[str, Question], sandbox: Sand
         CannotStart: no child could be started.
         Stopped: see `Limits`.
     """
-    return _Run(merged, questions, sandbox).run()
+    return _Run(merged.cells, questions, sandbox, sandbox.limits.whole_submission).run()
+
+
+def run_with_stand_ins(
+    merged: Merged,
+    questions: dict[str, Question],
+    replaced: dict[str, tuple[str, ...]],
+    first: Outcome,
+    session: Session,
+    sandbox: Sandbox,
+) -> dict[str, Observation | Lost]:
+    """Run a submission again with the course's own answers in place of the student's, for what builds on them.
+
+    Args:
+        questions: of the exercises that are asked again.
+        replaced: by exercise, the names that a stand-in takes.
+        first: how the submission went by itself; its `seconds_left` is brought up to date.
+        session: who answers for the replaced names, and for no others.
+
+    Raises:
+        Stopped: see `Limits`.
+    """
+    run = _Run(_with_stand_ins(merged.cells, questions, replaced, first), questions, sandbox, first.seconds_left)
+    run.answer_asked = session.answer
+    try:
+        again = run.run()
+    except CannotStart:
+        return {}
+    first.seconds_left = again.seconds_left
+    return again.exercises
+
+
+def _with_stand_ins(
+    cells: list[RunCell], again: Collection[str], replaced: dict[str, tuple[str, ...]], first: Outcome
+) -> list[RunCell]:
+    """The student's cells, each stand-in behind the cell whose names it takes, and behind what takes them back."""
+    targets = {target for names in replaced.values() for target in names}
+    run = [_stand_in(sorted(targets))]  # for the exercises whose cell is missing
+    for i, cell in enumerate(cells):
+        if i not in first.left_out or cell.exercise in again:
+            run.append(cell)
+        elif cell.exercise not in replaced:
+            run.append(_left_out(cell))
+        taken_back = targets & defined_names(cell.source)
+        if taken_back and cell.exercise not in again:
+            run.append(_stand_in(sorted(taken_back)))
+    return run
+
+
+def _stand_in(targets: list[str]) -> RunCell:
+    """A cell that puts what asks the course's own answers under the names `targets`."""
+    lines = [f"{target} = _stand_in({target!r})\n" for target in targets]
+    source = "".join(["from course.grading.stand_in import stand_in as _stand_in\n", *lines])
+    return RunCell(f"the course's own {', '.join(targets)}", source)
 
 
 class _Run:
     """The state of one submission between one child and the next."""
 
-    def __init__(self, merged: Merged, questions: dict[str, Question], sandbox: Sandbox):
-        self.cells = merged.cells
-        self.place = {cell.exercise: i for i, cell in enumerate(merged.cells) if cell.exercise}
+    def __init__(self, cells: list[RunCell], questions: dict[str, Question], sandbox: Sandbox, seconds: float):
+        self.cells = cells
+        self.place = {cell.exercise: i for i, cell in enumerate(cells) if cell.exercise}
         self.questions = questions
+        self.forbidden = sorted({name for question in questions.values() for name in question.forbidden})
         self.waiting = [name for name in questions if name in self.place]
         self.sandbox = sandbox
         self.limits = sandbox.limits
-        self.seconds_left = self.limits.whole_submission
+        self.seconds_left = seconds
+        self.answer_asked: Callable[[bytes, float], bytes] | None = None
         self.left_out: dict[int, Lost] = {}  # cells that may not be executed again
         self.stopped_at: dict[int, str] = {}  # cells that raised, and what to say of it
         self.undefined: set[str] = set()  # exercises whose cell raised before it defined anything
@@ -86,11 +147,15 @@ class _Run:
                 f"The code went over the limit on output: {self.printed / 2**20:.0f} MB printed, "
                 f"{LONGEST_OUTPUT // 2**20} MB is sensible; the rest was thrown away."
             )
+        self.outcome.seconds_left = self.seconds_left
         return self.outcome
 
     def _go_on_in_a_fresh_child(self) -> None:
         with start_child(self.sandbox) as child:
+            child.answer_asked = self.answer_asked
             try:
+                # Once before any cell runs, so that all of them meet the guards.
+                self._set_guards(child)
                 self._execute_cells(child)
                 self._make_calls(child)
             except _StartAgain:
@@ -109,12 +174,14 @@ class _Run:
             try:
                 with self._timed() as seconds:
                     if i in self.left_out:
-                        child.execute(_stand_in(cell), seconds)
+                        child.execute(_left_out(cell), seconds)
                         continue
+                    self._tell_rule(child, cell.exercise, seconds)
                     error, line, kept = child.execute(cell, seconds)
             except ChildLost as why:
                 self.left_out[i] = Lost(why.status, f"Your cell {why}.")
                 self._note(self.left_out[i])
+                self.outcome.left_out.add(i)
                 if not cell.exercise:
                     self.outcome.messages.append(_sentence(f"{cell.label} {why}. It was left out."))
                 raise _StartAgain from None
@@ -132,6 +199,7 @@ class _Run:
             else:
                 try:
                     with self._timed() as seconds:
+                        self._tell_rule(child, name, seconds)
                         seen = child.observe(self.questions[name], seconds)
                 except ChildLost as why:
                     self.waiting.pop(0)
@@ -144,6 +212,19 @@ class _Run:
                     told = f"{self.cells[i].label} {self.stopped_at[i]}; what it had defined by then was graded."
                     self.outcome.messages.append(_sentence(told))
             self.waiting.pop(0)
+
+    def _set_guards(self, child: Child) -> None:
+        try:
+            if self.forbidden:
+                child.exchange(frames.RULE, guards.rule("", self.forbidden), SECONDS_TO_START, 0)
+        except ChildLost as why:
+            raise CannotStart(f"the process for student code {why}") from None
+
+    def _tell_rule(self, child: Child, exercise: str, seconds: float) -> None:
+        """What runs from now on is for this exercise, or for none, and its forbidden names are refused."""
+        forbidden = self.questions[exercise].forbidden if exercise in self.questions else ()
+        if self.forbidden:
+            child.exchange(frames.RULE, guards.rule(exercise if forbidden else "", forbidden), seconds, 0)
 
     def _cell_raised(self, i: int, cell: RunCell, error: str, line: int, kept: list[str]) -> None:
         first_time = i not in self.stopped_at
@@ -191,7 +272,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _stand_in(cell: RunCell) -> RunCell:
+def _left_out(cell: RunCell) -> RunCell:
     """In place of a cell that was left out: who calls what it defined learns at once why that is not there."""
     source = "".join(
         f"def {name}(*arguments, **options):\n"

@@ -25,6 +25,10 @@
 # knows your mistake it tells you which one it is. No exercise needs an earlier one to be right, so you may skip
 # and come back. Cells that need code you have not written yet wait for it.
 #
+# An exercise that is right in parts earns a part: results of the right shape one tenth of its points, right
+# values eight tenths, right gradients the rest (one eighth, and all, where no gradient is asked for).
+# Exercise 8 is all or nothing, and what the course forbids earns nothing.
+#
 # The letters are those of the lectures: $B$ images of $C$ channels, $H \times W$ pixels; patches of $P \times
 # P$; $N$ patches; $D$ numbers a token; $h$ heads of $d$ numbers; $L$ layers; $K$ classes. You may use
 # everything in torch except what does the exercise for you: no `nn.MultiheadAttention`, no

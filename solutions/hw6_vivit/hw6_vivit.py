@@ -26,6 +26,10 @@
 # *when* something was. Under each exercise stands a check that knows the usual mistakes by name. Cells that
 # need your code wait until it is written, so you can run the whole notebook at any time.
 #
+# An exercise that is right in parts earns a part: results of the right shape one tenth of its points, right
+# values eight tenths, right gradients the rest (one eighth, and all, where no gradient is asked for).
+# Exercise 12 is all or nothing, and what the course forbids earns nothing.
+#
 # The letters are those of the lectures: a batch of $B$ clips of $T$ frames, $C$ channels, $H \times W$ pixels
 # is **$(B, T, C, H, W)$**. Tokens are $D$ wide; a frame has $S = h \cdot w$ of them. You may use everything in
 # torch except what does the exercise for you: no `F.scaled_dot_product_attention`, no

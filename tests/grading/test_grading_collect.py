@@ -3,14 +3,16 @@
 import io
 import os
 import stat
+import struct
 import sys
 import zipfile
+from datetime import UTC, datetime
 
 import pytest
 
 from course.grading import cells, collect as collecting
 from course.grading.cells import Unreadable
-from course.grading.collect import Missing, NothingToGrade, choose, collect
+from course.grading.collect import Missing, NothingToGrade, Upload, choose, collect
 
 TOPIC = "hw9_small"
 TARGETS = {"double": ("double",), "mean_and_spread": ("mean_and_spread",), "Scale": ("Scale",)}
@@ -166,3 +168,146 @@ def test_a_class_that_is_not_there(tmp_path):
                         ("broken.zip", "damaged")):  # fmt: skip
         with pytest.raises(NothingToGrade, match=words):
             collect(tmp_path / name, TOPIC)
+
+
+# -- downloads of learning management systems
+
+
+def test_a_download_of_canvas(tmp_path, work):
+    path = tmp_path / "submissions.zip"
+    path.write_bytes(
+        zipped(
+            {
+                f"lovelaceada_101_900_{TOPIC}.ipynb": work.to_bytes(),
+                f"hoppergrace_LATE_102_901_{TOPIC}-1.ipynb": work.to_bytes(),
+                "hoppergrace_LATE_102_902_notes.pdf": b"%PDF",
+                "hoppergrace_LATE_102_903_timestamp.txt": b"2001-01-01 00:00:00 UTC",
+                "smith_jane_103_904_work.zip": zipped({f"{TOPIC}.ipynb": work.to_bytes()}),
+                f"müllerzoë_104_905_{TOPIC}.ipynb": b"{",
+                f"doejohn_105_906_{TOPIC}.ipynb": work.to_bytes(),
+                f"doejohn_106_907_{TOPIC}.ipynb": work.to_bytes(),
+            }
+        )
+    )
+    found = {student.student: student for student in collect(path, TOPIC)}
+    assert list(found) == ["doejohn_105", "doejohn_106", "hoppergrace", "lovelaceada", "müllerzoë", "smith_jane"]
+    assert found["hoppergrace"].upload == Upload("Canvas", "102", late=True)
+    assert found["lovelaceada"].upload == Upload("Canvas", "101") and found["doejohn_106"].upload.id == "106"
+    assert chosen(path, "lovelaceada").messages == [] and chosen(path, "smith_jane").messages == []
+    grace = chosen(path, "hoppergrace")
+    assert "called hw9_small-1.ipynb" in grace.messages[0] and len(grace.messages) == 1
+    # Neither the date of the download nor a file that the student wrote tells when it was handed in.
+    assert (grace.handed_in.time, grace.handed_in.late, grace.handed_in.system) == (None, True, "Canvas")
+    assert chosen(path, "smith_jane").handed_in.time is None
+    with pytest.raises(Unreadable):
+        chosen(path, "müllerzoë")
+
+
+@pytest.mark.parametrize("ending", ["", "_"])
+def test_a_download_of_moodle(tmp_path, work, ending):
+    path = tmp_path / "course-hw9-17.zip"
+    path.write_bytes(
+        zipped(
+            {
+                f"Ada Lovelace_201_assignsubmission_file{ending}/{TOPIC}.ipynb": work.to_bytes(),
+                f"Ada Lovelace_201_assignsubmission_file{ending}/timestamp.txt": b"2001-01-01 00:00:00 UTC",
+                f"Ada Lovelace_201_assignsubmission_onlinetext{ending}/onlinetext.html": b"<p>Hello</p>",
+                f"Zoë_Müller_202_assignsubmission_file{ending}/my/{TOPIC}.ipynb": work.to_bytes(),
+                f"Emmy Noether_203_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
+            }
+        )
+    )
+    found = {student.student: student for student in collect(path, TOPIC)}
+    assert list(found) == ["Ada Lovelace", "Emmy Noether", "Zoë_Müller"]
+    assert [student.upload for student in found.values()] == [Upload("Moodle", n) for n in ("201", "203", "202")]
+    for student in found:
+        submission = chosen(path, student)
+        assert submission.messages == [] and submission.handed_in.time is None
+    only = tmp_path / "one.zip"
+    only.write_bytes(zipped({f"Ada Lovelace_201_assignsubmission_file{ending}/{TOPIC}.ipynb": work.to_bytes()}))
+    assert names(only) == ["Ada Lovelace"]
+
+
+def test_names_that_only_look_like_those_of_canvas(tmp_path, work):
+    for name in ("anna", "bert", "carl_2_3_of_us"):
+        work.save(tmp_path / f"{name}.ipynb")
+    assert names(tmp_path) == ["anna", "bert", "carl_2_3_of_us"]
+    assert all(student.upload is None for student in collect(tmp_path, TOPIC))
+
+
+# -- when it was handed in
+
+WHEN = datetime(2026, 11, 21, 16, 37, 48, tzinfo=UTC)
+
+
+def test_nbgraders_timestamp_comes_first(tmp_path, work):
+    for student, place in (("anna", TOPIC), ("bert", ".")):
+        path = work.save(tmp_path / student / TOPIC / f"{TOPIC}.ipynb")
+        os.utime(path, (0, 0))
+        (tmp_path / student / place / "timestamp.txt").write_text("2026-11-21 16:37:48.000000 UTC")
+        told = chosen(tmp_path, student).handed_in
+        assert (told.time, told.told_by) == (WHEN, "timestamp.txt")
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 50, b"9999-01-01 00:00:00 UTC", b"x" * 10**7, b"soon"])
+def test_a_timestamp_that_tells_nothing(tmp_path, work, data):
+    path = work.save(tmp_path / "anna" / TOPIC / f"{TOPIC}.ipynb")
+    os.utime(path, (0, WHEN.timestamp()))
+    (path.parent / "timestamp.txt").write_bytes(data)
+    submission = chosen(tmp_path, "anna")
+    assert submission.messages[0].startswith("timestamp.txt does not tell when it was handed in")
+    assert (submission.handed_in.time, submission.handed_in.told_by) == (WHEN, "the date of the file")
+
+
+def test_a_timestamp_that_is_a_link_or_a_folder(tmp_path, work):
+    path = work.save(tmp_path / "anna" / TOPIC / f"{TOPIC}.ipynb")
+    os.symlink("/etc/hostname", path.parent / "timestamp.txt")
+    (message,) = chosen(tmp_path, "anna").messages
+    assert "timestamp.txt does not tell" in message and "symbolic link" in message
+    path = work.save(tmp_path / "bert" / TOPIC / f"{TOPIC}.ipynb")
+    (path.parent / "timestamp.txt").mkdir()
+    assert chosen(tmp_path, "bert").messages == []
+
+
+@pytest.mark.parametrize("seconds", [0, -(10**9), 10**11, 253402300800])
+def test_a_file_of_a_year_that_cannot_be(tmp_path, work, seconds):
+    path = work.save(tmp_path / "anna.ipynb")
+    try:
+        os.utime(path, (0, seconds))
+    except OverflowError:
+        pytest.skip("this file system holds no such date")
+    assert chosen(tmp_path, "anna").handed_in.time is None
+
+
+def test_dates_of_a_zip(tmp_path, work):
+    def member(date: tuple, extra: bytes = b"") -> zipfile.ZipInfo:
+        made = zipfile.ZipInfo(f"anna/{TOPIC}/{TOPIC}.ipynb", date)
+        made.extra = extra
+        return made
+
+    local = WHEN.astimezone()
+    in_utc = struct.pack("<HHBI", 0x5455, 5, 1, int(WHEN.timestamp()))
+    other = struct.pack("<HH", 0x7875, 3) + b"abc"
+    for date, extra, expected in (
+        (local.timetuple()[:6], b"", WHEN),
+        ((1999, 1, 1, 0, 0, 0), other + in_utc, WHEN),
+        ((1980, 1, 1, 0, 0, 0), b"", None),
+        ((2026, 15, 31, 31, 63, 62), b"", None),
+        ((1980, 1, 1, 0, 0, 0), struct.pack("<HHB", 0x5455, 1, 1) + other, None),
+    ):
+        with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
+            archive.writestr(member(date, extra), work.to_bytes())
+        told = chosen(tmp_path / "class.zip", "anna").handed_in
+        assert (told.time, told.told_by) == (expected, "the date in the zip")
+
+
+def test_what_was_handed_in_again_has_another_digest(tmp_path, work, new_work):
+    work.save(tmp_path / "anna.ipynb")
+    new_work().solve().save(tmp_path / "bert.ipynb")
+    rerun = new_work()
+    rerun.add("", before=None)["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "hello"}]
+    rerun.content["cells"].pop()
+    rerun.content["metadata"]["run"] = "again"
+    rerun.save(tmp_path / "carl.ipynb")
+    digests = [chosen(tmp_path, student).handed_in.digest for student in ("anna", "bert", "carl")]
+    assert digests[0] == digests[2] != digests[1]

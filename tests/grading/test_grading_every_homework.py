@@ -5,23 +5,14 @@ The students called ``wrong-0``, ``wrong-1``, ... make one named mistake in ever
 
 import csv
 import html
-from collections import Counter
 
 import pytest
 
 from course.grading import grade_command
-from tests.sample_class import ROOT, SECONDS, SEED, Notebook, top_level
+from tests.sample_class import ROOT, SECONDS, SEED, Notebook, named_mistakes
 
 TOPICS = sorted(folder.name for folder in ROOT.glob("solutions/hw[2-9]_*") if (folder / "exercises.py").is_file())
 MISTAKES = 6
-
-
-def written(topic: str, exercise) -> list:
-    """Its mistakes that are one function or class of exercises.py, under a name that no other mistake has."""
-    there = top_level((ROOT / "solutions" / topic / "exercises.py").read_text(encoding="utf-8"))
-    made = [(m, *m.objects.values()) for m in exercise.mistakes if len(m.objects) == 1]
-    names = Counter(getattr(variant, "__name__", "") for _, variant in made)
-    return [(m, variant.__name__) for m, variant in made if names[getattr(variant, "__name__", "")] == 1 and variant.__name__ in there]
 
 
 def stands_alone(notebook: Notebook, name: str) -> bool:
@@ -35,7 +26,7 @@ def wrong(topic: str, which: int) -> tuple[Notebook, dict[str, str]]:
     notebook = Notebook(topic).solve_but_training()
     sentences = {}
     for name, exercise in notebook.homework.exercises.items():
-        mistakes = written(topic, exercise)
+        mistakes = named_mistakes(topic, exercise)
         if not exercise.trains and mistakes:
             mistake, variant = mistakes[which % len(mistakes)]
             notebook.solve_as(name, variant)

@@ -27,6 +27,15 @@ def test_too_much_is_refused_from_its_head_alone():
         frames.unpack_first(bytearray(b"hello, this is text"), 10**6)
 
 
+def test_questions_have_a_bound_of_their_own():
+    question = frames.pack(frames.ASK, 3, bytes(10))
+    assert frames.unpack_first(bytearray(question), 0, 10) == (frames.ASK, 3, bytes(10))
+    with pytest.raises(frames.TooLarge):
+        frames.unpack_first(bytearray(question), 10**6, 9)
+    with pytest.raises(frames.TooLarge):
+        frames.unpack_first(bytearray(question), 10**6)
+
+
 def test_the_child_reads_until_the_end():
     file = io.BytesIO(frames.pack(frames.CELL, 7, b"x") + b"\x00")
     assert frames.read(file) == (frames.CELL, 7, b"x")

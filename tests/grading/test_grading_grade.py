@@ -12,7 +12,9 @@ from course.checks import public
 from course.checks.calls import calls_from_bytes
 from course.grading import check_command, grade_command
 from course.grading import grade as grading
+from course.grading import place, student
 from course.grading.collect import Found, collect
+from course.grading.exam import find_homework
 from course.grading.record import StudentResult
 from course.grading.limits import Limits
 from course.grading.sandbox import CannotStart, Sandbox
@@ -76,7 +78,9 @@ def test_every_submission_has_its_row(graded):
 
 def test_all_files_are_there_and_readable(graded):
     out, _ = graded
-    assert sorted(os.listdir(out)) == ["feedback", "gradebook.db", "grades.csv", "report.html", "results"]
+    assert sorted(os.listdir(out)) == [
+        ".lock", "canvas.csv", "feedback", "gradebook.db", "grades.csv", "moodle.csv", "report.html", "results", "run.json"
+    ]  # fmt: skip
     pages = sorted(os.listdir(out / "feedback"))
     assert len(pages) == 4 and {"anna.html", "carl.html", "dora.html"} < set(pages)
     assert [name.removesuffix(".html") for name in pages] == sorted(
@@ -103,19 +107,23 @@ def test_pages_hold_no_answer_and_no_hidden_input(graded, small_course):
         assert HIDDEN not in text and "SOLUTION" not in text
         assert not [value for value in values if value in text], page
         if page.suffix == ".html":
-            assert "process limits only" in text and "<b>bert" not in text
+            assert "Isolation: each submission ran" in text and "<b>bert" not in text
 
 
 def test_the_same_seed_gives_the_same_bytes_and_manual_marks_stay(graded, submissions, here, tmp_path):
     out, _ = graded
-    before = (out / "grades.csv").read_bytes(), (out / "report.html").read_bytes()
+    before, page = list(csv.DictReader((out / "grades.csv").open())), (out / "report.html").read_bytes()
     with sqlite3.connect(out / "gradebook.db") as connection:
         connection.execute(
             "UPDATE grade SET manual_score = 1.25 WHERE cell_id = (SELECT id FROM base_cell WHERE name = 'why' "
             "AND type = 'GradeCell')"
         )
     assert grade_command(submissions, TOPIC, out, workers=1, seed=5, timeout=30) == 0
-    assert ((out / "grades.csv").read_bytes(), (out / "report.html").read_bytes()) == before
+    assert (out / "report.html").read_bytes() == page
+    bert, anna, *others = csv.DictReader((out / "grades.csv").open())
+    assert (anna["points"], anna["max_points"], anna["why"], bert["points"]) == ("7.75", "8.5", "1.25", "4.25")
+    unmarked = {"why": "", "max_points": "6.5"}
+    assert [bert | unmarked | {"points": "3"}, anna | unmarked | {"points": "6.5"}, *others] == before
     with sqlite3.connect(out / "gradebook.db") as connection:
         kept = connection.execute("SELECT count(*) FROM grade WHERE manual_score = 1.25").fetchone()
     assert kept == (2,)
@@ -127,7 +135,6 @@ def test_the_same_seed_gives_the_same_bytes_and_manual_marks_stay(graded, submis
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"scheduler": "tcp://127.0.0.1:1"}, "cluster is not there yet"),
         ({"assignment": "hw7_nothing"}, "no homework 'hw7_nothing' in solutions/; there is hw9_small"),
         ({"submissions": "nowhere"}, "nowhere does not exist"),
         ({"workers": 0}, "--workers"),
@@ -154,7 +161,7 @@ def test_what_cannot_be_done_is_said(here, tmp_path, work, capsys, options, word
 
 def test_outside_the_repository_the_repository_of_the_package_is_used(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    root, folder = grading.find_homework("hw0")
+    root, folder = find_homework("hw0")
     assert folder == root / "solutions" / "hw0_first_check"
 
 
@@ -171,7 +178,7 @@ def test_a_class_that_cannot_be_graded_at_all(here, tmp_path, capsys, work, monk
     def cannot(*_):
         raise CannotStart("the process for student code did not start: no memory")
 
-    monkeypatch.setattr(grading, "start_child", cannot)
+    monkeypatch.setattr(place, "start_child", cannot)
     assert grade_command(tmp_path / "class", TOPIC, tmp_path / "out") == 2
     assert "did not start: no memory; if memory ran out, give more with --memory" in capsys.readouterr().err
 
@@ -182,9 +189,13 @@ def test_a_fault_of_the_grader_is_a_row_too(exam, monkeypatch, capsys, work, tmp
 
     path = work.save(tmp_path / f"{TOPIC}.ipynb")
     (found,) = collect(path, TOPIC)
-    monkeypatch.setattr(grading, "merge", broken)
-    result, shown = grading.grade_student(found, "page", exam, Sandbox(Limits()))
-    assert result.status == "crashed" and "no fault of the student" in result.message and shown == []
+    to_run = student.read_student(found, "page", exam)
+    monkeypatch.setattr(student, "run_submission", broken)
+    result = student.put_together(to_run, student.run_and_judge(to_run, exam, None))
+    assert result.status == "crashed" and "no fault of the student" in result.message
+    monkeypatch.setattr(student, "merge", broken)
+    result = student.read_student(found, "page", exam)
+    assert result.status == "crashed" and "no fault of the student" in result.message
     assert isinstance(found, Found) and "ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -256,7 +267,8 @@ def test_right_numbers_by_forbidden_means_earn_nothing(exam, work, tmp_path):
     cheat = "import torchvision.models\n\n\ndef double(x):\n    return 2 * x"
     path = work.solve().write(double=cheat).save(tmp_path / "emma.ipynb")
     [found] = collect(path.parent, TOPIC)
-    result, _ = grading.grade_student(found, "emma.html", exam, Sandbox(Limits(20, 2**32)))
+    to_run = student.read_student(found, "emma.html", exam)
+    result = student.put_together(to_run, student.run_and_judge(to_run, exam, Sandbox(Limits(20, 2**32))))
     by_name = {exercise.name: exercise for exercise in result.exercises}
     assert by_name["double"].points == 0 and by_name["mean_and_spread"].points > 0
     assert "Line 1 of your cell uses torchvision.models" in by_name["double"].sentence

@@ -1,11 +1,15 @@
 """Observations come from student code: whatever is in them, they end as points and one clean sentence."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from course.checks.calls import Observation, calls_from_bytes
+from course.checks import Credit
+from course.checks.calls import FORBIDDEN, Observation, calls_from_bytes
 from course.checks.observe import observe
 from course.grading.judge import judge_exercise, one_line
+from course.grading.record import StudentResult, number
 from course.grading.run import Lost
 
 
@@ -79,3 +83,26 @@ def test_forged_observations_earn_nothing_and_break_nothing(exam, forged):
 def test_one_line():
     assert one_line("a\nb\t c\x07 \ud800") == "a b c� ?"
     assert one_line("x" * 1000, 10) == "x" * 9 + "…"
+
+
+def test_a_part_of_the_points_is_said_with_what_it_is_for(exam):
+    expected = replace(exam.expected["double"], credit=Credit(shape=0.1, values=0.6, gradients=0.3))
+    cut = judge_exercise("double", 2, expected, seen(exam, lambda x: 2 * x.detach()))
+    assert (cut.points, cut.outcome) == (1.4, "wrong")
+    assert cut.told.startswith("1.4 of 2 points: the values are right, the gradients are not. The values are right, but")
+    named = judge_exercise("double", 2, expected, seen(exam, lambda x: x + 2))
+    assert named.told == "0.2 of 2 points: the shape is right. You added two instead of doubling." and named.named
+    forged = Observation({"0.out": torch.zeros(3, 4)}, {FORBIDDEN: "x" * 10**6 + "\n<b>\x00"})
+    assert judge_exercise("double", 2, expected, forged).points == 0
+    row = StudentResult("Ada", "ada", ("graded",), (cut, replace(named, name="other")))
+    assert StudentResult.from_json(row.to_json()) == row and number(row.points) == "1.6"
+    assert "double: 1.4 of 2 points: the values are right" in row.message
+
+
+def test_a_use_of_what_is_forbidden_costs_all_however_it_was_noticed(exam):
+    right = seen(exam, lambda x: 2 * x)
+    written = judge_exercise("double", 2, exam.expected["double"], right, "Line 2 of your cell uses F.twice.")
+    assert (written.points, written.outcome, written.sentence) == (0, "wrong", "Line 2 of your cell uses F.twice.")
+    right.notes[FORBIDDEN] = "Line 3 of your cell uses F.twice."
+    refused = judge_exercise("double", 2, exam.expected["double"], right)
+    assert (refused.points, refused.outcome, refused.sentence) == (0, "wrong", "Line 3 of your cell uses F.twice.")

@@ -7,10 +7,9 @@ import sqlite3
 
 import pytest
 
-from course.grading import record
 from course.grading.gradebook import BadGradebook, write_gradebook
 from course.grading.judge import ExerciseResult
-from course.grading.record import StudentResult, grades_csv, page_names, write_atomically
+from course.grading.record import StudentResult, grades_csv, page_names
 
 POINTS = {"double": 2, "mean_and_spread": 1.5, "Scale": 3}
 
@@ -67,22 +66,6 @@ def test_a_result_survives_its_file():
     for damaged in (b"{}", b"[]", b"null", b"{", before.to_json()[:-30]):
         with pytest.raises(ValueError):
             StudentResult.from_json(damaged)
-
-
-def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
-    path = tmp_path / "grades.csv"
-    write_atomically(path, b"old")
-
-    def full(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(record.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["grades.csv"]
-    monkeypatch.undo()
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
 
 
 def test_the_gradebook_is_nbgraders_and_keeps_manual_marks(tmp_path, exam):

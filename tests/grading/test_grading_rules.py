@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from course.checks.from_scratch import ALWAYS
+from course.checks.from_scratch import ALWAYS, forbidden_uses
 from course.grading.merge import Merged, RunCell
 from course.grading.rules import rule_broken
 
@@ -51,3 +51,15 @@ def test_many_threads_may_look_at_once():
     merged = cells(*[("attend", nested)] * 30)
     with ThreadPoolExecutor(8) as pool:
         assert all(broken == {} for broken in pool.map(lambda _: rule_broken(merged, RULES), range(64)))
+
+
+def test_a_helper_is_searched_once_for_all_exercises(monkeypatch):
+    from course.grading import rules
+
+    searched = []
+    search = lambda source, *rest: searched.append(source) or forbidden_uses(source, *rest)
+    monkeypatch.setattr(rules, "forbidden_uses", search)
+    helper = "def inner(x):\n    return timm.create_model(x)"
+    exercises = [(name, f"def {name}(x):\n    return x") for name in ("attend", "block")]
+    assert rule_broken(cells(("", "import timm"), ("", helper), *exercises), RULES) == {}
+    assert searched.count(helper) == 1

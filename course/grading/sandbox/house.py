@@ -7,6 +7,7 @@ folder, and a `/proc` with nobody else in it. Needs no privilege where the kerne
 """
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def enter_room(scratch_bytes: int, exchange: str = "") -> None:
     for folder in (SERVER_HOME, EXCHANGE):
         kernel.mount("tmpfs", folder, "tmpfs", kernel.NOSUID | kernel.NODEV | kernel.RDONLY, "size=4k,mode=555")
     kernel.mount("proc", "/proc", "proc", kernel.NOSUID | kernel.NODEV | kernel.NOEXEC)
+    socket.sethostname("sandbox")  # a new namespace begins with the machine's own name
     os.chdir(SCRATCH)
 
 

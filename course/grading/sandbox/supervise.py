@@ -54,6 +54,7 @@ def fork_job(request: dict, kind: str, output: int, own: list[int]) -> int:
     job = os.fork()
     if job == 0:
         _close_all_but({output, *own})  # above all the line: on it the supervisor's word is believed
+        os.setsid()  # a signal to one's process group goes to all of it, whatever namespaces lie between
         kernel.prctl(kernel.SET_DEATH_SIGNAL, signal.SIGKILL)  # nothing goes on unwatched
         jobs.run(request, kind, output, own)  # never returns
     return job

@@ -1,0 +1,144 @@
+"""The command ``course grade``: what it is given is checked before anything slow is begun."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from course.atomic import remove_left_overs, write_atomically
+from course.grading.limits import Limits
+
+LEAST_MEMORY = 64 * 2**20  # bytes; with less, not even a small network can be trained
+PATIENCE = 2.0  # seconds without a word
+
+
+class CannotGrade(Exception):
+    """The command as a whole cannot run; the text says why and what to do."""
+
+
+def grade_command(
+    submissions: Path,
+    assignment: str,
+    out: Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    seed: int | None = None,
+    timeout: float = 60.0,
+    memory: int = 4 * 2**30,
+    sandbox: str = "auto",
+    again: bool = False,
+    config: Path | None = None,
+    gradebook: str | None = None,
+    roster: Path | None = None,
+) -> int:
+    """Grade a class and write ``OUT/grades.csv``, ``gradebook.db``, ``report.html``, ``feedback/``, ``results/``.
+
+    ``canvas.csv`` and ``moodle.csv`` are what these systems import.
+
+    The same command goes on where an earlier one was stopped, by whatever; see `course.grading.resume`.
+
+    Args:
+        submissions: a folder or zip, see `course.grading.collect`.
+        assignment: ``"hw1_self_attention"`` or ``"hw1"``.
+        workers: submissions graded at a time; None takes one a core.
+        scheduler: address of a Dask cluster that runs them instead, see `course.grading.cluster`.
+        seed: of the hidden inputs; None goes on with the one of the earlier run in `out`, or draws a secret one.
+        timeout: seconds for a cell or an exercise; a whole submission has five times that.
+        memory: bytes that a submission may use on top of what the imports take.
+        sandbox: ``"auto"`` or ``"none"``, see `course.grading.sandbox`.
+        again: take nothing from an earlier run, and draw a fresh seed. Marks given by a person stay.
+        config: due dates; None takes ``solutions/grading.toml``, see `course.grading.deadlines`.
+        gradebook: address of a database that takes the place of ``OUT/gradebook.db``, as SQLAlchemy writes it.
+        roster: CSV with the students of the course, see `course.grading.exports`.
+
+    Returns:
+        0 if every submission has a row, whatever is in it; 2 if the command itself could not run.
+    """
+    told = threading.Timer(PATIENCE, print, [f"Preparing {assignment} …"], {"file": sys.stderr, "flush": True})
+    told.daemon = True
+    try:
+        limits = _checked_limits(workers, timeout, memory, sandbox)
+        submissions, out = Path(submissions), Path(out)
+        _check_place(out, submissions)
+        told.start()
+        # torch and what else this loads take seconds, before which everything above has been said.
+        from course.grading.exam import find_homework
+        from course.grading.grade import grade_class
+        from course.grading.lock import only_one
+        from course.grading.settings import read_settings
+
+        root, folder = find_homework(assignment)
+        _prepare_folder(out)
+        with ExitStack() as stack:
+            with writing(out):
+                stack.enter_context(only_one(out))
+                for place in (out, *out.glob("*/")):
+                    remove_left_overs(place)
+            settings = read_settings(folder, out, config, gradebook, roster)
+            grade_class(
+                submissions, root, folder, out, settings,
+                workers or _cores(), scheduler, seed, again, limits, told.cancel,
+            )  # fmt: skip
+        return 0
+    except CannotGrade as problem:
+        told.cancel()
+        print(f"course grade: {problem}", file=sys.stderr)
+        return 2
+    finally:
+        told.cancel()
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Around whatever writes into `out`: turns a full disk, say, into one sentence.
+
+    Raises:
+        CannotGrade: see there.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotGrade(
+            f"{error.filename or out} cannot be written ({error.strerror or error}); what was graded so far is kept, "
+            "and the same command goes on from there."
+        ) from None
+
+
+def _checked_limits(workers: int | None, timeout: float, memory: int, sandbox: str) -> Limits:
+    if os.name != "posix":
+        raise CannotGrade("grading needs Linux or macOS; on Windows, use WSL.")
+    if workers is not None and workers < 1:
+        raise CannotGrade(f"--workers must be at least 1, not {workers}.")
+    if not 0 < timeout < 10**6:
+        raise CannotGrade(f"--timeout must be a number of seconds above 0, not {timeout}.")
+    if memory < LEAST_MEMORY:
+        raise CannotGrade(f"--memory must be at least {LEAST_MEMORY} bytes ({LEAST_MEMORY // 2**20} MB), not {memory}.")
+    if sandbox not in ("auto", "none"):
+        raise CannotGrade(f"--sandbox is auto or none, not {sandbox!r}.")
+    return Limits(timeout=timeout, memory=memory, enforced=sandbox == "auto", stop=threading.Event())
+
+
+def _check_place(out: Path, submissions: Path) -> None:
+    if not submissions.exists():
+        raise CannotGrade(f"{submissions} does not exist: give the folder or the zip with the submissions.")
+    if submissions.is_dir() and out.resolve().is_relative_to(submissions.resolve()):
+        raise CannotGrade(f"{out} is inside {submissions}, where it would be taken for a student: write elsewhere.")
+
+
+def _prepare_folder(out: Path) -> None:
+    try:
+        for folder in (out, out / "results", out / "feedback"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / ".writable", b"")
+            (folder / ".writable").unlink()
+    except (FileExistsError, NotADirectoryError):
+        raise CannotGrade(f"{out} is a file, or part of it is: give a folder with -o.") from None
+    except OSError as error:
+        raise CannotGrade(f"{out} cannot be written ({error.strerror}): give another folder with -o.") from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

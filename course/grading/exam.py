@@ -1,0 +1,132 @@
+"""A homework made ready for grading: what is asked of student code, with hidden inputs, and what is right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from course.checks import Exercise, expected_for
+from course.checks.calls import calls_to_bytes
+from course.checks.compare import Expected
+from course.grading.cells import cells_from_notebook
+from course.grading.child import Question
+from course.grading.command import CannotGrade
+from course.grading.merge import Template
+from course.grading.oracle import Oracle
+from course.grading.pictures import PublicChecks
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A homework made ready for one class: what is asked, with the hidden inputs of one seed, and what is right.
+
+    Lives in the grader's own process only; of all this, a child sees the `Question` of an exercise.
+
+    `reference` is the Python of the right answers, setup included; `public` the check data that students have.
+    """
+
+    topic: str
+    template: Template
+    points: dict[str, float]
+    rules: dict[str, tuple[str, ...]]
+    targets: dict[str, tuple[str, ...]]
+    questions: dict[str, Question]
+    expected: dict[str, Expected]
+    reference: str
+    public: PublicChecks
+
+    @cached_property
+    def oracle(self) -> Oracle:
+        """The right answers, to be asked in a process of their own."""
+        return Oracle(self.reference)
+
+
+def find_homework(assignment: str) -> tuple[Path, Path]:
+    """(the repository's root, the homework's folder under solutions/) for ``"hw1_self_attention"`` or ``"hw1"``.
+
+    Raises:
+        CannotGrade: there is no such homework, or no repository around the current folder or this package.
+    """
+    from course.authoring.source import AuthoringError, find_root
+
+    root = None
+    for start in (Path.cwd(), Path(__file__).parent):
+        try:
+            root = find_root(start)
+            break
+        except AuthoringError:
+            continue
+    if root is None:
+        raise CannotGrade("solutions/ was not found: run this inside the course's repository, which holds the answers.")
+    known = sorted(path.parent for path in (root / "solutions").glob("hw*/exercises.py"))
+    for folder in known:
+        if assignment in (folder.name, folder.name.split("_")[0]):
+            return root, folder
+    names = ", ".join(folder.name for folder in known) or "none"
+    raise CannotGrade(f"there is no homework {assignment!r} in solutions/; there is {names}.")
+
+
+def prepare_exam(root: Path, folder: Path, seed: int) -> Exam:
+    """Load a homework and run the right answers and the named mistakes on the hidden inputs of `seed`.
+
+    Args:
+        root: the repository.
+        folder: ``root/solutions/hwN_topic``.
+
+    Raises:
+        CannotGrade: its source does not fit its exercises.
+    """
+    # These load jupytext, nbformat and nbgrader, which takes seconds that a mistyped path should not cost.
+    from course.authoring import notebooks
+    from course.authoring.source import AuthoringError, read_source, require_homework
+    from course.checks import load_homework
+
+    try:
+        homework = load_homework(folder)
+        source = read_source(folder / f"{folder.name}.py", root)
+        require_homework(source, homework)
+        notebook = notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework)
+    except (AuthoringError, FileNotFoundError, ValueError) as error:
+        raise CannotGrade(str(error)) from None
+    # In the order of the notebook, which is the order of the columns.
+    order = [cell.name for cell in source.cells if cell.role == "exercise"]
+    exercises: list[Exercise] = [homework.exercises[name] for name in order]
+    with _one_thread():
+        expected = {exercise.name: expected_for(exercise, seed) for exercise in exercises}
+    targets = {exercise.name: exercise.targets for exercise in exercises}
+    return Exam(
+        topic=homework.topic,
+        template=Template.from_cells(cells_from_notebook(notebook), targets),
+        points={exercise.name: exercise.points for exercise in exercises},
+        rules={exercise.name: exercise.forbidden for exercise in exercises},
+        targets=targets,
+        questions={
+            e.name: question_for(calls_to_bytes(e.calls(seed)), expected[e.name], e.forbidden) for e in exercises
+        },
+        expected=expected,
+        reference="\n\n".join(cell.text for cell in source.cells if cell.role in ("setup", "exercise")),
+        public=PublicChecks(root / "assignments" / homework.topic),
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The last digits of a sum depend on how many threads share it: what is right should not depend on the machine.
+
+    Student code runs on one thread, too.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def question_for(calls: bytes, expected: Expected, forbidden: tuple[str, ...]) -> Question:
+    """The calls with a bound on the answer: generous, since an answer of the wrong shape deserves its sentence."""
+    right = sum(tensor.nbytes for tensor in expected.answer.tensors.values())
+    return Question(calls, 2**20 + 16 * right, forbidden)

@@ -1,0 +1,71 @@
+"""When homework was handed in, from dates that may hold anything."""
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)  # no course is outside of these
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)\s*([A-Za-z][\w/+-]*|[+-]\d\d:?\d\d)?")
+
+
+class Untellable(Exception):
+    """A text is no time; the text of this says why."""
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """What is known about the handing in of a notebook.
+
+    Args:
+        time: in UTC; None where it is not known.
+        told_by: what tells it, in words.
+        late: the learning management system has it marked as late.
+        system: its name, where the submission was downloaded from one.
+        digest: of the notebook's cells: another one means that the student handed in again.
+    """
+
+    time: datetime | None = None
+    told_by: str = ""
+    late: bool = False
+    system: str = ""
+    digest: str = ""
+
+
+def time_from_text(data: bytes) -> datetime:
+    """What nbgrader writes into ``timestamp.txt``, as ``2026-11-21 16:37:49.123456 UTC``, in UTC.
+
+    A zone may be a name or an offset; without one it is UTC, as nbgrader takes it.
+
+    Raises:
+        Untellable: it is anything else.
+    """
+    if len(data) > 200:
+        raise Untellable(f"it holds {len(data)} bytes, and a time is shorter.")
+    text = data.decode("utf-8-sig", "replace").strip()
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise Untellable("it holds no time like 2026-11-21 16:37:49 UTC.")
+    day, hour, zone = match.groups()
+    try:
+        told = datetime.fromisoformat(f"{day} {hour}{zone if zone and zone[0] in '+-' else ''}")
+        if zone in time.tzname:  # "CEST" names no zone, but here it is this machine's
+            told = told.astimezone()
+        elif told.tzinfo is None:
+            told = told.replace(tzinfo=UTC if zone in (None, "Z", "z") else ZoneInfo(zone))
+        sensible = sensible_time(told)
+    except (ValueError, KeyError, OSError, OverflowError) as error:  # the first three are ZoneInfo's
+        raise Untellable(f"{text!r} is no time ({error}).") from None
+    if sensible is None:
+        raise Untellable(f"the year {told.year} cannot be.")
+    return sensible
+
+
+def sensible_time(told: datetime) -> datetime | None:
+    """In UTC, or None where it cannot be when homework was handed in: a broken clock, a date that nobody set."""
+    try:
+        return told.astimezone(UTC) if EARLIEST <= told < LATEST else None
+    except OverflowError:
+        return None

@@ -1,0 +1,162 @@
+"""Pictures for the feedback page: expected, yours, difference, on the inputs of the check that the notebook brings.
+
+They show what a student's own `check` shows and no more. Where the mistake has a name, the stored results of that
+mistake are drawn, and none of the student's code is run for it. Elsewhere it is run once more, in a fresh child that
+has never seen a hidden input: an answer that kept the hidden inputs could otherwise show them here as its result.
+
+A picture is plain data that JSON can hold: ``what`` is drawn, whether it is that ``of_mistake`` with a name, and its
+``panels``, each with a ``title``, a line ``about`` shape and range, and an ``address``: a PNG inside a data URI.
+"""
+
+import base64
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course.checks import public
+from course.checks.calls import Observation, calls_to_bytes
+from course.checks.compare import WRONG, Expected, judge
+from course.checks.show import worth_comparing
+from course.grading.child import Child, ChildLost, Question, start_child
+from course.grading.judge import ExerciseResult, one_line
+from course.grading.merge import Merged
+from course.grading.run import Lost
+from course.grading.sandbox import CannotStart, Sandbox
+
+MOST_SECONDS = 10.0  # for the pictures of a submission that is run once more
+MOST_ROWS = 48  # and columns of a matrix that is drawn
+LARGEST = 60_000  # characters of a picture in the page
+
+
+class PublicChecks:
+    """The check data beside the released notebook, without the calls that train: these take seconds, and are judged
+    by accuracy, of which there is no picture."""
+
+    def __init__(self, folder: Path):
+        """`folder` holds the homework's ``checks.safetensors``; where it does not, there are no pictures."""
+        self.expected: dict[str, Expected] = {}
+        self.questions: dict[str, Question] = {}
+        self._drawn: dict[tuple[str, str], dict[str, Any] | None] = {}
+        path = folder / public.FILE_NAME
+        if not path.is_file():
+            return
+        for name in public.exercise_points(path):
+            check = public.read(path, name)
+            exact = min(check.expected.goals, default=check.expected.calls)  # goals come last
+            if exact:
+                expected = replace(check.expected, goals={}, calls=exact)
+                largest = 2**20 + 16 * sum(tensor.nbytes for tensor in expected.answer.tensors.values())
+                self.expected[name] = expected
+                self.questions[name] = Question(calls_to_bytes(check.calls[:exact]), largest)
+
+    def of_mistake(self, name: str, sentence: str) -> dict[str, Any] | None:
+        """The picture of a named mistake: drawn once for all who made it."""
+        key = (name, sentence)
+        if key not in self._drawn:
+            known = self.expected[name].mistakes if name in self.expected else ()
+            stored = next((seen for told, seen in known if one_line(told) == sentence), None)
+            self._drawn[key] = draw(self.expected[name], stored, of_mistake=True) if stored else None
+        return self._drawn[key]
+
+
+def with_pictures(
+    results: tuple[ExerciseResult, ...],
+    observations: dict[str, Observation | Lost],
+    merged: Merged,
+    checks: PublicChecks,
+    sandbox: Sandbox,
+) -> tuple[ExerciseResult, ...]:
+    """The results, those that are wrong in their values with a picture. Everything else about them stays as it is.
+
+    Raises:
+        Stopped: see `Limits`.
+    """
+    pictures: dict[str, dict[str, Any] | None] = {}
+    ask = []
+    for result in results:
+        seen = observations.get(result.name)
+        if result.outcome != WRONG:
+            continue
+        if result.named:
+            pictures[result.name] = checks.of_mistake(result.name, result.sentence)
+        elif isinstance(seen, Observation) and not seen.notes and result.name in checks.questions:
+            ask.append(result.name)  # of an error or a wrong type there is no picture
+    for name, seen in _observe_public(ask, merged, checks, sandbox).items():
+        pictures[name] = draw(checks.expected[name], seen, of_mistake=False)
+    return tuple(replace(result, picture=pictures.get(result.name)) for result in results)
+
+
+def draw(expected: Expected, seen: Observation, *, of_mistake: bool) -> dict[str, Any] | None:
+    """The first thing that differs; None where there is nothing to see. `seen` may be of a student's making."""
+    try:
+        verdict = judge(expected, seen)
+        if verdict.picture is None:
+            return None
+        what, wanted, got = verdict.picture
+        panels = list(_panels(wanted, got, "with this mistake" if of_mistake else "yours"))
+    except Exception:  # tensors of a kind that cannot be compared or drawn
+        return None
+    if sum(len(panel["address"]) for panel in panels) > LARGEST:
+        return None
+    return {"what": what, "of_mistake": of_mistake, "panels": panels}
+
+
+def _observe_public(
+    names: list[str], merged: Merged, checks: PublicChecks, sandbox: Sandbox
+) -> dict[str, Observation]:
+    """What the student's code does with the public inputs, as far as a few seconds reach."""
+    seen: dict[str, Observation] = {}
+    if not names:
+        return seen
+    try:
+        with start_child(sandbox) as child:
+            deadline = time.monotonic() + min(MOST_SECONDS, sandbox.limits.timeout)
+            left = lambda: max(0.01, deadline - time.monotonic())
+            _execute(child, merged, left)
+            for name in names:
+                seen[name] = child.observe(checks.questions[name], left())
+    except (ChildLost, CannotStart):
+        pass  # points and sentence stand without a picture
+    return seen
+
+
+def _execute(child: Child, merged: Merged, left: Callable[[], float]) -> None:
+    for cell in merged.cells:
+        child.execute(cell, left())
+
+
+def _panels(expected: Tensor, yours: Tensor, title: str) -> Iterator[dict[str, str]]:
+    wanted, got = (matrix[:MOST_ROWS, :MOST_ROWS] for matrix in worth_comparing(expected, yours))
+    values = torch.cat([matrix[matrix.isfinite()] for matrix in (wanted, got)])
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    scale = f"dark {low:.3g}, bright {high:.3g}" if low < high else f"all {low:.3g}"
+    yield _panel("expected", f"shape {tuple(expected.shape)}; {scale}", wanted, "viridis", low, high)
+    yield _panel(title, _about(yours, got), got, "viridis", low, high)
+    if expected.shape == yours.shape:
+        difference = got - wanted
+        finite = difference[difference.isfinite()]
+        reach = float(finite.abs().max()) if len(finite) else 0.0
+        about = f"blue {-reach:.3g}, white 0, red {reach:.3g}"
+        yield _panel(f"{title} − expected", about, difference, "RdBu_r", -(reach or 1.0), reach or 1.0)
+
+
+def _about(tensor: Tensor, drawn: Tensor) -> str:
+    shape = f"shape {tuple(tensor.shape)}" if tensor.ndim <= 8 else f"{tensor.ndim} axes"
+    blank = "" if drawn.isfinite().all() else "; blank where NaN or infinite"
+    return f"{shape}; same colours{blank}"
+
+
+def _panel(title: str, about: str, matrix: Tensor, colours: str, low: float, high: float) -> dict[str, str]:
+    from matplotlib import image  # a matplotlib figure with axes takes 200 times as long
+
+    finite = matrix.nan_to_num(torch.nan, torch.nan, torch.nan).numpy()
+    png = io.BytesIO()
+    image.imsave(png, finite, cmap=colours, vmin=low, vmax=high if high > low else low + 1.0, format="png")
+    address = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    return {"title": title, "about": about, "address": address}

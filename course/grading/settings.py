@@ -1,0 +1,46 @@
+"""What an instructor says about a class beside its notebooks: the due date, the gradebook, the list of students."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from course.grading.command import CannotGrade
+from course.grading.deadlines import FILE_NAME, BadConfiguration, Deadline, read_deadline
+from course.grading.exports import BadRoster, Roster, read_roster
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for one homework of one class.
+
+    Args:
+        deadline: when it is due.
+        gradebook: an SQLite file, or the address of a database.
+        roster: the students of the course; empty where nobody listed them.
+    """
+
+    deadline: Deadline
+    gradebook: Path | str
+    roster: Roster
+
+
+def read_settings(folder: Path, out: Path, config: Path | None, gradebook: str | None, roster: Path | None) -> Settings:
+    """Read what there is.
+
+    Args:
+        folder: of the homework, ``solutions/hwN_topic``.
+        config: None takes ``solutions/grading.toml``, if that is there.
+        gradebook: None takes ``OUT/gradebook.db``.
+
+    Raises:
+        CannotGrade: something does not fit.
+    """
+    usual = folder.parent / FILE_NAME
+    try:
+        deadline = Deadline()
+        if config is not None or usual.exists():
+            homework = [path.parent.name for path in folder.parent.glob("hw*/exercises.py")]
+            deadline = read_deadline(usual if config is None else Path(config), folder.name, homework)
+        students = Roster() if roster is None else read_roster(Path(roster))
+    except (BadConfiguration, BadRoster) as problem:
+        raise CannotGrade(str(problem)) from None
+    return Settings(deadline, out / "gradebook.db" if gradebook is None else gradebook, students)

@@ -1,0 +1,207 @@
+"""Which submissions are alike beyond what the homework and the class have in common. Alike, not guilty: a person reads.
+
+After MOSS (Schleimer, Wilkerson and Aiken, "Winnowing", 2003), with every run of `RUN` tokens as a fingerprint: names
+that a student may choose count as one and the same, comments and white space do not count, and a fingerprint counts
+only if few students have it and the course's own code has not. So a short answer that much of the class writes alike
+shows nothing. Pygments finds the tokens, scikit-learn hashes their runs, and one product of sparse matrices meets only
+those students who share a fingerprint that counts, not each with each.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pygments.lexers import PythonLexer
+from pygments.token import Comment, Name, String, Text
+from scipy.sparse import csr_matrix, triu
+from sklearn.feature_extraction import FeatureHasher
+
+from course.grading.merge import ShownCell
+
+RUN = 12  # tokens of a fingerprint
+MOST_STUDENTS = 10  # who may share a fingerprint that counts; in a small class a quarter of it, but 2 always
+LEAST_SHARED = 40  # fingerprints in common before anything is said
+LEAST_SHARE = 0.5  # of the whole notebook
+LEAST_SHARE_OF_EXERCISE = 0.8
+LEAST_OF_PART = 0.1  # of an exercise, to be shown with a pair
+MOST_PAIRS = 100  # that are listed
+LONGEST_CELL = 10_000  # characters of a cell that are compared
+LONGEST_WORK = 30_000  # of all cells of a student
+OTHER = ""  # in place of an exercise: the cells that the student added
+
+# So many that two notebooks hardly ever share one by chance; the hash is the same in every process.
+_HASHER = FeatureHasher(2**22, input_type="string", alternate_sign=False, dtype=np.int32)
+_LEXER = PythonLexer()
+_EMPTY_LINES = re.compile(r"\n\s*\n")
+_OF_THE_STUDENT = {Name, Name.Function, Name.Class}  # kinds of names; built-in ones are of kinds of their own
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a student wrote: code by exercise; under `OTHER` the code of all further cells."""
+
+    student: str
+    page: str
+    code: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One exercise of a pair.
+
+    Args:
+        share: of the fingerprints that count of the one who has fewer, 0 to 1.
+        lines: the lines, from 0, in which what they share lies; for the one and the other.
+    """
+
+    exercise: str
+    shared: int
+    share: float
+    lines: tuple[frozenset[int], frozenset[int]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two submissions that are alike.
+
+    Args:
+        share: of the fingerprints that count of the one who has fewer, 0 to 1.
+        same_names: of the code in which they are alike, the share that has the same names too.
+        parts: the exercises in which they share more than a trace, the most alike first.
+    """
+
+    first: Work
+    second: Work
+    shared: int
+    share: float
+    same_names: float
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Similar:
+    """The most alike pairs of a class, how many more there are that are not listed, and why there are none, if so."""
+
+    pairs: tuple[Pair, ...] = ()
+    further: int = 0
+    problem: str = ""
+
+
+def own_work(student: str, page: str, shown: Iterable[ShownCell]) -> Work:
+    """The code that a student wrote, cut to what can be compared in reasonable time."""
+    code: dict[str, str] = {}
+    left = LONGEST_WORK
+    for cell in shown:
+        if cell.kind == "code" and left > 0:
+            # For empty lines in a row, pygments takes time with the square of their number.
+            text = _EMPTY_LINES.sub("\n\n", cell.source)[: min(LONGEST_CELL, left)]
+            left -= len(text)
+            code[cell.exercise] = f"{code[cell.exercise]}\n\n{text}" if cell.exercise in code else text
+    return Work(student, page, code)
+
+
+def code_of_the_course(root: Path, folder: Path) -> list[str]:
+    """What the course itself wrote and students may have before them: it proves nothing that two of them have it.
+
+    Args:
+        root: the repository, with its lectures.
+        folder: ``root/solutions/hwN_topic``: answers in several forms, and the mistakes that are made often.
+    """
+    files = [*sorted(folder.glob("*.py")), *sorted((root / "notebooks" / "source").glob("**/*.py"))]
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+def similar_submissions(works: list[Work], known: Iterable[str]) -> Similar:
+    """Find the pairs of a class that are alike.
+
+    Args:
+        known: text that proves nothing: `code_of_the_course`, the cells of the released notebook.
+    """
+    exercises = sorted({exercise for work in works for exercise in work.code})
+    if not exercises:
+        return Similar()
+    has = {exercise: _fingerprints(work.code.get(exercise, "") for work in works) for exercise in exercises}
+    most = min(MOST_STUDENTS, max(2, len(works) // 4))
+    counts = (sum(has.values()).getnnz(axis=0) <= most) & (_fingerprints(["", *known]).getnnz(axis=0) == 0)
+    for matrix in has.values():
+        matrix.data *= counts[matrix.indices]
+        matrix.eliminate_zeros()
+    shared = {exercise: matrix @ matrix.T for exercise, matrix in has.items()}
+    together = sum(shared.values()).tocsr()
+    alike = _alike(together, LEAST_SHARE).union(*(_alike(each, LEAST_SHARE_OF_EXERCISE) for each in shared.values()))
+    own = together.diagonal()
+    share = {(i, j): float(together[i, j] / min(own[i], own[j])) for i, j in alike}
+    order = sorted(alike, key=lambda pair: (-share[pair], -together[pair], pair))
+    pairs = []
+    for i, j in order[:MOST_PAIRS]:
+        counting = {exercise: (matrix[i].indices, matrix[j].indices) for exercise, matrix in has.items()}
+        pairs.append(_pair(works[i], works[j], int(together[i, j]), share[i, j], counting))
+    return Similar(tuple(pairs), max(0, len(order) - MOST_PAIRS))
+
+
+def _fingerprints(texts: Iterable[str]) -> csr_matrix:
+    """Which text (row) has which fingerprint (column): 1 where it has."""
+    matrix = _HASHER.transform(_runs(compared for compared, _, _ in _tokens(text)) for text in texts)
+    matrix.data[:] = 1
+    return matrix
+
+
+def _alike(shared: csr_matrix, least_share: float) -> set[tuple[int, int]]:
+    """Pairs of students who share enough; on the diagonal stands how much each has."""
+    own = shared.diagonal()
+    pairs = triu(shared, k=1).tocoo()
+    least = np.maximum(LEAST_SHARED, least_share * np.minimum(own[pairs.row], own[pairs.col]))
+    enough = pairs.data >= least
+    return set(zip(pairs.row[enough].tolist(), pairs.col[enough].tolist()))
+
+
+def _pair(first: Work, second: Work, shared: int, share: float, counting: dict[str, tuple]) -> Pair:
+    """Where two students are alike; `counting` gives the fingerprints that count of both, by exercise."""
+    parts = []
+    same = counted = 0
+    for exercise, (one, other) in counting.items():
+        both = np.intersect1d(one, other)
+        fewer = min(len(one), len(other))
+        if len(both) == 0 or len(both) < LEAST_OF_PART * fewer:
+            continue
+        (lines, words), (other_lines, other_words) = (_places(work.code[exercise], both) for work in (first, second))
+        parts.append(Part(exercise, len(both), len(both) / fewer, (lines, other_lines)))
+        same += len(words & other_words)
+        counted += min(len(words), len(other_words))
+    parts.sort(key=lambda part: (-part.share, -part.shared))
+    return Pair(first, second, shared, share, same / max(1, counted), tuple(parts))
+
+
+def _places(text: str, wanted: np.ndarray) -> tuple[frozenset[int], set[str]]:
+    """The lines in which the runs with the fingerprints `wanted` lie, and these runs with the names as they stand."""
+    compared, written, lines = zip(*_tokens(text))
+    found = _HASHER.transform([run] for run in _runs(compared)).indices
+    places = np.flatnonzero(np.isin(found, wanted)).tolist()
+    as_written = _runs(written)
+    marked = frozenset(line for place in places for line in lines[place : place + RUN])
+    return marked, {as_written[place] for place in places}
+
+
+def _runs(words: Iterable[str]) -> list[str]:
+    words = list(words)
+    return [" ".join(words[k : k + RUN]) for k in range(len(words) - RUN + 1)]
+
+
+def _tokens(text: str) -> Iterable[tuple[str, str, int]]:
+    """(token as it is compared, with its name as it stands, its line from 0). Any text has tokens, Python or not."""
+    line, last = 0, ""
+    for _, kind, word in _LEXER.get_tokens_unprocessed(text):
+        begin, line = line, line + word.count("\n")
+        if kind in Text or kind in Comment or kind in String.Doc:
+            continue
+        if kind in String:  # in pieces; what it says does not count
+            if last != "'":
+                yield "'", "'", begin
+            last = "'"
+            continue
+        if word != ".":
+            dot = "." if last == "." else ""
+            yield ("name" if kind in _OF_THE_STUDENT and not dot else dot + word), dot + word, begin
+        last = word

@@ -1,0 +1,128 @@
+"""One student, in three steps: read what was handed in, run and judge it, and put the row together.
+
+Whatever a student hands in, none of the three raises. Only the middle one runs student code; it needs no file and
+its arguments and result can be pickled, so that it may be done on another machine.
+"""
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from course.grading.child import Stopped
+from course.grading.collect import Found, Missing, choose
+from course.grading.cells import Unreadable
+from course.grading.exam import Exam
+from course.grading.handed_in import HandedIn
+from course.grading.judge import ExerciseResult, judge_exercise, one_line
+from course.grading.merge import Merged, merge
+from course.grading.pictures import with_pictures
+from course.grading.record import STATUSES, StudentResult
+from course.grading.rules import rule_broken
+from course.grading.run import run_submission
+from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.second_chance import with_second_chances
+
+
+@dataclass(frozen=True)
+class ToRun:
+    """What was read of one student and is to be run.
+
+    Args:
+        student, page: as in `StudentResult`.
+        merged: what is executed, and what is shown on the student's page.
+        messages: what was odd about finding the notebook.
+        broken: by exercise, the sentence about a forbidden name in its cell.
+        asked: the exercises whose answers are asked for, in the order of the notebook.
+        handed_in: when, as far as that is known.
+    """
+
+    student: str
+    page: str
+    merged: Merged
+    messages: tuple[str, ...]
+    broken: dict[str, str]
+    asked: tuple[str, ...]
+    handed_in: HandedIn = HandedIn()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What running a submission gave: the exercises that were asked for, and what was odd on the way.
+
+    `fault` says why nothing could be graded, where that is no fault of the student.
+    """
+
+    exercises: tuple[ExerciseResult, ...] = ()
+    statuses: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def read_student(found: Found, page: str, exam: Exam) -> StudentResult | ToRun:
+    """What is to be run for one student, or the finished row where there is nothing that could be."""
+    try:
+        submission = choose(found, exam.topic, exam.targets)
+        merged = merge(exam.template, submission.cells)
+        broken = rule_broken(merged, exam.rules)
+    except Missing as problem:
+        return StudentResult(found.student, page, ("missing",), messages=(one_line(str(problem)),))
+    except Unreadable as problem:
+        return StudentResult(found.student, page, (problem.status,), messages=(one_line(str(problem)),))
+    except Exception as error:
+        return not_graded(found.student, page, our_fault(error))
+    asked, messages = tuple(exam.questions), tuple(submission.messages)
+    return ToRun(found.student, page, merged, messages, broken, asked, submission.handed_in)
+
+
+def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
+    """Run what one student wrote and compare it with what is right, for the exercises in ``work.asked``.
+
+    Raises:
+        Stopped: see `Limits`.
+    """
+    try:
+        outcome = run_submission(work.merged, {name: exam.questions[name] for name in work.asked}, sandbox)
+        exercises = tuple(
+            judge_exercise(
+                name, exam.points[name], exam.expected[name], outcome.exercises.get(name), work.broken.get(name)
+            )
+            for name in work.asked
+        )
+        exercises = with_second_chances(exercises, work.merged, work.broken, outcome, exam, sandbox)
+        exercises = with_pictures(exercises, outcome.exercises, work.merged, exam.public, sandbox)
+        messages = tuple(one_line(message) for message in outcome.messages)
+        return Judged(exercises, tuple(sorted(outcome.statuses)), messages)
+    except Stopped:
+        raise
+    except CannotStart as problem:
+        return Judged(fault=one_line(str(problem)))
+    except Exception as error:
+        return Judged(fault=our_fault(error))
+
+
+def put_together(work: ToRun, judged: Judged) -> StudentResult:
+    """The student's row, from what was read and what was judged."""
+    if judged.fault:
+        return not_graded(work.student, work.page, judged.fault)
+    statuses = {"graded", *judged.statuses, *(["tampered"] if work.merged.tampered else [])}
+    messages: Iterable[str] = [*work.messages, *work.merged.messages, *judged.messages]
+    return StudentResult(
+        work.student,
+        work.page,
+        tuple(status for status in STATUSES if status in statuses),
+        judged.exercises,
+        tuple(dict.fromkeys(one_line(message) for message in messages)),
+        work.handed_in,
+    )
+
+
+def not_graded(student: str, page: str, fault: str) -> StudentResult:
+    """A row for what this program or this machine could not do."""
+    message = one_line(f"Not graded, through no fault of the student: {fault}")
+    return StudentResult(student, page, ("crashed",), messages=(message,))
+
+
+def our_fault(error: Exception) -> str:
+    """A fault of this program, in words; the class goes on, and whoever mends it finds the place on stderr."""
+    traceback.print_exception(error)
+    return one_line(f"the grader failed with {type(error).__name__}: {error}")

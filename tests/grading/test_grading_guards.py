@@ -1,0 +1,244 @@
+"""What an exercise forbids is refused while a student's code runs, however it was come by; the course may use it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from course.checks import Call, Probe, load_homework
+from course.checks.calls import FORBIDDEN, Observation, calls_to_bytes
+from course.checks.from_scratch import ALWAYS
+from course.grading.child import Question
+from course.grading.limits import Limits
+from course.grading.merge import Merged, RunCell
+from course.grading.run import Lost, run_submission
+from course.grading.sandbox import Sandbox
+from tests.sample_class import ROOT
+
+RULES = (*ALWAYS, "torch.nn.functional.scaled_dot_product_attention")
+SETUP = RunCell("the setup cell", "import sys, importlib, threading, functools, torch\nfrom torch import nn\n"
+                                  "import torch.nn.functional as F")  # fmt: skip
+SDPA, MULTI_HEAD = "F.scaled_dot_product_attention", "nn.MultiheadAttention"
+X = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+
+# What it is called here: (the name that it is refused by, the body of a function of x).
+TRICKS = {
+    "written out": (SDPA, "return F.scaled_dot_product_attention(x, x, x)"),
+    "getattr": (SDPA, "return getattr(F, 'scaled_' + 'dot_product_attention')(x, x, x)"),
+    "C": (SDPA, "return torch._C._nn.scaled_dot_product_attention(x, x, x)"),
+    "ops": (SDPA, "return torch.ops.aten.scaled_dot_product_attention(x, x, x)"),
+    "overload": (SDPA, "return torch.ops.aten.scaled_dot_product_attention.default(x, x, x)"),
+    "math": (SDPA, "return torch.ops.aten._scaled_dot_product_attention_math(x, x, x)[0]"),
+    "flash": (SDPA, "y = x[:, None]\n"
+              "return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(y, y, y)[0][:, 0]"),
+    "no gradients": (SDPA, "with torch.inference_mode():\n"
+                     "    return torch._C._nn.scaled_dot_product_attention(x, x, x)"),
+    "vmap": (SDPA, "return torch.vmap(vars(F)['scaled_dot' + '_product_attention'])(x, x, x)"),
+    "out of the guard": (
+        SDPA,
+        "held = [c.cell_contents for c in getattr(F, 'scaled_dot' + '_product_attention').__closure__]\n"
+        "return next(c for c in held if callable(c))(x, x, x)",
+    ),
+    "exec": (SDPA, "space = {'F': F, 'x': x}\nexec('y = F.scaled_dot' + '_product_attention(x, x, x)', space)\n"
+             "return space['y']"),
+    "caught": (
+        SDPA,
+        "try:\n    return getattr(F, 'scaled_dot' + '_product_attention')(x, x, x)\nexcept BaseException:\n    return x",
+    ),
+    "thread": (
+        SDPA,
+        "out = []\n"
+        "go = functools.partial(torch._C._nn.scaled_dot_product_attention, x, x, x)\n"
+        "class Run(threading.Thread):\n    def run(self):\n        out.append(go())\n"
+        "other = Run(); other.start(); other.join()\nreturn out[0]",
+    ),
+    "module": (MULTI_HEAD, "layer = vars(nn)['Multihead' + 'Attention'](4, 1, batch_first=True)\n"
+               "return layer(x, x, x)[0]"),
+    "subclass": (
+        MULTI_HEAD,
+        "base = sys.modules['torch.nn'].__dict__['Multihead' + 'Attention']\n"
+        "return type('Mine', (base,), {})(4, 1, batch_first=True)(x, x, x)[0]",
+    ),
+    "its function": (
+        "F.multi_head_attention_forward",
+        "q = x.transpose(0, 1)\nw = torch.eye(4)\nmany = getattr(F, 'multi_head' + '_attention_forward')\n"
+        "return many(q, q, q, 4, 1, w.repeat(3, 1), None, None, None, False, 0.0, w, None)[0]",
+    ),
+    "its operator": (
+        MULTI_HEAD,
+        "w = torch.eye(4)\nb = torch.zeros(4)\nwith torch.no_grad():\n"
+        "    return torch._native_multi_head_attention(x, x, x, 4, 1, w.repeat(3, 1), b.repeat(3), w, b)[0]",
+    ),
+    "import": ("torchvision.models", "return importlib.import_module('torchvision.' + 'models').vit_b_16()(x)"),
+    "import in pieces": ("torchvision.models", "import torchvision\n"
+                         "return getattr(torchvision, 'mod' + 'els').vit_b_16()(x)"),
+    "its dictionary": (
+        "torchvision.models", "__import__('torchvision')\n"
+        "return vars(sys.modules['torchvision.' + 'models'])['vit_b_16']()(x)"
+    ),
+    "a missing module": ("timm", "return __import__('ti' + 'mm').create_model('vit_tiny_patch16_224')(x)"),
+}  # fmt: skip
+
+HONEST = {
+    "plain": "return torch.softmax(x @ x.transpose(-2, -1) / 2, dim=-1) @ x",
+    "other parts of torch": "return nn.LayerNorm(4)(nn.Sequential(nn.Linear(4, 4), nn.GELU())(x))",
+    "torchvision": "from torchvision import transforms\nreturn transforms.functional.hflip(x)",
+    "a name that is like it": "def scaled_dot_product_attention(q):\n    return q\nreturn scaled_dot_product_attention(x)",
+}
+
+
+def cell(name: str, body: str) -> RunCell:
+    """The cell of an exercise that defines a function of its name."""
+    lines = "".join(f"    {line}\n" for line in body.split("\n"))
+    target = f"by_{name}".replace(" ", "_")
+    return RunCell(f"the cell of {name}", f"def {target}(x):\n{lines}", name, (target,))
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(Limits()) as sandbox:
+        yield sandbox
+
+
+def asked(sandbox, cells: list[RunCell], forbidden=RULES, given=X) -> dict[str, Observation | Lost]:
+    """What is seen of the exercises of some cells, each called once with `given`."""
+    gradients = ("x",) if given is X else ()
+    questions = {
+        cell.exercise: Question(
+            calls_to_bytes([Call(cell.keep[0], {"x": given}, gradients=gradients)]), 2**16, forbidden
+        )
+        for cell in cells
+        if cell.exercise
+    }
+    return run_submission(Merged([SETUP, *cells]), questions, sandbox).exercises
+
+
+# -- one child runs them all: every trick is an exercise of its own
+
+
+@pytest.fixture(scope="module")
+def seen(sandbox) -> dict[str, Observation | Lost]:
+    return asked(sandbox, [cell(name, body) for name, (_, body) in TRICKS.items()] + [cell(*pair) for pair in HONEST.items()])
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_trick_is_noted_with_its_line_and_name(seen, trick):
+    name, body = TRICKS[trick]
+    told = seen[trick].notes[FORBIDDEN]
+    assert f"uses {name}, which does this exercise for you." in told
+    assert f"(inside by_{trick.replace(' ', '_')})" in told
+    line = int(told.removeprefix("Line ").partition(" ")[0])
+    assert 2 <= line <= 1 + len(body.splitlines())
+    if trick != "caught":
+        assert "0.out" not in seen[trick].tensors
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_code_is_left_alone(seen, name):
+    assert set(seen[name].notes) == set() and set(seen[name].tensors) == {"0.out", "0.grad.x"}
+
+
+# -- whose use it is
+
+
+def test_the_rule_is_that_of_the_exercise_and_a_helper_counts_for_who_calls_it(sandbox):
+    hidden = "getattr(F, 'scaled_' + 'dot_product_attention')(x, x, x)"
+    cells = [
+        RunCell("the cell that you added at place 3", f"def helper(x):\n    return {hidden}\n\nhelper(torch.ones(2, 2, 2))"),
+        cell("calls a helper", "return helper(x)"),
+        RunCell("the cell of runs", "y = helper(torch.ones(2, 2, 2))\ndef run(x):\n    return x", "runs", ("run",)),
+    ]
+    seen = asked(sandbox, cells)
+    told = "Line 2 of your cell (inside helper) uses F.scaled_dot_product_attention, which does"
+    assert seen["calls a helper"].notes[FORBIDDEN].startswith(told)
+    assert isinstance(seen["runs"], Lost) and told in seen["runs"].sentence  # its cell stops at its first line
+    free = asked(sandbox, [cell("free", f"return {hidden}")], forbidden=ALWAYS)
+    assert set(free["free"].tensors) == {"0.out", "0.grad.x"} and not free["free"].notes
+
+
+def test_the_name_itself_may_not_be_handed_in(sandbox):
+    given = RunCell("the cell of given", "attend = functools.partial(getattr(F, 'scaled_' + 'dot_product_attention'), "
+                                         "torch.ones(5, 4), torch.ones(5, 4))", "given", ("attend",))  # fmt: skip
+    assert asked(sandbox, [given])["given"].notes[FORBIDDEN].startswith("Your code uses F.scaled_dot_product_attention")
+
+
+def test_who_builds_on_an_exercise_that_was_found_out_is_not_to_blame(sandbox):
+    """The second exercise calls what the first one is asked for; a helper beside it is another matter."""
+    hidden = "getattr(F, 'scaled_' + 'dot_product_attention')(x, x, x)"
+    first = f"def attend(x):\n    return {hidden}\n\ndef beside(x):\n    return {hidden}"
+    seen = asked(sandbox, [
+        RunCell("the cell of first", first, "first", ("attend",)),
+        RunCell("the cell of second", "def block(x):\n    return x + attend(x)", "second", ("block",)),
+        RunCell("the cell of third", "def other(x):\n    return x + beside(x)", "third", ("other",)),
+    ])  # fmt: skip
+    assert FORBIDDEN in seen["first"].notes
+    assert not seen["second"].notes and set(seen["second"].tensors) == {"0.out", "0.grad.x"}
+    assert "(inside beside)" in seen["third"].notes[FORBIDDEN]
+
+
+def test_the_course_may_use_what_is_forbidden(sandbox):
+    """A probe has torch's own transformer block inside; the student trains it."""
+    body = "for _ in range(2):\n    x(torch.rand(3, 1, 8, 8)).sum().backward()\nreturn torch.zeros(1)"
+    seen = asked(sandbox, [cell("trains", body)], given=Probe("digits_net", seed=1, ask=torch.rand(2, 1, 8, 8)))["trains"]
+    assert not seen.notes and seen.tensors["0.after.x"].shape == (2, 10)
+
+
+# -- in a process by itself
+
+
+def alone(code: str) -> str:
+    """What a program prints that has torch and the guards."""
+    lines = "import json, torch\nimport torch.nn.functional as F\nfrom course.grading import guards\n"
+    done = subprocess.run([sys.executable, "-c", lines + code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_name_of_the_course_is_guarded_and_nothing_changes_until_a_rule_is_told():
+    folders = ROOT.glob("solutions/hw*_*")
+    names = {name for folder in folders for e in load_homework(folder).exercises.values() for name in e.forbidden}
+    assert {"torch.nn.GroupNorm", "torch.nn.functional.conv2d", *RULES} <= names
+    code = f"""
+q = torch.randn(2, 3, 4, requires_grad=True)
+def all_of_it():
+    y = F.scaled_dot_product_attention(q, q, q).sum() + F.group_norm(q, 3).square().sum()
+    y = y + F.conv2d(q[None], torch.ones(1, 2, 2, 2)).sum() + torch.nn.MultiheadAttention(4, 2)(q, q, q)[0].sum() * 0
+    (gradient,) = torch.autograd.grad(y, q)
+    return [y.item(), *gradient.flatten().tolist()]
+before = all_of_it()
+unknown = guards.install({[*sorted(names), "torch.nn.functional.no_such_thing"]!r})
+print(json.dumps([before, all_of_it(), unknown]))
+import torchvision.models
+torchvision.models.resnet18
+"""
+    before, after, unknown = json.loads(alone(code))
+    assert after == pytest.approx(before, abs=1e-6) and unknown == ["torch.nn.functional.no_such_thing"]
+
+
+def test_what_one_exercise_forbids_another_may_use():
+    rule = ("torch.nn.GroupNorm", "torch.nn.functional.group_norm", "torch.nn.Conv2d", "torch.nn.functional.conv2d")
+    code = f"""
+def tried(f):
+    try:
+        f()
+        return ""
+    except guards.Forbidden as problem:
+        return str(problem).split(",")[0]
+x = torch.randn(1, 2, 4, 4)
+uses = [lambda: torch.nn.GroupNorm(1, 2), lambda: torch.group_norm(x, 1),
+        lambda: torch.native_group_norm(x, None, None, 1, 2, 16, 1, 1e-5),
+        lambda: torch._C._VariableFunctions.conv2d(x, torch.ones(1, 2, 2, 2)), lambda: torch.nn.Conv2d(2, 2, 1),
+        lambda: torch.nn.LayerNorm(4)(x)]
+conv = torch.nn.Conv2d(2, 3, 1)
+guards.follow(guards.rule("norm", {rule[:2]!r}))
+first = [tried(f) for f in uses] + [tried(lambda: conv(x))]
+guards.follow(guards.rule("patches", {rule[2:]!r}))
+second = [tried(f) for f in uses] + [tried(lambda: conv(x))]
+print(json.dumps([first, second]))
+"""
+    first, second = json.loads(alone(code))
+    norm, conv = "Your code uses nn.GroupNorm", "Your code uses nn.Conv2d"
+    assert first == [norm, *["Your code uses F.group_norm"] * 2, "", "", "", ""]
+    assert second == ["", "", "", "Your code uses F.conv2d", conv, "", conv]
