@@ -1,9 +1,21 @@
-"""Grading a class: collect -> merge -> run -> judge -> record -> report, one module each, tied together by `grade`.
+"""Grading a class. The modules in the order in which a submission meets them; each says in its first line what it does.
 
-`collect` finds each student's notebook in a folder or zip, `cells` reads it, `python_source` tells what its code
-defines, `merge` puts the student's cells into the instructor's notebook, `run` drives the child process in which
-they are executed (`worker`, over `frames`), `judge` turns what was seen into points, `record` and `gradebook` write
-them down, `report` makes the pages. `check_notebook` is the student's own ``course check``.
+- ``command`` checks what ``course grade`` is given (``settings``, ``deadlines``, ``lock``); ``exam`` makes the homework
+  ready: hidden inputs, right answers; ``grade`` takes the class through, ``student`` one of it, ``place`` here or
+  on a ``cluster``.
+- **collect** finds each student's notebook (``handed_in``: when; ``cells`` reads it; ``python_source`` tells what its
+  code defines).
+- **merge** puts the student's cells into the instructor's notebook; ``rules`` finds forbidden names in them.
+- **sandbox** is where they run: a package of its own, under ``limits``.
+- **run** drives the process in there, with ``child`` as the grader's end and ``worker`` as the student's, ``frames``
+  between them and ``guards`` against forbidden functions.
+- **judge** turns what was seen into points; ``second_chance`` has what builds on an error run again, with a
+  ``stand_in`` that asks the ``oracle`` (``depends``: what builds on what; ``values``: what they say to each other).
+- **record** writes each result down, ``resume`` goes on from there after a kill; ``gradebook`` is nbgrader's,
+  ``exports`` are for Canvas and Moodle.
+- **report** makes the pages, with ``pictures`` and ``similarity``.
+
+``check_notebook`` is the student's own ``course check``, by the same steps on public inputs.
 """
 
 from importlib import import_module

@@ -24,7 +24,7 @@ from course.grading.place import Place, place_for
 from course.grading.record import STATUSES, StudentResult, grades_csv, page_names
 from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
 from course.grading.settings import Settings
-from course.grading.similarity import Work, code_of_the_course, own_work, similar_submissions
+from course.grading.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
 from course.grading.student import Judged, ToRun, our_fault, put_together, read_student
 
 MOST_NAMES = 5  # of students in one line
@@ -187,8 +187,7 @@ class _Class:
             self.marks = _write_gradebook(self.out, exam, self.settings, self._rows())
         finally:  # without the gradebook, too, what was graded is written down
             results = self._rows()
-            works = [self.works[student.student] for student in self.found]
-            similar = similar_submissions(works, [*known, *exam.template.texts])
+            similar, similar_pages = self._similar(known)
             page = report.class_page(
                 exam.topic, exam.template, exam.points, [row.automatic for row in results], self.isolation, similar
             )
@@ -200,8 +199,17 @@ class _Class:
             with writing(self.out):
                 for name, table in tables.items():
                     write_atomically(self.out / name, table)
-                self._write_similar(report.similar_pages(exam.topic, similar, self.isolation))
+                self._write_similar(similar_pages)
                 write_atomically(self.out / "report.html", page)
+
+    def _similar(self, known: list[str]) -> tuple[Similar, dict[str, bytes]]:
+        """Who is alike, and the pages of the pairs. A fault in it costs its part of the report and nothing else."""
+        works = [self.works[student.student] for student in self.found]
+        try:
+            similar = similar_submissions(works, [*known, *self.exam.template.texts])
+            return similar, report.similar_pages(self.exam.topic, similar, self.isolation)
+        except Exception as error:
+            return Similar(problem=our_fault(error)), {}
 
     def _write_similar(self, pages: dict[str, bytes]) -> None:
         folder = self.out / "similar"

@@ -17,10 +17,11 @@ from course.grading.child import SECONDS_TO_START, Child, ChildLost, Question, s
 from course.grading.merge import Merged, RunCell
 from course.grading.oracle import Session
 from course.grading.python_source import defined_names
-from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 
 LONGEST_OUTPUT = 2**20  # bytes that student code may print before it counts as a flood
 MOST_STARTS = 25  # of a child for one submission
+MOST_SERVERS_LOST = 3  # fork servers that something outside ended under it
 
 _OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memory|Cannot allocate memory")
 
@@ -130,11 +131,16 @@ class _Run:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
+        servers_lost = 0
         for start in range(MOST_STARTS):
             if not self.waiting or self.seconds_left <= 0:
                 break
             try:
                 self._go_on_in_a_fresh_child()
+            except ServerLost:  # nothing that ran is to blame
+                servers_lost += 1
+                if servers_lost == MOST_SERVERS_LOST:
+                    raise
             except CannotStart:
                 if start == 0:
                     raise

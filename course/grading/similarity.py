@@ -3,18 +3,19 @@
 After MOSS (Schleimer, Wilkerson and Aiken, "Winnowing", 2003), with every run of `RUN` tokens as a fingerprint: names
 that a student may choose count as one and the same, comments and white space do not count, and a fingerprint counts
 only if few students have it and the course's own code has not. So a short answer that much of the class writes alike
-shows nothing. Pygments finds the tokens, scikit-learn hashes their runs, and one product of sparse matrices meets only
-those students who share a fingerprint that counts, not each with each.
+shows nothing. Python's own `tokenize` finds the tokens, scikit-learn hashes their runs, and a product of sparse
+matrices counts what is shared where something is, not for each student with each.
 """
 
-import re
+import builtins
+import io
+import keyword
+import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pygments.lexers import PythonLexer
-from pygments.token import Comment, Name, String, Text
 from scipy.sparse import csr_matrix, triu
 from sklearn.feature_extraction import FeatureHasher
 
@@ -27,15 +28,13 @@ LEAST_SHARE = 0.5  # of the whole notebook
 LEAST_SHARE_OF_EXERCISE = 0.8
 LEAST_OF_PART = 0.1  # of an exercise, to be shown with a pair
 MOST_PAIRS = 100  # that are listed
-LONGEST_CELL = 10_000  # characters of a cell that are compared
-LONGEST_WORK = 30_000  # of all cells of a student
+LONGEST_CELL = 20_000  # characters of a cell that are compared
+LONGEST_WORK = 60_000  # of all cells of a student
 OTHER = ""  # in place of an exercise: the cells that the student added
 
 # So many that two notebooks hardly ever share one by chance; the hash is the same in every process.
 _HASHER = FeatureHasher(2**22, input_type="string", alternate_sign=False, dtype=np.int32)
-_LEXER = PythonLexer()
-_EMPTY_LINES = re.compile(r"\n\s*\n")
-_OF_THE_STUDENT = {Name, Name.Function, Name.Class}  # kinds of names; built-in ones are of kinds of their own
+_OURS = frozenset(keyword.kwlist) | frozenset(dir(builtins))  # names that are not the student's to choose
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,7 @@ def own_work(student: str, page: str, shown: Iterable[ShownCell]) -> Work:
     left = LONGEST_WORK
     for cell in shown:
         if cell.kind == "code" and left > 0:
-            # For empty lines in a row, pygments takes time with the square of their number.
-            text = _EMPTY_LINES.sub("\n\n", cell.source)[: min(LONGEST_CELL, left)]
+            text = cell.source[: min(LONGEST_CELL, left)]
             left -= len(text)
             code[cell.exercise] = f"{code[cell.exercise]}\n\n{text}" if cell.exercise in code else text
     return Work(student, page, code)
@@ -190,18 +188,18 @@ def _runs(words: Iterable[str]) -> list[str]:
 
 
 def _tokens(text: str) -> Iterable[tuple[str, str, int]]:
-    """(token as it is compared, with its name as it stands, its line from 0). Any text has tokens, Python or not."""
-    line, last = 0, ""
-    for _, kind, word in _LEXER.get_tokens_unprocessed(text):
-        begin, line = line, line + word.count("\n")
-        if kind in Text or kind in Comment or kind in String.Doc:
-            continue
-        if kind in String:  # in pieces; what it says does not count
-            if last != "'":
-                yield "'", "'", begin
-            last = "'"
-            continue
-        if word != ".":
-            dot = "." if last == "." else ""
-            yield ("name" if kind in _OF_THE_STUDENT and not dot else dot + word), dot + word, begin
-        last = word
+    """(token as it is compared, with its name as it stands, its line from 0), to the first that Python cannot read."""
+    # Without indentation, which does not count, its mistakes do not end the tokens either.
+    lines = (line.lstrip(" \t\f") for line in io.StringIO(text))
+    last = ""
+    try:
+        for kind, word, (line, _), _, _ in tokenize.generate_tokens(lines.__next__):
+            dot, last = "." if last == "." else "", word
+            if kind == tokenize.STRING:
+                yield "'", "'", line - 1
+            elif kind == tokenize.NAME and not dot and word not in _OURS:
+                yield "name", word, line - 1
+            elif kind != tokenize.COMMENT and word != "." and word.strip():
+                yield dot + word, dot + word, line - 1
+    except (tokenize.TokenError, SyntaxError):  # what does not end, first of all
+        return

@@ -18,6 +18,7 @@ from course.grading.sandbox.house import KINDS, LANDLOCK, NAMESPACES, SERVER_HOM
 from course.grading.sandbox.job import CannotStart, Job, ServerLost, environment, font_lists
 from course.grading.sandbox.jobs import MOST_PROCESSES
 from course.grading.sandbox.plain import PlainJob
+from course.grading.sandbox.remove import remove_folder
 from course.grading.sandbox.supervise import INTERRUPT
 
 SECONDS_TO_WARM_UP = 180  # for the imports, on a machine that is busy with something else
@@ -274,4 +275,4 @@ class ForkedJob(Job):
         if self._group:
             self._group.close()
         if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            remove_folder(self._scratch)

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from course.grading.sandbox.job import CannotStart, Job, environment, font_lists
+from course.grading.sandbox.remove import remove_folder
 
 
 class PlainJob(Job):
@@ -55,6 +56,7 @@ class PlainJob(Job):
         self._process.wait()
         self._process.stdout.close()
         self.channel.close()
+        remove_folder(self._folder.name)
         self._folder.cleanup()
 
 

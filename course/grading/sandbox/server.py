@@ -34,8 +34,11 @@ def main(descriptor: int, kind: str) -> None:
             house.become_nobody_if_possible()
         else:
             raise OSError("there are no such walls")
+        for name in ("PWD", "COURSE_FONT_LISTS"):  # of bubblewrap, of the house: nothing that a job should know
+            os.environ.pop(name, None)
         _try_the_walls(kind)
         _warm_up()
+        os.environ.pop("COURSE_EXCHANGE", None)
     except (OSError, RuntimeError) as problem:
         line.send(REFUSED + f": {problem}".encode())
         sys.exit(3)
@@ -121,6 +124,11 @@ def _warm_up() -> None:
         from course.grading.sandbox import notebook_kernel
 
         notebook_kernel.warm_up()
+    else:
+        from course.checks.from_scratch import ALWAYS
+        from course.grading import guards
+
+        guards.install((*ALWAYS, "torch.nn.functional.scaled_dot_product_attention"))
     _train_a_step(torch)
     numpy.random.seed(0)
     torch.manual_seed(0)
