@@ -224,6 +224,22 @@ def test_left_overs_of_a_killed_grader_are_removed(room):
     assert not list(room.out.rglob(".writing-*"))
 
 
+def test_a_fault_in_who_is_alike_costs_its_section_and_no_grade(room, monkeypatch):
+    room.grade(seed=1)
+    before = room.files()
+
+    def fails(*_):
+        raise MemoryError("no room for <so many> students")
+
+    for module, name in ((grade, "similar_submissions"), (grade.report, "similar_pages")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fails)
+            room.grade(seed=1)
+        after = room.files()
+        assert "MemoryError" in room.errors and {name for name in before if after[name] != before[name]} == {"report.html"}
+        assert b"could not be found out" in after["report.html"] and b"no room for &lt;so many&gt;" in after["report.html"]
+
+
 def test_a_second_grader_is_refused(room):
     room.grade()
     before = room.files()

@@ -46,6 +46,12 @@ def test_a_copy_is_found_with_other_names_comments_and_spaces():
     assert by_pair["s3", "s11"].same_names == 1 and by_pair["s3", "s10"].same_names < 0.3
 
 
+@pytest.mark.parametrize("broken", ["if x:\n        a\n    b\n", "what? $5 `now`\n", "%timeit x\n", "))]\n"])
+def test_a_copy_is_found_behind_what_is_not_python(broken):
+    codes = [program(0), program(1), broken + program(0).replace("part_", "mine_")]
+    assert names(similar_submissions(students(codes), [])) == [("s0", "s2")]
+
+
 def test_one_copied_exercise_is_found_among_many():
     works = students({f"e{k}": program(100 * i + k) for k in range(6)} for i in range(12))
     works[7].code["e2"] = works[1].code["e2"]
@@ -94,6 +100,7 @@ HOSTILE = {
     "backslashes": "\\" * 300_000,
     "blank lines": "\n " * 150_000,
     "NUL": "\0" * 300_000,
+    "a stair": "".join(f"{' ' * (k % 90)}x\n" for k in range(7_000)),
     "a word": "a" * 300_000,
     "digits": "1_" * 150_000,
     "letters of the world": "é\u0301界\U0001f600\u202e" * 60_000,
@@ -118,6 +125,23 @@ def test_a_class_takes_time_by_its_size_not_by_its_square():
         return time.process_time() - begin
 
     assert seconds(320) < 24 * max(seconds(40), 0.02)  # eight times as many; 64 times as many pairs
+
+
+def test_copies_are_found_among_a_thousand_in_seconds():
+    works = students({f"e{k}": program(9 * i + k, 5) for k in range(3)} for i in range(1000))
+    for one, other in ((3, 500), (7, 999)):
+        works[other].code.update({name: text.replace("part_", "my") for name, text in works[one].code.items()})
+    begin = time.process_time()
+    similar = similar_submissions(works, [])
+    assert time.process_time() - begin < 20
+    assert sorted(names(similar)) == [("s3", "s500"), ("s7", "s999")]
+
+
+def test_the_same_class_gives_the_same_pairs_in_any_order_of_its_students():
+    works = students(program(i % 7) for i in range(12))
+    told = lambda found: {(frozenset((p.first.student, p.second.student)), p.share, p.same_names) for p in found.pairs}
+    similar = similar_submissions(works, [])
+    assert similar == similar_submissions(works, []) and told(similar) == told(similar_submissions(works[::-1], []))
 
 
 def test_what_is_compared_is_the_students_own_code():
