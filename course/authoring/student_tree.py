@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from course.atomic import write_atomically
 from course.authoring import builder, leaks
 from course.authoring.source import AuthoringError, find_root, read_source
 
@@ -257,7 +258,7 @@ def _write_marker(folder: Path, files: dict[str, list[str]]) -> None:
         indent=1,
         sort_keys=True,
     )
-    builder.write_bytes(folder / MARKER, (text + "\n").encode())
+    write_atomically(folder / MARKER, (text + "\n").encode())
 
 
 def _files(folder: Path) -> list[str]:

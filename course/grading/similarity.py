@@ -95,6 +95,7 @@ def own_work(student: str, page: str, shown: Iterable[ShownCell]) -> Work:
     for cell in shown:
         if cell.kind == "code" and left > 0:
             text = cell.source[: min(LONGEST_CELL, left)]
+            text = text.encode("utf-8", "replace").decode()  # JSON may hold half a character, which has no bytes
             left -= len(text)
             code[cell.exercise] = f"{code[cell.exercise]}\n\n{text}" if cell.exercise in code else text
     return Work(student, page, code)
@@ -134,7 +135,7 @@ def similar_submissions(works: list[Work], known: Iterable[str]) -> Similar:
     order = sorted(alike, key=lambda pair: (-share[pair], -together[pair], pair))
     pairs = []
     for i, j in order[:MOST_PAIRS]:
-        counting = {exercise: (matrix[i].indices, matrix[j].indices) for exercise, matrix in has.items()}
+        counting = {exercise: (matrix[[i]].indices, matrix[[j]].indices) for exercise, matrix in has.items()}
         pairs.append(_pair(works[i], works[j], int(together[i, j]), share[i, j], counting))
     return Similar(tuple(pairs), max(0, len(order) - MOST_PAIRS))
 
@@ -188,7 +189,10 @@ def _runs(words: Iterable[str]) -> list[str]:
 
 
 def _tokens(text: str) -> Iterable[tuple[str, str, int]]:
-    """(token as it is compared, with its name as it stands, its line from 0), to the first that Python cannot read."""
+    """(token as it is compared, with its name as it stands, its line from 0), to the first that Python cannot read.
+
+    From Python 3.12 on that is a little earlier: with 3.11, whatever stands in a line has tokens.
+    """
     # Without indentation, which does not count, its mistakes do not end the tokens either.
     lines = (line.lstrip(" \t\f") for line in io.StringIO(text))
     last = ""

@@ -7,6 +7,7 @@ import time
 
 import nbformat
 import pytest
+from jupyter_client.provisioning import KernelProvisionerFactory
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -16,6 +17,9 @@ NAME = "course-sandbox"
 @pytest.fixture(autouse=True)
 def provisioner(monkeypatch):
     monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", NAME)
+    KernelProvisionerFactory.clear_instance()  # an earlier test may have made it, and it reads the name but once
+    yield
+    KernelProvisionerFactory.clear_instance()
 
 
 def execute(folder, *sources: str, **options) -> list[list[dict]]:
