@@ -15,8 +15,8 @@ from course.grading import report
 from course.grading.child import Stopped
 from course.grading.collect import Found, NothingToGrade, collect
 from course.grading.command import CannotGrade, writing
-from course.grading.exam import Exam, prepare_exam
 from course.grading.deadlines import BadConfiguration
+from course.grading.exam import Exam, prepare_exam
 from course.grading.exports import Matched, canvas_csv, match, moodle_csv
 from course.grading.gradebook import BadGradebook, Marks, shown_place, write_gradebook
 from course.grading.limits import Limits
@@ -175,7 +175,11 @@ class _Class:
             write_atomically(self.out / "feedback" / f"{result.page}.html", page)
             write_atomically(self.out / "results" / f"{result.page}.json", result_to_json(result, kept, self.run))
         self.results[result.student] = result
-        self.works[result.student] = own_work(result.student, result.page, shown)
+        try:
+            self.works[result.student] = own_work(result.student, result.page, shown)
+        except Exception as error:  # then nothing is similar to it
+            our_fault(error)
+            self.works[result.student] = own_work(result.student, result.page, [])
 
     def write(self, known: list[str]) -> None:
         """What is about the class as a whole; its order is that of the students' names, whoever was done first.
