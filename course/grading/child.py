@@ -201,7 +201,7 @@ class Child:
         if code is None:
             return ChildLost("crashed", "closed the grader's channel")
         if code == -signal.SIGKILL:
-            return ChildLost("limit", "was killed by the system, as happens when memory runs out")
+            return ChildLost("limit", "was killed by the system, as happens when memory or room on the disk runs out")
         if code < 0:
             return ChildLost("crashed", f"crashed Python ({_signal_name(-code)})")
         return ChildLost("crashed", f"ended the process it ran in (exit code {code})")

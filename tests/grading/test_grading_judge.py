@@ -1,5 +1,6 @@
 """Observations come from student code: whatever is in them, they end as points and one clean sentence."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -106,3 +107,20 @@ def test_a_use_of_what_is_forbidden_costs_all_however_it_was_noticed(exam):
     right.notes[FORBIDDEN] = "Line 3 of your cell uses F.twice."
     refused = judge_exercise("double", 2, exam.expected["double"], right)
     assert (refused.points, refused.outcome, refused.sentence) == (0, "wrong", "Line 3 of your cell uses F.twice.")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "it was 0.71093",
+        "its bits were 1063675494",
+        "in letters: P3GAAD+2mZoAQP8AAABhc2Rm",
+        "x (line 3 of your cell: 0.71093 1063675494)",
+    ],
+)
+def test_no_error_message_carries_a_hidden_value(message, exam):
+    seen = Observation(notes={"0.error": f"ValueError: {message}"})
+    result = judge_exercise("double", 2.0, exam.expected["double"], seen)
+    assert result.points == 0 and not re.search(r"71093|1063675494|P3GAAD", result.sentence)
+    shapes = Observation(notes={"0.error": "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x4 and 51x40)"})
+    assert "(3x4 and 51x40)" in judge_exercise("double", 2.0, exam.expected["double"], shapes).sentence

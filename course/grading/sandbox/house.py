@@ -20,6 +20,7 @@ JOB_HOME = "/sandbox/job"
 SCRATCH = f"{JOB_HOME}/work"  # where a job's code runs
 EXCHANGE, OWN_EXCHANGE = "/sandbox/exchange", f"{JOB_HOME}/exchange"  # of notebook kernels, see `provisioner`
 MOST_FILES = 20_000  # in a job's scratch folder
+MOST_WRITTEN = 512 * 2**20  # bytes, of all its files together
 UNPRIVILEGED = 61_234  # the user that a root grader becomes; it owns nothing
 INSIDE = 1_000  # what that user is called in a room
 ROOM = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWCGROUP
@@ -53,15 +54,14 @@ def enter_house() -> None:
         _become_nobody()
 
 
-def enter_room(scratch_bytes: int, exchange: str = "") -> None:
+def enter_room(exchange: str = "") -> None:
     """In the first process of a fresh process namespace: an empty scratch folder, and a `/proc` without others.
 
     Args:
-        scratch_bytes: that may be written.
         exchange: the name of the job's own folder in `EXCHANGE`; the others' are covered up.
     """
     kernel.mount(None, "/", None, kernel.RECURSIVE | kernel.PRIVATE)
-    options = f"size={scratch_bytes},nr_inodes={MOST_FILES},mode=755"
+    options = f"size={MOST_WRITTEN},nr_inodes={MOST_FILES},mode=755"
     kernel.mount("tmpfs", JOB_HOME, "tmpfs", kernel.NOSUID | kernel.NODEV, options)
     for folder, shown in (("shm", "/dev/shm"), ("tmp", "/tmp")):
         os.mkdir(f"{JOB_HOME}/{folder}")

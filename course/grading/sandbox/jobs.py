@@ -12,7 +12,6 @@ from course.grading.sandbox import house
 MOST_PROCESSES = 64  # threads count too
 MOST_OPEN_FILES = 512
 LARGEST_WRITTEN_FILE = 256 * 2**20  # bytes
-ALL_WRITTEN_FILES = 512 * 2**20  # bytes
 
 
 def run(request: dict, kind: str, output: int, own: list[int]) -> None:
@@ -50,7 +49,7 @@ def _wall_in(request: dict, kind: str) -> None:
     from course.grading.sandbox import capabilities, landlock, seccomp
 
     if kind == house.NAMESPACES:
-        house.enter_room(ALL_WRITTEN_FILES, request.get("exchange", ""))
+        house.enter_room(request.get("exchange", ""))
         scratch = house.SCRATCH
     else:
         scratch = request["scratch"]

@@ -22,7 +22,7 @@ def remove_folder(folder: str | os.PathLike) -> None:
                     _unlock(name, top)
                     here = os.open(name, _FOLDER, dir_fd=top)
                     try:
-                        for inner in os.listdir(here):
+                        for inner in _folders_left(here):
                             _unlock(inner, here)  # a folder is moved by who may write in it
                             os.rename(inner, f"{prefix}-{moved}", src_dir_fd=here, dst_dir_fd=top)
                             moved += 1
@@ -36,14 +36,14 @@ def remove_folder(folder: str | os.PathLike) -> None:
         pass
 
 
-def _folders_left(top: int) -> list[str]:
-    """The folders directly in `top`, after everything else in it was removed."""
+def _folders_left(place: int) -> list[str]:
+    """The folders directly in `place`, after everything else in it was removed."""
     folders = []
-    for name in os.listdir(top):
-        if _is_folder(name, top):
+    for name in os.listdir(place):
+        if _is_folder(name, place):
             folders.append(name)
         else:
-            os.unlink(name, dir_fd=top)
+            os.unlink(name, dir_fd=place)
     return folders
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from course.grading.sandbox import house, kernel
 
+BETWEEN_LOOKS = 0.3  # seconds from one look at the scratch folder to the next
 INTERRUPT = b"i"  # on the line: interrupt the job, as Ctrl-C would
 
 
@@ -35,7 +36,7 @@ def supervise(request: dict, descriptors: list[int], kind: str) -> None:
         job = fork_job(request, kind, output, own)
         for descriptor in (output, *own):
             os.close(descriptor)
-        _watch(job, socket.socket(fileno=line), request["seconds"])
+        _watch(job, socket.socket(fileno=line), request["seconds"], request.get("scratch"))
         code = 0
     except BaseException as problem:
         os.write(descriptors[1], f"{type(problem).__name__}: {problem}".encode())
@@ -60,15 +61,19 @@ def fork_job(request: dict, kind: str, output: int, own: list[int]) -> int:
     return job
 
 
-def _watch(job: int, line: socket.socket, seconds: float) -> None:
+def _watch(job: int, line: socket.socket, seconds: float, scratch: str | None) -> None:
     ended = os.pidfd_open(job)
     deadline = time.monotonic() + seconds
     while True:
-        ready, _, _ = select.select([ended, line], [], [], max(0.0, deadline - time.monotonic()))
+        left = max(0.0, deadline - time.monotonic())
+        # A room's scratch folder has an end by itself; behind Landlock it is an ordinary one, to be looked at.
+        ready, _, _ = select.select([ended, line], [], [], min(left, BETWEEN_LOOKS) if scratch else left)
         if ended in ready:
             break
         if line in ready and line.recv(16) == INTERRUPT:
             os.kill(job, signal.SIGINT)
+            continue
+        if not ready and scratch and left > BETWEEN_LOOKS and not _holds_too_much(scratch):
             continue
         os.kill(job, signal.SIGKILL)  # the first process of its namespace: everything in there ends with it
         break
@@ -83,6 +88,26 @@ def _watch(job: int, line: socket.socket, seconds: float) -> None:
         line.send(json.dumps(told).encode())
     except OSError:  # nobody waits for it any more
         pass
+
+
+def _holds_too_much(folder: str) -> bool:
+    """Whether there is more below `folder` than a job may write; what it has locked away counts as too much."""
+    files = size = 0
+    waiting = [folder]
+    try:
+        while waiting:
+            for entry in os.scandir(waiting.pop()):
+                found = entry.stat(follow_symlinks=False)
+                files, size = files + 1, size + 512 * found.st_blocks
+                if files > house.MOST_FILES or size > house.MOST_WRITTEN:
+                    return True
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+    except FileNotFoundError:  # it goes on writing and removing meanwhile
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _end_what_is_left() -> None:
