@@ -37,26 +37,26 @@ class LinearClassifier(nn.Module):
 
 
 class DigitsNet(nn.Module):
-    """One transformer block of torch's own on 2x2 patches of 8x8 digits: what a training loop is tried on.
+    """One transformer block of torch's own on 4x4 patches of 8x8 digits: what a training loop is tried on.
 
-    ``forward``: images 0..1 (B, 1, 8, 8) -> scores (B, 10). Its head reads all tokens side by side, so that 200 steps
-    (1.6 s on one core) end at 96 to 99 %.
+    ``forward``: images 0..1 (B, 1, 8, 8) -> scores (B, 10). Its head reads all tokens side by side, so that 50 steps
+    with 128 digits each (0.2 s on one core) end at 94 to 99 %.
     """
 
     def __init__(self, embed_dim: int = 32):
         super().__init__()
-        self.embed = nn.Linear(4, embed_dim)
-        self.positions = nn.Parameter(torch.randn(16, embed_dim) * 0.5)
+        self.embed = nn.Linear(16, embed_dim)
+        self.positions = nn.Parameter(torch.randn(4, embed_dim) * 0.2)
         self.block = nn.TransformerEncoderLayer(
             embed_dim, nhead=4, dim_feedforward=64, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.norm = nn.LayerNorm(embed_dim)
-        self.head = nn.Linear(16 * embed_dim, 10)
+        self.head = nn.Linear(4 * embed_dim, 10)
 
     def forward(self, images: Tensor) -> Tensor:
         standard = (images - 0.3) / 0.37  # mean and spread of the digits' grey values
-        patches = rearrange(standard, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=2, pw=2)  # (B, 16, 4)
-        tokens = self.norm(self.block(self.embed(patches) + self.positions))  # (B, 16, D)
+        patches = rearrange(standard, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=4, pw=4)  # (B, 4, 16)
+        tokens = self.norm(self.block(self.embed(patches) + self.positions))  # (B, 4, D)
         return self.head(tokens.flatten(1))  # (B, 10)
 
 

@@ -1209,7 +1209,7 @@ def cost_in_tensors(num_tokens, embed_dim, num_layers, num_heads, bytes_per_numb
 training = homework.exercise("train_on_digits", points=6)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
-GOAL = 0.94
+GOAL = 0.92
 
 
 def _held_out(draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
@@ -1237,7 +1237,7 @@ def _(draw: Draw):
     yield Call("train_on_digits", {
         "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
         "images": images.float() / 255, "labels": labels,
-        "steps": 200, "batch_size": 64, "learning_rate": 0.005, "generator": Seeded(draw.integer(0, 10**6)),
+        "steps": 50, "batch_size": 128, "learning_rate": 0.006, "generator": Seeded(draw.integer(0, 10**6)),
     })  # fmt: skip
 
 

@@ -607,8 +607,8 @@ with when_done():
 # * Then the gradients are cleared and computed, and the optimizer moves.
 #
 # `images` is float, $(n, 1, H, W)$, from 0 to 1; `labels` is int64, $(n,)$. The check follows a tiny
-# classifier for a few steps, number by number. Then your loop gets 200 steps to teach a small transformer of
-# ours to read digits: **at least 94 %** of 300 it has never seen must be right (about 2 s; a sound loop
+# classifier for a few steps, number by number. Then your loop gets 50 steps to teach a small transformer of
+# ours to read digits: **at least 92 %** of 300 it has never seen must be right (under a second; a sound loop
 # reaches 97).
 
 # %% exercise="train_on_digits"

@@ -1252,7 +1252,7 @@ def count_in_tensors(image_size, patch_size, channels, embed_dim, depth, mlp_dim
 training = homework.exercise("train_with_warmup", points=6, credit=Credit())
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
-GOAL = 0.94
+GOAL = 0.92
 
 
 def _held_out(draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
@@ -1279,8 +1279,8 @@ def _(draw: Draw):
     images, labels = load("digits", "train", device="cpu").subset(800)
     yield Call("train_with_warmup", {
         "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "steps": 200, "batch_size": 64, "peak_rate": 0.008,
-        "warmup_steps": 20, "generator": Seeded(draw.integer(0, 10**6)),
+        "images": images.float() / 255, "labels": labels, "steps": 50, "batch_size": 128, "peak_rate": 0.01,
+        "warmup_steps": 5, "generator": Seeded(draw.integer(0, 10**6)),
     })  # fmt: skip
 
 

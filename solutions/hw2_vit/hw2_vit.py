@@ -624,9 +624,9 @@ with when_done():  # the formula against your own network
 # * Once the gradients are computed, and before the update, `nn.utils.clip_grad_norm_` shortens the gradient of
 #   all parameters together to length 1, if it is longer.
 #
-# The check follows a tiny classifier for some steps, number by number; then your loop gets 200 steps to
-# teach a small transformer of ours to read digits: **at least 94 %** of 300 it has never seen must be right
-# (about 2 s; a sound loop reaches 97).
+# The check follows a tiny classifier for some steps, number by number; then your loop gets 50 steps to
+# teach a small transformer of ours to read digits: **at least 92 %** of 300 it has never seen must be right
+# (under a second; a sound loop reaches 97).
 #
 # **By hand.** $W = 2$, $S = 4$, peak 1: the rates are $\frac12, 1, 1, \frac12$.
 

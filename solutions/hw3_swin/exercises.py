@@ -1705,7 +1705,7 @@ def plan_step_by_step(image_size, patch_size, embed_dim, window_size, depths):
 training = homework.exercise("train_with_schedule", points=6)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
-GOAL = 0.94
+GOAL = 0.92
 
 
 def _held_out(draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
@@ -1732,7 +1732,7 @@ def _(draw: Draw):
     images, labels = load("digits", "train", size=1000, device="cpu")  # they are stored with the public check
     yield Call("train_with_schedule", {
         "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "steps": 200, "warmup": 20, "batch_size": 64,
+        "images": images.float() / 255, "labels": labels, "steps": 50, "warmup": 5, "batch_size": 128,
         "peak_rate": 0.01, "weight_decay": 0.05, "generator": Seeded(draw.integer(0, 10**6)),
     })  # fmt: skip
 

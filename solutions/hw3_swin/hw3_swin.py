@@ -853,9 +853,9 @@ with when_done():
 #
 # **By hand.** $T = 6$, $w = 2$, $r = 1$: the rates are $0.5, 1, 1, 0.85, 0.5, 0.15$.
 #
-# The check follows a tiny classifier for a few steps, number by number. Then your loop gets 200 steps to
-# teach a small transformer of ours to read digits: **at least 94 %** of 300 it has never seen must be right
-# (about 2 s; a sound loop reaches 97).
+# The check follows a tiny classifier for a few steps, number by number. Then your loop gets 50 steps to
+# teach a small transformer of ours to read digits: **at least 92 %** of 300 it has never seen must be right
+# (under a second; a sound loop reaches 97).
 
 # %% exercise="train_with_schedule"
 def train_with_schedule(model, images, labels, steps, warmup, batch_size, peak_rate, weight_decay, generator):

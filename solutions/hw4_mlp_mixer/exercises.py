@@ -1604,7 +1604,7 @@ def shift_by_padding(x):
 training = homework.exercise("train_with_shifts", points=5)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
-GOAL = 0.80
+GOAL = 0.65
 
 
 def _moved(images, down, right):
@@ -1638,7 +1638,7 @@ def _(draw: Draw):
     images, labels = load("digits", "train", device="cpu")
     yield Call("train_with_shifts", {
         "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "steps": 300, "batch_size": 64,
+        "images": images.float() / 255, "labels": labels, "steps": 100, "batch_size": 96,
         "learning_rate": 0.005, "reach": 1, "generator": Seeded(draw.integer(0, 10**6)),
     })  # fmt: skip
 

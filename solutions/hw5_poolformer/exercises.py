@@ -1657,7 +1657,7 @@ class PyramidByMeans(_Pyramid):
 training = homework.exercise("train", points=5, targets=("learning_rates", "train"))
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
-GOAL = 0.94
+GOAL = 0.92
 
 
 def _held_out(draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
@@ -1687,8 +1687,8 @@ def _(draw: Draw):
     images, labels = load("digits", "train", device="cpu")
     yield Call("train", {
         "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "rates": torch.tensor(_rates(200, 20, 0.006)),
-        "batch_size": 64, "generator": Seeded(draw.integer(0, 10**6)),
+        "images": images.float() / 255, "labels": labels, "rates": torch.tensor(_rates(50, 5, 0.01)),
+        "batch_size": 128, "generator": Seeded(draw.integer(0, 10**6)),
     })  # fmt: skip
 
 

@@ -757,9 +757,9 @@ with when_done():
 #   the indices with `torch.randint(len(images), (batch_size,), generator=generator)`, once; cross entropy of
 #   the raw scores; clear the gradients, compute them, move. The loss of a batch is taken before the step.
 #
-# The check follows a tiny classifier number by number, and then gives your loop 200 steps for a small network
-# of ours: **at least 94 %** of 300 digits it has never seen must be right (about 2 s; a sound loop reaches
-# 97).
+# The check follows a tiny classifier number by number, and then gives your loop 50 steps for a small network
+# of ours: **at least 92 %** of 300 digits it has never seen must be right (under a second; a sound loop
+# reaches 97).
 #
 # **By hand.** `learning_rates(6, 2, 1.0)`: the warm-up is $0.5,\ 1$; then the angles are $0, \frac14\pi,
 # \frac12\pi, \frac34\pi$, which makes $1,\ 0.854,\ 0.5,\ 0.146$.
