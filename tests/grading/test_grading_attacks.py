@@ -776,12 +776,12 @@ ends(
 )
 ends(
     "too many files",
-    "for i in range(20_500):\n    open(f'f{i}', 'w').close()",
-    "OSError",
+    "i = 0\nwhile True:\n    open(f'f{i}', 'w').close()\n    i += 1",
+    "OSError|killed by the system",
 )
 ends(
     "too many bytes in files",
-    "for i in range(4):\n    with open(f'f{i}', 'w') as file: os.posix_fallocate(file.fileno(), 0, 200 * 2**20)",
+    "i, much = 0, b'x' * 2**24\nwhile True:\n    with open(f'f{i}', 'wb') as file: file.write(much)\n    i += 1",
     "OSError|killed by the system",
 )
 ends(
