@@ -171,7 +171,8 @@ class _Course:
         return [sys.executable, "-m", "nbgrader", what, TOPIC, f"--course-dir={self.folder}"]
 
     def _run(self, command: list[str], look: Callable[[], None] = lambda: None) -> Cost:
-        return run(command, env=self.environment, log=self.folder / "log.txt", look=look)
+        # Not here: the repository's own nbgrader_config.py is not to be read.
+        return run(command, env=self.environment, log=self.folder / "log.txt", cwd=self.folder, look=look)
 
 
 def _count(folder: Path) -> int:

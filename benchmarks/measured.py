@@ -24,7 +24,14 @@ class Cost:
     memory: int
 
 
-def run(command: list[str], *, env: dict[str, str], log: Path, look: Callable[[], None] = lambda: None) -> Cost:
+def run(
+    command: list[str],
+    *,
+    env: dict[str, str],
+    log: Path,
+    cwd: Path | None = None,
+    look: Callable[[], None] = lambda: None,
+) -> Cost:
     """Run a command to its end and say what it and every process under it cost.
 
     Processor time is what the system adds up for processes that were waited for. So that processes whose parents
@@ -35,6 +42,7 @@ def run(command: list[str], *, env: dict[str, str], log: Path, look: Callable[[]
 
     Args:
         log: where everything it prints goes.
+        cwd: where it is started; here by default.
         look: called after each look, to move a progress bar.
 
     Raises:
@@ -46,7 +54,9 @@ def run(command: list[str], *, env: dict[str, str], log: Path, look: Callable[[]
     try:
         with open(log, "wb") as output:
             before, begin = _cpu_of_children(), time.perf_counter()
-            process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
             memory = 0
             try:
                 while process.poll() is None:
