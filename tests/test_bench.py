@@ -80,6 +80,8 @@ def test_start_and_one_more_submission_are_told_apart():
     figures = figures_of(costs, submissions=7)
     assert figures["wall"] == pytest.approx({"start": 7, "one_more": 2, "each": 3})
     assert figures["cpu"]["one_more"] == pytest.approx(20)
+    told_apart = figures_of(costs, submissions=7, large=(41, Cost(7 + 41 * 3.0, 70.0 + 41 * 30, 1)))
+    assert told_apart["wall"]["one_more"] == pytest.approx((7 + 41 * 3 - 9) / 40)
     assert figures["memory"] == 104 and figures["runs"] == [asdict(cost) for cost in costs]
 
 
@@ -109,7 +111,7 @@ def test_grading_gives_both_the_same_points_and_ends_with_the_ratio(tmp_path, ca
     assert main(["bench", "grading", "4", "--json", str(tmp_path / "out.json")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     figures = json.loads((tmp_path / "out.json").read_text())["grading"]
-    assert last.startswith("CPU seconds a submission, nbgrader / course grade: ")
+    assert last.startswith("CPU seconds for one more submission, nbgrader / course grade: ")
     assert sorted(figures["points"].values()) == [51, 51, 55, 55, 55]
     for grader in ("nbgrader", "course"):
         assert figures[grader]["cpu"]["one_more"] > 0 and figures[grader]["memory"] > 100 << 20
