@@ -1,6 +1,5 @@
 """What a command costs: its seconds, and the processor seconds and memory of all its processes together. Linux only."""
 
-import ctypes
 import os
 import resource
 import subprocess
@@ -10,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-BETWEEN_LOOKS = 0.3  # seconds from one look at the memory to the next
+from course.grading.sandbox import kernel
 
-PR_SET_CHILD_SUBREAPER = 36
+BETWEEN_LOOKS = 0.3  # seconds from one look at the memory to the next
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _cpu_of_children() -> float:
 
 
 def _adopt_orphans(adopt: bool) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+    kernel.prctl(kernel.SET_CHILD_SUBREAPER, int(adopt))
 
 
 def _wait_for_orphans() -> None:

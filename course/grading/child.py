@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from course.checks.calls import Observation
 from course.grading import frames
 from course.grading.merge import RunCell
-from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.sandbox import CannotStart, Sandbox, ServerLost
+from course.grading.sandbox.client import MOST_SERVERS
 
 SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
 
@@ -50,17 +51,24 @@ def start_child(sandbox: Sandbox) -> Iterator["Child"]:
     Raises:
         CannotStart: with the last words of the child.
     """
-    child = Child(sandbox)
+    child = _ready(sandbox)
     try:
-        try:
-            child.exchange(frames.READY, b"", SECONDS_TO_START, 0)
-        except ChildLost as why:
-            said = " ".join(child.last_words.decode("utf-8", "replace").split()[-60:])
-            raise CannotStart(f"the process for student code {why}{': ' + said if said else ''}") from None
-        child.printed = 0
         yield child
     finally:
         child.close()
+
+
+def _ready(sandbox: Sandbox) -> "Child":
+    for servers_left in reversed(range(MOST_SERVERS)):
+        child = Child(sandbox)
+        try:
+            child.wait_until_ready()
+            return child
+        except BaseException as error:
+            child.close()
+            # A server that is being ended may still have taken the request.
+            if not (isinstance(error, ServerLost) and servers_left):
+                raise
 
 
 class Child:
@@ -78,6 +86,14 @@ class Child:
         self._channel, self._output = self._job.channel, self._job.output
         self._channel.setblocking(False)
         os.set_blocking(self._output, False)
+
+    def wait_until_ready(self) -> None:
+        try:
+            self.exchange(frames.READY, b"", SECONDS_TO_START, 0)
+        except ChildLost as why:
+            said = " ".join(self.last_words.decode("utf-8", "replace").split()[-60:])
+            raise CannotStart(f"the process for student code {why}{': ' + said if said else ''}") from None
+        self.printed = 0
 
     def execute(self, cell: RunCell, seconds: float) -> tuple[str, int, list[str]]:
         """Run one cell. Returns (error or ``""``, its line or 0, which of ``cell.keep`` it defined)."""

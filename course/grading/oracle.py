@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from course.checks.message import Bounds, pack, unpack
 from course.grading import frames
+from course.grading.sandbox.jobs import data_bytes
 from course.grading.values import decode, encode, put
 
 SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
@@ -249,7 +250,7 @@ def _serve(channel: socket.socket, answers: dict[str, Any]) -> None:
     _, _, payload = frames.read(requests)
     terms = json.loads(payload)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    most = _data_bytes() + terms["memory"]
+    most = data_bytes() + terms["memory"]
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     while (request := frames.read(requests)) is not None:
         kind, number, payload = request
@@ -382,15 +383,6 @@ class _Needed(BaseException):
     def __init__(self, number: int, arguments: tuple, options: dict):
         super().__init__("what it was given is called before it is done")
         self.number, self.arguments, self.options = number, arguments, options
-
-
-def _data_bytes() -> int:
-    """Private memory that this process has, in bytes; 0 where the system does not say."""
-    try:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
-    except OSError:
-        return 0
 
 
 if __name__ == "__main__":

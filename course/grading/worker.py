@@ -123,11 +123,11 @@ def _quiet(*args: Any, **kwargs: Any) -> None:
 def _die_with_parent() -> None:
     """On Linux, have this process killed when the grader's thread that started it ends, however it ends."""
     if sys.platform == "linux":
-        import ctypes
         import signal
 
-        PR_SET_PDEATHSIG = 1
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        from course.grading.sandbox import kernel
+
+        kernel.prctl(kernel.SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from course.grading.limits import Limits
 from course.grading.sandbox import cgroups, server
 from course.grading.sandbox.house import KINDS, LANDLOCK, NAMESPACES, SERVER_HOME
-from course.grading.sandbox.job import CannotStart, Job, ServerLost, environment, font_lists
+from course.grading.sandbox.job import CannotStart, Job, ServerLost, copy_font_lists, environment
 from course.grading.sandbox.jobs import MOST_PROCESSES
 from course.grading.sandbox.plain import PlainJob
 from course.grading.sandbox.remove import remove_folder
@@ -138,8 +138,7 @@ class ForkServer:
         exchange = {"COURSE_EXCHANGE": str(self._exchange)} if self._exchange else {}
         self._folder = tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True)
         os.chmod(self._folder.name, 0o777)  # the server is another user
-        for path in font_lists():
-            shutil.copy(path, self._folder.name)
+        copy_font_lists(self._folder.name)
         home = SERVER_HOME if self.kind == NAMESPACES else self._folder.name
         with theirs, tempfile.TemporaryFile() as said:
             try:

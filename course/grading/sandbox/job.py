@@ -1,6 +1,7 @@
 """What a job is to the grader, whichever walls are around it, and what it is given to know."""
 
 import os
+import shutil
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -70,8 +71,9 @@ def environment(home: str, fonts: str) -> dict[str, str]:
     return found
 
 
-def font_lists() -> list[Path]:
-    """matplotlib's lists of fonts, if this user has them: making one anew takes seconds."""
+def copy_font_lists(folder: str) -> None:
+    """Give a job matplotlib's lists of fonts, if this user has them: making one anew takes seconds."""
     import matplotlib
 
-    return list(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
+    for path in Path(matplotlib.get_cachedir()).glob("fontlist-*.json"):
+        shutil.copy(path, folder)

@@ -70,16 +70,20 @@ def _limit(memory: int) -> None:
         (resource.RLIMIT_FSIZE, LARGEST_WRITTEN_FILE),
         (resource.RLIMIT_NOFILE, MOST_OPEN_FILES),
         (resource.RLIMIT_NPROC, _tasks_of_this_user() + MOST_PROCESSES),
-        (resource.RLIMIT_DATA, _data_bytes() + memory),
+        (resource.RLIMIT_DATA, data_bytes() + memory),
     ):
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
 
 
-def _data_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+def data_bytes() -> int:
+    """Private memory that this process has, in bytes; 0 where the system does not say."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+    except OSError:
+        return 0
 
 
 def _tasks_of_this_user() -> int:

@@ -2,7 +2,7 @@
 
 It imports everything that homework uses, once, and then forks for each job, so that a job starts in milliseconds with
 PyTorch loaded. It has one thread, no privilege and no secret: whatever it holds in memory, every job inherits. It
-lives in the house (see `house`) and ends when the last of those who know it have closed their end of its socket.
+lives in the house (see `house`) and ends when the other end of its socket is closed.
 
 A request is one message on the socket: JSON, and file descriptors: the job's line to whoever asked, its output, then
 what the job itself needs (see `jobs`).
@@ -54,17 +54,16 @@ def _serve(line: socket.socket, kind: str) -> None:
     lines = selectors.DefaultSelector()
     lines.register(line, selectors.EVENT_READ)
     lines.register(awake, selectors.EVENT_READ)
-    while len(lines.get_map()) > 1:
+    while True:
         for key, _ in lines.select():
             if key.fileobj is awake:
                 awake.recv(4096)
                 _reap()
-            elif not _answer(key.fileobj, kind, lines):
-                lines.unregister(key.fileobj)
-                key.fileobj.close()
+            elif not _answer(line, kind):
+                return
 
 
-def _answer(line: socket.socket, kind: str, lines: selectors.BaseSelector) -> bool:
+def _answer(line: socket.socket, kind: str) -> bool:
     """Take one request; False once the other end is closed."""
     try:
         message, descriptors, _, _ = socket.recv_fds(line, LARGEST_REQUEST, MOST_DESCRIPTORS)
@@ -72,9 +71,6 @@ def _answer(line: socket.socket, kind: str, lines: selectors.BaseSelector) -> bo
         return False
     if not message:
         return False
-    if message == b"line":  # somebody else may ask, too
-        lines.register(socket.socket(fileno=descriptors[0]), selectors.EVENT_READ)
-        return True
     if os.fork() == 0:
         # From here on this is the job's own supervisor, and never comes back.
         signal.set_wakeup_fd(-1)
