@@ -12,6 +12,10 @@ from course.data.names import one_of
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
+class CannotRunHere(ValueError):
+    """This machine lacks what a benchmark needs; the message says what. When all are run, the others go on."""
+
+
 def bench_command(name: str | None, words: list[str], json_file: Path | None, **flags) -> int:
     """Run one benchmark, or all; 0 when they have run, 2 if they cannot.
 
@@ -36,7 +40,12 @@ def bench_command(name: str | None, words: list[str], json_file: Path | None, **
             for flag in given if name else ():
                 if flag not in known:
                     raise ValueError(f"{one} has no --{flag}")
-            figures[one] = bench(words, **{flag: value for flag, value in given.items() if flag in known})
+            try:
+                figures[one] = bench(words, **{flag: value for flag, value in given.items() if flag in known})
+            except CannotRunHere as reason:
+                if name:
+                    raise
+                print(f"{one} is left out: {reason}")
     except (ValueError, ImportError) as error:
         print(f"course bench: {error}", file=sys.stderr)
         return 2

@@ -75,10 +75,28 @@ def _models(options) -> int:
     return models_command(options.name, options.compare)
 
 
+def _train(options) -> int:
+    from course.training.command import train_command
+
+    return train_command(
+        options.model,
+        options.spec,
+        data=options.data,
+        recipe=options.recipe,
+        epochs=options.epochs,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        out=options.out,
+        device=options.device,
+    )
+
+
 def _bench(options) -> int:
     from course.bench import bench_command
 
     flags = {"compiled": options.compiled, "workers": options.workers, "timeout": options.timeout}
+    flags |= {"data": options.data, "seeds": options.seeds, "save": options.save}
     return bench_command(options.name, options.only, options.json, **flags)
 
 
@@ -129,12 +147,27 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("name", nargs="?")
     models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
 
+    train = command("train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs")
+    train.add_argument("model", help="one of `course models`")
+    train.add_argument("spec", nargs="*", metavar="KEY=VALUE", help="other than the model's own spec: depth=3")
+    train.add_argument("--data", default="cifar10", metavar="NAME", help="NAME, or NAME:QUESTION (default: cifar10)")
+    train.add_argument("--recipe", metavar="NAME", help="default: gpu where there is one, else cpu_minute")
+    train.add_argument("--epochs", type=int, help="in place of the recipe's length")
+    train.add_argument("--steps", type=int, help="likewise")
+    train.add_argument("--batch-size", type=int, help="in place of the recipe's; its learning rate follows")
+    train.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    train.add_argument("--out", type=Path, metavar="DIR", help="where it is kept; there already: go on from it")
+    train.add_argument("--device", choices=("cpu", "cuda"))
+
     bench = command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
-    bench.add_argument("name", nargs="?", help="grading, large_class or models")
-    bench.add_argument("only", nargs="*", metavar="WHICH", help="models: only these; the others: how many submissions")
+    bench.add_argument("name", nargs="?", help="cifar, grading, kernels, large_class or models")
+    bench.add_argument("only", nargs="*", metavar="WHICH", help="cifar, models: only these; the others: how many")
     bench.add_argument("--compiled", action="store_const", const=True, help="models: both through torch.compile")
     bench.add_argument("--workers", type=int, help="large_class: submissions graded at a time (default: one a core)")
     bench.add_argument("--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise")
+    bench.add_argument("--data", type=Path, metavar="FILE", help="cifar: images packed by benchmarks/pack_cifar.py")
+    bench.add_argument("--seeds", type=int, help="cifar: how often each row is trained (default: 5)")
+    bench.add_argument("--save", action="store_const", const=True, help="cifar: store small weights for the lectures")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     return parser
 

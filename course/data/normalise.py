@@ -43,6 +43,14 @@ class Normalise:
         """
         if images.shape[-3] != len(self.mean):
             raise ValueError(f"images of {images.shape[-3]} channels, but {len(self.mean)} in training")
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        mean, std = self._columns(images)
         return (images.float() - mean) / std
+
+    def undo(self, images: Tensor) -> Tensor:
+        """The pixels again, (..., C, H, W) float32 in the units that were measured."""
+        mean, std = self._columns(images)
+        return images * std + mean
+
+    def _columns(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        return mean, torch.tensor(self.std, device=images.device).view(-1, 1, 1)

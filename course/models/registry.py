@@ -79,17 +79,30 @@ def create_model(
     """
     overrides = dict(spec_overrides)
     overrides |= {k: v for k, v in {"num_classes": num_classes, "img_size": img_size}.items() if v is not None}
+    return _made(name, entry(name).spec, overrides)
+
+
+def another(model: nn.Module, **spec_overrides) -> nn.Module:
+    """A model of the same spec as this one, which ``create_model`` made, with other values in it and fresh weights.
+
+    Raises:
+        ValueError: as ``create_model``.
+    """
+    return _made(model.name, model.spec, spec_overrides)
+
+
+def _made(name: str, spec: Spec, overrides: dict) -> nn.Module:
     try:
-        spec = overridden(entry(name).spec, **overrides)
+        spec = overridden(spec, **overrides)
         model = spec.build()
     except ValueError as error:
-        raise ValueError(f"{name}: {error}" if name in _ENTRIES else str(error)) from None
+        raise ValueError(f"{name}: {error}") from None
     except (TypeError, RuntimeError, IndexError, ZeroDivisionError, AttributeError) as error:
         if not overrides:
             raise
         given = ", ".join(f"{k}={v!r}" for k, v in overrides.items())
         raise ValueError(f"{name}: {given} does not fit together with the rest of the spec ({error})") from error
-    model.name = name
+    model.name, model.spec = name, spec
     model.register_forward_pre_hook(_InputCheck.of(name, model, spec))
     return model
 
@@ -97,6 +110,11 @@ def create_model(
 def input_shape(name: str) -> tuple[int, ...]:
     """The shape of one input as in the paper: (C, H, W), or (T, C, H, W) for a clip."""
     return _input_shape(name, entry(name).spec)
+
+
+def input_shape_of(model: nn.Module) -> tuple[int, ...]:
+    """The shape of one input, without the batch, for a model made by ``create_model``."""
+    return _input_shape(model.name, model.spec)
 
 
 def _input_shape(name: str, spec: Spec) -> tuple[int, ...]:

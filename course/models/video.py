@@ -55,6 +55,7 @@ class ClipTokens(nn.Module):
     def __init__(self, dim: int, grid: tuple[int, int, int], class_token: bool = True, position: str = "joint") -> None:
         super().__init__()
         one_of(position, ("joint", "separate"), "there is no position")
+        self.grid = grid
         frames, height, width = grid
         rows = height * width * (frames if position == "joint" else 1) + class_token
         self.class_token = nn.Parameter(torch.randn(1, dim) * 0.02) if class_token else None

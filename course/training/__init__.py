@@ -3,7 +3,19 @@
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
 from course.training.history import History
-from course.training.loop import TrainingError, evaluate, fit
-from course.training.recipes import Recipe
+from course.training.loop import evaluate, fit
+from course.training.not_finite import TrainingError
+from course.training.pretrained import Price, train_or_load
+from course.training.recipe import Recipe
 
-__all__ = ["CheckpointError", "History", "Recipe", "TrainingError", "evaluate", "fit", "recipes"]
+__all__ = [
+    "CheckpointError",
+    "History",
+    "Price",
+    "Recipe",
+    "TrainingError",
+    "evaluate",
+    "fit",
+    "recipes",
+    "train_or_load",
+]

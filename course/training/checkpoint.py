@@ -15,9 +15,10 @@ from torch.optim import Optimizer
 
 from course.atomic import replacing
 from course.data.imageset import ImageSet
-from course.training.recipes import Recipe
+from course.training.ema import Ema
+from course.training.recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
 REMEDY = "delete the file to train from the start, or give another checkpoint="
 
 
@@ -39,12 +40,14 @@ def signature(model: nn.Module, data, recipe: Recipe) -> dict:
     return json.loads(json.dumps(described))  # tuples become lists, as they will when read back
 
 
-def save(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, progress: dict) -> None:
+def save(
+    path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, progress: dict, ema: Ema | None = None
+) -> None:
     """Write the checkpoint beside `path` and then rename it: a reader sees the old one or the new one, whole.
 
     Args:
         path: the file; its folder is made if it is not there.
-        model, optimizer: their states are stored.
+        model, optimizer, ema: their states are stored.
         signed: what `signature` returned.
         progress: JSON-able; comes back from `resume`.
     """
@@ -54,6 +57,8 @@ def save(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, progr
     for index, state in optimizer.state_dict()["state"].items():
         stored = {key: value for key, value in state.items() if isinstance(value, Tensor)}
         tensors |= {f"optimizer.{index}.{key}": value for key, value in stored.items()}
+    if ema:
+        tensors |= {f"ema.{name}": tensor for name, tensor in ema.state().items()}
     # Clones, because safetensors refuses tensors that share memory (tied weights do).
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {"format": FORMAT, "checksum": _checksum(tensors), "signature": signed, "progress": progress}
@@ -62,8 +67,10 @@ def save(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, progr
         save_file(tensors, partial, metadata={"course": json.dumps(header)})
 
 
-def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict) -> dict | None:
-    """Put a checkpoint back into model and optimizer, and return its progress; None if there is none.
+def resume(
+    path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, ema: Ema | None = None
+) -> dict | None:
+    """Put a checkpoint back into model, optimizer and running mean, and return its progress; None if there is none.
 
     Raises:
         CheckpointError: the file is damaged or of another training. Then nothing was changed.
@@ -78,16 +85,19 @@ def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict) -> 
         raise CheckpointError(f"the checkpoint {path} is of another training: {'; '.join(differences)}. "
                               f"Make it as it was, {REMEDY}")
 
-    model.load_state_dict({
-        name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")
-    })
+    model.load_state_dict(_below("model.", tensors))
+    if ema:
+        ema.load(_below("ema.", tensors))
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
+    for name, tensor in _below("optimizer.", tensors).items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return header["progress"]
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:

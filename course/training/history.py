@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from course.data.normalise import Normalise
 from course.data.progress import InPlace
-from course.training.recipes import Recipe
+from course.training.recipe import Recipe
 
 REDRAW_SECONDS = 2.0
 

@@ -5,27 +5,30 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course.data.augment import AUGMENTATIONS
 from course.data.imageset import default_device
 from course.data.normalise import Normalise
 from course.data.progress import InPlace, progress_bar
 from course.notebook import budget_name, in_notebook
 from course.training import checkpoint as checkpoints
 from course.training import recipes
+from course.training.batches import Batches, mixed_seed
 from course.training.history import History, LiveCurve
-from course.training.recipes import Recipe
+from course.training.not_finite import TrainingError
+from course.training.parallel import Processes
+from course.training.recipe import Recipe
+from course.training.regularise import set_dropout, set_drop_path
+from course.training.speed import Speed, fastest
+from course.training.step import Step, check_logits, lessons
 
-
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message says why and what to change."""
+EVALUATED_AT_ONCE = 500  # images
 
 
 def fit(
@@ -35,6 +38,8 @@ def fit(
     *,
     val=None,
     val_points: int = 5,
+    teacher: nn.Module | None = None,
+    speed: Speed | None = None,
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 20.0,
@@ -47,12 +52,17 @@ def fit(
     What happens in a step depends only on the recipe, the number of the step and the weights. So a training
     that was stopped goes on from its checkpoint as if nothing had happened: on a CPU, to the last bit.
 
+    Under ``torchrun`` (``course train``), every process calls this alike and takes its share of each batch; the
+    first one shows and saves.
+
     Args:
         model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes).
         data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,).
         recipe: what to do; ``recipes.cpu_minute.but(steps=100)``.
         val: likewise; its accuracy is measured at `val_points` even distances and at the end.
         val_points: how often.
+        teacher: a trained classifier of the same images and classes, for a recipe that distils.
+        speed: precision, attention kernel and compilation; default: the fastest that was measured here.
         device: CUDA if there is one, else the CPU.
         checkpoint: a file. Written every `checkpoint_seconds`, at the end and after Ctrl-C; if it is there
             already, training goes on from it (and is over at once if it was over).
@@ -69,32 +79,49 @@ def fit(
         TrainingError: the loss is no longer a number.
         CheckpointError: the checkpoint is damaged or of another training.
     """
+    processes = Processes.running()
     device = default_device() if device is None else torch.device(device)
     images, labels = _checked(data, "data")
-    highest_label = int(labels.max())
+    classes = 1 + int(labels.max())
     if val is not None:
         val = tuple(part.to(device) for part in _checked(val, "val"))
-        highest_label = max(highest_label, int(val[1].max()))
+        classes = max(classes, 1 + int(val[1].max()))
     model.to(device)
     model.normalise_images = Normalise.of(images)
-    optimizer = _optimizer(model, recipe)
-    batches = _Batches(images.to(device), labels.to(device), model.normalise_images, recipe)
-    steps = recipe.total_steps(batches.per_epoch)
+    if recipe.drop_path is not None:
+        set_drop_path(model, recipe.drop_path)
+    if recipe.dropout is not None:
+        set_dropout(model, recipe.dropout)
+    batches = Batches(images.to(device), labels.to(device), model.normalise_images, recipe, processes)
+    steps = batches.steps
     history = History(recipe, steps, model.normalise_images)
     val_at = set()
     if val is not None:
         val_at = {math.ceil(steps * point / val_points) for point in range(1, val_points + 1)} | {steps}
 
+    step_of = Step(model, recipe, steps, classes, teacher)
     path = None if checkpoint is None else Path(checkpoint)
     if path:
         signed = checkpoints.signature(model, data, recipe)
-        for name, values in (checkpoints.resume(path, model, optimizer, signed) or {}).items():
-            setattr(history, name, values)
+        progress_made = checkpoints.resume(path, model, step_of.optimizer, signed, step_of.ema) or {}
+        if speed is None and "speed" in progress_made:  # so that it goes on to the last bit
+            speed = Speed(**progress_made["speed"])
+        for name in progress_made.keys() - {"speed"}:
+            setattr(history, name, progress_made[name])
+    if speed is None:
+        some = model.normalise_images(batches.images[: recipe.batch_size // processes.count])
+        speed = processes.agreed(lambda: fastest(model, some, device, steps=steps))
+    step_of.prepare(speed, processes, device)
 
     def save() -> None:
-        _read_losses(unread, history)
-        record = {name: getattr(history, name) for name in ("steps", "loss", "val_steps", "val_accuracy")}
-        checkpoints.save(path, model, optimizer, signed, record)
+        read_losses()
+        if processes.first:
+            record = {name: getattr(history, name) for name in ("steps", "loss", "val_steps", "val_accuracy")}
+            checkpoints.save(path, model, step_of.optimizer, signed, record | {"speed": asdict(speed)}, step_of.ema)
+        processes.wait()
+
+    def read_losses() -> None:
+        _read_losses(unread, history, processes, path)
 
     # Reading a loss waits for the GPU to have computed it; so there they are read some steps later, together.
     read_every = 1 if device.type == "cpu" else 20
@@ -102,46 +129,57 @@ def fit(
     first_step = len(history.steps)
     started = saved_at = time.monotonic()
     between_steps = True
-    with _Display(history, plot, progress) as display, _held_interrupt() as pressed, _own_randomness(device):
+    show = _Display(history, plot, progress) if processes.first else nullcontext()
+    with show as display, _held_interrupt() as pressed, _own_randomness(device), lessons(model, teacher):
         try:
             for step in range(first_step, steps):
                 between_steps = False
                 model.train()
-                torch.manual_seed(_mix(recipe.seed, step, 0))  # dropout and the like
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate(step, steps)
-                unread.append(_train_step(model, optimizer, *batches(step), recipe, highest_label))
+                seed = mixed_seed(recipe.seed, step, 0, processes.rank)
+                unread.append(step_of(batches(step), step, seed, path))
                 at = step + 1  # steps are counted from 1 where a person sees them
-                if at % read_every == 0 or at in val_at or at == steps:
-                    _read_losses(unread, history)
+                look = at % read_every == 0 or at in val_at or at == steps
+                if look:
+                    read_losses()
                 if at in val_at:
-                    accuracy = evaluate(model, val)
+                    with step_of.as_evaluated():
+                        history.val_accuracy.append(_evaluated(model, val, recipe, speed, processes))
                     history.val_steps.append(at)
-                    history.val_accuracy.append(accuracy)
                 between_steps = True
-                display.advance()
+                if display:
+                    display.advance()
                 if on_step:
                     on_step(at)
-                if path and time.monotonic() - saved_at >= checkpoint_seconds and at < steps:
+                if look and path and at < steps and processes.any(time.monotonic() - saved_at >= checkpoint_seconds):
                     save()
                     saved_at = time.monotonic()
-                if pressed and at < steps:
+                if look and at < steps and processes.any(pressed):
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             history.interrupted = True
-            _read_losses(unread, history)
+            if processes.count == 1:
+                read_losses()
         finally:
             model.eval()
             history.seconds = time.monotonic() - started
         if path and between_steps and len(history.steps) > first_step:
             save()
-    if history.interrupted:
+        step_of.keep_what_is_evaluated()
+    if history.interrupted and processes.first:
         print(_how_to_go_on(history, path, between_steps))
     return history
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data, normalise: Normalise | None = None, *, batch_size: int = 500) -> float:
+def evaluate(
+    model: nn.Module,
+    data,
+    normalise: Normalise | None = None,
+    *,
+    batch_size: int = EVALUATED_AT_ONCE,
+    crop: float = 1.0,
+    speed: Speed = Speed.plain(),
+) -> float:
     """The share of images that the model gets right, 0..1. The model is left in the mode it was in.
 
     Args:
@@ -150,6 +188,8 @@ def evaluate(model: nn.Module, data, normalise: Normalise | None = None, *, batc
         normalise: what was done to the training images; default: what `fit` left in
             ``model.normalise_images``.
         batch_size: images at once; decides memory, not the result.
+        crop: share of height and width, from the centre, that is enlarged to the whole and looked at.
+        speed: precision and attention kernel.
 
     Raises:
         ValueError: the data do not fit the model, or it is not known how to normalise.
@@ -159,73 +199,39 @@ def evaluate(model: nn.Module, data, normalise: Normalise | None = None, *, batc
     if normalise is None:
         raise ValueError("this model was not trained by fit(): pass normalise=Normalise.of(training_images)")
     device = next((parameter.device for parameter in model.parameters()), images.device)
-    highest_label = int(labels.max())
+    classes = 1 + int(labels.max())
     was_training = model.training
     model.eval()
     try:
         right = 0
         for batch, answer in zip(images.split(batch_size), labels.to(device).split(batch_size), strict=True):
-            logits = model(normalise(batch.to(device)))  # (B, classes)
-            _check_logits(logits, len(batch), highest_label)
+            batch = centre(normalise(batch.to(device)), crop)
+            with speed.applied(device):
+                logits = model(batch)  # (B, classes)
+            check_logits(logits, len(batch), classes)
             right += (logits.argmax(1) == answer).sum()
     finally:
         model.train(was_training)
     return int(right) / len(images)
 
 
-def _train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, recipe: Recipe,
-    highest_label: int,
-) -> Tensor:
-    """Forward, backward, one step of the optimizer. Returns the loss, not yet read from the device."""
-    logits = model(images)  # (B, classes)
-    _check_logits(logits, len(images), highest_label)
-    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    optimizer.zero_grad()
-    loss.backward()
-    if recipe.grad_clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
-    optimizer.step()
-    return loss.detach()
+def centre(images: Tensor, share: float) -> Tensor:
+    """The middle of float images (B, ..., H, W), that share of each side, enlarged to the whole again."""
+    height, width = images.shape[-2:]
+    high, wide = round(share * height), round(share * width)
+    if (high, wide) == (height, width):
+        return images
+    top, left = (height - high) // 2, (width - wide) // 2
+    middle = images[..., top : top + high, left : left + wide].flatten(0, -4)  # (B, C, high, wide)
+    return F.interpolate(middle, (height, width), mode="bicubic", antialias=True).view(images.shape)
 
 
-class _Batches:
-    """``batches(step)`` -> images (B, C, H, W), normalised, and labels (B,).
-
-    The order comes from (seed, epoch), augmentation from (seed, step), and from nothing that happened before.
-    The last images of an epoch that do not fill a batch wait for the next one, so that all batches are of one
-    size.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor, normalise: Normalise, recipe: Recipe) -> None:
-        self.images, self.labels, self.normalise, self.recipe = images, labels, normalise, recipe
-        self.size = min(recipe.batch_size, len(images))
-        self.per_epoch = len(images) // self.size
-        self.generator = torch.Generator(images.device)
-        self.epoch = -1
-
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, batch = divmod(step, self.per_epoch)
-        if epoch != self.epoch:
-            # On the CPU, so that the order is the same on every device.
-            generator = _seeded(torch.Generator(), self.recipe.seed, epoch, 1)
-            order = torch.randperm(len(self.images), generator=generator)
-            self.order, self.epoch = order.to(self.images.device), epoch
-        chosen = self.order[batch * self.size : (batch + 1) * self.size]  # (B,)
-        images = self.images[chosen]
-        _seeded(self.generator, self.recipe.seed, step, 2)
-        for name in self.recipe.augment:
-            images = AUGMENTATIONS[name](images, self.generator)
-        return self.normalise(images), self.labels[chosen]
-
-
-def _mix(*numbers: int) -> int:
-    """One seed from several numbers, such that neighbouring numbers give unrelated seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _seeded(generator: torch.Generator, *numbers: int) -> torch.Generator:
-    return generator.manual_seed(_mix(*numbers))
+def _evaluated(model: nn.Module, val, recipe: Recipe, speed: Speed, processes: Processes) -> float:
+    """`evaluate`, each process its share of the images."""
+    mine = tuple(part[processes.rank :: processes.count] for part in val)
+    share = evaluate(model, mine, batch_size=EVALUATED_AT_ONCE, crop=recipe.test_crop, speed=speed) if len(mine[0]) else 0.0
+    right = torch.tensor(share * len(mine[0]), device=val[0].device, dtype=torch.float64)
+    return round(float(processes.sum(right))) / len(val[0])
 
 
 @contextmanager
@@ -283,36 +289,16 @@ class _Display:
             self.place.show({"text/plain": repr(self.history)})
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained:
-        raise ValueError("this model has no parameter to train (all of them have requires_grad=False)")
-    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
-    vectors = [parameter for parameter in trained if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.betas[0], nesterov=recipe.betas[0] > 0)
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas)
-
-
-def _read_losses(unread: list[Tensor], history: History) -> None:
-    values = torch.stack(unread).tolist() if unread else []
+def _read_losses(unread: list[Tensor], history: History, processes: Processes, path: Path | None) -> None:
+    if not unread:
+        return
+    values = (processes.sum(torch.stack(unread)) / processes.count).tolist()
     unread.clear()
     for value in values:
         history.steps.append(len(history.steps) + 1)
         history.loss.append(value)
         if not math.isfinite(value):
-            step = history.steps[-1]
-            rate = history.recipe.learning_rate(step - 1, history.total_steps)
-            raise TrainingError(
-                f"the loss is {value} at step {step}, where the learning rate is {rate:.2g}. Build the model "
-                f"anew and train with a smaller one, say recipe.but(lr={history.recipe.lr / 10:.2g}), or "
-                "with a longer warmup; if it stays, look in the model for a division by zero or an exp of "
-                "something large."
-            )
+            raise TrainingError.at(history.steps[-1], history.total_steps, history.recipe, f"the loss is {value}", path)
 
 
 def _checked(data, name: str) -> tuple[Tensor, Tensor]:
@@ -334,15 +320,6 @@ def _checked(data, name: str) -> tuple[Tensor, Tensor]:
     if labels.min() < 0:
         raise ValueError(f"{name}: labels are counted from 0; there is a {int(labels.min())} among them")
     return images, labels.long()
-
-
-def _check_logits(logits, count: int, highest_label: int) -> None:
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"the model must return logits (B, classes), here ({count}, classes), not {found}")
-    if highest_label >= logits.shape[1]:
-        raise ValueError(f"the labels go up to {highest_label}, but the model tells only {logits.shape[1]} "
-                         f"classes apart; give it at least {highest_label + 1} outputs")
 
 
 def _how_to_go_on(history: History, path: Path | None, saved: bool) -> str:

@@ -12,7 +12,9 @@ from torch import nn
 
 from course.data import load
 from course.data.normalise import Normalise
-from course.training import CheckpointError, History, Recipe, TrainingError, evaluate, fit, loop
+from course.training import CheckpointError, History, Recipe, TrainingError, evaluate, fit
+from course.training.batches import Batches, mixed_seed
+from course.training.parallel import Processes
 
 QUICK = Recipe(steps=40, batch_size=32, lr=3e-3)
 
@@ -75,7 +77,7 @@ def test_one_step_is_what_plain_pytorch_does(train):
     history = fit(model, train, recipe)
 
     normalise = Normalise.of(train.images)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(loop._mix(0, 0, 1)))[:32]
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mixed_seed(0, 0, 1)))[:32]
     loss = F.cross_entropy(by_hand(normalise(train.images[order])), train.labels[order], label_smoothing=0.1)
     loss.backward()
     nn.utils.clip_grad_norm_(by_hand.parameters(), 0.5)
@@ -90,22 +92,23 @@ def test_one_step_is_what_plain_pytorch_does(train):
 def test_an_epoch_shows_every_image_once_in_a_new_order(train):
     few = train.subset(100)
     numbered = (torch.arange(100).float().view(100, 1, 1, 1).expand(100, 1, 2, 2).contiguous(), few.labels)
-    batches = loop._Batches(*numbered, lambda images: images, Recipe(epochs=2, batch_size=32))
+    batches = Batches(*numbered, lambda images: images, Recipe(epochs=2, batch_size=32), Processes())
     assert batches.per_epoch == 3
-    shown = [batches(step)[0][:, 0, 0, 0] for step in range(6)]
+    shown = [batches(step).images[:, 0, 0, 0] for step in range(6)]
     epochs = [torch.cat(shown[:3]), torch.cat(shown[3:])]
     for epoch in epochs:
         assert len(epoch.unique()) == 96
     assert not torch.equal(*epochs)
-    again, labels = batches(1)
+    second = batches(1)
+    again, labels = second.images, second.labels
     assert torch.equal(again[:, 0, 0, 0], epochs[0][32:64]), "a batch does not depend on what came before"
     assert torch.equal(labels, few.labels[again[:, 0, 0, 0].long()])
 
 
 def test_augmentation_named_in_the_recipe_is_used_and_repeats(train):
     recipe = Recipe(steps=1, batch_size=50, augment=("random_crop", "random_flip"))
-    plain = loop._Batches(*train, Normalise.of(train.images), recipe.but(augment=()))(0)[0]
-    first, again = (loop._Batches(*train, Normalise.of(train.images), recipe)(0)[0] for _ in range(2))
+    plain = Batches(*train, Normalise.of(train.images), recipe.but(augment=()), Processes())(0).images
+    first, again = (Batches(*train, Normalise.of(train.images), recipe, Processes())(0).images for _ in range(2))
     assert torch.equal(first, again) and not torch.equal(first, plain)
 
 

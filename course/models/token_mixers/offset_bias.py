@@ -22,6 +22,7 @@ class OffsetBias(nn.Module):
 
     def __init__(self, num_heads: int, grid: tuple[int, int], stride: int = 1) -> None:
         super().__init__()
+        self.grid = grid
         self.table = nn.Parameter(torch.zeros(num_heads, grid[0] * grid[1]))
         dy, dx = displacements(grid, stride)
         self.register_buffer("index", dy.abs() * grid[1] + dx.abs(), persistent=False)  # (queries, H*W)

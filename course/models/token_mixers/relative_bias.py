@@ -51,6 +51,7 @@ class RelativeBiasAttention(nn.Module):
         super().__init__()
         head_width(dim, num_heads)
         self.num_heads = num_heads
+        self.grid = grid
         self.qkv = nn.Linear(in_dim or dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         height, width = grid

@@ -1,0 +1,84 @@
+"""Activation maximisation: the image that excites a class, or a channel of a layer, the most."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from course.analysis.features import as_map, device_of, evaluating, recorded
+from course.analysis.waiting import waiting
+from course.models.backbone import Backbone
+
+
+def most_exciting(
+    model: nn.Module,
+    units: Sequence[int],
+    image_shape: tuple[int, int, int],
+    *,
+    layer: str | None = None,
+    steps: int = 100,
+    lr: float = 0.05,
+    smoothness: float = 1.0,
+    roughness_cost: float = 0.5,
+    jitter: int = 2,
+    seed: int = 0,
+) -> Tensor:
+    """An image for each unit, (K, C, H, W): faint noise, moved along the gradient of what the unit says.
+
+    Erhan et al. 2009; with what keeps the image from being noise that no eye can read, as in Olah,
+    Mordvintsev and Schubert 2017, "Feature visualization" (Distill): the image is a sum of waves of which
+    slow ones move faster, every step sees it moved by a few pixels, and neighbouring pixels that differ cost
+    something.
+
+    Args:
+        model: images (B, C, H, W) to logits.
+        units: which K classes; with a layer, which of its channels, averaged over all places.
+        image_shape: (C, H, W).
+        layer: name of a module; None: the logits.
+        steps: of Adam.
+        lr: its learning rate.
+        smoothness: waves of frequency f count as ``f ** -smoothness``; 0: all alike.
+        roughness_cost: of the mean |difference| of neighbouring pixels (total variation), in units of the
+            unit.
+        jitter: most pixels by which a step moves the image, around its edges, along each axis.
+        seed: of the noise and of the moves.
+
+    Returns:
+        (K, C, H, W) float between 0 and 1: the values of stored uint8 images, divided by 255.
+
+    Raises:
+        ValueError: no such layer, or one without a grid.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    channels, height, width = image_shape
+    units = torch.as_tensor(units)
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    frequency = (rows.square() + columns.square()).sqrt().clamp(min=1 / max(height, width))  # (H, W//2+1)
+    weight = (frequency * max(height, width)) ** -smoothness  # that of the slowest wave is 1
+    waves = 0.01 * torch.randn(len(units), channels, *frequency.shape, 2, generator=generator)
+    device = device_of(model)
+    waves, weight, units = waves.to(device).requires_grad_(), weight.to(device), units.to(device)
+    optimizer = torch.optim.Adam([waves], lr=lr)
+
+    def image() -> Tensor:
+        spectrum = torch.view_as_complex(waves) * weight  # (K, C, H, W//2+1)
+        return torch.fft.irfft2(spectrum, s=(height, width), norm="forward").sigmoid()  # (K, C, H, W)
+
+    names = [] if layer is None else [layer]
+    normalise = getattr(model, "normalise_images", None)
+    with evaluating(model), recorded(model, names) as features, waiting(steps, "images", "step") as bar:
+        with torch.enable_grad():
+            for _ in range(steps):
+                picture = image()
+                move = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
+                moved = picture.roll(move, (2, 3))
+                said = model(moved if normalise is None else normalise(255 * moved))  # (K, classes)
+                if layer is not None:
+                    said = as_map(features[layer], (height, width), isinstance(model, Backbone)).mean((1, 2))
+                excitement = said.gather(1, units[:, None]).sum()  # each image has its own unit
+                edges = picture.diff(dim=2), picture.diff(dim=3)
+                rough = sum(edge.abs().mean((1, 2, 3)) for edge in edges)  # (K,)
+                (waves.grad,) = torch.autograd.grad(roughness_cost * rough.sum() - excitement, waves)
+                optimizer.step()
+                bar.update()
+    return image().detach().cpu()

@@ -1,0 +1,24 @@
+"""A progress bar for analyses, which run through many batches without a word."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from course.data.progress import InPlace, progress_bar
+from course.notebook import budget_name, in_notebook
+
+
+@contextmanager
+def waiting(total: int, what: str, unit: str = "batch") -> Iterator[tqdm]:
+    """A bar to ``update()``, shown if the work takes more than a second (never with ``COURSE_BUDGET=tiny``).
+
+    Nothing of it stays, in a terminal or in a notebook.
+    """
+    place = InPlace() if in_notebook() else None
+    try:
+        with progress_bar(total, place, desc=what, unit=unit, disable=budget_name() == "tiny") as bar:
+            yield bar
+    finally:
+        if place and place.handle:
+            place.show({"text/plain": ""})

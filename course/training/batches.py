@@ -1,0 +1,97 @@
+"""What is in the batch of a step: decided by the recipe and the number of the step, and by nothing that came before."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from course.data.augment import AUGMENTATIONS, ColorJitter
+from course.data.mix import Mix, RandomErasing
+from course.data.normalise import Normalise
+from course.data.rand_augment import RandAugment
+from course.training.parallel import Processes
+from course.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised images (B, C, H, W) with their labels (B,); if they are mixed, also the other image's labels.
+
+    Attributes:
+        other_labels: (B,) of the image that was mixed in; None: nothing was.
+        share: (B,) of the image itself, 0..1.
+    """
+
+    images: Tensor
+    labels: Tensor
+    other_labels: Tensor | None = None
+    share: Tensor | None = None
+
+
+class Batches:
+    """``batches(step)`` -> the `Batch` of a step; under several processes, this process's rows of it.
+
+    The order comes from (seed, epoch), augmentation from (seed, step). The last images of an epoch that do not
+    fill a batch wait for the next one, so that all batches are of one size.
+
+    Raises:
+        ValueError: a batch that cannot be divided among the processes.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, normalise: Normalise, recipe: Recipe, processes: Processes
+    ) -> None:
+        self.images, self.labels, self.normalise, self.recipe = images, labels, normalise, recipe
+        self.size = min(recipe.batch_size, len(images))
+        self.rows = processes.rows(self.size, even=recipe.mixup + recipe.cutmix > 0)
+        self.per_epoch = len(images) // self.size
+        self.steps = recipe.total_steps(self.per_epoch)
+        self.generator = torch.Generator(images.device)
+        self.epoch = -1
+        self.on_pixels = [AUGMENTATIONS[name] for name in recipe.augment]
+        if recipe.rand_augment:
+            self.on_pixels.append(RandAugment(*recipe.rand_augment))
+        if recipe.color_jitter:
+            self.on_pixels.append(ColorJitter(recipe.color_jitter))
+        self.on_normalised = [RandomErasing(recipe.random_erasing)] if recipe.random_erasing else []
+        self.mix = Mix(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None
+
+    def __call__(self, step: int) -> Batch:
+        chosen = self._chosen(step)  # (B,) of this process
+        images, labels = self.images[chosen], self.labels[chosen]
+        seeded(self.generator, self.recipe.seed, step, 2)
+        for augmentation in self.on_pixels:
+            images = augmentation.apply(images, self._drawn(augmentation))
+        images = self.normalise(images)
+        for augmentation in self.on_normalised:
+            images = augmentation.apply(images, self._drawn(augmentation))
+        if not (self.mix and step < self.recipe.mix_until * self.steps):
+            return Batch(images, labels)
+        images, partner, share = self.mix.apply(images, self._drawn(self.mix))
+        return Batch(images, labels, labels[partner], share)
+
+    def _chosen(self, step: int) -> Tensor:
+        epoch, batch = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            # On the CPU, so that the order is the same on every device.
+            generator = seeded(torch.Generator(), self.recipe.seed, epoch, 1)
+            order = torch.randperm(len(self.images), generator=generator)
+            self.order, self.epoch = order.to(self.images.device), epoch
+        copies = self.recipe.repeated_augment
+        different = -(-self.size // copies)
+        chosen = self.order[batch * different : (batch + 1) * different].repeat(copies)[: self.size]  # (B,)
+        return chosen[self.rows]
+
+    def _drawn(self, augmentation) -> Tensor:
+        """For the whole batch, so that the rows of a process get what they would get in one process."""
+        return augmentation.draw(self.size, self.images.shape[1:], self.generator)[self.rows]
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One seed from several numbers, such that neighbouring numbers give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def seeded(generator: Generator, *numbers: int) -> Generator:
+    return generator.manual_seed(mixed_seed(*numbers))

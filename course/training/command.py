@@ -1,0 +1,127 @@
+"""``course train MODEL``: one training from the command line, also of several processes under ``torchrun``."""
+
+import ast
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from course.atomic import replacing
+from course.data import load
+from course.data.cifar import DataError
+from course.data.imageset import ImageSet
+from course.models import create_model
+from course.models.registry import input_shape
+from course.training import recipes
+from course.training.checkpoint import CheckpointError
+from course.training.history import History
+from course.training.loop import fit
+from course.training.not_finite import TrainingError
+from course.training.parallel import Processes, process_group
+from course.training.recipe import Recipe
+
+CHECKPOINT, FIGURES, CURVE = "run.safetensors", "history.json", "curve.png"
+
+
+def train_command(
+    model: str,
+    spec: list[str],
+    *,
+    data: str,
+    recipe: str | None,
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int | None,
+    seed: int,
+    out: Path | None,
+    device: str | None,
+) -> int:
+    """Train and keep everything in a folder; 0 when it is done, 130 after Ctrl-C, 2 if it cannot be.
+
+    Args:
+        spec: what is other than the model's own spec, ``KEY=VALUE`` each.
+        data: its name; behind a colon the question, if it has several (``two_questions:texture``).
+        recipe: its name; None: ``gpu`` where there is one, else ``cpu_minute``.
+        epochs, steps, batch_size: in place of the recipe's; the learning rate follows the batch size.
+        out: where checkpoint, figures and curve go; there already: training goes on. None: runs/MODEL-DATA-...
+        device: ``cpu`` or ``cuda``.
+    """
+    try:
+        usual = input_shape(model)  # a wrong name is told before anything is loaded
+        with process_group(device) as where:
+            chosen = recipes.get(recipe or ("gpu" if where.type == "cuda" else "cpu_minute")).but(seed=seed)
+            for length in ({"epochs": epochs}, {"steps": steps}):
+                if None not in length.values():
+                    chosen = chosen.but(**length)
+            if batch_size is not None:
+                chosen = chosen.at_batch_size(batch_size)
+            train, test = (_loaded(data, split) for split in ("train", "test"))
+            # The weights come from the seed, so that all processes start from the same.
+            torch.manual_seed(seed)
+            network = _network(model, usual, _overrides(spec), train, chosen)
+            out = out or Path("runs") / f"{model}-{data.replace(':', '-')}-{recipe or 'default'}-seed{seed}"
+            history = _train(network, train, test, chosen, out, where)
+    except (ValueError, DataError, CheckpointError, TrainingError) as error:
+        print(f"course train: {error}", file=sys.stderr)
+        return 2
+    return 130 if history.interrupted else 0
+
+
+def _train(
+    network: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, out: Path, device: torch.device
+) -> History:
+    first = Processes.running().first
+    if first:
+        count = Processes.running().count
+        print(f"{network.name} on {train.name}, {sum(p.numel() for p in network.parameters()):,} weights, "
+              f"{count} process{'es' if count > 1 else ''} on {device.type}; all of it goes to {out}", flush=True)
+    history = fit(network, train.to(device), recipe, val=test.to(device), device=device, checkpoint=out / CHECKPOINT)
+    if first:
+        figures = {
+            "model": network.name, "data": train.name, "question": train.question, "recipe": asdict(recipe),
+            "steps": history.steps, "loss": history.loss,
+            "val_steps": history.val_steps, "val_accuracy": history.val_accuracy,
+        }  # fmt: skip
+        with replacing(out / FIGURES) as partial:
+            partial.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+        with replacing(out / CURVE) as partial:
+            history.figure().savefig(partial, format="png", dpi=100)
+        print(f"{history!r}, {history.seconds:.0f} s")
+    return history
+
+
+def _loaded(name: str, split: str) -> ImageSet:
+    name, _, question = name.partition(":")
+    return load(name, split, label=question or None, device="cpu")
+
+
+def _network(name: str, usual: tuple[int, ...], overrides: dict, data: ImageSet, recipe: Recipe) -> nn.Module:
+    """The model for this data: classes, size, channels and frames are the data's, unless they are given."""
+    size, usual_size = _size(tuple(data.images.shape[1:])), _size(usual)
+    other = {key: value for key, value in size.items() if value != usual_size.get(key)}
+    if recipe.layer_scale is not None:
+        other["layer_scale"] = recipe.layer_scale
+    return create_model(name, **{"num_classes": len(data.classes), **other, **overrides})
+
+
+def _size(shape: tuple[int, ...]) -> dict:
+    """What (C, H, W), or (T, C, H, W), is in the words of a spec."""
+    *frames, channels, height, width = shape
+    size = {"img_size": height if height == width else (height, width), "in_chans": channels}
+    return size | {"num_frames": count for count in frames}
+
+
+def _overrides(spec: list[str]) -> dict:
+    found = {}
+    for word in spec:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"what is other than the model's own spec is said as KEY=VALUE (depth=3), not {word!r}")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found

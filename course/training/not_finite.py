@@ -1,0 +1,65 @@
+"""When the loss is no longer a number: at which step, why, and from where one can go on."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from course.training.recipe import Recipe
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says why and what to change."""
+
+    @classmethod
+    def at(cls, step: int, steps: int, recipe: Recipe, what: str, path: Path | None, cause: str = "") -> "TrainingError":
+        """The error of a step, counted from 1."""
+        rate = recipe.learning_rate(step - 1, steps)
+        kept = f" {path} holds the last whole save before it." if path and path.exists() else ""
+        return cls(
+            f"{what} at step {step}, where the learning rate is {rate:.2g}. {cause}Build the model anew and train "
+            f"with a smaller one, say recipe.but(lr={recipe.lr / 10:.2g}), or with a longer warmup; if it stays, look "
+            f"in the model for a division by zero or an exp of something large.{kept}"
+        )
+
+
+def cause_of(model: nn.Module, images: Tensor) -> str:
+    """Where, on these images, something is first not finite: a sentence with a space behind it, or ``""``.
+
+    The weights are those before the step that failed, or what is left of them.
+    """
+    if not torch.isfinite(images).all():
+        return "There are values in the images themselves that are not finite. "
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"The weights {name} are not finite: an earlier update of them was too large. "
+    found: list[str] = []
+
+    def look(name: str):
+        def hook(module: nn.Module, inputs: tuple, output) -> None:
+            if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
+                before = [value for value in inputs if isinstance(value, Tensor)]
+                largest = max((float(value.abs().max()) for value in before), default=0.0)
+                found.append(
+                    f"The first that is not finite is what {name or 'the model'} ({type(module).__name__}) makes of "
+                    f"values up to {largest:.3g}. "
+                )
+
+        return hook
+
+    hooks = [module.register_forward_hook(look(name)) for name, module in model.named_modules()]
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else ""
+
+
+def gradient_cause(model: nn.Module) -> str:
+    """Which weights' gradient is not finite, as a sentence with a space behind it, or ``""``."""
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+            return f"The loss is finite, but its gradient with respect to {name} is not. "
+    return ""

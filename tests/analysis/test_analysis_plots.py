@@ -1,0 +1,190 @@
+"""The figures of attention, positions and filters: what is in them, and that they fit a page."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from course.analysis import (
+    attention_weights,
+    mean_attention_distance,
+    position_similarity,
+    principal_filters,
+    rollout_maps,
+)
+from course.analysis import plots as drawing
+from course.analysis.cka import Similarity
+from course.analysis.receptive_field import areas
+from course.models import create_model
+from course.models.stems import sinusoidal_2d
+from course.plots import DPI
+
+IMAGES = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+NAMES = "stem", "stages.0.blocks.0", "head"
+CKA = Similarity(torch.linspace(-0.1, 1, 15).view(3, 5), NAMES, tuple("01234"))
+MANY = Similarity(torch.eye(40), *[tuple(map(str, range(40)))] * 2)
+FIELD = torch.zeros(16, 24)
+FIELD[4:8, 2:6] = 1.0
+FIELD[8:12, 2:6] = 0.1
+FALL = [1, 0.7, 0.1]
+STEPS = torch.linspace(-1, 1, 9)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return create_model("vit_cifar", depth=3, embed_dim=64, num_heads=4)
+
+
+@pytest.fixture(scope="module")
+def weights(model):
+    return attention_weights(model, IMAGES)
+
+
+@pytest.fixture(scope="module")
+def drawn(model, weights):
+    return {
+        "attention_distance": drawing.attention_distance(weights, 32),
+        "position_maps": drawing.position_maps(position_similarity(model)),
+        "position_maps of ViT-B": drawing.position_maps(position_similarity(sinusoidal_2d((14, 14), 64))),
+        "filters": drawing.filters(principal_filters(model), 12),
+        "rollout_on_images": drawing.rollout_on_images(IMAGES, rollout_maps(weights)),
+        "patch_attention": drawing.patch_attention(IMAGES[0], weights[1][0], 13),
+        "similar_layers": drawing.similar_layers(CKA, a="ViT", b="CNN"),
+        "similar_layers of itself": drawing.similar_layers(MANY, a="ViT", b="ViT"),
+        "receptive_fields": drawing.receptive_fields({f"stages.0.blocks.{i}": FIELD for i in range(8)}),
+        "receptive_areas": drawing.receptive_areas(areas({"a": FIELD, "b": FIELD.flip(0)})),
+        "occlusion_curves": drawing.occlusion_curves([0, 0.5, 1], dict.fromkeys("abcde", FALL), chance=0.1),
+        "shuffling_curves": drawing.shuffling_curves([1, 2, 8], {"ViT": FALL, "CNN": [1, 0.8, 0.1]}),
+        "shuffled_images": drawing.shuffled_images(IMAGES[0]),
+        "loss_surface": drawing.loss_surface(1 + STEPS.square()[:, None] + 9 * STEPS.square(), STEPS),
+    }
+
+
+def test_pictures_fit_a_page_and_the_budget(drawn):
+    for name, picture in drawn.items():
+        canvas = FigureCanvasAgg(picture)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        ink, (width, height) = picture.get_tightbbox(renderer), picture.get_size_inches()
+        assert min(ink.x0, ink.y0, width - ink.x1, height - ink.y1) > -0.01, name
+        titles = [axis.title.get_window_extent(renderer) for axis in picture.get_axes() if axis.get_title()]
+        for i, box in enumerate(titles):
+            assert not any(box.overlaps(other) for other in titles[:i]), name
+        png = picture.png()
+        width, height = struct.unpack(">II", png[16:24])
+        assert width <= 9 * DPI and height <= 7 * DPI and len(png) < 40_000, name
+    assert pyplot.get_fignums() == []
+
+
+def test_a_dot_for_each_head_and_a_level_for_each_layer(weights, drawn):
+    (axis,) = drawn["attention_distance"].get_axes()
+    dots = [line for line in axis.lines if line.get_marker() == "o"]
+    for line, layer, distances in zip(dots, (1, 2, 3), mean_attention_distance(weights, 32), strict=True):
+        assert list(line.get_xdata()) == [layer] * 4
+        assert np.allclose(line.get_ydata(), distances.numpy())
+    levels = [line.get_ydata() for line in axis.lines if line.get_marker() != "o"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["sees all alike"]
+    alike = mean_attention_distance([torch.full((1, 1, 65, 65), 1 / 65)], 32)[0]
+    assert len(levels) == 3 and np.allclose(levels, float(alike))
+
+
+def test_levels_of_windows_are_those_of_their_windows():
+    swin = create_model("swin_cifar", dims=(24, 48), depths=(2, 2))
+    (axis,) = drawing.attention_distance(attention_weights(swin, IMAGES[:1]), 32).get_axes()
+    levels = [line.get_ydata()[0] for line in axis.lines if line.get_marker() != "o"]
+    assert levels[2] == pytest.approx(2 * levels[0])
+
+
+def test_a_map_for_each_position_with_itself_marked(model, drawn):
+    axis, _ = drawn["position_maps"].get_axes()  # and the colours
+    similarity = position_similarity(model)
+    canvas = axis.images[0].get_array()
+    assert np.allclose(canvas[9 * 2 :, 9 * 5 :][:8, :8], similarity[2, 5].numpy())
+    assert axis.images[0].get_clim() == (-1, 1)
+    assert len(axis.lines) == 64 and axis.lines[8 * 2 + 5].get_xydata().tolist() == [[9 * 5 + 5, 9 * 2 + 2]]
+    large, _ = drawn["position_maps of ViT-B"].get_axes()
+    assert [label.get_text() for label in large.get_yticklabels()] == list("1357") + ["9", "11", "13"]
+
+
+def test_zero_is_grey_in_filters(model, drawn):
+    found = principal_filters(model)
+    shown = drawn["filters"].get_axes()[0].images[0].get_array()
+    component = found.components[0].permute(1, 2, 0).numpy()
+    assert np.allclose(shown, 0.5 + 0.5 * component / abs(component).max(), atol=1e-6)
+    assert drawn["filters"].get_axes()[0].get_xlabel() == f"{float(found.shares[0]):.1%}"
+
+
+def test_the_area_of_a_square_is_the_share_of_its_patch():
+    maps = torch.zeros(1, 4, 4)
+    maps[0, 1, 2], maps[0, 3, 0] = 0.36, 0.09
+    above, below = drawing.rollout_on_images(IMAGES[:1], maps).get_axes()
+    squares = np.array([path.vertices[:4] for path in below.collections[0].get_paths()])  # (16, 4, 2): x, y
+    assert np.allclose(squares.mean(axis=1)[[6, 12]], [(2, 1), (0, 3)])
+    areas = np.ptp(squares, axis=1).prod(axis=1)
+    assert np.allclose(areas, maps.flatten().numpy() / 0.36, atol=1e-6)
+    assert below.get_xlabel() == "up to 0.360" and len(above.images) == 1
+
+
+def test_a_patch_looks_without_the_class_token(weights, drawn):
+    assert "token 13 looks, in 4 heads" in drawn["patch_attention"].alt
+    heat = weights[1][0][2, 14, 1:].reshape(8, 8)
+    assert f"up to {float(heat.max()):.2f}" in drawn["patch_attention"].get_axes()[3].get_title()
+
+
+def test_wrong_input_is_named(weights):
+    for draw, says in [
+        (lambda: drawing.rollout_on_images(IMAGES, torch.ones(2, 4, 4)), "6 images and 2 maps"),
+        (lambda: drawing.patch_attention(IMAGES[0], weights[0], 3), r"weights\[layer\]\[number\]"),
+        (lambda: drawing.patch_attention(IMAGES[0], weights[0][0], 64), "64 patches, counted from 0"),
+        (lambda: drawing.filters(principal_filters(torch.rand(4, 2, 3, 3))), "2 channels are no images"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            draw()
+
+
+def test_layers_of_a_are_rows_and_the_first_are_below(drawn):
+    axis, _ = drawn["similar_layers"].get_axes()
+    assert np.allclose(axis.images[0].get_array(), CKA.values) and axis.images[0].get_clim() == (0, 1)
+    assert not axis.yaxis.get_inverted() and axis.get_ylabel() == "ViT"
+    assert [label.get_text() for label in axis.get_yticklabels()] == list(CKA.layers_a)
+    assert len(drawn["similar_layers of itself"].get_axes()[0].get_xticks()) == 20  # every second name
+
+
+def test_the_outline_goes_around_half_of_the_field(drawn):
+    axis = drawn["receptive_fields"].get_axes()[0]
+    outline = np.concatenate([path.vertices for path in axis.collections[0].get_paths()])
+    # Half are 9 of the 16 strongest, which are alike: rows 4 to 7, columns 2 to 5. That is edges at 3.5 and 7.5,
+    # 1.5 and 5.5, to an eighth of a pixel.
+    assert np.allclose([*outline.min(0), *outline.max(0)], [1.5, 3.5, 5.5, 7.5], atol=0.13)
+    assert axis.get_title() == f"0.blocks.0\n50 % in {100 * 9 / (16 * 24):.1f} %"
+    drawing.receptive_fields({"nothing": torch.zeros(4, 4)})
+
+
+def test_curves_are_in_per_cent(drawn):
+    (axis,) = drawn["occlusion_curves"].get_axes()
+    assert axis.lines[0].get_ydata().tolist() == [100, 70, 10]
+    assert axis.lines[0].get_xdata().tolist() == [0, 50, 100]
+    (axis,) = drawn["shuffling_curves"].get_axes()
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1×1", "2×2", "8×8"]
+    (axis,) = drawn["receptive_areas"].get_axes()
+    assert len(axis.lines) == 3 and axis.lines[1].get_ydata()[0] == pytest.approx(100 * 9 / (16 * 24))
+
+
+def test_shuffled_images_start_with_the_image_itself(drawn):
+    axes = drawn["shuffled_images"].get_axes()
+    shown = [axis.images[0].get_array() for axis in axes]
+    assert len(shown) == 4 and np.allclose(shown[0], IMAGES[0].permute(1, 2, 0))
+    assert not np.allclose(shown[3], shown[0]) and axes[3].get_xlabel() == "8×8 tiles"
+
+
+def test_the_first_direction_goes_up(drawn):
+    (axis,) = drawn["loss_surface"].get_axes()
+    lines = axis.collections[-1]
+    innermost = np.concatenate([path.vertices for path in lines.get_paths()[:3]])  # (points, x and y)
+    assert np.ptp(innermost[:, 1]) > 2 * np.ptp(innermost[:, 0])  # the second direction is the steeper
+    with pytest.raises(ValueError, match="along one direction is drawn by course.plots.curves"):
+        drawing.loss_surface(torch.zeros(9), STEPS)

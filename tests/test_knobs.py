@@ -1,0 +1,49 @@
+"""A picture with knobs: the picture stays where no kernel runs, and turning draws another."""
+
+import base64
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from course.authoring.outputs import clean, hygiene
+from course.knobs import _sliders, turn
+from course.plots import bars
+
+CELL = """
+from course import plots
+from course.knobs import turn
+turn(lambda height, colour: plots.bars({"one": {"seen": height}, "two": {"seen": 0.2}}), height=[0.1, 0.5, 0.3], colour=range(2))
+"""
+
+
+def drawn(height: float, colour: int = 0):
+    return bars({"one": {"seen": height}, "two": {"seen": 0.2}})
+
+
+def test_a_turn_draws_another_picture():
+    box = _sliders(drawn, {"height": [0.1, 0.5, 0.3]}, drawn(0.1).png())
+    slider, image = box.children
+    slider.value = 0.5
+    assert image.value == drawn(0.5).png() != drawn(0.1).png()
+
+
+def test_in_a_notebook_the_picture_stays_when_the_widget_goes(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (output,) = notebook.cells[0].outputs
+    assert set(output.data) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    clean(notebook)
+    (output,) = notebook.cells[0].outputs
+    assert set(output.data) == {"image/png", "text/plain"} and hygiene(notebook, tmp_path) == []
+    assert base64.b64decode(output.data["image/png"]) == drawn(0.1).png()
+
+
+def test_elsewhere_it_says_what_there_is_to_see(capsys):
+    turn(drawn, height=[0.1, 0.5])
+    assert capsys.readouterr().out.strip() == drawn(0.1).alt
+
+
+def test_a_knob_without_choices():
+    with pytest.raises(ValueError, match="nothing to choose for height"):
+        turn(drawn, height=[])
