@@ -2,6 +2,7 @@
 
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
+from course.training.finetune import at_resolution
 from course.training.history import History
 from course.training.loop import evaluate, fit
 from course.training.not_finite import TrainingError
@@ -14,6 +15,7 @@ __all__ = [
     "Price",
     "Recipe",
     "TrainingError",
+    "at_resolution",
     "evaluate",
     "fit",
     "recipes",
