@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from course.data.augment import AUGMENTATIONS, ColorJitter
+from course.data.augment import AUGMENTATIONS, Augmentation, ColorJitter
 from course.data.mix import Mix, RandomErasing
 from course.data.normalise import Normalise
 from course.data.rand_augment import RandAugment
@@ -49,27 +49,38 @@ class Batches:
         self.steps = recipe.total_steps(self.per_epoch)
         self.generator = torch.Generator(images.device)
         self.epoch = -1
-        self.on_pixels = [AUGMENTATIONS[name] for name in recipe.augment]
+        self.augmentations: list[Augmentation] = [AUGMENTATIONS[name] for name in recipe.augment]
         if recipe.rand_augment:
-            self.on_pixels.append(RandAugment(*recipe.rand_augment))
+            self.augmentations.append(RandAugment(*recipe.rand_augment))
         if recipe.color_jitter:
-            self.on_pixels.append(ColorJitter(recipe.color_jitter))
-        self.on_normalised = [RandomErasing(recipe.random_erasing)] if recipe.random_erasing else []
+            self.augmentations.append(ColorJitter(recipe.color_jitter))
+        if recipe.random_erasing:
+            self.augmentations.append(RandomErasing(recipe.random_erasing))
         self.mix = Mix(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None
+        self.augmented = self._augmented
+
+    def compile(self) -> None:
+        """Augment by compiled code, which takes a minute to make."""
+        self.augmented = torch.compile(self._augmented, dynamic=False)
 
     def __call__(self, step: int) -> Batch:
         chosen = self._chosen(step)  # (B,) of this process
         images, labels = self.images[chosen], self.labels[chosen]
         seeded(self.generator, self.recipe.seed, step, 2)
-        for augmentation in self.on_pixels:
-            images = augmentation.apply(images, self._drawn(augmentation))
-        images = self.normalise(images)
-        for augmentation in self.on_normalised:
-            images = augmentation.apply(images, self._drawn(augmentation))
+        images = self.augmented(images, [self._drawn(augmentation) for augmentation in self.augmentations])
         if not (self.mix and step < self.recipe.mix_until * self.steps):
             return Batch(images, labels)
         images, partner, share = self.mix.apply(images, self._drawn(self.mix))
         return Batch(images, labels, labels[partner], share)
+
+    def _augmented(self, images: Tensor, drawn: list[Tensor]) -> Tensor:
+        """Normalised images; noise comes after that, since it is normal only there."""
+        normalised = False
+        for augmentation, numbers in zip(self.augmentations, drawn, strict=True):
+            if augmentation.on_normalised and not normalised:
+                images, normalised = self.normalise(images), True
+            images = augmentation.apply(images, numbers)
+        return images if normalised else self.normalise(images)
 
     def _chosen(self, step: int) -> Tensor:
         epoch, batch = divmod(step, self.per_epoch)

@@ -112,6 +112,8 @@ def fit(
         some = model.normalise_images(batches.images[: recipe.batch_size // processes.count])
         speed = processes.agreed(lambda: fastest(model, some, device, steps=steps))
     step_of.prepare(speed, processes, device)
+    if speed.compiled:
+        batches.compile()
 
     def save() -> None:
         read_losses()
