@@ -160,13 +160,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", choices=("cpu", "cuda"))
 
     bench = command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
-    bench.add_argument("name", nargs="?", help="cifar, grading, kernels, large_class or models")
-    bench.add_argument("only", nargs="*", metavar="WHICH", help="cifar, models: only these; the others: how many")
+    bench.add_argument("name", nargs="?", help="cifar, grading, kernels, large_class, lessons, models or training_speed")
+    bench.add_argument("only", nargs="*", metavar="WHICH", help="cifar, lessons, models: only these; the others: how many")
     bench.add_argument("--compiled", action="store_const", const=True, help="models: both through torch.compile")
     bench.add_argument("--workers", type=int, help="large_class: submissions graded at a time (default: one a core)")
     bench.add_argument("--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise")
     bench.add_argument("--data", type=Path, metavar="FILE", help="cifar: images packed by benchmarks/pack_cifar.py")
-    bench.add_argument("--seeds", type=int, help="cifar: how often each row is trained (default: 5)")
+    bench.add_argument("--seeds", type=int, help="cifar, lessons: how often each is trained (default: 5 and 3)")
     bench.add_argument("--save", action="store_const", const=True, help="cifar: store small weights for the lectures")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     return parser
