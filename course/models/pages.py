@@ -31,7 +31,8 @@ class Page(str):
 
     def _repr_html_(self) -> str:
         if not self.python:
-            return f"<pre>{html.escape(self)}</pre>"
+            # A page outside JupyterLab may set text in cells in proportional letters, and columns would not align.
+            return f'<pre style="font-family: monospace">{html.escape(self)}</pre>'
         from pygments import highlight
         from pygments.formatters import HtmlFormatter
         from pygments.lexers import PythonLexer

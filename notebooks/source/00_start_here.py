@@ -203,7 +203,7 @@ else:
 #
 # Cells that train say what they cost. How much they do depends on a *budget*: `cpu` on a laptop, `gpu` where
 # there is one, `tiny` to see only that everything runs. It is chosen for you; set the environment variable
-# `COURSE_BUDGET` to choose yourself. A lecture takes under a minute with `cpu` on two cores.
+# `COURSE_BUDGET` to choose yourself. A lecture takes a minute or so with `cpu` on two cores.
 
 # %% tags=["no-output"]
 budget(tiny="just see that it runs", cpu="a minute on two cores", gpu="full size")

@@ -1,0 +1,131 @@
+"""The figures of lecture 6: that they draw what they are given, fit the page, and name wrong input."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from course.analysis.cka import Similarity
+from course.figures import what_vits_see as figures
+from course.plots import DPI
+
+HEADS = [torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]), torch.tensor([9.0, 4.0])]
+BLOCKS = ("stem", "stages.0.entry", "stages.0.blocks.0", "stages.0.blocks.1")
+CKA = Similarity(torch.linspace(0, 1, 8).view(4, 2), BLOCKS, ("conv1", "conv2"))
+IMAGES = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+HAND = {"itself": torch.eye(16), "all": torch.full((16, 16), 1 / 16)}
+
+
+def grid_similarity(side=4):
+    """1 for the same row and 0 for others: (h, w, h, w)."""
+    rows = torch.arange(side)
+    return (rows[:, None, None, None] == rows[None, None, :, None]).float().expand(side, side, side, side)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {
+        "heads": figures.heads_over_depth({"a": HEADS, "b": HEADS[::-1]}, ylabel="tokens", level=("all alike", 16.5)),
+        "cosine": figures.cosine_over_distance({"one": grid_similarity(), "other": grid_similarity() / 2}),
+        "cka": figures.cka_maps({"a × a": CKA, "a × b": CKA, "b × b": CKA}),
+        "rows": figures.rows_of_images({"CNN": IMAGES, "ViT": IMAGES}, list("abcde")),
+        "hand": figures.by_hand(HAND, 5, ["0.0 pixels", "8.3 pixels"]),
+        "shares": figures.shares_of_components({"trained": torch.tensor([0.5, 0.3, 0.2])}),
+    }
+
+
+def test_pictures_fit_a_page_and_the_budget(drawn):
+    for name, picture in drawn.items():
+        canvas = FigureCanvasAgg(picture)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        ink, (width, height) = picture.get_tightbbox(renderer), picture.get_size_inches()
+        assert min(ink.x0, ink.y0, width - ink.x1, height - ink.y1) > -0.01, name
+        titles = [axis.title.get_window_extent(renderer) for axis in picture.get_axes() if axis.get_title()]
+        for i, box in enumerate(titles):
+            assert not any(box.overlaps(other) for other in titles[:i]), name
+        png = picture.png()
+        width, height = struct.unpack(">II", png[16:24])
+        assert width <= 9 * DPI and height <= 7 * DPI and len(png) < 40_000, name
+    assert pyplot.get_fignums() == []
+
+
+def test_names_of_layers_are_short():
+    assert [figures.short_name(name) for name in BLOCKS] == ["stem", "entry", "block 1", "block 2"]
+    assert figures.short_name("conv1") == "conv1"
+
+
+def test_a_dot_for_each_head_of_each_network(drawn):
+    (axis,) = drawn["heads"].get_axes()
+    dots = [line for line in axis.lines if line.get_linestyle() == "None"]
+    assert [line.get_ydata().tolist() for line in dots] == [x.tolist() for x in [*HEADS, *HEADS[::-1]]]
+    # Side by side, around the number of the layer.
+    for layer in range(3):
+        first, second = dots[layer].get_xdata()[0], dots[3 + layer].get_xdata()[0]
+        assert first < second and (first + second) / 2 == pytest.approx(layer + 1)
+    (level,) = [line for line in axis.lines if line.get_linestyle() == ":"]
+    assert set(level.get_ydata()) == {16.5}
+    assert "a 3.0, 2.5, 6.5; b 6.5, 2.5, 3.0" in drawn["heads"].alt
+
+
+def test_the_mean_of_pairs_of_one_distance(drawn):
+    (axis,) = drawn["cosine"].get_axes()
+    whole, half = axis.lines
+    # Of pairs one patch apart (diagonal neighbours are 1.4 patches apart, which is nearer to 1): in a grid of 4 × 4,
+    # 12 pairs in a row, 12 in a column and 18 across.
+    assert whole.get_ydata()[:2].tolist() == pytest.approx([1, 12 / 42])
+    assert np.allclose(half.get_ydata(), np.asarray(whole.get_ydata()) / 2)
+
+
+def test_rows_and_columns_of_cka_are_named(drawn):
+    axes = drawn["cka"].get_axes()
+    assert [axis.get_title() for axis in axes[:3]] == ["a × a", "a × b", "b × b"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["stem", "entry", "block 1", "block 2"]
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["conv1", "conv2"]
+    assert np.allclose(axes[1].images[0].get_array(), CKA.values.numpy())
+    assert axes[1].images[0].get_clim() == (0, 1) and axes[1].images[0].origin == "lower"
+
+
+def test_images_stand_in_their_row(drawn):
+    axes = drawn["rows"].get_axes()
+    assert len(axes) == 10 and [axis.get_title() for axis in axes[:5]] == list("abcde")
+    assert axes[0].get_ylabel() == "CNN" and axes[5].get_ylabel() == "ViT"
+    assert np.allclose(axes[7].images[0].get_array(), IMAGES[2].permute(1, 2, 0).numpy())
+
+
+def test_a_head_by_hand_shows_the_row_of_its_query(drawn):
+    itself, everything = drawn["hand"].get_axes()
+    shown = itself.images[0].get_array()
+    assert shown[1, 1] == 1 and shown.sum() == 1 and itself.get_xlabel() == "0.0 pixels"
+    assert np.allclose(everything.images[0].get_array(), 1)
+    assert itself.lines[0].get_xydata().tolist() == [[1, 1]]
+    assert "all: 8.3 pixels" in drawn["hand"].alt
+
+
+def test_shares_add_up(drawn):
+    (axis,) = drawn["shares"].get_axes()
+    assert np.allclose(axis.lines[0].get_ydata(), [50, 80, 100])
+    assert np.allclose(axis.lines[1].get_ydata(), [100 / 3, 200 / 3, 100])
+    assert "trained 50 %" in drawn["shares"].alt
+
+
+@pytest.mark.parametrize(
+    "draw, says",
+    [
+        (lambda: figures.heads_over_depth({"a": HEADS, "b": HEADS[:2]}, ylabel=""), r"not \[2, 3\]"),
+        (lambda: figures.cosine_over_distance({"a": torch.ones(16, 16)}), "of one grid"),
+        (lambda: figures.cosine_over_distance({"a": grid_similarity(), "b": grid_similarity(2)}), "of one grid"),
+        (lambda: figures.cka_maps({}), "no comparison"),
+        (lambda: figures.rows_of_images({"a": IMAGES, "b": IMAGES[:2]}), r"\[2, 5\]"),
+        (lambda: figures.rows_of_images({"a": IMAGES}, ["one"]), "5 columns and 1 captions"),
+        (lambda: figures.by_hand({"a": torch.eye(15)}, 0, ["a"]), "one square number"),
+        (lambda: figures.by_hand(HAND, 0, ["a"]), "a line for each"),
+        (lambda: figures.shares_of_components({"a": torch.ones(3), "b": torch.ones(4)}), r"\[3, 4\]"),
+    ],
+)
+def test_wrong_input_is_named(draw, says):
+    with pytest.raises(ValueError, match=says):
+        draw()
