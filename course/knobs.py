@@ -6,8 +6,8 @@ Where no kernel runs (a built notebook, a page on the web) the picture stays and
 import base64
 from collections.abc import Callable, Sequence
 
+from course.drawing import Picture
 from course.notebook import in_notebook
-from course.plots import Picture
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -7,7 +7,6 @@ Okabe and Ito ("Color universal design", 2008) and the maps Blues and RdBu: they
 readers and in print.
 """
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,60 +15,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps, patheffects
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
-from PIL import Image
 from torch import Tensor
 
 from course.data.normalise import Normalise
-
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-GREY, PALE = "#767676", "#d9d9d9"
-
-PAGE = 8.4  # inches: about the width of a notebook's output
-DPI = 90
-SMALL = 7.5  # points
-
-
-class Picture(Figure):
-    """A figure that a notebook shows as a small PNG: a palette of 256 colours takes a third of the bytes.
-
-    Attributes:
-        alt: what there is to see, in words, for those who cannot; also what a terminal prints.
-    """
-
-    alt = "a figure"
-
-    def png(self) -> bytes:
-        """The picture as PNG. The same drawing gives the same bytes: no date, no version is in them."""
-        canvas = FigureCanvasAgg(self)
-        canvas.draw()
-        self.set_layout_engine("none")  # arranged once; a second time would move things by a dot
-        page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        # Cropped here: savefig(bbox_inches="tight") would draw, and arrange, everything twice.
-        ink = self.get_tightbbox(canvas.get_renderer()).padded(0.06).extents * DPI  # left, bottom, right, top
-        left, right = max(round(ink[0]), 0), min(round(ink[2]), page.width)
-        top, bottom = max(round(page.height - ink[3]), 0), min(round(page.height - ink[1]), page.height)
-        page = page.crop((left, top, right, bottom))
-        # Maximum coverage keeps a colour that few pixels have, such as a thin frame's; the other methods lose it.
-        palette = page.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        stored = io.BytesIO()
-        palette.save(stored, "PNG", optimize=True, dpi=(DPI, DPI))
-        return stored.getvalue()
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        return {"image/png": self.png(), "text/plain": repr(self)}, {"image/png": {"alt": self.alt}}
-
-    def __repr__(self) -> str:
-        return f"[picture: {self.alt}]"
+from course.drawing import (
+    BLUE,
+    COLOURS,
+    GREY,
+    ORANGE,
+    PAGE,
+    PALE,
+    RED,
+    SKY,
+    SMALL,
+    Picture,
+    empty_figure,
+    frame_axes,
+    new_figure,
+    outline,
+    pixels_of,
+    show_image,
+    without_axes,
+)
 
 
-# -- images and video
 def image_grid(data, *, count: int = 10, columns: int = 5, captions: Sequence[str] | None = None) -> Picture:
     """Images in rows, each with its labels under it.
 
@@ -92,9 +65,9 @@ def image_grid(data, *, count: int = 10, columns: int = 5, captions: Sequence[st
     side = min(1.5, PAGE / columns)
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     alt = f"{len(images)} images" + (f", the first: {captions[0]}" if captions[0] else "")
-    figure, axes = _figure(alt, rows, columns, columns * side, rows * (side + 0.17 * lines))
+    figure, axes = new_figure(alt, rows, columns, columns * side, rows * (side + 0.17 * lines))
     for axis, image, caption in zip(axes.flat, images, captions):
-        _show_image(axis, image)
+        show_image(axis, image)
         axis.set_xlabel(caption, fontsize=SMALL, labelpad=2)
     for axis in axes.flat[len(images) :]:
         axis.axis("off")
@@ -120,10 +93,10 @@ def video_strip(data, *, count: int = 4) -> Picture:
     alt = f"{len(clips)} clips as strips of {frames} frames" + (
         f", the first: {captions[0]}" if captions[0] else ""
     )
-    figure, axes = _figure(alt, len(clips), frames, frames * side + 1.2, len(clips) * side + 0.25)
+    figure, axes = new_figure(alt, len(clips), frames, frames * side + 1.2, len(clips) * side + 0.25)
     for row, (clip, caption) in enumerate(zip(clips, captions)):
         for time, frame in enumerate(clip):
-            _show_image(axes[row, time], frame)
+            show_image(axes[row, time], frame)
             if row == 0:
                 axes[row, time].set_title(f"t = {time}", fontsize=SMALL)
         axes[row, 0].set_ylabel(caption, fontsize=SMALL, rotation=0, ha="right", va="center")
@@ -159,10 +132,10 @@ def augmented(data, augmentations: Mapping, *, count: int = 8, seed: int = 0) ->
     left = 0.2 + 0.065 * max(len(line) for title in rows for line in title.split("\n"))  # inches
     side = min(0.85, (PAGE - left) / len(images))
     alt = f"{len(images)} images, and as {', '.join(augmentations)} change them"
-    figure, axes = _figure(alt, len(rows), len(images), left + len(images) * side, len(rows) * (side + 0.02))
+    figure, axes = new_figure(alt, len(rows), len(images), left + len(images) * side, len(rows) * (side + 0.02))
     for line, (title, changed) in zip(axes, rows.items()):
         for axis, image in zip(line, changed):
-            _show_image(axis, image)
+            show_image(axis, image)
         line[0].set_ylabel(title, fontsize=SMALL, rotation=0, ha="right", va="center")
     return figure
 
@@ -177,18 +150,18 @@ def windows_on_image(image: Tensor, centres: Sequence[tuple[int, int]], size: in
     """
     height, width = image.shape[-2:]
     alt = f"an image, and what {len(centres)} windows of {size} by {size} pixels show of it"
-    figure, axes = _figure(
+    figure, axes = new_figure(
         alt, 1, 1 + len(centres), 2.2 + 1.3 * len(centres), 2.2, width_ratios=[1.7] + [1] * len(centres)
     )
     whole, *cuts = axes.flat
-    _show_image(whole, image)
+    show_image(whole, image)
     whole.set_title("the image", fontsize=9)
     for (row, column), axis, colour in zip(centres, cuts, COLOURS):
         top = min(max(row - size // 2, 0), height - size)
         left = min(max(column - size // 2, 0), width - size)
-        whole.add_patch(_box(left, top, size, size, colour))
-        _show_image(axis, image[:, top : top + size, left : left + size])
-        _frame(axis, colour)
+        whole.add_patch(outline(left, top, size, size, colour))
+        show_image(axis, image[:, top : top + size, left : left + size])
+        frame_axes(axis, colour)
         axis.set_title(f"{size}×{size} pixels", fontsize=SMALL)
     return figure
 
@@ -209,10 +182,10 @@ def patches(image: Tensor, patch: int, *, order: Sequence[int] | Tensor | None =
         raise ValueError(f"patches of {patch} pixels do not tile an image of {height}×{width}")
     rows, columns = height // patch, width // patch
     order = torch.arange(rows * columns) if order is None else torch.as_tensor(order)
-    pixels = _pixels(image)
+    pixels = pixels_of(image)
     alt = f"an image of {height} by {width} pixels, and its {rows * columns} patches of {patch} by {patch}"
-    figure, ((left, right),) = _figure(alt, 1, 2, 5.6, 2.75)
-    _show_image(left, image)
+    figure, ((left, right),) = new_figure(alt, 1, 2, 5.6, 2.75)
+    show_image(left, image)
     left.set_title(f"H × W = {height} × {width} pixels", fontsize=9)
     # Drawn with `zoom` dots a pixel, so that the gaps can be finer than a pixel.
     zoom, gap = 8, max(8 * patch // 6, 2)
@@ -262,15 +235,15 @@ def attention_maps(image: Tensor, weights: Tensor, query: int | Sequence[int]) -
     per_row = min(len(weights), 4)
     rows = -(-len(weights) // per_row)
     alt = f"token {query} looks, in {len(weights)} heads" if one_token else f"tokens {queries} look"
-    figure, axes = _figure(f"where {alt}", rows, 1 + per_row, 1.6 * (1 + per_row), 1.8 * rows)
+    figure, axes = new_figure(f"where {alt}", rows, 1 + per_row, 1.6 * (1 + per_row), 1.8 * rows)
     for axis in axes.flat:
         axis.axis("off")
     axes[0, 0].axis("on")
-    _show_image(axes[0, 0], image)
+    show_image(axes[0, 0], image)
     axes[0, 0].set_title("the image", fontsize=SMALL)
     if one_token:
         axes[0, 0].add_patch(_token_box(query, side, patch))
-    drawing = _pixels(image)
+    drawing = pixels_of(image)
     if drawing.ndim == 3:  # the grain of a colour image would be taken for attention
         drawing = np.ones_like(drawing[..., 0])
     for number, (axis, token) in enumerate(zip(axes[:, 1:].flat, queries)):
@@ -282,7 +255,7 @@ def attention_maps(image: Tensor, weights: Tensor, query: int | Sequence[int]) -
             interpolation="nearest",
         )
         axis.axis("on")
-        _bare(axis)
+        without_axes(axis)
         frame = _token_box(token, side, patch)
         frame.set_path_effects([])  # a rim would hide the token's own small weight
         axis.add_patch(frame)
@@ -329,7 +302,7 @@ def matrices(
     total_width = min(PAGE, sum(ratios) + (label_room + 0.25) * len(tables))
     lines = max(title.count("\n") + 1 for title in tables)
     alt = "; ".join(f"{title}, {values.shape[0]} by {values.shape[1]}" for title, values in tables.items())
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"matrices: {alt}",
         1,
         len(tables),
@@ -379,7 +352,7 @@ def regrouped(x: Tensor, results: Mapping[str, Tensor]) -> Picture:
     widths = [split.shape[0] * split.shape[2] + 0.7 * (split.shape[0] - 1) for _, split in blocks]
     cell = min(0.27, (PAGE - 0.5 * len(blocks)) / sum(widths))
     alt = f"a {tokens} by {width} matrix whose numbers are regrouped into {heads} heads: {', '.join(results)}"
-    figure, axes = _figure(
+    figure, axes = new_figure(
         alt, 1, len(blocks), cell * sum(widths) + 0.4 * len(blocks), cell * tokens + 0.75, width_ratios=widths
     )
     for axis, (title, split), span in zip(axes.flat, blocks, widths):
@@ -437,7 +410,7 @@ def curves(
     """
     x = np.asarray(x)
     alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: {', '.join(lines)}"
-    figure, ((axis,),) = _figure(alt, 1, 1, 5.0, 2.8)
+    figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8)
     for (name, y), colour, dash in zip(lines.items(), COLOURS, ("-", "--", "-.", ":", "-", "--")):
         axis.plot(x, np.asarray(y), dash, color=colour, label=name)
     for name, level in (levels or {}).items():
@@ -486,7 +459,7 @@ def bars(
         for model, row in results.items()
     )
     count = sum(len(row) + 0.7 for row in results.values())
-    figure, ((axis,),) = _figure(f"accuracies. {alt}", 1, 1, 6.4, 0.95 + 0.24 * count)
+    figure, ((axis,),) = new_figure(f"accuracies. {alt}", 1, 1, 6.4, 0.95 + 0.24 * count)
     ticks, y = [], 0.0
     for row in results.values():
         ticks.append(y + (len(row) - 1) / 2)
@@ -528,7 +501,7 @@ def weighted_average(points: Tensor, weights: Mapping[str, Tensor], names: Seque
     """
     averages = {title: weight.float() @ points.float() for title, weight in weights.items()}  # (2,) each
     alt = "; ".join(f"{title}, average at ({x:.2f}, {y:.2f})" for title, (x, y) in averages.items())
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"points and their weighted averages: {alt}", 1, len(weights), min(PAGE, 2.75 * len(weights)), 2.85
     )
     for axis, (title, weight) in zip(axes.flat, weights.items()):
@@ -581,26 +554,26 @@ def shape_letters(
     alt = f"""{batch} clips of {frames} frames; an image of {height} by {width} pixels with one patch and one
         window marked; its {len(tokens)} tokens of width {tokens.shape[1]} as a matrix; the same matrix split into
         {num_heads} heads"""
-    figure = _empty(alt, PAGE, 4.5)
+    figure = empty_figure(alt, PAGE, 4.5)
     film, below = figure.subfigures(2, 1, height_ratios=[1, 1.35])
     film.suptitle(
         f"B = {batch} clips of T = {frames} frames:  (B, T, C, H, W) = {tuple(clips.shape)}", fontsize=9
     )
     for (row, time), axis in np.ndenumerate(film.subplots(batch, frames, squeeze=False)):
-        _show_image(axis, clips[row, time])
+        show_image(axis, clips[row, time])
         if row == 0:
             axis.set_title(f"t = {time}", fontsize=SMALL)
         if time == 0:
             axis.set_ylabel(f"clip {row}", fontsize=SMALL)
 
     cut, table, split = below.subplots(1, 3, width_ratios=[1, 0.85, 1.15])
-    _show_image(cut, image)
+    show_image(cut, image)
     for line in range(1, rows):
         cut.axhline(line * patch - 0.5, color="white", linewidth=0.6)
     for line in range(1, columns):
         cut.axvline(line * patch - 0.5, color="white", linewidth=0.6)
-    cut.add_patch(_box(patch, patch, patch, patch, SKY))
-    cut.add_patch(_box(width - patch * (window + 1), patch, patch * window, patch * window, ORANGE))
+    cut.add_patch(outline(patch, patch, patch, patch, SKY))
+    cut.add_patch(outline(width - patch * (window + 1), patch, patch * window, patch * window, ORANGE))
     cut.set_title(
         f"one patch: P × P = {patch} × {patch} pixels (blue)\n"
         f"one window: M × M = {window} × {window} tokens (orange)",
@@ -621,8 +594,8 @@ def shape_letters(
         f"the same, split into heads\n(h, N, d) = {(num_heads, len(tokens), head_width)}", fontsize=SMALL
     )
     split.set_xlabel(f"h = {num_heads} heads of width d = D / h = {head_width}", fontsize=SMALL)
-    _bare(table)
-    _bare(split)
+    without_axes(table)
+    without_axes(split)
     return figure
 
 
@@ -669,7 +642,7 @@ def course_map(folder: str | Path | None = None) -> Picture:
     folder = _course_folder() if folder is None else Path(folder)
     here = [lecture.title.replace("\n", " ") for lecture in LECTURES if _is_here(folder, lecture.name)]
     alt = f"the {len(LECTURES)} lectures, with arrows from what each builds on; here are: {', '.join(here)}"
-    figure, ((axis,),) = _figure(alt, 1, 1, PAGE, 3.9)
+    figure, ((axis,),) = new_figure(alt, 1, 1, PAGE, 3.9)
     step_x, step_y, box_width, box_height = 1.42, 0.62, 1.2, 0.46
     middle = {lecture.name: (lecture.place[0] * step_x, -lecture.place[1] * step_y) for lecture in LECTURES}
     for lecture in LECTURES:
@@ -792,20 +765,6 @@ def _arrow(axis: Axes, start, end, box_width: float, box_height: float) -> None:
 
 
 # -- small parts
-def _figure(
-    alt: str, rows: int, columns: int, width: float, height: float, **ratios
-) -> tuple[Picture, np.ndarray]:
-    """A picture of that size in inches, and its axes (rows, columns)."""
-    figure = _empty(alt, width, height)
-    return figure, figure.subplots(rows, columns, squeeze=False, **ratios)
-
-
-def _empty(alt: str, width: float, height: float) -> Picture:
-    figure = Picture(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
-    figure.alt = " ".join(alt.split())
-    return figure
-
-
 def _images_of(data) -> Tensor:
     images = data if isinstance(data, Tensor) else data.images
     if images.ndim not in (4, 5) or not len(images):
@@ -830,41 +789,8 @@ def _captions_of(data, count: int) -> list[str]:
     return captions
 
 
-def _pixels(image: Tensor) -> np.ndarray:
-    """(C, H, W) -> (H, W, 3), or (H, W) of a grey image, in 0..1; floats outside that are stretched to it."""
-    image = image.detach().cpu()
-    if image.dtype == torch.uint8:
-        image = image.float() / 255
-    elif image.min() < 0 or image.max() > 1:
-        image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12)
-    pixels = image.float().permute(1, 2, 0).numpy()
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-
-
-def _show_image(axis: Axes, image: Tensor) -> None:
-    axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _bare(axis)
-
-
-def _bare(axis: Axes) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set_visible(False)
-
-
-def _frame(axis: Axes, colour: str) -> None:
-    axis.spines[:].set(visible=True, color=colour, linewidth=2)
-
-
 def _token_box(token: int, side: int, patch: tuple[int, int]) -> Rectangle:
-    return _box(token % side * patch[1], token // side * patch[0], patch[1], patch[0], ORANGE)
-
-
-def _box(left: int, top: int, width: int, height: int, colour: str) -> Rectangle:
-    box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=2)
-    # The dark rim keeps it apart from whatever colours are under it.
-    box.set_path_effects([patheffects.withStroke(linewidth=3.5, foreground="black")])
-    return box
+    return outline(token % side * patch[1], token // side * patch[0], patch[1], patch[0], ORANGE)
 
 
 def _table(title: str, values: Tensor) -> np.ndarray:
@@ -974,19 +900,19 @@ def reach_in_clip(clip: Tensor, seen: Mapping[str, Tensor], query: tuple[int, in
     counted = {title: f"{int(tokens.sum())} of {tokens.numel()} tokens" for title, tokens in seen.items()}
     alt = "; ".join(f"{title}: {said}" for title, said in counted.items())
     side = min(0.95, (PAGE - 1.9) / frames)
-    figure, axes = _figure(alt, len(seen), frames, frames * side + 1.9, len(seen) * side + 0.25)
+    figure, axes = new_figure(alt, len(seen), frames, frames * side + 1.9, len(seen) * side + 0.25)
     for row, (title, tokens) in enumerate(seen.items()):
         if tokens.ndim != 3 or len(tokens) != frames:
             raise ValueError(f"{title!r} must be (T, h, w) with T = {frames}, not {tuple(tokens.shape)}")
         patch = height // tokens.shape[1]
         for time, axis in enumerate(axes[row]):
-            _show_image(axis, 0.25 + 0.75 * clip[time])  # not black, so that faded stands apart from dark
+            show_image(axis, 0.25 + 0.75 * clip[time])  # not black, so that faded stands apart from dark
             for (y, x), visible in np.ndenumerate(tokens[time].numpy()):
                 corner = (x * patch - 0.5, y * patch - 0.5)
                 colour = {"facecolor": SKY, "alpha": 0.45} if visible else {"facecolor": "white", "alpha": 0.8}
                 axis.add_patch(Rectangle(corner, patch, patch, linewidth=0, **colour))
             if time == query[0]:
-                axis.add_patch(_box(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
+                axis.add_patch(outline(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
             if row == 0:
                 axis.set_title(f"t = {time}", fontsize=SMALL)
         axes[row, 0].set_ylabel(
@@ -1019,7 +945,7 @@ def token_maps(
     widths = [max(cell * values.shape[1], 0.09 * len(title)) for title, values in tables.items()]
     height = cell * max(values.shape[0] for values in tables.values()) + 0.3
     alt = "; ".join(f"{title}, {values.shape[0]} by {values.shape[1]}" for title, values in tables.items())
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"maps of tokens: {alt}", 1, len(tables), min(PAGE, sum(widths) + 0.3 * len(tables)), height, width_ratios=widths
     )
     top = max(float(values.max()) for values in tables.values()) or 1.0

@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from course import plots
+from course import drawing, plots
 from course.data import load
 from course.data.augment import ColorJitter, RandomFlip
 from course.data.mix import Mix, RandomErasing
@@ -75,7 +75,7 @@ def test_pictures_fit_a_page_and_the_budget(drawn):
     for name, picture in drawn.items():
         png = picture.png()
         width, height = struct.unpack(">II", png[16:24])
-        assert width <= 9 * plots.DPI and height <= 7 * plots.DPI, name
+        assert width <= 9 * drawing.DPI and height <= 7 * drawing.DPI, name
         assert len(png) < 40_000, name
 
 

@@ -16,7 +16,18 @@ from course.analysis.filters import PrincipalFilters
 from course.analysis.receptive_field import area, level
 from course.analysis.robustness import shuffle_tiles
 from course.analysis.token_grid import token_grid
-from course.plots import BLUE, GREY, ORANGE, PAGE, PALE, SMALL, Picture, _bare, _figure, _show_image
+from course.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PAGE,
+    PALE,
+    SMALL,
+    Picture,
+    new_figure,
+    show_image,
+    without_axes,
+)
 
 MAPS = 8  # along each side of a figure of positions, at most: more would be too small to read
 
@@ -38,7 +49,7 @@ def attention_distance(weights: Sequence[Tensor], image_size: int | tuple[int, i
     alike = [torch.ones(1, device=layer.device).expand(1, *_one_head(layer)) for layer in weights]
     levels = [float(layer.mean()) for layer in mean_attention_distance(alike, image_size)]
     middle = ", ".join(f"{layer.mean():.1f}" for layer in distances)
-    figure, ((axis,),) = _figure(
+    figure, ((axis,),) = new_figure(
         f"mean attention distance of each head over depth; means of layers, in pixels: {middle}", 1, 1, 5, 2.8
     )
     depth = np.arange(1, len(distances) + 1)
@@ -77,7 +88,7 @@ def position_maps(similarity: Tensor) -> Picture:
     gap = max(1, round(0.08 * max(height, width)))  # in cells
     down, right = height + gap, width + gap
     canvas = np.full((down * len(rows) - gap, right * len(columns) - gap), np.nan)
-    figure, ((axis,),) = _figure(
+    figure, ((axis,),) = new_figure(
         f"for each of {len(rows)} by {len(columns)} positions, how like it every position of a grid of "
         f"{height} by {width} is", 1, 1, 0.62 * len(columns) + 1.2, 0.62 * len(rows) + 0.4,
     )  # fmt: skip
@@ -138,12 +149,12 @@ def rollout_on_images(images: Tensor, maps: Tensor, *, count: int = 5) -> Pictur
         raise ValueError(f"there are {len(images)} images and {len(maps)} maps")
     count = min(count, len(images))
     side = min(1.5, PAGE / count)
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"{count} images, and the patches of which attention brings most to the answer", 2, count,
         count * side, 2 * side + 0.2,
     )  # fmt: skip
     for image, shares, (above, below) in zip(images, maps.detach().cpu().float().numpy(), axes.T):
-        _show_image(above, image)
+        show_image(above, image)
         places = np.stack(np.indices(shares.shape)[::-1], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2), as x, y
         half = 0.5 * np.sqrt(shares / max(shares.max(), 1e-12)).reshape(-1, 1, 1)  # (h*w, 1, 1), of a side
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])  # (4, 2)
@@ -192,7 +203,7 @@ def similar_layers(similarity: Similarity, *, a: str = "", b: str = "") -> Pictu
     cell = min(0.3, 5.4 / max(rows, columns))
     longest = 0.075 * max(map(len, similarity.layers_a + similarity.layers_b))
     who = " and ".join(dict.fromkeys(name for name in (a, b) if name))
-    figure, ((axis,),) = _figure(
+    figure, ((axis,),) = new_figure(
         f"CKA of the {rows} layers of {a or 'a network'} with the {columns} of {b or 'another'}: "
         f"{similarity.values.nan_to_num().mean():.2f} on average",
         1,
@@ -239,7 +250,7 @@ def receptive_fields(fields: Mapping[str, Tensor], share: float = 0.5) -> Pictur
     sizes = {name: area(field, share) for name, field in fields.items()}
     said = "; ".join(f"{name} {100 * size:.1f} %" for name, size in sizes.items())
     side = min(1.5, PAGE / per_row)
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"effective receptive fields; {100 * share:g} % of each lie within this share of the image: {said}",
         rows,
         per_row,
@@ -258,7 +269,7 @@ def receptive_fields(fields: Mapping[str, Tensor], share: float = 0.5) -> Pictur
         extent = (-1.5, width + 0.5, -1.5, height + 0.5)
         if field.any():
             axis.contour(np.kron(inside, zoom), [0.5], colors=ORANGE, linewidths=1, extent=extent)
-        _bare(axis)
+        without_axes(axis)
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         said = f"{name.removeprefix('stages.')}\n{100 * share:g} % in {100 * sizes[name]:.1f} %"
@@ -356,7 +367,7 @@ def loss_surface(values: Tensor, steps: Tensor) -> Picture:
     values, steps = values.clamp(min=1e-12).numpy(), steps.numpy()
     levels = np.geomspace(values.min(), max(values.max(), 1.001 * values.min()), 12)
     middle = values[len(steps) // 2, len(steps) // 2]
-    figure, ((axis,),) = _figure(
+    figure, ((axis,),) = new_figure(
         f"the loss along two directions: {middle:.2g} in the middle, {values.min():.2g} to {values.max():.2g}",
         1,
         1,

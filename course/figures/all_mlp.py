@@ -8,8 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
-from course.plots import (
-    BLUE, COLOURS, GREEN, GREY, ORANGE, PAGE, PALE, RED, SMALL, Picture, _bare, _empty, _figure,
+from course.drawing import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PAGE,
+    PALE,
+    RED,
+    SMALL,
+    Picture,
+    empty_figure,
+    new_figure,
+    without_axes,
 )  # fmt: skip
 
 PANELS = 6  # in a row
@@ -42,7 +54,7 @@ def mixer_block(
         through the same MLP from {tokens} by {hidden[0]} to {tokens} numbers, it is transposed back and
         added; then each of the {tokens} tokens goes through the same MLP from {width} by {hidden[1]} to
         {width} numbers"""
-    figure = _empty(alt, PAGE, 4.3)
+    figure = empty_figure(alt, PAGE, 4.3)
     upper, lower = figure.subfigures(2, 1, height_ratios=[max(tokens, width), tokens + 2])
     row = upper.subplots(1, 5, width_ratios=[width, tokens, 13, tokens, width])
     change = (y - x).detach()
@@ -75,7 +87,7 @@ def _table(
     values = values.detach().cpu().float().numpy()
     top = np.abs(values).max() or 1.0
     axis.imshow(values, cmap="RdBu", vmin=-1.25 * top, vmax=1.25 * top, interpolation="nearest")
-    _bare(axis)
+    without_axes(axis)
     axis.set_title(title, fontsize=SMALL)
     rows, columns = values.shape
     frame = {"fill": False, "edgecolor": colour, "linewidth": 2, "clip_on": False}
@@ -126,7 +138,7 @@ def reach_maps(
     side = min(1.75, PAGE / columns)
     said = "; ".join(f"{' '.join(title.split())}: {n} of {all_of}" for title, (n, all_of) in counts.items())
     alt = f"tokens that reach token {query}: {said}"
-    figure, axes = _figure(alt, rows, columns, columns * side, rows * (side + 0.42))
+    figure, axes = new_figure(alt, rows, columns, columns * side, rows * (side + 0.42))
     for axis in axes.flat[len(reached) :]:
         axis.axis("off")
     for axis, (title, strength) in zip(axes.flat, reached.items()):
@@ -140,7 +152,7 @@ def reach_maps(
             axis.axhline(line - 0.5, color=PALE, linewidth=0.5)
         for line in range(1, width):
             axis.axvline(line - 0.5, color=PALE, linewidth=0.5)
-        _bare(axis)
+        without_axes(axis)
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.6)
         if query is not None:
             corner = (query[1] - 0.5, query[0] - 0.5)
@@ -173,13 +185,13 @@ def kernels(weights: Tensor, grid: tuple[int, int], *, count: int = 16, per_row:
     rows = -(-len(weights) // columns)
     side = min(1.1, PAGE / columns)
     alt = f"{len(weights)} rows of weights, each as a picture of {grid[0]} by {grid[1]} tokens"
-    figure, axes = _figure(alt, rows, columns, columns * side, rows * side)
+    figure, axes = new_figure(alt, rows, columns, columns * side, rows * side)
     for axis in axes.flat[len(weights) :]:
         axis.axis("off")
     for axis, row in zip(axes.flat, weights):
         top = row.abs().max().clamp(min=1e-30).item()
         axis.imshow(row.view(*grid).numpy(), cmap="RdBu", vmin=-top, vmax=top, interpolation="nearest")
-        _bare(axis)
+        without_axes(axis)
     return figure
 
 
@@ -201,7 +213,7 @@ def properties(table: Mapping[str, Mapping[str, object]]) -> Picture:
             raise ValueError(f"{name!r} has the properties {list(row)}, the first row has {columns}")
     rows = [f"{name}: " + ", ".join(f"{c} {_said(v)}" for c, v in row.items()) for name, row in table.items()]
     alt = "; ".join(rows).replace("\n", " ")
-    figure, ((axis,),) = _figure(f"a table. {alt}", 1, 1, PAGE, 0.62 + 0.25 * len(table))
+    figure, ((axis,),) = new_figure(f"a table. {alt}", 1, 1, PAGE, 0.62 + 0.25 * len(table))
     first = 1.35  # the column of names, in units of the others
     for line, (name, row) in enumerate(table.items()):
         axis.text(0, line + 0.5, name, fontsize=8, va="center")
@@ -241,7 +253,7 @@ def accuracy_and_work(
         raise ValueError("a point is (name, group, cost, accuracy) with a cost above 0, and there is at least one")
     groups = list(dict.fromkeys(group for _, group, _, _ in points))
     alt = "; ".join(f"{name} {cost:g}, {accuracy:g} %" for name, _, cost, accuracy in points)
-    figure, ((axis,),) = _figure(f"{ylabel} over {xlabel}: {alt}", 1, 1, PAGE * 0.85, 3.7)
+    figure, ((axis,),) = new_figure(f"{ylabel} over {xlabel}: {alt}", 1, 1, PAGE * 0.85, 3.7)
     for group, colour, marker in zip(groups, COLOURS, "osD^vP"):
         mine = [(cost, accuracy) for _, g, cost, accuracy in points if g == group]
         axis.plot(*zip(*mine), marker, color=colour, markersize=6, linestyle="none", label=group)

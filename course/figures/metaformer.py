@@ -7,7 +7,20 @@ import numpy as np
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
-from course.plots import BLUE, COLOURS, GREEN, GREY, ORANGE, PAGE, PALE, RED, SMALL, Picture, _empty, _figure
+from course.drawing import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PAGE,
+    PALE,
+    RED,
+    SMALL,
+    Picture,
+    empty_figure,
+    new_figure,
+)
 
 RIM = {"boxstyle": "round,pad=0,rounding_size=0.06"}
 
@@ -25,7 +38,7 @@ def block(mixers: Sequence[str]) -> Picture:
         raise ValueError("a block needs at least one token mixer to choose from")
     alt = f"""x, then norm and a token mixer with a path around them, then norm and a channel mixer with a
         path around them; the token mixer can be {", ".join(mixers)}"""
-    figure = _empty(alt, PAGE, 2.45)
+    figure = empty_figure(alt, PAGE, 2.45)
     axis = figure.subplots()
     places = {
         "norm": 1.25,
@@ -97,7 +110,7 @@ def windows_averaged(x: Tensor, means: Tensor, places: Sequence[tuple[int, int]]
         raise ValueError(f"{outside[0]} is no place of a map of {height}×{width}")
     reach = size // 2
     said = "; ".join(f"at row {i}, column {j}: {means[i, j]:.1f}" for i, j in places)
-    figure, ((left, right),) = _figure(
+    figure, ((left, right),) = new_figure(
         f"a map and its averages over {size} by {size} places. {said}", 1, 2, 6.6, 2.5
     )
     for axis, table, title in ((left, x, "x"), (right, means, f"average of the {size}×{size} neighbours")):
@@ -157,7 +170,7 @@ def reach(patterns: Mapping[str, Tensor]) -> Picture:
     alt = "how many places the middle hears from. " + "; ".join(
         f"{name}: {count}" for name, count in heard.items()
     )
-    figure, axes = _figure(alt, 1, len(patterns), PAGE, side + 0.5)
+    figure, axes = new_figure(alt, 1, len(patterns), PAGE, side + 0.5)
     for axis, (name, pattern) in zip(axes.flat, patterns.items()):
         strength = (pattern / pattern.max().clamp(min=1e-12)).sqrt()  # so that whispers stay visible
         axis.imshow(strength.numpy(), cmap="Blues", vmin=0, vmax=1.15, interpolation="nearest")
@@ -193,7 +206,7 @@ def ratios(
     if any(not ratio > 0 for ratio in (*measured.values(), *counted.values())):
         raise ValueError("ratios are above 0")
     alt = "; ".join(f"{name} {_roughly(ratio)}" for name, ratio in measured.items())
-    figure, ((axis,),) = _figure(f"time against {against}: {alt}", 1, 1, 6.6, 0.85 + 0.27 * len(measured))
+    figure, ((axis,),) = new_figure(f"time against {against}: {alt}", 1, 1, 6.6, 0.85 + 0.27 * len(measured))
     for y, (name, ratio) in enumerate(measured.items()):
         axis.barh(y, math.log2(ratio), height=0.7, color=RED if ratio > 1 else GREEN)
         if name in counted:
@@ -229,7 +242,7 @@ def families(points: Mapping[str, Mapping[str, tuple[float, float]]], *, xlabel:
         f"{family}: " + ", ".join(f"{model} {x:g} {y:g}" for model, (x, y) in models.items())
         for family, models in points.items()
     )
-    figure, ((axis,),) = _figure(f"{ylabel} over {xlabel}. {alt}", 1, 1, 6.4, 3.6)
+    figure, ((axis,),) = new_figure(f"{ylabel} over {xlabel}. {alt}", 1, 1, 6.4, 3.6)
     for number, ((family, models), dash) in enumerate(zip(points.items(), ("-", "--", "-.", ":", "-", "--"))):
         colour = COLOURS[number % len(COLOURS)]
         axis.plot(*zip(*models.values()), dash, marker="o", markersize=4, color=colour, label=family)

@@ -13,8 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.models.token_mixers.window import relative_position_index, shift_mask
-from course.plots import (
+from course.drawing import (
     COLOURS,
     GREY,
     ORANGE,
@@ -22,12 +21,13 @@ from course.plots import (
     SKY,
     SMALL,
     Picture,
-    _bare,
-    _box,
-    _empty,
-    _figure,
-    _show_image,
+    empty_figure,
+    new_figure,
+    outline,
+    show_image,
+    without_axes,
 )
+from course.models.token_mixers.window import relative_position_index, shift_mask
 
 LETTERS = "ABCDEFGHI"
 
@@ -51,12 +51,12 @@ def token_grids(image: Tensor, grids: Mapping[str, tuple[int, int]]) -> Picture:
         for title, (side, window) in grids.items()
     )
     width = min(1.75, PAGE / len(grids))
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"an image cut into tokens and windows. {said}", 1, len(grids), width * len(grids), width + 0.62
     )
     for axis, (title, (side, window)) in zip(axes.flat, grids.items()):
         token = size / side  # pixels
-        _show_image(axis, image)
+        show_image(axis, image)
         _lines(axis, size, token * window, ORANGE, 1.1)
         first = (side // window // 2) * window * token  # the window in the middle: its tokens are drawn
         for line in range(window + 1):
@@ -120,7 +120,7 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
         f"the image rolled by {shift}, "
         f"in 4 windows; their masks allow {allowed} of {mask.numel()} pairs"
     )
-    figure = _empty(alt, 7.6, 5.0)
+    figure = empty_figure(alt, 7.6, 5.0)
     above, below = figure.subfigures(2, 1, height_ratios=[1.65, 1])
     left, right = above.subplots(1, 2)
     rolled_image = image.roll((-shift * token, -shift * token), (-2, -1))
@@ -129,7 +129,7 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
         "2. the map rolled instead:\n4 windows, each full",
     )
     for axis, picture, labels, title in zip((left, right), (image, rolled_image), (piece, rolled), titles):
-        _show_image(axis, picture)
+        show_image(axis, picture)
         for number in range(int(piece.max()) + 1):
             _piece(axis, (labels == number).numpy(), token, number)
         axis.set_title(title, fontsize=9)
@@ -145,7 +145,7 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
         for line in range(window**2 + 1):
             axis.axhline(line, color=GREY, linewidth=0.15)
             axis.axvline(line, color=GREY, linewidth=0.15)
-        _bare(axis)
+        without_axes(axis)
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.6)
         axis.set_title(
             f"{name}: {int((mask[number] == 0).sum())} of {mask[number].numel()} pairs", fontsize=SMALL
@@ -174,7 +174,7 @@ def bias_lookup(window: int, query: int) -> Picture:
     entries = relative_position_index(window)[query].tolist()  # (M*M,)
     wide = 2 * window - 1
     alt = f"token {query} of a window of {window} by {window}, entries {entries} of a table {wide} by {wide}"
-    figure, ((left, right),) = _figure(alt, 1, 2, 6.4, 3.35, width_ratios=[window + 0.6, wide])
+    figure, ((left, right),) = new_figure(alt, 1, 2, 6.4, 3.35, width_ratios=[window + 0.6, wide])
     own_row, own_column = divmod(query, window)
     for key, entry in enumerate(entries):
         row, column = divmod(key, window)
@@ -191,7 +191,7 @@ def bias_lookup(window: int, query: int) -> Picture:
     steps = [f"{step:+d}".replace("-", "−").replace("+0", "0") for step in range(1 - window, window)]
     for axis, side in ((left, window), (right, wide)):
         axis.set(xlim=(-0.05, side + 0.05), ylim=(side + 0.05, -0.05), aspect="equal")
-        _bare(axis)
+        without_axes(axis)
     right.set_xticks(np.arange(wide) + 0.5, steps, fontsize=SMALL)
     right.set_yticks(np.arange(wide) + 0.5, steps, fontsize=SMALL)
     right.tick_params(length=0)
@@ -221,7 +221,7 @@ def merging(before: Tensor, after: Tensor) -> Picture:
     slot = {int(number): place % 4 for place, number in enumerate(after.flatten())}
     first = after[0, 0].tolist()
     alt = f"a map of {height} by {width} tokens; {rows * columns} new tokens of four each, the first {first}"
-    figure, ((left, right),) = _figure(alt, 1, 2, 6.6, 2.9, width_ratios=[width, 1.9 * columns])
+    figure, ((left, right),) = new_figure(alt, 1, 2, 6.6, 2.9, width_ratios=[width, 1.9 * columns])
     for (row, column), number in np.ndenumerate(before.numpy()):
         _cell(left, row, column, _colour(slot[int(number)]), f"{int(number)}")
     for row in range(0, height + 1, 2):
@@ -239,8 +239,8 @@ def merging(before: Tensor, after: Tensor) -> Picture:
     right.set(xlim=(-0.1, columns * 1.7), ylim=(rows * 4.7 - 0.6, -0.1), aspect="equal")
     left.set_title(f"{height} × {width} tokens, D numbers each", fontsize=9)
     right.set_title(f"{rows} × {columns} tokens, 4D numbers each", fontsize=9)
-    _bare(left)
-    _bare(right)
+    without_axes(left)
+    without_axes(right)
     return figure
 
 
@@ -268,18 +268,18 @@ def reach(
         f"{title}: {int(tokens.sum())} of {tokens.numel()} tokens" for title, tokens in seen.items()
     )
     per = min(1.75, PAGE / len(seen))
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"what token {query} has heard of. {said}", 1, len(seen), per * len(seen), per + 0.5
     )
     for axis, (title, tokens) in zip(axes.flat, seen.items()):
         patch = height // tokens.shape[0]
-        _show_image(axis, image)
+        show_image(axis, image)
         for row, column in (~tokens).nonzero().tolist():
             corner = (column * patch - 0.5, row * patch - 0.5)
             axis.add_patch(Rectangle(corner, patch, patch, facecolor="white", alpha=0.78, linewidth=0))
-        axis.add_patch(_box(query[1] * patch, query[0] * patch, patch, patch, ORANGE))
+        axis.add_patch(outline(query[1] * patch, query[0] * patch, patch, patch, ORANGE))
         if target is not None:
-            axis.add_patch(_box(target[1] * patch, target[0] * patch, patch, patch, SKY))
+            axis.add_patch(outline(target[1] * patch, target[0] * patch, patch, patch, SKY))
         axis.set_title(title, fontsize=SMALL)
         axis.set_xlabel(f"{int(tokens.sum())} of {tokens.numel()} tokens", fontsize=SMALL)
     return figure
@@ -300,7 +300,7 @@ def accuracy_and_cost(
     if any(cost <= 0 for points in families.values() for _, cost, _ in points):
         raise ValueError("costs are drawn on a logarithmic scale and must be above 0")
     count = sum(len(points) for points in families.values())
-    figure, ((axis,),) = _figure(
+    figure, ((axis,),) = new_figure(
         f"{ylabel} over {xlabel} of {count} models: {', '.join(families)}", 1, 1, 6.2, 3.5
     )
     for (family, points), colour, marker in zip(families.items(), COLOURS, "os^Dvp"):

@@ -8,9 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.plots import (
-    BLUE, COLOURS, GREEN, GREY, ORANGE, PAGE, PALE, SKY, SMALL, Picture, _bare, _box, _empty, _figure, _frame,
-    _show_image,
+from course.drawing import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PAGE,
+    PALE,
+    SKY,
+    SMALL,
+    Picture,
+    empty_figure,
+    frame_axes,
+    new_figure,
+    outline,
+    show_image,
+    without_axes,
 )  # fmt: skip
 
 
@@ -30,17 +44,17 @@ def space_time_slices(clips: Tensor, captions: Sequence[str]) -> Picture:
         raise ValueError(f"there are {len(clips)} clips and {len(captions)} captions")
     frames, side = clips.shape[1], min(1.5, PAGE / (len(clips) + 0.8))
     alt = f"{len(clips)} clips ({', '.join(captions)}): a frame, x over time, y over time"
-    figure, axes = _figure(
+    figure, axes = new_figure(
         alt, 3, len(clips), side * len(clips) + 0.9, 2.5 * side + 0.5, height_ratios=[1, 0.6, 0.6]
     )
     labels = f"frame {frames // 2}", "x →\nt ↓", "y →\nt ↓"
     for column, (clip, caption) in enumerate(zip(clips.float().cpu(), captions)):
-        _show_image(axes[0, column], clip[frames // 2].byte() if clip.max() > 1 else clip[frames // 2])
+        show_image(axes[0, column], clip[frames // 2].byte() if clip.max() > 1 else clip[frames // 2])
         axes[0, column].set_title(caption, fontsize=9)
         for row, over in ((1, 2), (2, 3)):
             table = clip.sum(dim=(1, over)).numpy()  # (T, W), then (T, H)
             axes[row, column].imshow(table, cmap="gray", aspect="auto", interpolation="nearest")
-            _bare(axes[row, column])
+            without_axes(axes[row, column])
     for axis, label in zip(axes[:, 0], labels):
         axis.set_ylabel(label, fontsize=SMALL, rotation=0, ha="right", va="center")
     return figure
@@ -60,14 +74,14 @@ def kernel_in_time(kernels: Mapping[str, Tensor]) -> Picture:
         raise ValueError("kernels are (t, k, k), all with the same t")
     ((frames,),) = lengths
     alt = f"kernels of {frames} frames: {', '.join(kernels)}"
-    figure, axes = _figure(alt, len(kernels), frames, 0.8 * frames + 1.0, 0.8 * len(kernels) + 0.25)
+    figure, axes = new_figure(alt, len(kernels), frames, 0.8 * frames + 1.0, 0.8 * len(kernels) + 0.25)
     top = max(float(kernel.abs().max()) for kernel in kernels.values()) or 1.0
     for number, (row, (title, kernel)) in enumerate(zip(axes, kernels.items())):
         for time, axis in enumerate(row):
             axis.imshow(kernel[time].numpy(), cmap="RdBu", vmin=-1.3 * top, vmax=1.3 * top)
             for (y, x), value in np.ndenumerate(kernel[time].numpy()):
                 axis.text(x, y, f"{value:g}".replace("-", "−"), ha="center", va="center", fontsize=SMALL)
-            _bare(axis)
+            without_axes(axis)
             if number == 0:
                 axis.set_title(f"t = {time}", fontsize=SMALL)
         row[0].set_ylabel(title, fontsize=9, rotation=0, ha="right", va="center")
@@ -92,16 +106,16 @@ def flow_field(first: Tensor, second: Tensor, flow: Tensor, patch: int) -> Pictu
             f"flow in patches of {patch} on {height}×{width} pixels is {fits}, not {tuple(flow.shape)}"
         )
     arrows = int(torch.isfinite(flow).all(dim=-1).sum())
-    figure, ((one, two, three, four),) = _figure(
+    figure, ((one, two, three, four),) = new_figure(
         f"two frames, their difference, and {arrows} arrows of flow between them", 1, 4, PAGE, 2.25
     )
-    _show_image(one, first)
-    _show_image(two, second)
+    show_image(one, first)
+    show_image(two, second)
     change = (second.float() - first.float()).mean(dim=0).cpu()  # (H, W)
     top = float(change.abs().max()) or 1.0
     three.imshow(change.numpy(), cmap="RdBu", vmin=-top, vmax=top, interpolation="nearest")
-    _bare(three)
-    _show_image(four, 0.35 * first.float() / max(float(first.max()), 1e-9))
+    without_axes(three)
+    show_image(four, 0.35 * first.float() / max(float(first.max()), 1e-9))
     for (row, column), _ in np.ndenumerate(np.zeros(flow.shape[:2])):
         x, y = flow[row, column].tolist()
         if np.isfinite(x) and np.isfinite(y):
@@ -175,12 +189,12 @@ def two_embeddings(clip: Tensor, tubelet: int, patch: int) -> Picture:
     tokens = frames // tubelet * (height // patch) * (width // patch)
     alt = f"{frames} frames; kept or in tubelets of {tubelet} frames: {tokens} tokens each"
     side = min(1.15, (PAGE - 1.7) / frames)
-    figure, axes = _figure(alt, 2, frames, frames * side + 1.7, 2 * side + 0.3)
+    figure, axes = new_figure(alt, 2, frames, frames * side + 1.7, 2 * side + 0.3)
     for time in range(frames):
         above, below = axes[:, time]
         kept = time % tubelet == tubelet // 2
-        _show_image(above, clip[time])
-        _show_image(below, clip[time])
+        show_image(above, clip[time])
+        show_image(below, clip[time])
         if not kept:
             above.add_patch(Rectangle((-0.5, -0.5), width, height, facecolor="white", alpha=0.8, linewidth=0))
         for axis in (above, below) if kept else (below,):
@@ -189,9 +203,9 @@ def two_embeddings(clip: Tensor, tubelet: int, patch: int) -> Picture:
                 axis.axvline(line - 0.5, color="white", linewidth=0.5)
         colour = COLOURS[time // tubelet % len(COLOURS)]
         if kept:
-            above.add_patch(_box(patch, patch, patch, patch, colour))
-        below.add_patch(_box(patch, patch, patch, patch, colour))
-        _frame(below, colour)
+            above.add_patch(outline(patch, patch, patch, patch, colour))
+        below.add_patch(outline(patch, patch, patch, patch, colour))
+        frame_axes(below, colour)
         above.set_title(f"t = {time}", fontsize=SMALL)
     sizes = f"{patch}×{patch}", f"{tubelet}×{patch}×{patch}"
     for axis, way, size in zip(axes[:, 0], (f"one frame of {tubelet}", "tubelets"), sizes):
@@ -286,12 +300,12 @@ def neighbourhoods(
     alt = f"what token {query} sees: " + "; ".join(f"{title}, {count}" for title, count in said.items())
     ratios = [1] * frames + [0.9]
     size = frames * side + 2.7, len(schemes) * side + 0.25
-    figure, grid = _figure(alt, len(schemes), frames + 1, *size, width_ratios=ratios)
+    figure, grid = new_figure(alt, len(schemes), frames + 1, *size, width_ratios=ratios)
     axes, legends = grid[:, :-1], grid[:, -1]
     colours = SKY, GREEN, COLOURS[4]
     for number, (line, (title, steps)) in enumerate(zip(axes, schemes.items())):
         for time, axis in enumerate(line):
-            _show_image(axis, 0.3 + 0.7 * clip[time].float() / max(float(clip.max()), 1e-9))
+            show_image(axis, 0.3 + 0.7 * clip[time].float() / max(float(clip.max()), 1e-9))
             seen = reached[title]
             patch = height // seen.shape[1]
             for (row, column), visible in np.ndenumerate(seen[time].numpy()):
@@ -300,7 +314,7 @@ def neighbourhoods(
                 corner = (column * patch - 0.5, row * patch - 0.5)
                 axis.add_patch(Rectangle(corner, patch, patch, linewidth=0, facecolor=colour, alpha=cover))
             if time == query[0]:
-                axis.add_patch(_box(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
+                axis.add_patch(outline(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
             if number == 0:
                 axis.set_title(f"t = {time}", fontsize=SMALL)
         line[0].set_ylabel(f"{title}\n{said[title]}", fontsize=SMALL, rotation=0, ha="right", va="center")
@@ -328,7 +342,7 @@ def gains(values: Mapping[str, float], *, unit: str = "%") -> Picture:
     alt = f"from {heights[0]:g} to {heights[-1]:g}: " + ", ".join(
         f"{name} {more:+.1f}" for name, more in zip(names[1:], added)
     )
-    figure, ((axis,),) = _figure(alt, 1, 1, 6.6, 0.8 + 0.27 * len(values))
+    figure, ((axis,),) = new_figure(alt, 1, 1, 6.6, 0.8 + 0.27 * len(values))
     low, span = min(heights), max(heights) - min(heights)
     axis.plot([heights[0]] * 2, [-0.4, 0.4], color=GREY, linewidth=2)
     axis.text(heights[0] + 0.02 * span, 0, f"{heights[0]:g}", va="center", fontsize=8, color=GREY)
@@ -350,7 +364,7 @@ def _clips(clips: Tensor) -> None:
 
 def _line_axes(alt: str, rows: int, width: float, height: float) -> tuple[Picture, list[Axes]]:
     """Bare axes one below the other, to draw on with units of one's own."""
-    figure = _empty(alt, width, height)
+    figure = empty_figure(alt, width, height)
     axes = list(figure.subplots(rows, 1, squeeze=False)[:, 0])
     for axis in axes:
         axis.axis("off")

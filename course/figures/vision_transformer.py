@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 
-from course.plots import (
+from course.drawing import (
     BLUE,
     COLOURS,
     GREEN,
@@ -18,12 +18,12 @@ from course.plots import (
     PAGE,
     SMALL,
     Picture,
-    _bare,
-    _box,
-    _empty,
-    _figure,
-    _frame,
-    _show_image,
+    empty_figure,
+    frame_axes,
+    new_figure,
+    outline,
+    show_image,
+    without_axes,
 )
 
 CHANNEL_COLOURS = ("Reds", "Greens", "Blues")  # of red, green and blue, for a patch laid out as a row
@@ -55,21 +55,21 @@ def patch_to_token(image: Tensor, weight: Tensor, bias: Tensor, token: int) -> P
     cut = image[:, top : top + patch, left : left + patch]  # (3, P, P)
     values = torch.einsum("cij,dcij->d", cut.float() / 255, weight.detach().float()) + bias.detach()  # (D,)
     row = 3 * patch * patch
-    figure, ((whole, part, laid_out, made),) = _figure(
+    figure, ((whole, part, laid_out, made),) = new_figure(
         f"patch {token} of {count}, its {row} numbers, and the token of {dim} numbers made of them",
         1, 4, PAGE, 2.35, width_ratios=[1.3, 0.8, 1.15, 1.15],
     )  # fmt: skip
-    _show_image(whole, image)
-    whole.add_patch(_box(left, top, patch, patch, ORANGE))
+    show_image(whole, image)
+    whole.add_patch(outline(left, top, patch, patch, ORANGE))
     whole.set_title(f"the image, {height} × {width}", fontsize=9)
-    _show_image(part, cut)
-    _frame(part, ORANGE)
+    show_image(part, cut)
+    frame_axes(part, ORANGE)
     part.set_title(f"patch {token}: {patch} × {patch}\npixels, 3 colours", fontsize=9)
     # The row of C·P·P numbers, one line a channel so that it can be seen.
     lines = cut.reshape(3, -1).float().numpy() / 255  # (3, P·P)
     colours = np.stack([colormaps[name](0.85 * line)[:, :3] for name, line in zip(CHANNEL_COLOURS, lines)])
     laid_out.imshow(colours, aspect="auto", interpolation="nearest")
-    _bare(laid_out)
+    without_axes(laid_out)
     laid_out.set_yticks(range(3), ["red", "green", "blue"], fontsize=SMALL)
     laid_out.tick_params(length=0)
     laid_out.set_title(f"laid out: {row} numbers", fontsize=9)
@@ -94,22 +94,22 @@ def filters_and_maps(image: Tensor, filters: Mapping[str, Tensor], maps: Tensor)
     """
     if len(maps) != len(filters):
         raise ValueError(f"there are {len(filters)} filters and {len(maps)} maps")
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"an image, {len(filters)} filters ({', '.join(filters)}) and the map of {maps.shape[1]} by "
         f"{maps.shape[2]} that each makes of it", 2, 1 + len(filters), 1.75 * (1 + len(filters)), 3.5,
         height_ratios=[1, 1.5],
     )  # fmt: skip
     axes[0, 0].axis("off")
-    _show_image(axes[1, 0], image)
+    show_image(axes[1, 0], image)
     axes[1, 0].set_title("the image", fontsize=9)
     for axis, (name, kernel) in zip(axes[0, 1:], filters.items()):
-        _show_image(axis, 0.5 + 0.5 * kernel / kernel.abs().max().clamp(min=1e-12))
+        show_image(axis, 0.5 + 0.5 * kernel / kernel.abs().max().clamp(min=1e-12))
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
         axis.set_title(name, fontsize=9)
     for number, (axis, found) in enumerate(zip(axes[1, 1:], maps.detach())):
         top = float(found.abs().max()) or 1.0
         axis.imshow(found.numpy(), cmap="RdBu", vmin=-1.15 * top, vmax=1.15 * top, interpolation="nearest")
-        _bare(axis)
+        without_axes(axis)
         axis.set_title(f"number {number} of\nevery token", fontsize=9)
     return figure
 
@@ -128,7 +128,7 @@ def sizes_of_tokens(rows: Mapping[str, Tensor]) -> Picture:
     if flat:
         raise ValueError(f"{', '.join(flat)}: all numbers are the same")
     said = "; ".join(f"{name} {spread:.2g}" for name, spread in spreads.items())
-    figure, ((axis,),) = _figure(f"standard deviations. {said}", 1, 1, 6.0, 0.75 + 0.3 * len(spreads))
+    figure, ((axis,),) = new_figure(f"standard deviations. {said}", 1, 1, 6.0, 0.75 + 0.3 * len(spreads))
     low = 10 ** np.floor(np.log10(min(spreads.values())) - 0.3)
     for y, (name, spread) in enumerate(spreads.items()):
         axis.barh(y, spread - low, left=low, height=0.7, color=COLOURS[y % len(COLOURS)])
@@ -178,7 +178,7 @@ def forward_chain(model: nn.Module, images: Tensor) -> Picture:
     }
     chain = ", ".join(f"{names[key]} {shapes[key]}" for key in watched)
     alt = f"from images {tuple(images.shape)} through {chain}; and what is inside one block"
-    figure = _empty(alt, PAGE, 2.9)
+    figure = empty_figure(alt, PAGE, 2.9)
     axis = figure.subplots()
     axis.text(0.0, 2.2, "images", ha="center", va="center", fontsize=8.5)
     axis.text(0.0, 1.72, str(tuple(images.shape)), ha="center", va="center", fontsize=SMALL, color=GREY)
@@ -233,7 +233,7 @@ def crossover(
         f"{question}, {network}: " + ", ".join(f"{100 * a:.0f} % from {n:,}" for n, a in sorted(line.items()))
         for question, row in results.items() for network, line in row.items()
     )  # fmt: skip
-    figure, axes = _figure(f"accuracies. {said}", 1, len(results), 3.4 * len(results) + 0.4, 2.7, sharey=True)
+    figure, axes = new_figure(f"accuracies. {said}", 1, len(results), 3.4 * len(results) + 0.4, 2.7, sharey=True)
     for axis, (question, row) in zip(axes.flat, results.items()):
         counts = sorted({count for line in row.values() for count in line})
         for network, line in row.items():
@@ -271,10 +271,10 @@ def grids(image: Tensor, sizes: Sequence[int], patch: int) -> Picture:
     if wrong:
         raise ValueError(f"patches of {patch} pixels do not tile images of {', '.join(map(str, wrong))}")
     said = "; ".join(f"{size} pixels, {(size // patch) ** 2} patches" for size in sizes)
-    figure, axes = _figure(f"one image: {said}", 1, len(sizes), 2.7 * len(sizes), 2.75)
+    figure, axes = new_figure(f"one image: {said}", 1, len(sizes), 2.7 * len(sizes), 2.75)
     for axis, size in zip(axes.flat, sizes):
         resized = F.interpolate(image[None].float(), size=(size, size), mode="bilinear", antialias=True)[0]
-        _show_image(axis, resized.round().clamp(0, 255).byte())
+        show_image(axis, resized.round().clamp(0, 255).byte())
         for line in range(1, size // patch):
             axis.axhline(line * patch - 0.5, color="white", linewidth=0.7)
             axis.axvline(line * patch - 0.5, color="white", linewidth=0.7)
@@ -297,7 +297,7 @@ def same_place(similarities: Mapping[str, Tensor], place: tuple[float, float]) -
         raise ValueError(f"a place is two shares from 0 to below 1, and not {place}")
     alt = f"what is like the position at {place[0]:.2f} from the top and {place[1]:.2f} from the left: "
     width = 2.5 * len(similarities) + 0.7
-    figure, axes = _figure(alt + ", ".join(similarities), 1, len(similarities), width, 2.7)
+    figure, axes = new_figure(alt + ", ".join(similarities), 1, len(similarities), width, 2.7)
     low = min(float(table.min()) for table in similarities.values())
     cmap, low = ("RdBu", -1.0) if low < 0 else ("Blues", low)
     scale = {"cmap": cmap, "vmin": low, "vmax": 1.0}
@@ -311,7 +311,7 @@ def same_place(similarities: Mapping[str, Tensor], place: tuple[float, float]) -
         )
         dot = {"color": ORANGE, "markersize": 6, "markeredgecolor": "black"}
         axis.plot((column + 0.5) / columns, (row + 0.5) / rows, "o", **dot)
-        _bare(axis)
+        without_axes(axis)
         axis.set_title(f"{title}\n{rows} × {columns} places", fontsize=9)
     bar = figure.colorbar(shade, ax=axes.ravel().tolist(), shrink=0.75, aspect=22)
     bar.set_label("cosine with the dot", fontsize=SMALL)
@@ -337,14 +337,14 @@ def class_token_looks(image: Tensor, weights: Sequence[Tensor], caption: str = "
         shapes = ", ".join(str(tuple(layer.shape)) for layer in weights)
         raise ValueError(f"every layer must be (h, 1 + a square number), not {shapes}")
     heads = len(weights[0])
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"where the class token looks, in {len(weights)} layers of {heads} heads; {caption}",
         len(weights), 1 + heads, 1.5 * (1 + heads), 1.72 * len(weights) + 0.1,
     )  # fmt: skip
     for axis in axes.flat:
         axis.axis("off")
     axes[0, 0].axis("on")
-    _show_image(axes[0, 0], image)
+    show_image(axes[0, 0], image)
     axes[0, 0].set_title("the image", fontsize=SMALL)
     axes[0, 0].set_xlabel(caption, fontsize=SMALL)
     for number, layer in enumerate(weights):
@@ -353,7 +353,7 @@ def class_token_looks(image: Tensor, weights: Sequence[Tensor], caption: str = "
             axis.axis("on")
             top = 1.1 * max(grid.max(), 1e-12)
             axis.imshow(grid, cmap="Blues", vmin=0, vmax=top, interpolation="nearest")
-            _bare(axis)
+            without_axes(axis)
             axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
             axis.set_title(f"layer {number + 1}, head {head}: {grid.max():.2f}", fontsize=SMALL)
     return figure

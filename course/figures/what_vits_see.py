@@ -8,7 +8,18 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from course.analysis.cka import Similarity
-from course.plots import COLOURS, GREY, ORANGE, PAGE, PALE, SMALL, Picture, _figure, _show_image, curves
+from course.drawing import (
+    COLOURS,
+    GREY,
+    ORANGE,
+    PAGE,
+    PALE,
+    SMALL,
+    Picture,
+    new_figure,
+    show_image,
+)
+from course.plots import curves
 
 LIGHTER = 0.55  # of the dots of a second and third network, which stand beside those of the first
 
@@ -39,7 +50,7 @@ def heads_over_depth(
     said = []
     for name, layers in networks.items():
         said.append(f"{name} {', '.join(f'{float(layer.mean()):.1f}' for layer in layers)}")
-    figure, ((axis,),) = _figure(f"{ylabel}, means of layers: {'; '.join(said)}", 1, 1, 5.6, 2.8)
+    figure, ((axis,),) = new_figure(f"{ylabel}, means of layers: {'; '.join(said)}", 1, 1, 5.6, 2.8)
     apart = 0.22
     for number, (name, layers) in enumerate(networks.items()):
         shift = (number - (len(networks) - 1) / 2) * apart
@@ -106,7 +117,7 @@ def cka_maps(panels: Mapping[str, Similarity]) -> Picture:
     height = max(similarity.values.shape[0] for similarity in panels.values())
     cell = min(0.3, (PAGE - 0.9 * len(panels) - 0.6) / sum(widths))
     means = "; ".join(f"{t} {float(s.values.nan_to_num().mean()):.2f} on average" for t, s in panels.items())
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"CKA of layers with layers: {means}", 1, len(panels),
         cell * sum(widths) + 0.9 * len(panels) + 0.6, cell * height + 1.2, width_ratios=widths,
     )  # fmt: skip
@@ -146,13 +157,13 @@ def rows_of_images(rows: Mapping[str, Tensor], captions: Sequence[str] = ()) -> 
     left = 0.15 + 0.065 * max(len(line) for name in rows for line in name.split("\n"))
     side = min(1.15, (PAGE - left) / count)
     above = f"; columns: {', '.join(captions)}" if captions else ""
-    figure, axes = _figure(
+    figure, axes = new_figure(
         f"images in rows: {', '.join(' '.join(name.split()) for name in rows)}{above}", len(rows), count,
         left + count * side, len(rows) * (side + 0.05) + (0.2 if captions else 0),
     )  # fmt: skip
     for line, (name, images) in zip(axes, rows.items()):
         for axis, image in zip(line, images):
-            _show_image(axis, image)
+            show_image(axis, image)
         line[0].set_ylabel(name, fontsize=SMALL, rotation=0, ha="right", va="center")
     for axis, caption in zip(axes[0], captions):
         axis.set_title(caption, fontsize=SMALL)
@@ -175,7 +186,7 @@ def by_hand(weights: Mapping[str, Tensor], query: int, said: Sequence[str]) -> P
     if tokens != {side * side} or len(said) != len(weights):
         raise ValueError(f"heads (N, N) of one square number N, a line for each; here N {sorted(tokens)}, {len(said)}")
     alt = "; ".join(f"{name}: {line}" for name, line in zip(weights, said))
-    figure, axes = _figure(f"heads by hand. {alt}", 1, len(weights), 1.75 * len(weights), 2.15)
+    figure, axes = new_figure(f"heads by hand. {alt}", 1, len(weights), 1.75 * len(weights), 2.15)
     for axis, (name, head), line in zip(axes.flat, weights.items(), said):
         grid = head[query].reshape(side, side).detach().cpu().numpy()
         axis.imshow(grid / max(grid.max(), 1e-12), cmap="Blues", vmin=0, vmax=1.1, interpolation="nearest")

@@ -18,9 +18,9 @@ from course.analysis import (
 from course.analysis import plots as drawing
 from course.analysis.cka import Similarity
 from course.analysis.receptive_field import areas
+from course.drawing import DPI
 from course.models import create_model
 from course.models.stems import sinusoidal_2d
-from course.plots import DPI
 
 IMAGES = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 NAMES = "stem", "stages.0.blocks.0", "head"

@@ -5,7 +5,7 @@ import struct
 import pytest
 import torch
 
-from course import plots
+from course import drawing
 from course.figures import all_mlp
 
 
@@ -41,7 +41,7 @@ def test_every_figure_is_drawn_here_fits_a_page_and_says_what_it_shows():
     for name, picture in pictures.items():
         png = picture.png()
         width, height = struct.unpack(">II", png[16:24])
-        assert width <= 9 * plots.DPI and height <= 7 * plots.DPI and len(png) < 40_000, name
+        assert width <= 9 * drawing.DPI and height <= 7 * drawing.DPI and len(png) < 40_000, name
         assert len(picture.alt) > 20 and "\n" not in picture.alt, name
 
 

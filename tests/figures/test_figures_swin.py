@@ -6,9 +6,9 @@ from einops import rearrange
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
+from course.drawing import DPI
 from course.figures import swin
 from course.models.token_mixers.window import relative_position_index, shift_mask
-from course.plots import DPI
 
 IMAGE = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
 BEFORE = torch.arange(24).view(4, 6)

@@ -5,8 +5,8 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
+from course.drawing import ORANGE, SKY
 from course.figures import video
-from course.plots import ORANGE, SKY
 
 CLIP = torch.rand(4, 1, 8, 8)  # (T, C, H, W)
 

@@ -9,8 +9,8 @@ from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from course.analysis.cka import Similarity
+from course.drawing import DPI
 from course.figures import what_vits_see as figures
-from course.plots import DPI
 
 HEADS = [torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]), torch.tensor([9.0, 4.0])]
 BLOCKS = ("stem", "stages.0.entry", "stages.0.blocks.0", "stages.0.blocks.1")
