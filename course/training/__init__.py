@@ -1,8 +1,10 @@
-"""Training: ``fit(model, data, recipes.cpu_minute)``."""
+"""Training: ``fit(model, data, recipes.cpu_minute)``.
+
+What is imported here does not import ``course.models``, which does not exist where students' code is graded.
+"""
 
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
-from course.training.finetune import at_resolution
 from course.training.history import History
 from course.training.loop import evaluate, fit
 from course.training.not_finite import TrainingError
@@ -21,3 +23,11 @@ __all__ = [
     "recipes",
     "train_or_load",
 ]
+
+
+def __getattr__(name: str):
+    if name == "at_resolution":
+        from course.training.finetune import at_resolution
+
+        return at_resolution
+    raise AttributeError(f"module 'course.training' has no attribute {name!r}")

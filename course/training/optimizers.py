@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from course.models.backbone import Backbone
 from course.training.lamb import Lamb
+from course.training.parts import is_a
 
 # Words in the names of parameters that are looked up or added to activations, and multiply none.
 TABLES = frozenset(
@@ -107,7 +107,7 @@ def hidden_matrices(model: nn.Module) -> set[str]:
     tensors = dict(model.named_parameters())
     decayed = decayed_names(model)
     weights = [name for name in tensors if name in decayed]
-    if isinstance(model, Backbone):
+    if is_a(model, "Backbone"):
         inside = [name for name in weights if name.startswith("stages.")]
     else:
         inside = weights[1:-1]
@@ -128,7 +128,7 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
     Raises:
         ValueError: the model is no `Backbone`, so that it is not known what its layers are.
     """
-    if not isinstance(model, Backbone):
+    if not is_a(model, "Backbone"):
         raise ValueError(
             "layer_decay needs a model whose blocks are known, a course.models.backbone.Backbone, "
             f"and not {type(model).__name__}: make it of stem, stages and head, or take "

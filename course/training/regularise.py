@@ -3,10 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from course.models.backbone import Backbone, Block
-from course.models.channel_mixers.mlp import MLP
-from course.models.stems import Tokens
-from course.models.video import ClipTokens
+from course.training.parts import is_a
 
 
 def set_drop_path(model: nn.Module, rate: float) -> None:
@@ -21,10 +18,10 @@ def set_drop_path(model: nn.Module, rate: float) -> None:
         ValueError: `rate` is not at least 0 and below 1, or no block of the model has a step to leave out.
     """
     _check(rate, "drop_path")
-    if isinstance(model, Backbone):
+    if is_a(model, "Backbone"):
         blocks = [block for stage in model.stages for block in stage.blocks]
     else:
-        blocks = [module for module in model.modules() if isinstance(module, Block)]
+        blocks = [module for module in model.modules() if is_a(module, "Block")]
     steps = [[module for module in block.modules() if hasattr(module, "drop_path")] for block in blocks]
     if not any(steps):
         raise ValueError(
@@ -65,9 +62,9 @@ def set_dropout(model: nn.Module, rate: float) -> None:
 
 def _dropout_places(module: nn.Module) -> list[nn.Module]:
     """The modules behind whose output ViT's dropout stands, of those directly in `module` or itself."""
-    if isinstance(module, MLP):
+    if is_a(module, "MLP"):
         return [module.act, module.fc2]
-    if isinstance(module, (Tokens, ClipTokens)):
+    if is_a(module, "Tokens", "ClipTokens"):
         return [module]
     if hasattr(module, "num_heads") and isinstance(getattr(module, "proj", None), nn.Linear):
         return [module.proj]

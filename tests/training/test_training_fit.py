@@ -2,6 +2,8 @@
 
 import copy
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -424,3 +426,9 @@ def test_a_terminal_shows_a_bar_that_goes_away(train, capsys, monkeypatch):
             monkeypatch.setenv("COURSE_BUDGET", "tiny")
         fit(small_model(), train, QUICK, **quiet)
         assert capsys.readouterr().err == ""
+
+
+def test_training_needs_no_models_of_the_course():
+    """Students' code is graded where they do not exist."""
+    program = "import sys; sys.modules['course.models'] = None\nfrom course.training import fit, recipes"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
