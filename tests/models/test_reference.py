@@ -1,7 +1,6 @@
 """How the tables of names are read."""
 
 import pytest
-import torch
 from torch import nn
 
 from course.models import create_model, load_reference, reference
