@@ -116,7 +116,7 @@ def merge(template: Template, cells: list[Cell]) -> Merged:
             merged.shown.append(ShownCell("code", cell.source))
             definitions = definitions_only(cell.source)
             if definitions:
-                where = "your setup cell" if cell.is_setup else f"the cell at place {i + 1}"
+                where = "your setup cell" if cell.is_setup else f"the cell that you added at place {i + 1}"
                 merged.cells.append(RunCell(where, definitions))
         elif cell.kind == "markdown":
             written = cell.grade_id if cell.grade_id in template.written else ""
