@@ -15,6 +15,7 @@ from course import drawing, plots
 from course.data import load
 from course.data.augment import ColorJitter, RandomFlip
 from course.data.mix import Mix, RandomErasing
+from tests.pictures import assert_nothing_is_cut_off
 
 NAMES = ["plus", "ground a", "ground b", "ring"]
 
@@ -81,14 +82,7 @@ def test_pictures_fit_a_page_and_the_budget(drawn):
 
 def test_nothing_is_cut_off_and_no_title_runs_into_another(drawn):
     for name, picture in drawn.items():
-        canvas = FigureCanvasAgg(picture)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        ink, (width, height) = picture.get_tightbbox(renderer), picture.get_size_inches()
-        assert min(ink.x0, ink.y0, width - ink.x1, height - ink.y1) > -0.01, name
-        titles = [axis.title.get_window_extent(renderer) for axis in picture.get_axes() if axis.get_title()]
-        for i, box in enumerate(titles):
-            assert not any(box.overlaps(other) for other in titles[:i]), name
+        assert_nothing_is_cut_off(name, picture)
 
 
 def test_pyplot_knows_nothing_of_them_so_a_notebook_shows_them_once(drawn):

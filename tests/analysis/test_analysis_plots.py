@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from course.analysis import (
     attention_weights,
@@ -21,6 +20,7 @@ from course.analysis.receptive_field import areas
 from course.drawing import DPI
 from course.models import create_model
 from course.models.stems import sinusoidal_2d
+from tests.pictures import assert_nothing_is_cut_off
 
 IMAGES = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 NAMES = "stem", "stages.0.blocks.0", "head"
@@ -66,14 +66,7 @@ def drawn(model, weights):
 
 def test_pictures_fit_a_page_and_the_budget(drawn):
     for name, picture in drawn.items():
-        canvas = FigureCanvasAgg(picture)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        ink, (width, height) = picture.get_tightbbox(renderer), picture.get_size_inches()
-        assert min(ink.x0, ink.y0, width - ink.x1, height - ink.y1) > -0.01, name
-        titles = [axis.title.get_window_extent(renderer) for axis in picture.get_axes() if axis.get_title()]
-        for i, box in enumerate(titles):
-            assert not any(box.overlaps(other) for other in titles[:i]), name
+        assert_nothing_is_cut_off(name, picture)
         png = picture.png()
         width, height = struct.unpack(">II", png[16:24])
         assert width <= 9 * DPI and height <= 7 * DPI and len(png) < 40_000, name

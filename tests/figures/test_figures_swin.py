@@ -3,12 +3,12 @@
 import pytest
 import torch
 from einops import rearrange
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
 from course.drawing import DPI
 from course.figures import swin
 from course.models.token_mixers.window import relative_position_index, shift_mask
+from tests.pictures import assert_nothing_is_cut_off
 
 IMAGE = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
 BEFORE = torch.arange(24).view(4, 6)
@@ -38,15 +38,8 @@ def drawn():
 
 def test_pictures_fit_a_page_and_nothing_is_cut_off(drawn):
     for name, picture in drawn.items():
-        canvas = FigureCanvasAgg(picture)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        ink, (width, height) = picture.get_tightbbox(renderer), picture.get_size_inches()
-        assert min(ink.x0, ink.y0, width - ink.x1, height - ink.y1) > -0.01, name
-        titles = [axis.title.get_window_extent(renderer) for axis in picture.get_axes() if axis.get_title()]
-        for i, box in enumerate(titles):
-            assert not any(box.overlaps(other) for other in titles[:i]), name
-        assert width <= 9 and len(picture.png()) < 60_000 and DPI <= 100, name
+        assert_nothing_is_cut_off(name, picture)
+        assert picture.get_size_inches()[0] <= 9 and len(picture.png()) < 60_000 and DPI <= 100, name
 
 
 def test_grids_count_their_windows(drawn):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from course.analysis.cka import Similarity
 from course.drawing import DPI
 from course.figures import what_vits_see as figures
+from tests.pictures import assert_nothing_is_cut_off
 
 HEADS = [torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]), torch.tensor([9.0, 4.0])]
 BLOCKS = ("stem", "stages.0.entry", "stages.0.blocks.0", "stages.0.blocks.1")
@@ -39,14 +39,7 @@ def drawn():
 
 def test_pictures_fit_a_page_and_the_budget(drawn):
     for name, picture in drawn.items():
-        canvas = FigureCanvasAgg(picture)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        ink, (width, height) = picture.get_tightbbox(renderer), picture.get_size_inches()
-        assert min(ink.x0, ink.y0, width - ink.x1, height - ink.y1) > -0.01, name
-        titles = [axis.title.get_window_extent(renderer) for axis in picture.get_axes() if axis.get_title()]
-        for i, box in enumerate(titles):
-            assert not any(box.overlaps(other) for other in titles[:i]), name
+        assert_nothing_is_cut_off(name, picture)
         png = picture.png()
         width, height = struct.unpack(">II", png[16:24])
         assert width <= 9 * DPI and height <= 7 * DPI and len(png) < 40_000, name
