@@ -833,7 +833,7 @@ probe("read the answers from the disk", """
     attempt("shadow", lambda: read("/etc/shadow"))
     attempt("hosts", lambda: read("/etc/hosts"))
     attempt("home",
-            lambda: any(not f"{sys.base_prefix}/{sys.prefix}/".count(f"/root/{name}/") for name in os.listdir("/root")))
+            lambda: any(not f"{sys.base_prefix}/{sys.prefix}/".count(f"{here.home}/{name}/") for name in os.listdir(here.home)))
     attempt("keys", lambda: os.listdir(os.path.expanduser("~root/.ssh")))
     attempt("temporary files of others",
             lambda: bool(set(os.listdir(here.temporary)) - {os.path.basename(os.getcwd())}))
@@ -1657,7 +1657,7 @@ def grade(
     with Listeners(place) as listeners, subprocess.Popen(["sleep", "3600"]) as sleeper:
         given = {
             "root": str(place / "course"), "out": str(place / "out"), "submissions": str(place / "class"),
-            "package": str(ROOT / "course"), "temporary": str(temporary), "secret": f"secret-{MARK}",
+            "package": str(ROOT / "course"), "temporary": str(temporary), "home": os.path.expanduser("~root"), "secret": f"secret-{MARK}",
             "pid": os.getpid(), "sleeper": sleeper.pid, "host": socket.gethostname(), "kind": kind or house.NAMESPACES,
             **listeners.addresses,
         }  # fmt: skip
