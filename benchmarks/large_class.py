@@ -1,7 +1,7 @@
 """``course bench large_class [N]``: what a class of N costs; does the thousandth submission cost what the tenth did?
 
-Classes of 10, 100, ... and N are graded by ``course grade``, and one of at most a hundred with one worker and with two,
-twice in turns. The classes are those of `benchmarks.submissions`: every group of students, the hostile ones included,
+Classes of 10, 100, ... and N are graded by ``course grade``, and the smallest and one of at most 300 with one worker and
+with two, twice in turns: the whole, and what a submission more costs, which leaves out the start. The classes are those of `benchmarks.submissions`: every group of students, the hostile ones included,
 makes the same part of each.
 """
 
@@ -24,7 +24,7 @@ USUAL, LEAST = 50, 20  # submissions
 SEED = 0  # of the class and of the hidden inputs
 MEMORY = 2**30  # bytes a submission; less than the memory bomb asks for
 WORKERS = (1, 2)  # that the same class is graded with
-MOST_FOR_WORKERS = 100  # submissions
+MOST_FOR_WORKERS = 300  # submissions
 
 
 def bench(words: list[str] | None = None, *, workers: int | None = None, timeout: float = 10.0) -> dict:
@@ -46,14 +46,17 @@ def bench(words: list[str] | None = None, *, workers: int | None = None, timeout
     cores = len(os.sched_getaffinity(0))
     workers = workers or cores
     sizes = [*(size for size in (10, 100, 1000, 10_000) if 2 * size <= submissions), submissions]
-    again = min(submissions, MOST_FOR_WORKERS)
-    total = sum(sizes) + 2 * len(WORKERS) * again
+    again = [sizes[0], min(submissions, MOST_FOR_WORKERS)]
+    total = sum(sizes) + 2 * len(WORKERS) * sum(again)
     with tempfile.TemporaryDirectory(prefix="course-bench-") as name, progress_bar(
         total, None, desc="grading", unit=" submissions"
     ) as progress:
         grader = _Grader(Path(name), timeout, progress)
         costs = [grader.grade(size, workers) for size in sizes]
-        pairs = [[grader.grade(again, number) for number in order] for order in (WORKERS, WORKERS[::-1])]
+        rounds = [
+            {number: [grader.grade(size, number) for size in again] for number in order}
+            for order in (WORKERS, WORKERS[::-1])
+        ]
         kinds = grader.kinds(submissions)
     figures = {
         "submissions": submissions,
@@ -65,7 +68,7 @@ def bench(words: list[str] | None = None, *, workers: int | None = None, timeout
         "memory_limit": MEMORY,
         "classes": [{"submissions": size, **asdict(cost)} for size, cost in zip(sizes, costs)],
         "one_more": _one_more(sizes, costs),
-        "speedup": _speedup(again, [pairs[0], pairs[1][::-1]]),
+        "speedup": _speedup(again, rounds),
     }
     _print(figures)
     return figures
@@ -137,17 +140,23 @@ def _one_more(sizes: list[int], costs: list[Cost]) -> list[dict]:
     ]
 
 
-def _speedup(submissions: int, pairs: list[list[Cost]]) -> dict:
-    ratios = [one.wall / two.wall for one, two in pairs]
+def _speedup(sizes: list[int], rounds: list[dict[int, list[Cost]]]) -> dict:
+    """How much sooner two workers are done than one: `rounds` has by workers what the classes of `sizes` cost."""
+    one, two = WORKERS
     return {
-        "submissions": submissions,
-        "workers": list(WORKERS),
-        "wall": [[cost.wall for cost in pair] for pair in pairs],
-        "cpu": [[cost.cpu for cost in pair] for pair in pairs],
-        "ratio": statistics.mean(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
+        "submissions": sizes,
+        "rounds": [{str(number): [asdict(cost) for cost in costs] for number, costs in by.items()} for by in rounds],
+        "whole": _spread([by[one][-1].wall / by[two][-1].wall for by in rounds]),
+        "one_more": _spread([_more_wall(by[one]) / _more_wall(by[two]) for by in rounds]),
     }
+
+
+def _more_wall(costs: list[Cost]) -> float:
+    return costs[-1].wall - costs[0].wall
+
+
+def _spread(ratios: list[float]) -> dict[str, float]:
+    return {"ratio": statistics.mean(ratios), "low": min(ratios), "high": max(ratios)}
 
 
 def _print(figures: dict) -> None:
@@ -166,10 +175,13 @@ def _print(figures: dict) -> None:
     for row in figures["one_more"]:
         print(f"one more submission, from {row['from']} to {row['to']}: {row['cpu']:.2f} CPU s, {row['wall']:.2f} s")
     speedup = figures["speedup"]
-    print(
-        f"{speedup['submissions']} submissions with two workers instead of one: {speedup['ratio']:.2f}× as fast "
-        f"({speedup['low']:.2f}–{speedup['high']:.2f})"
-    )
+    small, large = speedup["submissions"]
+    for key, what in (("whole", f"{large} submissions"), ("one_more", f"one more submission, from {small} to {large}")):
+        told = speedup[key]
+        print(
+            f"{what}, with two workers instead of one: {told['ratio']:.2f}× as fast "
+            f"({told['low']:.2f}–{told['high']:.2f})"
+        )
     last = figures["classes"][-1]
     print(
         f"{last['submissions']} submissions: {last['wall'] / 60:.1f} minutes, {last['cpu'] / last['submissions']:.2f} "

@@ -124,4 +124,4 @@ def test_the_large_class_is_graded_and_every_row_is_as_it_should_be(tmp_path, ca
     assert capsys.readouterr().out.splitlines()[-1].startswith("20 submissions: ")
     figures = json.loads((tmp_path / "out.json").read_text())["large_class"]
     assert [row["submissions"] for row in figures["classes"]] == [10, 20]
-    assert sum(figures["kinds"].values()) == 20 and figures["speedup"]["low"] > 0
+    assert sum(figures["kinds"].values()) == 20 and figures["speedup"]["whole"]["low"] > 0

@@ -7,7 +7,7 @@ import pytest
 
 from course.cli import main
 
-COMMANDS = ("doctor", "data", "build", "check", "release", "grade", "models", "bench")
+COMMANDS = ("doctor", "data", "build", "check", "release", "grade", "models", "train", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

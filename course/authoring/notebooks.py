@@ -4,7 +4,6 @@ The same source gives the same bytes, always: ids follow from content, keys are 
 down.
 """
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course.authoring.source import Cell, Source
+from course.cell_id import cell_id
 from course.checks import Homework
 
 LECTURE, SOLUTION, ASSIGNMENT = "lecture", "solution", "assignment"
@@ -124,7 +124,7 @@ def differences(wanted: NotebookNode, found: NotebookNode, source: Source) -> li
 def _content_id(cell: Cell, seen: Counter) -> str:
     content = f"{cell.kind}\0{cell.text}"
     seen[content] += 1
-    return hashlib.sha256(f"{content}\0{seen[content]}".encode()).hexdigest()[:12]
+    return cell_id(cell.kind, cell.text, seen[content])
 
 
 def _metadata(cell: Cell, version: str, homework: Homework | None) -> dict:

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from course.cell_id import cell_id
+
 LARGEST_FILE = 200 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm
 MOST_CELLS = 5_000
 LONGEST_SOURCE = 300_000  # characters of one cell
@@ -25,6 +27,7 @@ class Cell:
     Args:
         kind: ``"code"``, ``"markdown"`` or ``"raw"``.
         source: its text.
+        id: of the notebook format, ``""`` where it has none; one of the course's follows from its text.
         grade_id: nbgrader's name of it, ``""`` where it has none.
         nbgrader: its nbgrader metadata, whatever that is.
         tags: its tags.
@@ -35,6 +38,12 @@ class Cell:
     grade_id: str = ""
     nbgrader: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    id: str = ""
+
+    @property
+    def is_as_built(self) -> bool:
+        """Whether this is a cell of the course, without a label of its own, that nobody has changed."""
+        return self.id == cell_id(self.kind, self.source)
 
     @property
     def is_setup(self) -> bool:
@@ -112,6 +121,7 @@ def _cell(entry: dict) -> Cell:
         grade_id=grade_id if isinstance(grade_id, str) else "",
         nbgrader=nbgrader,
         tags=tuple(tag for tag in _list(metadata, "tags") if isinstance(tag, str)),
+        id=entry["id"] if isinstance(entry.get("id"), str) else "",
     )
 
 

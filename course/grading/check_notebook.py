@@ -70,13 +70,15 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
         checks = {name: public.read(data, name) for name in points}
     except (FileNotFoundError, ValueError) as error:
         raise CannotCheck(f"{error}.") from None
-    # There is no instructor's notebook here: the student's own setup cell stands in for it.
+    # There is no instructor's notebook here: the student's own setup cell stands in for it, and what the course shows
+    # between the exercises is known by its ids.
     setup = tuple(cell.source for cell in cells if cell.kind == "code" and cell.is_setup)
+    shown = [cell.source for cell in cells if cell.is_as_built]
     template = Template(
         setup=setup,
         exercises=tuple(TemplateExercise(name, check.targets) for name, check in checks.items()),
         labelled={name: Cell("code", "", name) for name in checks},
-        texts=frozenset(map(normal_text, setup)),
+        texts=frozenset(map(normal_text, [*setup, *shown])),
     )
     if sys.stderr.isatty():
         print(f"Running the exercises of {path.name}, a few seconds …", file=sys.stderr)

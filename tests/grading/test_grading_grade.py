@@ -8,6 +8,7 @@ import sqlite3
 
 import pytest
 
+from course.cell_id import cell_id
 from course.checks import public
 from course.checks.calls import calls_from_bytes
 from course.grading import check_command, grade_command
@@ -233,6 +234,17 @@ def test_checking_a_notebook_that_is_half_right(notebook, work, capsys):
     assert spread.startswith("○ mean_and_spread") and "not written yet" in spread
     assert scale.startswith("○ Scale") and "missing from the notebook" in scale
     assert total.startswith("0 of 6.5") and "\033" not in captured.out
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_the_course_itself_shows_is_not_called_the_students(notebook, work, capsys, changed):
+    shown = "def shown(x):\n    return x\n\nclass Shown(nothing_of_this_name): pass"
+    cell = work.solve().add(shown, before="double")
+    cell["id"] = cell_id("code", shown)
+    if changed:
+        cell["source"] += "  # by the student"
+    assert check_command(work.save(notebook)) == 0
+    assert ("that you added" in capsys.readouterr().err) == changed
 
 
 def test_checking_what_is_no_notebook(notebook, work, tmp_path, tmp_path_factory, capsys):

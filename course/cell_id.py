@@ -1,0 +1,8 @@
+"""The id of a built cell follows from its text: so it tells, far from the sources, whether the cell is as it was built."""
+
+import hashlib
+
+
+def cell_id(kind: str, text: str, nth: int = 1) -> str:
+    """The id of the `nth` cell of a notebook with this `text`; `kind` is ``"code"`` or ``"markdown"``."""
+    return hashlib.sha256(f"{kind}\0{text}\0{nth}".encode()).hexdigest()[:12]
