@@ -54,7 +54,7 @@ def bench(words: list[str] | None = None, *, workers: int | None = None, timeout
         grader = _Grader(Path(name), timeout, progress)
         costs = [grader.grade(size, workers) for size in sizes]
         rounds = [
-            {number: [grader.grade(size, number) for size in again] for number in order}
+            {number: [grader.grade(size, number, weigh=False) for size in again] for number in order}
             for order in (WORKERS, WORKERS[::-1])
         ]
         kinds = grader.kinds(submissions)
@@ -87,7 +87,7 @@ class _Grader:
     def kinds(self, size: int) -> Counter:
         return Counter(self.written[size].values())
 
-    def grade(self, size: int, workers: int) -> Cost:
+    def grade(self, size: int, workers: int, weigh: bool = True) -> Cost:
         submissions = self.folder / f"class_{size}"
         if size not in self.written:
             self.written[size] = write_class(submissions, size, SEED)
@@ -106,7 +106,7 @@ class _Grader:
                 seen = now
 
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_OFFLINE": "1"}
-        cost = run(command, env=environment, log=self.folder / "log.txt", look=look)
+        cost = run(command, env=environment, log=self.folder / "log.txt", look=look, weigh=weigh)
         look()
         self._require_rows(out, self.written[size])
         return cost
@@ -145,7 +145,10 @@ def _speedup(sizes: list[int], rounds: list[dict[int, list[Cost]]]) -> dict:
     one, two = WORKERS
     return {
         "submissions": sizes,
-        "rounds": [{str(number): [asdict(cost) for cost in costs] for number, costs in by.items()} for by in rounds],
+        "rounds": [
+            {str(number): [{"wall": cost.wall, "cpu": cost.cpu} for cost in costs] for number, costs in by.items()}
+            for by in rounds
+        ],
         "whole": _spread([by[one][-1].wall / by[two][-1].wall for by in rounds]),
         "one_more": _spread([_more_wall(by[one]) / _more_wall(by[two]) for by in rounds]),
     }

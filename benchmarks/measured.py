@@ -30,6 +30,7 @@ def run(
     log: Path,
     cwd: Path | None = None,
     look: Callable[[], None] = lambda: None,
+    weigh: bool = True,
 ) -> Cost:
     """Run a command to its end and say what it and every process under it cost.
 
@@ -42,7 +43,8 @@ def run(
     Args:
         log: where everything it prints goes.
         cwd: where it is started; here by default.
-        look: called after each look, to move a progress bar.
+        look: called a few times a second, to move a progress bar.
+        weigh: whether to measure memory; that takes a part of a core, which is missing where all of them are busy.
 
     Raises:
         ValueError: this is not Linux, or the command failed; with the last it printed.
@@ -59,7 +61,7 @@ def run(
             memory = 0
             try:
                 while process.poll() is None:
-                    memory = max(memory, _memory_under(os.getpid()))
+                    memory = max(memory, _memory_under(os.getpid())) if weigh else 0
                     look()
                     try:
                         process.wait(BETWEEN_LOOKS)
