@@ -858,6 +858,7 @@ def _draw_table(axis: Axes, values: np.ndarray, scale: np.ndarray, written: bool
                 va="center",
                 fontsize=8,
                 color="white" if dark else "black",
+                in_layout=False,  # it lies inside: arranging the picture need not measure it
             )
 
 
@@ -876,7 +877,7 @@ def _draw_mask(axis: Axes, mask: np.ndarray) -> None:
         np.where(mask, 0.75, 0.0), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
     )
     for row, column in zip(*np.nonzero(~mask)):
-        axis.text(column, row, "×", ha="center", va="center", fontsize=9, color=GREY)
+        axis.text(column, row, "×", ha="center", va="center", fontsize=9, color=GREY, in_layout=False)
     for line in range(mask.shape[0] + 1):
         axis.axhline(line - 0.5, color="white", linewidth=1)
     for line in range(mask.shape[1] + 1):
@@ -953,18 +954,19 @@ def token_maps(
         group = None if colours is None or title not in colours else _table(title, colours[title])
         if group is not None and group.shape != values.shape:
             raise ValueError(f"the colours of {title!r} have shape {group.shape}, its numbers {values.shape}")
+        painted = np.ones((*values.shape, 3))  # (H, W, RGB)
+        if heat:
+            painted = colormaps["Blues"](0.9 * values / top)[..., :3]
+        elif group is not None:  # lighter each time the colours have been gone through
+            again, which = np.divmod(group.astype(int), len(COLOURS))
+            strength = np.where(again % 2 == 0, 0.6, 0.25)[..., None]
+            painted = 1 - strength * (1 - np.array([to_rgb(colour) for colour in COLOURS])[which])
+        axis.pcolormesh(painted, edgecolors="white", linewidth=0.8)
         for (row, column), number in np.ndenumerate(values):
-            colour = np.ones(3)
-            if heat:
-                colour = np.array(colormaps["Blues"](0.9 * number / top)[:3])
-            elif group is not None:  # lighter each time the colours have been gone through
-                again, which = divmod(int(group[row, column]), len(COLOURS))
-                colour = 1 - (0.6 if again % 2 == 0 else 0.25) * (1 - np.array(to_rgb(COLOURS[which])))
-            axis.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8))
-            dark = colour.mean() < 0.5
+            dark = painted[row, column].mean() < 0.5
             axis.text(
                 column + 0.5, row + 0.52, f"{number:.0f}", ha="center", va="center", fontsize=6.5,
-                color="white" if dark else "black",
+                color="white" if dark else "black", in_layout=False,
             )  # fmt: skip
         side = window.get(title, 0) if isinstance(window, Mapping) else window
         if side:

@@ -91,22 +91,15 @@ steps = {("ViT", "relation"): 250, ("ViT", "texture"): 110,
 nets, right = {}, {"ViT": {}, "CNN": {}}
 for (kind, question), count in steps.items():
     net = nets[kind, question] = small_vit() if kind == "ViT" else small_cnn()
-    recipe = recipes.cpu_minute.but(steps=budget(tiny=4, cpu=count))
+    recipe = recipes.cpu_minute.but(steps=budget(tiny=2, cpu=count))
     fit(net, train.ask(question), recipe, plot=False)
     right[kind][question] = evaluate(net, test.ask(question))
 plots.bars(right, chance=0.1)
 
 # %% [markdown]
 # All four answer their question. The ViT answers *relation* a little less well: keep that in mind where the two are
-# compared. For controls we also keep a ViT exactly as it was before its first step:
-
-# %%
-untrained = small_vit().eval()
-untrained.normalise_images = nets["ViT", "relation"].normalise_images
-vit, cnn = nets["ViT", "relation"], nets["CNN", "relation"]
-{"ViT": sum(p.numel() for p in vit.parameters()), "CNN": sum(p.numel() for p in cnn.parameters())}
-
-# %% [markdown]
+# compared.
+#
 # ## 2 · The first layer: what does it look for?
 #
 # The patch embedding is a linear map: D = 64 rows of C·P·P = 48 weights. Each row has the form of a patch, so
@@ -120,6 +113,9 @@ vit, cnn = nets["ViT", "relation"], nets["CNN", "relation"]
 # nothing. Which is which?
 
 # %%
+vit, cnn = nets["ViT", "relation"], nets["CNN", "relation"]
+untrained = small_vit().eval()  # for comparison: exactly as it was before its first step
+untrained.normalise_images = vit.normalise_images
 three = {"a": nets["ViT", "texture"], "b": untrained, "c": vit}
 found = {name: principal_filters(net) for name, net in three.items()}  # components (48, C, P, P)
 first = {name: f.components[:8] for name, f in found.items()}

@@ -373,7 +373,7 @@ draw.merging(before, merge(before[None, :, :, None])[0])  # (H/2, W/2, 4D)
 
 # %%
 printed = {"swin_t": "29M  4.5G", "swin_s": "50M  8.7G", "swin_b": "88M 15.4G", "swin_b_384": "88M 47.0G"}
-for name, paper in printed.items():
+for name, paper in list(printed.items())[:budget(tiny=1, cpu=4)]:
     ours = next(line for line in str(card(name)).splitlines() if line.startswith("ours"))
     print(f"{name:11} paper {paper}   {' '.join(ours.split())}")
 
@@ -413,20 +413,23 @@ from course.models.backbone import Block, Residual
 from course.models.channel_mixers.mlp import MLP
 from course.models.stems import sinusoidal
 
+def where(dim):
+    """A position code, half of it for the row and half for the column: (H, W, D) = (8, 8, dim)."""
+    line = sinusoidal(torch.arange(8), dim // 2, base=100.0)  # (8, D/2)
+    return torch.cat([line[:, None].expand(8, 8, -1), line[None].expand(8, 8, -1)], dim=2)
+
+# %%
 class AskThePlus(nn.Module):
     """Images (B, C, 32, 32) -> logits (B, 10), read from the token of the plus."""
 
     def __init__(self, window, shifts, dim=48):
         super().__init__()
         self.embed = nn.Linear(3 * 4 * 4, dim)
-        line = sinusoidal(torch.arange(8), dim // 2, base=100.0)  # (8, D/2)
-        rows, columns = line[:, None].expand(8, 8, -1), line[None].expand(8, 8, -1)
-        self.code = nn.Parameter(torch.cat([rows, columns], dim=2))  # (H, W, D)
+        self.code = nn.Parameter(where(dim))  # (H, W, D)
         mixers = [WindowAttention(dim, (8, 8), 4, window, shift) for shift in shifts]
         norm = lambda: nn.LayerNorm(dim)
-        self.blocks = nn.Sequential(
-            *[Block(Residual(mix, norm()), Residual(MLP(dim, 2), norm())) for mix in mixers])
-        self.answer = nn.Sequential(norm(), nn.Linear(dim, 10))
+        blocks = [Block(Residual(mix, norm()), Residual(MLP(dim, 2), norm())) for mix in mixers]
+        self.blocks, self.answer = nn.Sequential(*blocks), nn.Sequential(norm(), nn.Linear(dim, 10))
 
     def forward(self, images):
         patches = rearrange(images, "b c (h p) (w q) -> b h w (c p q)", p=4, q=4)  # (B, H, W, 48)
