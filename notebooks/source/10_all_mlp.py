@@ -667,7 +667,8 @@ picture
 
 # %% [markdown]
 # The CNN hardly notices the first pixel. The Mixer falls from about 97 % to less than half, and at two pixels it is *below*
-# guessing: it is sure and wrong. The ViT falls as far at one pixel, but not below guessing. So this is not "attention against MLP": both carry
+# guessing: it is sure and wrong. The ViT falls as far at one pixel, and
+# recovers a little at two, a whole patch: its patches are familiar again, if elsewhere. So this is not "attention against MLP": both carry
 # the places of their tokens with them, one in its code, one in its weights. What helps is *sharing between places*, or to
 # be shown moved digits in training; homework 4, exercise 11, measures what that is worth.
 #

@@ -623,20 +623,20 @@ video.gains(table_4, unit="Epic Kitchens, action accuracy, % (Arnab et al. 2021,
 # In our recipes each of them is a word. Let us try one, where it is easy to see: only **200 clips** instead
 # of 4,000, for the last network of section 7. Mixup lays two clips over each other, one going left and one
 # going up, say, and asks for both answers in proportion. Does the network stay above the second ceiling, 50
-# %? And what will mixup do, help or blur? *(Price: about 20 seconds of a CPU core; GPU not measured.)*
+# %? And what will mixup do, help or blur? *(Price: about 18 seconds of a CPU core; GPU not measured.)*
 
 # %%
 few, small_set = learn.subset(200), {}
 for name, mixup in {"plain": 0.0, "mixup": 0.8}.items():
-    recipe = recipes.cpu_minute.but(steps=budget(tiny=2, cpu=250), mixup=mixup)
+    recipe = recipes.cpu_minute.but(steps=budget(tiny=2, cpu=220), mixup=mixup)
     small_set[name] = fit(small_vivit(), few, recipe, val=unseen, val_points=10, plot=False)
 lines = {name: history.val_accuracy for name, history in small_set.items()}
 plots.curves(small_set["plain"].val_steps, lines, xlabel="step", ylabel="accuracy", levels={"no order": 0.5})
 
 # %% [markdown]
-# Both break the ceiling. Plainly trained, the network stops at about seven in ten: it knows its 200 clips
+# Both break the ceiling. Plainly trained, the network stops at about six in ten: it knows its 200 clips
 # by heart. With mixup no batch ever comes twice, and more than nine in ten are right, from the same clips.
-# (With 300 steps, seeds 0, 1, 2: 71, 73, 75 % plain; 98, 95, 98 % with mixup.) Over twenty points here and
+# (With 300 steps, seeds 0, 1, 2: 71, 73, 75 % plain; 98, 95, 98 % with mixup.) Thirty points here and
 # 0.6 on Epic Kitchens: what a regulariser brings depends on what is lacking.
 #
 # **Question 14.6** The table begins with *flip*. Train the last network of section 7 with
