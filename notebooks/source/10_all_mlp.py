@@ -4,9 +4,9 @@
 # | | |
 # |---|---|
 # | **You will understand** | how the Mixer mixes a table along its two sides; what that shares and what it fixes: no position code, one image size, many images to learn from; and its relatives (ResMLP, gMLP, S²-MLP, AS-MLP, CycleMLP, Vision Permutator, GFNet) as points on one spectrum |
-# | **You need** | [3 · Self-attention](03_self_attention.ipynb), lecture 5 (the vision transformer), what a depthwise convolution is |
+# | **You need** | [3 · Self-attention](03_self_attention.ipynb), [5 · The vision transformer](05_vision_transformer.ipynb), what a depthwise convolution is |
 # | **It takes** | an hour to read; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | 9 · The ViT–CNN spectrum · **10 · All-MLP** · 11 · MetaFormer |
+# | **Before · after** | 9 · The ViT–CNN spectrum · **10 · All-MLP** · [11 · MetaFormer](11_metaformer.ipynb) |
 # | **Homework** | [hw4 · MLP-Mixer](../assignments/hw4_mlp_mixer/hw4_mlp_mixer.ipynb): you build it, prove that it is a convolution, and three of its relatives |
 
 # %% tags=["setup"]

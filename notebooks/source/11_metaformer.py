@@ -6,7 +6,7 @@
 # | **You will understand** | the body that all transformers share; pooling, shift, depthwise convolution and attention as five fillings of one hole; how to compare them fairly; why multiply–adds are not time |
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb); [5 · The vision transformer](05_vision_transformer.ipynb); [10 · All-MLP](10_all_mlp.ipynb) |
 # | **It takes** | an hour to read; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | 10 · All-MLP · **11 · MetaFormer** · 12 · ConvNets strike back |
+# | **Before · after** | [10 · All-MLP](10_all_mlp.ipynb) · **11 · MetaFormer** · 12 · ConvNets strike back |
 # | **Homework** | [hw5 · PoolFormer](../assignments/hw5_poolformer/hw5_poolformer.ipynb): you build the body and its fillings, and compare them over several seeds |
 
 # %% tags=["setup"]

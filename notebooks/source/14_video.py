@@ -4,7 +4,7 @@
 # | | |
 # |---|---|
 # | **You will understand** | what a clip adds to its frames; convolution in space-time, flow, two frame rates; tubelets; who looks at whom in ViViT and TimeSformer, and what it costs; why order must be given |
-# | **You need** | [3 · Self-attention](03_self_attention.ipynb) (masks, order) and the vision transformer of lecture 5 |
+# | **You need** | [3 · Self-attention](03_self_attention.ipynb) (masks, order), [5 · The vision transformer](05_vision_transformer.ipynb) |
 # | **It takes** | an hour to read; all cells together run in about a minute on two CPU cores |
 # | **Before · after** | 13 · Scaling · **14 · Video** · 15 · Dense prediction |
 # | **Homework** | [hw6 · ViViT](../assignments/hw6_vivit/hw6_vivit.ipynb): you build the four models and TimeSformer's attention |
@@ -410,7 +410,7 @@ print(compare("timesformer_joint", "timesformer_divided"))
 # longer and longer clips:
 
 # %%
-lengths = budget(tiny=[4, 8], cpu=[4, 8, 16, 32, 64])
+lengths = budget(tiny=[8], cpu=[4, 8, 16, 32, 64])
 
 @cache
 def macs_of(scheme, frames):
