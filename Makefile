@@ -19,7 +19,7 @@ OFFLINE_TESTS := COURSE_BUDGET=tiny COURSE_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEN
 
 help:
 	@echo "make lab       set up everything (in $(VENV)) and open JupyterLab on the start page"
-	@echo "make test      set up everything and run the tests (offline, about 5 minutes on two cores)"
+	@echo "make test      set up everything and run the tests (offline, about 14 minutes on two cores)"
 	@echo "make demo      no browser: run a lecture, release an assignment, grade a sample class, print the grades"
 	@echo "make test-all  the tests in their long forms"
 	@echo "make build     sources -> notebooks"
