@@ -39,8 +39,8 @@ def execute(notebook: NotebookNode, folder: Path, shown: str, source: Source) ->
             name: value for name, value in os.environ.items() if name != "MPLBACKEND"
         },  # figures belong in the cells
         "COURSE_BUDGET": os.environ.get("COURSE_BUDGET") or "cpu",
-        # As in the Makefile: threads that spin while they wait slow each other down on a busy machine.
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY") or "PASSIVE",
+        # As in the Makefile: threads that spin long while they wait slow each other down on a busy machine.
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT") or "1000",
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")])),
     }
     metadata = deepcopy(notebook.metadata)
