@@ -1,8 +1,8 @@
 """``course bench large_class [N]``: what a class of N costs; does the thousandth submission cost what the tenth did?
 
 Classes of 10, 100, ... and N are graded by ``course grade``, and the smallest and one of at most 300 with one worker and
-with two, twice in turns: the whole, and what a submission more costs, which leaves out the start. The classes are those of `benchmarks.submissions`: every group of students, the hostile ones included,
-makes the same part of each.
+with two, twice in turns: the whole, and what a submission more costs, which leaves out the start. The classes are those
+of `benchmarks.submissions`: every group of students, the hostile ones included, makes the same part of each.
 """
 
 import csv
@@ -143,6 +143,10 @@ def _one_more(sizes: list[int], costs: list[Cost]) -> list[dict]:
 def _speedup(sizes: list[int], rounds: list[dict[int, list[Cost]]]) -> dict:
     """How much sooner two workers are done than one: `rounds` has by workers what the classes of `sizes` cost."""
     one, two = WORKERS
+
+    def more(costs: list[Cost]) -> float:
+        return _one_more(sizes, costs)[0]["wall"]
+
     return {
         "submissions": sizes,
         "rounds": [
@@ -150,12 +154,8 @@ def _speedup(sizes: list[int], rounds: list[dict[int, list[Cost]]]) -> dict:
             for by in rounds
         ],
         "whole": _spread([by[one][-1].wall / by[two][-1].wall for by in rounds]),
-        "one_more": _spread([_more_wall(by[one]) / _more_wall(by[two]) for by in rounds]),
+        "one_more": _spread([more(by[one]) / more(by[two]) for by in rounds]),
     }
-
-
-def _more_wall(costs: list[Cost]) -> float:
-    return costs[-1].wall - costs[0].wall
 
 
 def _spread(ratios: list[float]) -> dict[str, float]:

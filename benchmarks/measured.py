@@ -16,7 +16,7 @@ BETWEEN_LOOKS = 0.3  # seconds from one look at the memory to the next
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on the clock, seconds of processors (user and system), and bytes of memory at their highest."""
+    """Seconds on the clock, seconds of processors (user and system), and bytes of memory at their highest (0: not weighed)."""
 
     wall: float
     cpu: float

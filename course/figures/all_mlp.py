@@ -22,7 +22,7 @@ from course.drawing import (
     empty_figure,
     new_figure,
     without_axes,
-)  # fmt: skip
+)
 
 PANELS = 6  # in a row
 

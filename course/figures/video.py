@@ -25,7 +25,7 @@ from course.drawing import (
     outline,
     show_image,
     without_axes,
-)  # fmt: skip
+)
 
 
 # -- motion
