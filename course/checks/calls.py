@@ -76,11 +76,13 @@ class Observation:
 
     `tensors` has keys ``"0.out"`` (or ``"0.out.1"`` for the second of several results), ``"0.grad.x"``,
     ``"0.after.model"``; `notes` says in words what no tensor can: an error, a wrong type, an input that was
-    changed. Keys start with the number of the call.
+    changed. Keys start with the number of the call. `noise`, of what others are compared with, says by tensor how
+    much of it is rounding (`course.checks.rounding`); it does not travel.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_bytes(self) -> bytes:
         return pack(self.tensors, self.notes)

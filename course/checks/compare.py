@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from course.checks.calls import FORBIDDEN, Observation
 from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.exercise import Accuracy
+from course.checks.rounding import ORDERS, close, noise_between, nudged
 
 RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
 
@@ -22,7 +24,8 @@ class Expected:
         answer: what the right answer does on the calls.
         mistakes: (sentence, what that mistake does on the same calls), the likeliest first.
         goals: calls that are judged by accuracy instead, by number.
-        tolerance: largest absolute difference, plus the same relative to the expected value.
+        tolerance: largest absolute difference, plus the same relative to the expected value; what is rounding
+            noise comes on top (`course.checks.rounding`).
         calls: how many calls were made.
         credit: what an answer is worth that is right in parts.
     """
@@ -58,17 +61,25 @@ class Verdict:
 
 
 def expected_for(exercise, seed: int) -> Expected:
-    """Run the reference and every named mistake of `exercise` on the calls of `seed`."""
+    """Run the reference and every named mistake of `exercise` on the calls of `seed`, and see how much is rounding."""
     calls, goals = exercise.calls(seed), exercise.goals_for(seed)
     exact = len(calls)  # goals come last and train for seconds; what the answer reaches there is not compared
     while exact - 1 in goals:
         exact -= 1
-    answer = exercise.observe(calls[:exact])
+    almost_the_same = nudged(calls[:exact])
+
+    def observe(objects: dict[str, Any] | None = None) -> Observation:
+        seen = exercise.observe(calls[:exact], objects)
+        seen.noise = noise_between(seen, exercise.observe(almost_the_same, objects))
+        return seen
+
+    answer = observe()
     mistakes = []
     for mistake in exercise.mistakes:
-        seen = exercise.observe(calls[:exact], mistake.objects)
+        seen = observe(mistake.objects)
         if exact < len(calls) and all(_same(i, answer, seen, exercise.tolerance) for i in range(exact)):
-            seen = exercise.observe(calls, mistake.objects)  # nothing but a goal can show this one
+            # Nothing but a goal can show this one.
+            seen = replace(exercise.observe(calls, mistake.objects), noise=seen.noise)
         mistakes.append((mistake.sentence, seen))
     return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit)
 
@@ -136,6 +147,7 @@ def _same_values(i: int, expected: Expected, seen: Observation) -> bool:
     without = lambda observation: Observation(
         {key: value for key, value in observation.tensors.items() if ".grad." not in key},
         {key: note for key, note in observation.notes.items() if not key.endswith(".no_gradient")},
+        observation.noise,
     )
     return _same(i, without(expected.answer), without(seen), expected.tolerance)
 
@@ -167,10 +179,10 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
 
 
 def _same(i: int, a: Observation, b: Observation, tolerance: float) -> bool:
-    """Does `b` show in call `i` what `a` shows, tensors within the tolerance and the same kind of mishap?"""
-    return _notes(i, a) == _notes(i, b) and all(
-        key in b.tensors and _close(a.tensors[key], b.tensors[key], tolerance) for key in _keys(i, a)
-    ) and _keys(i, a) == _keys(i, b)
+    """Does `b` show in call `i` what `a` shows, but for rounding, and the same kind of mishap?"""
+    return _notes(i, a) == _notes(i, b) and _keys(i, a) == _keys(i, b) and all(
+        _close(key, a, b.tensors[key], tolerance) for key in _keys(i, a)
+    )
 
 
 def _keys(i: int, observation: Observation) -> list[str]:
@@ -186,29 +198,9 @@ def _notes(i: int, observation: Observation) -> dict[str, str]:
     }
 
 
-def _close(expected: Tensor, seen: Tensor, tolerance: float) -> bool:
-    if not _same_kind(expected, seen):
-        return False
-    if expected.dtype == torch.bool:
-        return torch.equal(expected, seen)
-    if expected.is_complex():
-        return torch.allclose(seen.to(torch.complex128), expected.to(torch.complex128), rtol=tolerance, atol=tolerance)
-    if not expected.is_floating_point():
-        return _same_whole_numbers(expected, seen)
-    return torch.allclose(seen.double(), expected.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-def _same_whole_numbers(expected: Tensor, seen: Tensor) -> bool:
-    """Equal to the last digit, whatever type holds them: torch would compare int64 with float32 as float32."""
-    if seen.dtype == torch.uint64:
-        value = seen.view(torch.int64)
-        fits = value >= 0
-    elif seen.is_floating_point():
-        value = seen.double()
-        fits = (value == value.round()) & (value >= -(2.0**63)) & (value < 2.0**63)
-    else:
-        value, fits = seen, torch.ones_like(seen, dtype=torch.bool)
-    return bool(fits.all()) and torch.equal(value.to(torch.int64), expected.to(torch.int64))
+def _close(key: str, expected: Observation, seen: Tensor, tolerance: float) -> bool:
+    wanted = expected.tensors[key]
+    return _same_kind(wanted, seen) and close(wanted, seen, tolerance, expected.noise.get(key, 0.0))
 
 
 def _accuracy(i: int, expected: Expected, seen: Observation) -> float:
@@ -225,7 +217,7 @@ def _first_wrong(i: int, expected: Expected, seen: Observation) -> str | None:
     """The first compared tensor of call `i` that is missing or differs: results before gradients."""
     keys = sorted(_keys(i, expected.answer), key=lambda key: (".grad." in key, key))
     for key in keys:
-        if key not in seen.tensors or not _close(expected.answer.tensors[key], seen.tensors[key], expected.tolerance):
+        if key not in seen.tensors or not _close(key, expected.answer, seen.tensors[key], expected.tolerance):
             return key
     return None
 
@@ -272,7 +264,7 @@ def _describe(i: int, expected: Expected, seen: Observation) -> tuple[str, str]:
                 "",
             )
         return f"Your code did not return the {_spoken(key)}.", ""
-    return _describe_tensor(_spoken(key), expected.answer.tensors[key], seen.tensors[key], expected.tolerance)
+    return _describe_tensor(key, expected, seen.tensors[key])
 
 
 def _spoken(key: str) -> str:
@@ -282,10 +274,12 @@ def _spoken(key: str) -> str:
     return f"result number {int(name) + 1}" if name.isdigit() else "result"
 
 
-def _describe_tensor(what: str, expected: Tensor, seen: Tensor, tolerance: float) -> tuple[str, str]:
+def _describe_tensor(key: str, asked: Expected, seen: Tensor) -> tuple[str, str]:
+    what, expected, tolerance = _spoken(key), asked.answer.tensors[key], asked.tolerance
     if expected.shape != seen.shape:
         for order in permutations(range(seen.ndim)) if seen.ndim == expected.ndim <= 5 else ():
-            if seen.permute(order).shape == expected.shape and _close(expected, seen.permute(order), tolerance):
+            turned = seen.permute(order)
+            if turned.shape == expected.shape and _close(key, asked.answer, turned, tolerance):
                 return f"The {what} has the right numbers, but its axes are in another order: " + _shapes(
                     expected, seen
                 ), ""
@@ -299,7 +293,7 @@ def _describe_tensor(what: str, expected: Tensor, seen: Tensor, tolerance: float
         bad = int((~seen.isfinite()).sum())
         return f"{bad} of {seen.numel()} values of the {what} are NaN or infinite.", ""
     a, b = expected.double(), seen.double()
-    wrong = ~torch.isclose(b, a, rtol=tolerance, atol=tolerance)
+    wrong = ~torch.isclose(b, a, rtol=tolerance, atol=tolerance + ORDERS * asked.answer.noise.get(key, 0.0))
     factor = float((a * b).sum() / (a * a).sum()) if float((a * a).sum()) > 0 else 0.0
     if abs(factor) > tolerance and torch.allclose(b, factor * a, rtol=10 * tolerance, atol=10 * tolerance):
         return f"The {what} is the right one times {factor:.4g}: a factor is missing or too many.", ""

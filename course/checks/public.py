@@ -1,7 +1,10 @@
 """The file beside a homework that its checks compare with: stored inputs, outputs, sentences; no code."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +13,7 @@ from course.checks.calls import Call, Observation, calls_from_bytes, calls_to_by
 from course.checks.compare import Accuracy, Expected, expected_for
 from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.exercise import Homework
+from course.checks.rounding import INPUT_TOLERANCE, ORDERS, close
 
 FILE_NAME = "checks.safetensors"
 PUBLIC_SEED = 20  # grading draws its own, secret one
@@ -38,9 +42,9 @@ def to_bytes(homework: Homework) -> bytes:
             "forbidden": list(exercise.forbidden),
             "tolerance": exercise.tolerance,
             "calls": expected.calls,
-            "answer": _store(expected.answer, f"{prefix}/answer", tensors),
+            "answer": _store(expected.answer, f"{prefix}/answer", tensors, exercise.tolerance),
             "mistakes": [
-                [sentence, _store(observation, f"{prefix}/mistake{k}", tensors)]
+                [sentence, _store(observation, f"{prefix}/mistake{k}", tensors, exercise.tolerance)]
                 for k, (sentence, observation) in enumerate(expected.mistakes)
             ],
             "goals": {i: goal.at_least for i, goal in expected.goals.items()},
@@ -53,21 +57,28 @@ def to_bytes(homework: Homework) -> bytes:
 
 
 def same_content(a: Path, data: bytes) -> bool:
-    """Does the file hold what `data` does, up to the last digits in which processors differ?"""
+    """Does the file hold what `data` does, but for rounding (`course.checks.rounding`)?"""
     try:
         stored, described = _read(a)
     except ValueError:
         return False
     fresh, fresh_described = unpack(data)
-    return (
-        described == fresh_described
-        and stored.keys() == fresh.keys()
-        and all(
-            stored[k].shape == fresh[k].shape
-            and torch.allclose(stored[k].double(), fresh[k].double(), rtol=1e-3, atol=1e-4, equal_nan=True)
-            for k in stored
-        )
-    )
+    if _without_noise(described) != _without_noise(fresh_described) or stored.keys() != fresh.keys():
+        return False
+    for name, entry in described["exercises"].items():
+        results = {}  # where a result is stored: how much of it is rounding, here or there
+        for ours, theirs in zip(_observations(entry), _observations(fresh_described["exercises"][name])):
+            for key, where in ours["tensors"]:
+                results[where] = max(ours["noise"].get(key, 0.0), theirs["noise"].get(key, 0.0))
+        calls = f"{name}/calls"
+        labels = [where for where in stored if where.startswith(f"{name}/labels/")]
+        if not (
+            _same_calls(stored[calls], fresh[calls])
+            and all(_same(stored[where], fresh[where], 0.0) for where in labels)
+            and all(_same(stored[where], fresh[where], entry["tolerance"], noise) for where, noise in results.items())
+        ):
+            return False
+    return True
 
 
 def find(exercise_id: str, start: Path | None = None) -> Path:
@@ -101,7 +112,10 @@ def read(path: Path, exercise_name: str) -> PublicCheck:
     if exercise_name not in exercises:
         raise KeyError(f"{described['homework']} has no exercise {exercise_name!r}; it has {', '.join(exercises)}")
     entry = exercises[exercise_name]
-    restore = lambda stored: Observation({key: tensors[where] for key, where in stored["tensors"]}, stored["notes"])
+
+    def restore(stored: dict[str, Any]) -> Observation:
+        return Observation({key: tensors[where] for key, where in stored["tensors"]}, stored["notes"], stored["noise"])
+
     return PublicCheck(
         calls=calls_from_bytes(tensors[f"{exercise_name}/calls"].numpy().tobytes()),
         expected=Expected(
@@ -126,11 +140,40 @@ def exercise_points(path: Path) -> dict[str, float]:
     return {name: entry["points"] for name, entry in _read(path)[1]["exercises"].items()}
 
 
-def _store(observation: Observation, prefix: str, tensors: dict[str, Tensor]) -> dict:
+def _store(observation: Observation, prefix: str, tensors: dict[str, Tensor], tolerance: float) -> dict:
     where = {key: f"{prefix}/{key}" for key in sorted(observation.tensors)}
     tensors.update({where[key]: value for key, value in observation.tensors.items()})
     notes = {key: note.split(" (line")[0] for key, note in observation.notes.items()}  # no line of an answer's code
-    return {"tensors": sorted(where.items()), "notes": notes}
+    # What rounding adds to less than a tenth of the tolerance decides nothing.
+    noise = {key: float(f"{value:.1e}") for key, value in observation.noise.items() if ORDERS * value > tolerance / 10}
+    return {"tensors": sorted(where.items()), "notes": notes, "noise": noise}
+
+
+def _observations(entry: dict) -> list[dict]:
+    return [entry["answer"], *(stored for _, stored in entry["mistakes"])]
+
+
+def _without_noise(described: dict) -> dict:
+    """What is described, but for measured noise, which rounding changes most of all."""
+    described = json.loads(json.dumps(described))
+    for entry in described["exercises"].values():
+        for stored in _observations(entry):
+            if "noise" in stored:
+                stored["noise"] = {}
+    return described
+
+
+def _same_calls(a: Tensor, b: Tensor) -> bool:
+    (ours, described), (theirs, described_too) = (unpack(data.numpy().tobytes()) for data in (a, b))
+    return (
+        described == described_too
+        and ours.keys() == theirs.keys()
+        and all(_same(ours[name], theirs[name], INPUT_TOLERANCE) for name in ours)
+    )
+
+
+def _same(a: Tensor, b: Tensor, tolerance: float, noise: float = 0.0) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and close(a, b, tolerance, noise)
 
 
 def _as_tensor(data: bytes) -> Tensor:
