@@ -31,10 +31,6 @@ def run(connection: dict, files: int) -> None:
         connection: what stands in a kernel's connection file.
         files: descriptor of a tar with the files that lie beside the notebook.
     """
-    import matplotlib
-    import matplotlib_inline.backend_inline
-    from ipykernel.kernelapp import IPKernelApp
-
     with open(files, "rb") as file, tarfile.open(fileobj=file) as archive:
         archive.extractall(".", filter="data")
     connection_file = os.path.join(house.JOB_HOME, "connection.json")
@@ -42,6 +38,15 @@ def run(connection: dict, files: int) -> None:
         json.dump(connection | {"ip": f"{house.OWN_EXCHANGE}/k"}, file)
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
         os.environ[name] = os.path.join(house.JOB_HOME, name.lower())
+    start(connection_file)
+
+
+def start(connection_file: str) -> None:
+    """In a fork of a process that called `warm_up`: be a kernel until it is shut down."""
+    import matplotlib
+    import matplotlib_inline.backend_inline
+    from ipykernel.kernelapp import IPKernelApp
+
     app = IPKernelApp.instance(parent_handle=0, log_level=50)
     app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])
     # The server had settled on another backend, and this one looks for a shell when it is imported: there was none.
