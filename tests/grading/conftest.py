@@ -1,6 +1,7 @@
 """A homework of three exercises and a written question in a small repository of its own, and ways to fill it in."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from course.authoring.source import read_source
 from course.checks import load_homework, public
 from course.grading.cells import Cell, cells_from_notebook
 from course.grading.grade import Exam, prepare_exam
+from course.grading.sandbox import client
 
 TOPIC = "hw9_small"
 
@@ -108,6 +110,55 @@ SOLVED = {
              "        self.weight = nn.Parameter(torch.zeros(width))\n\n"
              "    def forward(self, x):\n        return 2 * x * self.weight",
 }  # fmt: skip
+
+
+# Tests of how servers start, end and what they wall off have servers of their own; the others share a warm one.
+OWN_SERVERS = ("attacks", "kill", "provisioner", "sandbox", "walls")
+FORK_SERVER = client.ForkServer
+
+
+class KeptServer:
+    """A running fork server that outlives the sandbox which uses it; jobs are forks as always."""
+
+    def __init__(self) -> None:
+        self.server = FORK_SERVER()
+
+    def __getattr__(self, name: str):
+        return getattr(self.server, name)
+
+    def close(self) -> None:
+        """Its sandbox has done with it; the next one takes it over."""
+
+
+@pytest.fixture(scope="session")
+def kept_servers() -> Iterator[list[KeptServer]]:
+    kept: list[KeptServer] = []
+    yield kept
+    for each in kept:
+        each.server.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_server_for_many_tests(request, kept_servers) -> Iterator[None]:
+    """Warming one up costs five seconds of processor time, and most tests are about what happens later."""
+    if request.module.__name__.rpartition("test_grading_")[2] in OWN_SERVERS:
+        yield
+        return
+
+    def take_over() -> KeptServer:
+        if not kept_servers or kept_servers[-1].server._process.poll() is not None:
+            kept_servers.append(KeptServer())
+        return kept_servers[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "ForkServer", take_over)
+        yield
+
+
+@pytest.fixture
+def own_server(monkeypatch) -> None:
+    """For a test of how a server starts, in a module of others."""
+    monkeypatch.setattr(client, "ForkServer", FORK_SERVER)
 
 
 @pytest.fixture(scope="session")

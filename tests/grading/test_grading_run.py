@@ -304,7 +304,7 @@ def test_what_is_known_stays_when_no_further_child_can_be_started(script, monkey
     assert outcome.exercises["c"].status == "crashed" and outcome.statuses == {"crashed"}
 
 
-def test_a_child_that_cannot_start_says_why(monkeypatch):
+def test_a_child_that_cannot_start_says_why(monkeypatch, own_server):
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
     with pytest.raises(CannotStart, match="No such file"):
         with start_child(Sandbox(Limits())):
