@@ -1,22 +1,62 @@
 """The command `course`: one subcommand per thing a person does. The work is done in the packages it calls."""
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from course.remembered import Memory, code_and_versions
+from course.steps import Steps
 
 # Imports of the working packages stand inside the functions: `course doctor` must run where they cannot be imported.
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    options.remember = arguments is None  # what is called as a function, by a test say, works everything out anew
     try:
         return options.run(options)
+    except _Stopped as stopped:
+        print(f"{stopped.command}: stopped; nothing is half-written, run it again", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `course data | head`
         sys.stderr.close()
         return 0
+
+
+class _Stopped(BaseException):
+    """A command was told to end, by signal `number`; whatever it had begun was taken back on the way here."""
+
+    def __init__(self, command: str, number: int):
+        super().__init__(command, number)
+        self.command, self.number = command, number
+
+
+@contextmanager
+def _stoppable(command: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise `_Stopped` in the block, once: nothing disturbs what is then taken back."""
+    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+        yield
+        return
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+
+    def stop(number: int, frame) -> None:
+        for n in numbers:
+            signal.signal(n, signal.SIG_IGN)
+        raise _Stopped(command, number)
+
+    before = {n: signal.signal(n, stop) for n in numbers}
+    try:
+        yield
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
 
 
 def _doctor(options) -> int:
@@ -32,15 +72,20 @@ def _data(options) -> int:
 
 
 def _build(options) -> int:
-    from course.authoring import build_command
+    command = "course build --check" if options.check else "course build"
+    with _stoppable(command), Steps(command) as steps:
+        steps("loading PyTorch")
+        from course.authoring import build_command
 
-    return build_command(options.path, check=options.check)
+        return build_command(options.path, options.check, steps, options.remember)
 
 
 def _release(options) -> int:
-    from course.authoring import release_command
+    with _stoppable("course release"), Steps("course release") as steps:
+        steps("loading PyTorch")
+        from course.authoring import release_command
 
-    return release_command(options.out, options.homework)
+        return release_command(options.out, options.homework, steps, options.remember)
 
 
 def _check(options) -> int:
@@ -70,9 +115,20 @@ def _grade(options) -> int:
 
 
 def _models(options) -> int:
-    from course.models.pages import models_command
+    whole_table = options.name is None
+    memory = Memory.beside_the_package() if options.remember and whole_table else None
+    key = code_and_versions() if memory else ""
+    table = memory.recall("models", key) if memory else None
+    if table is not None:
+        print(table)
+        return 0
+    with Steps("course models") as steps:
+        if whole_table:
+            steps("loading PyTorch")
+        from course.models.pages import models_command
 
-    return models_command(options.name, options.compare)
+        keep = (lambda text: memory.keep("models", key, text)) if memory else None
+        return models_command(options.name, options.compare, steps, keep)
 
 
 def _train(options) -> int:
@@ -97,7 +153,9 @@ def _bench(options) -> int:
 
     flags = {"compiled": options.compiled, "workers": options.workers, "timeout": options.timeout}
     flags |= {"data": options.data, "seeds": options.seeds, "save": options.save}
-    return bench_command(options.name, options.only, options.json, **flags)
+    with Steps(" ".join(filter(None, ["course bench", options.name]))) as steps:
+        steps("loading PyTorch and what it is compared with")
+        return bench_command(options.name, options.only, options.json, steps, **flags)
 
 
 def _parser() -> argparse.ArgumentParser:
