@@ -4,8 +4,6 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from course.remembered import Memory, code_and_versions
@@ -38,25 +36,42 @@ class _Stopped(BaseException):
         self.command, self.number = command, number
 
 
-@contextmanager
-def _stoppable(command: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise `_Stopped` in the block, once: nothing disturbs what is then taken back."""
-    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
-        yield
-        return
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+class _StoppableSteps(Steps):
+    """The steps of a command that Ctrl-C and SIGTERM end: the first of them raises `_Stopped`.
 
-    def stop(number: int, frame) -> None:
-        for n in numbers:
-            signal.signal(n, signal.SIG_IGN)
-        raise _Stopped(command, number)
+    The others are ignored: nothing disturbs what is then taken back. Libraries have places that swallow every
+    exception, so the next step raises it again.
+    """
 
-    before = {n: signal.signal(n, stop) for n in numbers}
-    try:
-        yield
-    finally:
-        for n, handler in before.items():
+    _number = 0
+
+    def __enter__(self) -> "_StoppableSteps":
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():  # only there can a signal be handled
+            numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+            self._before = {n: signal.signal(n, self._stop) for n in numbers}
+        return self
+
+    def __call__(self, what: str, number: int = 0, total: int = 0) -> None:
+        self._raise_if_stopped()
+        super().__call__(what, number, total)
+
+    def __exit__(self, kind, *_) -> None:
+        super().__exit__()
+        for n, handler in self._before.items():
             signal.signal(n, handler)
+        if kind is None:
+            self._raise_if_stopped()
+
+    def _stop(self, number: int, frame) -> None:
+        for n in self._before:
+            signal.signal(n, signal.SIG_IGN)
+        self._number = number
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
+        if self._number:
+            raise _Stopped(self.command, self._number)
 
 
 def _doctor(options) -> int:
@@ -73,7 +88,7 @@ def _data(options) -> int:
 
 def _build(options) -> int:
     command = "course build --check" if options.check else "course build"
-    with _stoppable(command), Steps(command) as steps:
+    with _StoppableSteps(command) as steps:
         steps("loading PyTorch")
         from course.authoring import build_command
 
@@ -81,7 +96,7 @@ def _build(options) -> int:
 
 
 def _release(options) -> int:
-    with _stoppable("course release"), Steps("course release") as steps:
+    with _StoppableSteps("course release") as steps:
         steps("loading PyTorch")
         from course.authoring import release_command
 

@@ -44,7 +44,8 @@ class Steps:
             self._bar.bar_format, self._bar.n = bar, max(number - 1, 0)
             self._bar.set_description_str(line)
         elif what != self._last or time.monotonic() >= self._time + BETWEEN_LINES:
-            print(line, file=self._file, flush=True)
+            self._file.write(f"{line}\n")  # in one piece: other processes write there too
+            self._file.flush()
             self._last, self._time = what, time.monotonic()
 
     def say(self, line: str) -> None:

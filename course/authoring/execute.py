@@ -1,6 +1,7 @@
 """Run a notebook in a fresh kernel and keep its outputs."""
 
 import asyncio
+import atexit
 import os
 import threading
 import time
@@ -99,9 +100,10 @@ def _run(client: NotebookClient, environment: dict[str, str]) -> None:
         ready.set()
         try:
             await client.async_execute(env=environment)
-        finally:
-            if client.km is not None and client.km.has_kernel:  # stopped before nbclient knew of it
+        finally:  # stopped while the kernel started, nbclient does neither
+            if client.km is not None and client.km.has_kernel:
                 await client.km.shutdown_kernel(now=True)
+            atexit.unregister(client._cleanup_kernel)
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(lambda: asyncio.run(run()))

@@ -38,14 +38,14 @@ class Secrets:
     """What must not reach students from one homework.
 
     Args:
-        topic: ``"hw1_self_attention"``. lines: (telling part of a line, the words inside it, what it belongs to),
+        topic: ``"hw1_self_attention"``. lines: (telling part of a line, the `_parts` inside it, what it belongs to),
         blanks normalised. names: names of mistakes and alternatives. blocks: (whole answer or mistake, its code
         lines joined by newlines, what it is). public: all text of the source outside its regions, and the
         sentences of the mistakes, blanks normalised.
     """
 
     topic: str
-    lines: list[tuple[str, frozenset[str], str]] = field(default_factory=list)
+    lines: list[tuple[str, frozenset, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     blocks: list[tuple[str, str]] = field(default_factory=list)
     public: str = ""
@@ -73,16 +73,18 @@ def find_in_assignment(path: Path, all_secrets: list[Secrets]) -> list[str]:
     allowed = [secrets.public for secrets in own]
     texts = list(_texts_in(path))
     plain = "\n".join(_plain(text) for text in texts)
-    words = set(_WORD.findall(plain))
+    parts = _parts(_WORD.findall(plain))
     found = _markers_in(texts)
+    # The words first: megabytes of check data would be searched for thousands of lines.
+    inner = {line: inside for secrets in all_secrets for line, inside, _ in secrets.lines}
+    there = {line for line, inside in inner.items() if inside <= parts and line in plain}
     for secrets in all_secrets:
         exempt = [*allowed, secrets.public]
-        for line, inner, owner in secrets.lines:
-            # The words first: megabytes of check data would be searched for thousands of lines.
-            if inner <= words and line in plain and not any(line in text for text in exempt):
+        for line, _, owner in secrets.lines:
+            if line in there and not any(line in text for text in exempt):
                 found.append(f"holds {line!r}, a line of {owner}")
         for name in secrets.names:
-            if name in words and not any(re.search(rf"\b{name}\b", text) for text in exempt):
+            if name in parts and not any(re.search(rf"\b{name}\b", text) for text in exempt):
                 found.append(f"holds the name {name!r}, a mistake or alternative of {secrets.topic}")
     return list(dict.fromkeys(found))
 
@@ -201,7 +203,12 @@ def _add_line(line: str, owner: str, secrets: Secrets) -> None:
     code = _plain(_code(line))
     for part in dict.fromkeys([whole, code, _ASSIGNED.sub("", code)]):
         if len(part.replace(" ", "")) >= _SHORTEST:
-            secrets.lines.append((part, frozenset(_INNER_WORD.findall(part)), owner))
+            secrets.lines.append((part, frozenset(_parts(_INNER_WORD.findall(part))), owner))
+
+
+def _parts(words: list[str]) -> set:
+    """The words of a text and its pairs of neighbours: a text holds no line whose inner ones it lacks."""
+    return {*words, *zip(words, words[1:])}
 
 
 def _add_block(lines: list[str], owner: str, secrets: Secrets, fewest: int = _BLOCK) -> None:
