@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from course.data.names import one_of
-from course.data.progress import progress_bar
 from course.models import create_model, load_reference
 from course.models.registry import input_shape
+from course.steps import Steps
 
 
 @dataclass(frozen=True)
@@ -152,13 +152,16 @@ CASES = (
 )
 
 
-def bench(names: list[str] | None = None, *, compiled: bool = False, seconds: float = 5.0) -> dict:
+def bench(
+    names: list[str] | None = None, *, compiled: bool = False, seconds: float = 5.0, steps: Steps | None = None
+) -> dict:
     """Run the comparisons, print one line each, and return all figures.
 
     Args:
         names: only these models.
         compiled: both through ``torch.compile``.
         seconds: for each of forward and training step, after warming up.
+        steps: shows how far it is; by default on stderr.
 
     Returns:
         {"device", "mode", "rows": [...], "median": {"forward", "step", "memory"}}.
@@ -168,17 +171,16 @@ def bench(names: list[str] | None = None, *, compiled: bool = False, seconds: fl
         one_of(name, [case.name for case in CASES], "there is no comparison of")
     cases = [case for case in CASES if not names or case.name in names]
     mode = "compiled" if compiled else "eager"
-    print(
+    steps = steps or Steps("course bench models")
+    steps.say(
         f"theirs / ours on {device.type}, {mode}, {torch.get_num_threads()} threads; above 1: ours is faster, or smaller"
     )
-    print(f"{'model':22} {'against':13} {'forward':>22} {'training step':>22} {'memory':>8}")
+    steps.say(f"{'model':22} {'against':13} {'forward':>22} {'training step':>22} {'memory':>8}")
     rows = []
-    with progress_bar(len(cases), None, desc=mode, unit=" models") as progress:
-        for case in cases:
-            rows.append(_row(case, device, compiled, seconds))
-            progress.clear()
-            print(_line(rows[-1]))
-            progress.update()
+    with steps:
+        for number, case in enumerate(cases, start=1):
+            rows.append(_row(case, device, compiled, seconds, lambda what: steps(what, number, len(cases))))
+            steps.say(_line(rows[-1]))
     median = {what: statistics.median(row[what]["ratio"] for row in rows) for what in ("forward", "step", "memory")}
     print(
         f"median of {len(rows)} models, {mode} on {device.type}: forward {median['forward']:.2f}×, "
@@ -187,7 +189,10 @@ def bench(names: list[str] | None = None, *, compiled: bool = False, seconds: fl
     return {"device": device.type, "mode": mode, "rows": rows, "median": median}
 
 
-def _row(case: Case, device: torch.device, compiled: bool, seconds: float) -> dict:
+def _row(
+    case: Case, device: torch.device, compiled: bool, seconds: float, step: Callable[[str], None]
+) -> dict:
+    step(f"{case.name}, making ours and theirs")
     torch.manual_seed(0)
     theirs = case.theirs()
     ours = create_model(case.name, **case.overrides)
@@ -197,12 +202,15 @@ def _row(case: Case, device: torch.device, compiled: bool, seconds: float) -> di
     images = torch.randn(case.batch_size, *frames, channels, height, width, device=device)
     pair = [model.to(device) for model in (ours, theirs)]
     row = {"model": case.name, "against": case.source, "overrides": case.overrides, "batch_size": case.batch_size}
+    step(f"{case.name}, memory")
     memory = [_peak_memory(model.train(), images) for model in pair]
     row["memory"] = {"ours": memory[0], "theirs": memory[1], "ratio": memory[1] / memory[0]}
     if compiled:
         torch._dynamo.reset()
         pair = [torch.compile(pair[0], fullgraph=True), torch.compile(pair[1])]
+    step(f"{case.name}, forward")
     row["forward"] = _interleaved([_forward(model.eval(), images) for model in pair], device, seconds)
+    step(f"{case.name}, training step")
     row["step"] = _interleaved([_step(model.train(), images) for model in pair], device, seconds)
     gc.collect()
     return row

@@ -1,8 +1,10 @@
 """Files that are written whole or not at all: a reader sees what was there before or all of what is new."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 _WRITING = ".writing-"
@@ -41,11 +43,48 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
         mode: who may read and write the file, less what the umask takes away.
     """
     with replacing(path) as partial:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
+        _write(partial, data, mode)
+
+
+def write_together(files: dict[Path, bytes]) -> None:
+    """Write files that belong together: all of them are written before the first takes its place.
+
+    Ctrl-C and SIGTERM wait until the last has; a process that is killed in between leaves each file old or new.
+
+    Raises:
+        OSError: as `replacing`; then no file has changed, unless the disk failed between two of them.
+    """
+    with undisturbed(), ExitStack() as places:
+        for path, data in files.items():
+            _write(places.enter_context(replacing(path)), data)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM that come in the block take effect after it."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def remove_left_overs(folder: Path) -> None:
     """Remove what a process that was killed while writing into `folder` left there."""
     for partial in folder.glob(f"{_WRITING}*"):
         partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)

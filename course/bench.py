@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from course.data.names import one_of
+from course.steps import Steps
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -16,10 +16,11 @@ class CannotRunHere(ValueError):
     """This machine lacks what a benchmark needs; the message says what. When all are run, the others go on."""
 
 
-def bench_command(name: str | None, words: list[str], json_file: Path | None, **flags) -> int:
+def bench_command(name: str | None, words: list[str], json_file: Path | None, steps: Steps, **flags) -> int:
     """Run one benchmark, or all; 0 when they have run, 2 if they cannot.
 
     Args:
+        steps: what a benchmark that has an argument of this name shows its steps with; the others have bars of their own.
         words: what to measure, in the words of the benchmark.
         flags: options by name, None where not given; a benchmark gets those that it has.
     """
@@ -30,6 +31,8 @@ def bench_command(name: str | None, words: list[str], json_file: Path | None, **
             file=sys.stderr,
         )
         return 2
+    from course.data.names import one_of  # loads torch
+
     given = {flag: value for flag, value in flags.items() if value is not None}
     try:
         chosen = [one_of(name, names, "there is no benchmark")] if name else names
@@ -40,8 +43,14 @@ def bench_command(name: str | None, words: list[str], json_file: Path | None, **
             for flag in given if name else ():
                 if flag not in known:
                     raise ValueError(f"{one} has no --{flag}")
+            if "steps" in known:
+                own = {"steps": steps}
+            else:
+                own = {}
+                steps.close()
+            own |= {flag: value for flag, value in given.items() if flag in known}
             try:
-                figures[one] = bench(words, **{flag: value for flag, value in given.items() if flag in known})
+                figures[one] = bench(words, **own)
             except CannotRunHere as reason:
                 if name:
                     raise

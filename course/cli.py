@@ -1,22 +1,77 @@
 """The command `course`: one subcommand per thing a person does. The work is done in the packages it calls."""
 
 import argparse
+import signal
 import sys
+import threading
 from pathlib import Path
+
+from course.remembered import Memory, code_and_versions
+from course.steps import Steps
 
 # Imports of the working packages stand inside the functions: `course doctor` must run where they cannot be imported.
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    options.remember = arguments is None  # what is called as a function, by a test say, works everything out anew
     try:
         return options.run(options)
+    except _Stopped as stopped:
+        print(f"{stopped.command}: stopped; nothing is half-written, run it again", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `course data | head`
         sys.stderr.close()
         return 0
+
+
+class _Stopped(BaseException):
+    """A command was told to end, by signal `number`; whatever it had begun was taken back on the way here."""
+
+    def __init__(self, command: str, number: int):
+        super().__init__(command, number)
+        self.command, self.number = command, number
+
+
+class _StoppableSteps(Steps):
+    """The steps of a command that Ctrl-C and SIGTERM end: the first of them raises `_Stopped`.
+
+    The others are ignored: nothing disturbs what is then taken back. Libraries have places that swallow every
+    exception, so the next step raises it again.
+    """
+
+    _number = 0
+
+    def __enter__(self) -> "_StoppableSteps":
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():  # only there can a signal be handled
+            numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+            self._before = {n: signal.signal(n, self._stop) for n in numbers}
+        return self
+
+    def __call__(self, what: str, number: int = 0, total: int = 0) -> None:
+        self._raise_if_stopped()
+        super().__call__(what, number, total)
+
+    def __exit__(self, kind, *_) -> None:
+        super().__exit__()
+        for n, handler in self._before.items():
+            signal.signal(n, handler)
+        if kind is None:
+            self._raise_if_stopped()
+
+    def _stop(self, number: int, frame) -> None:
+        for n in self._before:
+            signal.signal(n, signal.SIG_IGN)
+        self._number = number
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
+        if self._number:
+            raise _Stopped(self.command, self._number)
 
 
 def _doctor(options) -> int:
@@ -32,15 +87,20 @@ def _data(options) -> int:
 
 
 def _build(options) -> int:
-    from course.authoring import build_command
+    command = "course build --check" if options.check else "course build"
+    with _StoppableSteps(command) as steps:
+        steps("loading PyTorch")
+        from course.authoring import build_command
 
-    return build_command(options.path, check=options.check)
+        return build_command(options.path, options.check, steps, options.remember)
 
 
 def _release(options) -> int:
-    from course.authoring import release_command
+    with _StoppableSteps("course release") as steps:
+        steps("loading PyTorch")
+        from course.authoring import release_command
 
-    return release_command(options.out, options.homework)
+        return release_command(options.out, options.homework, steps, options.remember)
 
 
 def _check(options) -> int:
@@ -70,9 +130,20 @@ def _grade(options) -> int:
 
 
 def _models(options) -> int:
-    from course.models.pages import models_command
+    whole_table = options.name is None
+    memory = Memory.beside_the_package() if options.remember and whole_table else None
+    key = code_and_versions() if memory else ""
+    table = memory.recall("models", key) if memory else None
+    if table is not None:
+        print(table)
+        return 0
+    with Steps("course models") as steps:
+        if whole_table:
+            steps("loading PyTorch")
+        from course.models.pages import models_command
 
-    return models_command(options.name, options.compare)
+        keep = (lambda text: memory.keep("models", key, text)) if memory else None
+        return models_command(options.name, options.compare, steps, keep)
 
 
 def _train(options) -> int:
@@ -97,7 +168,9 @@ def _bench(options) -> int:
 
     flags = {"compiled": options.compiled, "workers": options.workers, "timeout": options.timeout}
     flags |= {"data": options.data, "seeds": options.seeds, "save": options.save}
-    return bench_command(options.name, options.only, options.json, **flags)
+    with Steps(" ".join(filter(None, ["course bench", options.name]))) as steps:
+        steps("loading PyTorch and what it is compared with")
+        return bench_command(options.name, options.only, options.json, steps, **flags)
 
 
 def _parser() -> argparse.ArgumentParser:

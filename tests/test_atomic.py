@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from course import atomic
-from course.atomic import remove_left_overs, replacing, write_atomically
+from course.atomic import remove_left_overs, replacing, undisturbed, write_atomically, write_together
 
 
 def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
@@ -64,3 +64,52 @@ def test_a_secret_is_for_its_owner_alone(tmp_path):
     path.chmod(0o644)
     write_atomically(path, b"secret", mode=0o600)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_files_that_belong_together_are_all_written_before_one_is_replaced(tmp_path, monkeypatch):
+    old = {tmp_path / name: b"old " + name.encode() for name in ("checks", "assignment", "new/solution")}
+    write_together(old)
+    new = {path: b"new " + path.name.encode() for path in old}
+    real, seen = atomic.os.replace, []
+
+    def replace(partial, path):
+        seen.append({path.read_bytes() for path in old} | {p.read_bytes() for p in tmp_path.rglob(".writing-*")})
+        real(partial, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.os, "replace", replace)
+        write_together(new)
+    assert seen[0] == {*old.values(), *new.values()} and len(seen) == 3
+    assert {path: path.read_bytes() for path in old} == new and not list(tmp_path.rglob(".writing-*"))
+
+    def full(path, data, mode=0o666, real=atomic._write):
+        if path.name == ".writing-assignment":
+            raise OSError(28, "No space left on device")
+        real(path, data, mode)
+
+    monkeypatch.setattr(atomic, "_write", full)
+    with pytest.raises(OSError, match="No space"):
+        write_together(old)
+    assert {path: path.read_bytes() for path in old} == new and not list(tmp_path.rglob(".writing-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_files_takes_effect_after_the_last(tmp_path, monkeypatch, number):
+    class Told(BaseException):
+        pass
+
+    def told(number, frame):
+        raise Told
+
+    real = atomic.os.replace
+    monkeypatch.setattr(atomic.os, "replace", lambda *paths: (real(*paths), signal.raise_signal(number)))
+    before = signal.signal(number, told)
+    try:
+        with pytest.raises(Told):
+            write_together({tmp_path / name: name.encode() for name in "abc"})
+        assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+        assert signal.getsignal(number) is told
+        with undisturbed():
+            pass
+    finally:
+        signal.signal(number, before)

@@ -1,12 +1,25 @@
 """From hand-edited sources to notebooks, and from the repository to what a student receives.
 
-`source` reads and validates, `notebooks` makes cells and metadata, `execute` runs them, `outputs` cleans and
+`repository` finds the place, `source` reads and validates, `notebooks` makes cells and metadata, `execute` runs them, `outputs` cleans and
 examines what came out, `leaks` looks for answers where none may be, `builder` is ``course build``,
 `student_tree` is ``course release``.
 """
 
-from course.authoring.builder import build, build_command
-from course.authoring.source import AuthoringError, find_root
-from course.authoring.student_tree import release, release_command
+from importlib import import_module
 
-__all__ = ["AuthoringError", "build", "build_command", "find_root", "release", "release_command"]
+_HOME_OF = {
+    "AuthoringError": "course.authoring.repository",
+    "find_root": "course.authoring.repository",
+    "build": "course.authoring.builder",
+    "build_command": "course.authoring.builder",
+    "release": "course.authoring.student_tree",
+    "release_command": "course.authoring.student_tree",
+}
+__all__ = [*_HOME_OF]
+
+
+def __getattr__(name: str):
+    # Imported on first use: `course grade` looks for the repository before it loads torch.
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'course.authoring' has no attribute {name!r}")

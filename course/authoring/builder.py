@@ -3,29 +3,27 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
+import torch
 
-from course.atomic import write_atomically
+from course.atomic import write_together
 from course.authoring import leaks, notebooks
 from course.authoring.execute import execute
-from course.authoring.outputs import hygiene
-from course.authoring.source import (
-    AuthoringError,
-    Source,
-    find_root,
-    read_source,
-    require_homework,
-    require_lecture,
-)
+from course.authoring.outputs import hygiene, machine_paths
+from course.authoring.repository import AuthoringError, find_root
+from course.authoring.source import Source, read_source, require_homework, require_lecture
 from course.checks import Homework, load_homework, public
+from course.remembered import NOT_OURS, Memory, code_and_versions, digest_of, digest_of_files, files_below
+from course.steps import Step, Steps, silent
 
 _LECTURE_NAME = re.compile(r"^\d\d_[a-z0-9_]+$")
 _HOMEWORK_NAME = re.compile(r"^hw\d+_[a-z0-9_]+$")
-_NOT_OURS = (".ipynb_checkpoints", "__pycache__")
+_Fresh = dict[Path, tuple[bytes, str]]  # what is to be written, and what is then said of it
 REBUILD = "run `course build {}`"
 
 
@@ -69,13 +67,22 @@ class HomeworkFolder:
         return self.assignment.parent / public.FILE_NAME
 
 
-def build_command(paths: Iterable[Path] = (), check: bool = False) -> int:
-    """``course build [PATH ...] [--check]`` for a terminal. Returns 0, 1 (differs or failed) or 2."""
+def build_command(
+    paths: Iterable[Path] = (), check: bool = False, steps: Steps | None = None, memory: bool = False
+) -> int:
+    """``course build [PATH ...] [--check]`` for a terminal. Returns 0, 1 (differs or failed) or 2.
+
+    `memory`: whether ``--check`` may pass over what it found clean before, see `checked`.
+    """
+    step, say = (steps, steps.say) if steps else (silent, print)
     try:
-        problems = build(paths, check=check)
+        root = find_root()
+        problems = build(paths, check=check, root=root, say=say, step=step, memory=Memory(root) if memory else None)
     except AuthoringError as error:
         print(error, file=sys.stderr)
         return 2
+    if steps:
+        steps.close()
     for line in problems:
         print(line, file=sys.stdout if check else sys.stderr)
     if check and not problems:
@@ -89,16 +96,21 @@ def build(
     check: bool = False,
     root: Path | None = None,
     say: Callable[[str], None] = print,
+    step: Step = silent,
+    memory: Memory | None = None,
 ) -> list[str]:
     """Write, or with `check` only examine, the notebooks of `paths`; without paths, all of the repository.
 
     A lecture or solution is executed again only if its code has changed since, if its outputs are missing, or
-    if it is named in `paths`. A failing source does not keep the others from being built.
+    if it is named in `paths`. A failing source does not keep the others from being built. What belongs to one source
+    is written when all of it is ready.
 
     Args:
         paths: sources, built notebooks, homework folders, or the folders that hold them.
         root: the repository; by default found from the current folder upwards.
         say: told what is written, one line a file.
+        step: told how far it is.
+        memory: with `check`, see `checked`.
 
     Returns:
         One line a problem or difference, with its place and remedy; empty if there is none.
@@ -112,19 +124,50 @@ def build(
     if paths:
         targets = list(dict.fromkeys(target for path in paths for target in _targets_of(Path(path), root)))
     problems: list[str] = []
-    for target in tqdm(targets, desc="course build", leave=False, disable=None):
+    for number, target in enumerate(targets, start=1):
+        step(target.name, number, len(targets))
+        if check:
+            problems += checked(target, memory)
+            continue
         try:
-            if check:
-                problems += check_lecture(target) if isinstance(target, Lecture) else check_homework(target)
-            elif isinstance(target, Lecture):
-                problems += _build_lecture(target, bool(paths), say)
+            if isinstance(target, Lecture):
+                problems += _build_lecture(target, bool(paths), say, step)
             else:
-                problems += _build_homework(target, bool(paths), say)
+                problems += _build_homework(target, bool(paths), say, step)
         except AuthoringError as error:
             problems += error.lines
     if check and not paths:
         problems += _strays(root)
     return problems
+
+
+def checked(target: Lecture | HomeworkFolder, memory: Memory | None = None) -> list[str]:
+    """What `check_lecture` or `check_homework` finds, or why it cannot look.
+
+    With a memory, what was found clean is not examined again while nothing of what that rests on has changed.
+    """
+    key = _rests_on(target) if memory else ""
+    if memory and memory.recall(f"checked-{target.name}", key) is not None:
+        return []
+    try:
+        problems = check_lecture(target) if isinstance(target, Lecture) else check_homework(target)
+    except AuthoringError as error:
+        return error.lines
+    if memory and not problems and _rests_on(target) == key:  # else somebody wrote while it was examined
+        memory.keep(f"checked-{target.name}", key, "")
+    return problems
+
+
+def _rests_on(target: Lecture | HomeworkFolder) -> str:
+    """Digest of the contents of everything that `checked` looks at, and of what it looks with."""
+    root = target.root
+    if isinstance(target, Lecture):
+        files = [target.source, target.notebook]
+    else:  # all of solutions/, since an assignment may hold no answer of another homework either
+        files = files_below(root / "solutions") + files_below(target.assignment.parent)
+    with_what = (code_and_versions(), torch.__version__, torch.backends.cpu.get_cpu_capability())
+    paths = sorted(machine_paths(root))  # which no output may show
+    return digest_of(target.name.encode(), repr((with_what, paths)).encode(), digest_of_files(root, files).encode())
 
 
 def check_lecture(lecture: Lecture) -> list[str]:
@@ -159,7 +202,7 @@ def leak_problems(work: HomeworkFolder) -> list[str]:
     secrets = leaks.secrets_in_tree(work.root / "solutions")
     problems = [
         f"{_shown(work.root, path)}: {finding}; students must not receive it"
-        for path in _files_below(work.assignment.parent)
+        for path in files_below(work.assignment.parent)
         for finding in leaks.find_in_assignment(path, secrets)
     ]
     try:
@@ -180,19 +223,23 @@ def all_lectures(root: Path) -> list[Lecture]:
 # -- building
 
 
-def _build_lecture(lecture: Lecture, run_again: bool, say: Callable[[str], None]) -> list[str]:
+def _build_lecture(lecture: Lecture, run_again: bool, say: Callable[[str], None], step: Step) -> list[str]:
     source = read_source(lecture.source, lecture.root)
     require_lecture(source)
     notebook = notebooks.make_notebook(source, notebooks.LECTURE)
-    return _run_and_write(lecture.root, lecture.notebook, notebook, source, run_again, say)
+    _write(_fresh_notebook(lecture.root, lecture.notebook, notebook, source, run_again, None, step), say)
+    return _hygiene_problems(lecture.root, lecture.notebook, notebook)
 
 
-def _build_homework(work: HomeworkFolder, run_again: bool, say: Callable[[str], None]) -> list[str]:
+def _build_homework(work: HomeworkFolder, run_again: bool, say: Callable[[str], None], step: Step) -> list[str]:
     source, homework = _read_homework(work)
-    run_again |= _write_assignment(work, source, homework, say)
+    fresh = _fresh_assignment(work, source, homework)
+    run_again |= work.checks in fresh
+    checks = fresh[work.checks][0] if work.checks in fresh else work.checks.read_bytes()
     solution = notebooks.make_notebook(source, notebooks.SOLUTION, homework)
-    problems = _run_and_write(work.root, work.solution, solution, source, run_again, say)
-    return problems + leak_problems(work)
+    fresh |= _fresh_notebook(work.root, work.solution, solution, source, run_again, checks, step)
+    _write(fresh, say)
+    return _hygiene_problems(work.root, work.solution, solution) + leak_problems(work)
 
 
 def write_assignment(work: HomeworkFolder) -> None:
@@ -201,28 +248,30 @@ def write_assignment(work: HomeworkFolder) -> None:
     Raises:
         AuthoringError: its sources are wrong.
     """
-    _write_assignment(work, *_read_homework(work), say=print)
+    _write(_fresh_assignment(work, *_read_homework(work)), say=print)
 
 
-def _write_assignment(work: HomeworkFolder, source: Source, homework: Homework, say: Callable[[str], None]) -> bool:
-    """Bring the assignment and its check data up to date; returns whether the latter have changed."""
+def _fresh_assignment(work: HomeworkFolder, source: Source, homework: Homework) -> _Fresh:
+    """The assignment and its check data, as far as they are not up to date."""
+    fresh: _Fresh = {}
     data = _check_data(work, homework)
     # Rewritten only when the content differs: last digits differ between processors.
-    changed = not (work.checks.is_file() and public.same_content(work.checks, data))
-    if changed:
-        write_atomically(work.checks, data)
-        say(f"{_shown(work.root, work.checks)}: written")
+    if not (work.checks.is_file() and public.same_content(work.checks, data)):
+        fresh[work.checks] = data, "written"
     assignment = notebooks.to_bytes(notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework))
     if not (work.assignment.is_file() and work.assignment.read_bytes() == assignment):
-        write_atomically(work.assignment, assignment)
-        say(f"{_shown(work.root, work.assignment)}: written")
-    return changed
+        fresh[work.assignment] = assignment, "written"
+    return {path: (data, f"{_shown(work.root, path)}: {said}") for path, (data, said) in fresh.items()}
 
 
-def _run_and_write(
-    root: Path, path: Path, notebook, source: Source, run_again: bool, say: Callable[[str], None]
-) -> list[str]:
-    """Bring an executed notebook up to date; returns what its outputs should not hold."""
+def _fresh_notebook(
+    root: Path, path: Path, notebook, source: Source, run_again: bool, checks: bytes | None, step: Step
+) -> _Fresh:
+    """Give a notebook its outputs: those at `path`, or by running it. Returns it if it is not up to date there.
+
+    Args:
+        checks: the check data of a homework; None for a lecture.
+    """
     shown = _shown(root, path)
     try:
         before = notebooks.read_notebook(path) if path.is_file() else None
@@ -230,13 +279,31 @@ def _run_and_write(
         before = None  # unreadable: made anew
     kept = before is not None and notebooks.take_outputs(notebook, before) and not hygiene(notebook, root)
     if run_again or not kept:
-        seconds = execute(notebook, path.parent, shown, source)
-        write_atomically(path, notebooks.to_bytes(notebook))
-        say(f"{shown}: run in {seconds:.0f} s and written")
-    elif path.read_bytes() != notebooks.to_bytes(notebook):
-        write_atomically(path, notebooks.to_bytes(notebook))
-        say(f"{shown}: written, outputs kept (no code changed)")
-    return [f"{shown}: {problem}" for problem in hygiene(notebook, root)]
+        with _place_to_run(path, checks) as folder:
+            seconds = execute(notebook, folder, shown, source, step)
+        return {path: (notebooks.to_bytes(notebook), f"{shown}: run in {seconds:.0f} s and written")}
+    if path.read_bytes() != notebooks.to_bytes(notebook):
+        return {path: (notebooks.to_bytes(notebook), f"{shown}: written, outputs kept (no code changed)")}
+    return {}
+
+
+@contextmanager
+def _place_to_run(path: Path, checks: bytes | None) -> Iterator[Path]:
+    """A lecture runs where it stands. A solution runs beside its new check data, which is not in place yet."""
+    if checks is None:
+        yield path.parent
+        return
+    with tempfile.TemporaryDirectory(prefix="course-build-") as place:
+        folder = Path(place) / path.stem
+        folder.mkdir()
+        (folder / public.FILE_NAME).write_bytes(checks)
+        yield folder
+
+
+def _write(fresh: _Fresh, say: Callable[[str], None]) -> None:
+    write_together({path: data for path, (data, _) in fresh.items()})
+    for _, said in fresh.values():
+        say(said)
 
 
 def _read_homework(work: HomeworkFolder) -> tuple[Source, Homework]:
@@ -288,7 +355,11 @@ def _executed_differences(root: Path, path: Path, wanted, source: Source) -> lis
     if not lines and not notebooks.is_executed(found):
         lines = ["has cells that were never run"]
     problems = [f"{shown}: {line}; edit {source.shown}, then {_rebuild(source)}" for line in lines]
-    return problems + [f"{shown}: {line}" for line in hygiene(found, root)]
+    return problems + _hygiene_problems(root, path, found)
+
+
+def _hygiene_problems(root: Path, path: Path, notebook) -> list[str]:
+    return [f"{_shown(root, path)}: {problem}" for problem in hygiene(notebook, root)]
 
 
 def _assignment_differences(work: HomeworkFolder, source: Source, homework: Homework) -> list[str]:
@@ -323,29 +394,24 @@ def _strays(root: Path) -> list[str]:
             problems.append(
                 f"{_shown(root, path)}: a lecture's source is named NN_topic.py, in lower case; rename it"
             )
-    for path in _files_below(root / "solutions"):
+    for path in files_below(root / "solutions"):
         if path.suffix == ".ipynb" and path not in expected:
             problems.append(f"{_shown(root, path)}: no source makes this notebook; delete it")
     for folder in sorted((root / "solutions").glob("*/")):
-        if folder.name not in _NOT_OURS and folder not in [work.folder for work in works]:
+        if folder.name not in NOT_OURS and folder not in [work.folder for work in works]:
             problems.append(
                 f"{_shown(root, folder)}: no homework; it should be named hwN_topic and hold {folder.name}.py"
             )
-    secrets = leaks.secrets_in_tree(root / "solutions")
-    for path in _files_below(root / "assignments"):
+    for path in files_below(root / "assignments"):
         if path not in expected:
             problems.append(
                 f"{_shown(root, path)}: no source makes this file, and students would receive it; delete it"
             )
+            secrets = leaks.secrets_in_tree(root / "solutions")
             problems += [
                 f"{_shown(root, path)}: {found}" for found in leaks.find_in_assignment(path, secrets)
             ]
     return problems
-
-
-def _files_below(folder: Path) -> list[Path]:
-    found = folder.rglob("*") if folder.is_dir() else ()
-    return sorted(path for path in found if path.is_file() and not set(path.parts) & set(_NOT_OURS))
 
 
 # -- names

@@ -13,9 +13,12 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from course.checks import observe, public
+from course.checks.calls import calls_from_bytes
+from course.checks.message import unpack
 
 # On purpose looser than the builder's: what merely resembles a marker must be found here.
 _BEGIN = re.compile(r"^\W*BEGIN\W*SOLUTION\W*$")
@@ -24,6 +27,8 @@ _AUTHORS = re.compile(
     r"^# %% .*\bexercise=\"|^@\w+\.(mistake|alternative)\b|^homework = Homework\(", re.MULTILINE
 )
 _ASSIGNED = re.compile(r"^(return|yield|assert|[\w.,\[\] ]+ [-+*/@]?=) ")
+_WORD = re.compile(r"\w+")
+_INNER_WORD = re.compile(r"(?<=\W)\w+(?=\W)")
 _SHORTEST = 10  # characters other than blanks; below, a line says nothing ("return out")
 _BLOCK = 3  # telling lines in a row that make a whole answer
 
@@ -33,14 +38,14 @@ class Secrets:
     """What must not reach students from one homework.
 
     Args:
-        topic: ``"hw1_self_attention"``. lines: (telling part of a line, what it belongs to), blanks
-        normalised. names: names of mistakes and alternatives. blocks: (whole answer or mistake, its code
+        topic: ``"hw1_self_attention"``. lines: (telling part of a line, the `_parts` inside it, what it belongs to),
+        blanks normalised. names: names of mistakes and alternatives. blocks: (whole answer or mistake, its code
         lines joined by newlines, what it is). public: all text of the source outside its regions, and the
         sentences of the mistakes, blanks normalised.
     """
 
     topic: str
-    lines: list[tuple[str, str]] = field(default_factory=list)
+    lines: list[tuple[str, frozenset, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     blocks: list[tuple[str, str]] = field(default_factory=list)
     public: str = ""
@@ -48,10 +53,16 @@ class Secrets:
 
 def secrets_of(folder: Path) -> Secrets:
     """The secrets of ``solutions/hwN_topic/``."""
-    secrets = Secrets(folder.name)
+    source = (folder / f"{folder.name}.py").read_text(encoding="utf-8")
+    return _secrets_in(folder.name, source, (folder / "exercises.py").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=64)  # each homework is held against the secrets of all
+def _secrets_in(topic: str, source: str, exercises: str) -> Secrets:
+    secrets = Secrets(topic)
     public_parts: list[str] = []
-    _collect_source((folder / f"{folder.name}.py").read_text(encoding="utf-8"), secrets, public_parts)
-    _collect_exercises((folder / "exercises.py").read_text(encoding="utf-8"), secrets, public_parts)
+    _collect_source(source, secrets, public_parts)
+    _collect_exercises(exercises, secrets, public_parts)
     secrets.public = _plain("\n".join(public_parts))
     return secrets
 
@@ -62,15 +73,18 @@ def find_in_assignment(path: Path, all_secrets: list[Secrets]) -> list[str]:
     allowed = [secrets.public for secrets in own]
     texts = list(_texts_in(path))
     plain = "\n".join(_plain(text) for text in texts)
-    words = set(re.findall(r"\w+", plain))
+    parts = _parts(_WORD.findall(plain))
     found = _markers_in(texts)
+    # The words first: megabytes of check data would be searched for thousands of lines.
+    inner = {line: inside for secrets in all_secrets for line, inside, _ in secrets.lines}
+    there = {line for line, inside in inner.items() if inside <= parts and line in plain}
     for secrets in all_secrets:
         exempt = [*allowed, secrets.public]
-        for line, owner in secrets.lines:
-            if line in plain and not any(line in text for text in exempt):
+        for line, _, owner in secrets.lines:
+            if line in there and not any(line in text for text in exempt):
                 found.append(f"holds {line!r}, a line of {owner}")
         for name in secrets.names:
-            if name in words and not any(re.search(rf"\b{name}\b", text) for text in exempt):
+            if name in parts and not any(re.search(rf"\b{name}\b", text) for text in exempt):
                 found.append(f"holds the name {name!r}, a mistake or alternative of {secrets.topic}")
     return list(dict.fromkeys(found))
 
@@ -109,13 +123,12 @@ def untouched_problems(assignment: Path) -> list[str]:
                 problems.append(
                     f"its cell {graded['grade_id']!r} stops untouched: {type(error).__name__}: {error}"
                 )
-    checks = assignment / public.FILE_NAME
-    for name in public.exercise_points(checks):
-        stored = public.read(checks, name)
-        seen = observe(
-            {target: namespace[target] for target in stored.targets if target in namespace}, stored.calls
-        )
-        answered = [call.target for i, call in enumerate(stored.calls) if f"{i}.unwritten" not in seen.notes]
+    # All exercises at once: `public.read` would read and check the whole file for each of them.
+    tensors, described = unpack((assignment / public.FILE_NAME).read_bytes())
+    for name, exercise in described["exercises"].items():
+        calls = calls_from_bytes(tensors[f"{name}/calls"].numpy().tobytes())
+        seen = observe({target: namespace[target] for target in exercise["targets"] if target in namespace}, calls)
+        answered = [call.target for i, call in enumerate(calls) if f"{i}.unwritten" not in seen.notes]
         if answered:
             problems.append(
                 f"exercise {name!r}: {', '.join(dict.fromkeys(answered))} does something before a student "
@@ -190,7 +203,12 @@ def _add_line(line: str, owner: str, secrets: Secrets) -> None:
     code = _plain(_code(line))
     for part in dict.fromkeys([whole, code, _ASSIGNED.sub("", code)]):
         if len(part.replace(" ", "")) >= _SHORTEST:
-            secrets.lines.append((part, owner))
+            secrets.lines.append((part, frozenset(_parts(_INNER_WORD.findall(part))), owner))
+
+
+def _parts(words: list[str]) -> set:
+    """The words of a text and its pairs of neighbours: a text holds no line whose inner ones it lacks."""
+    return {*words, *zip(words, words[1:])}
 
 
 def _add_block(lines: list[str], owner: str, secrets: Secrets, fewest: int = _BLOCK) -> None:
@@ -208,7 +226,7 @@ def _code(line: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.split())
 
 
 # -- what a file says

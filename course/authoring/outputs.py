@@ -115,7 +115,7 @@ def _output_problems(output: NotebookNode, root: Path) -> list[str]:
     problems = []
     for text in _texts(output):
         text = _EMBEDDED.sub("", text)
-        path = next((part for part in _machine_paths(root) if part in text), None) or _first(
+        path = next((part for part in machine_paths(root) if part in text), None) or _first(
             _MACHINE_PATH, text
         )
         if path:
@@ -147,7 +147,8 @@ def _texts(output: NotebookNode) -> list[str]:
     return [output.data[kind] for kind in kinds]
 
 
-def _machine_paths(root: Path) -> list[str]:
+def machine_paths(root: Path) -> list[str]:
+    """Folders of this machine that no output may show."""
     paths = {str(root), str(Path.home()), tempfile.gettempdir()}
     return [
         path for path in paths if len(path) > 5

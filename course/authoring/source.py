@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jupytext
 
+from course.authoring.repository import AuthoringError
 from course.checks import Homework
 
 # jupytext would otherwise turn the comment "# copy the weights" into the IPython command `copy the weights`.
@@ -33,14 +34,6 @@ WRITE_HERE = "*Write your answer here.*"
 _HEADER = re.compile(r"^#\s*%%%*(\s.*)?$")
 _MARKER = re.compile(r"^\s*### (BEGIN|END) SOLUTION\s*$")
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
-
-
-class AuthoringError(Exception):
-    """Something an author can put right; `lines` holds one sentence a problem, with place and remedy."""
-
-    def __init__(self, *lines: str):
-        super().__init__("\n".join(lines))
-        self.lines = list(lines)
 
 
 @dataclass(frozen=True)
@@ -124,27 +117,6 @@ class Source:
     path: Path
     shown: str
     cells: tuple[Cell, ...]
-
-
-def find_root(start: Path | None = None) -> Path:
-    """The repository's root: the nearest folder upwards that holds ``notebooks/source`` and ``solutions``.
-
-    Raises AuthoringError, saying so where `start` lies in a student's tree.
-    """
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "notebooks" / "source").is_dir() and (folder / "solutions").is_dir():
-            return folder
-    for folder in (start, *start.parents):
-        if (folder / "notebooks").is_dir() and (folder / "assignments").is_dir():
-            raise AuthoringError(
-                f"{folder} is a student's tree: it has no solutions/ and nothing to build or release; "
-                "`course check NOTEBOOK` checks your work"
-            )
-    raise AuthoringError(
-        f"{start} is not inside the course's repository: go to the folder that holds notebooks/source and "
-        "solutions"
-    )
 
 
 def read_source(path: Path, root: Path) -> Source:

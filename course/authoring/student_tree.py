@@ -10,7 +10,10 @@ from pathlib import Path
 
 from course.atomic import write_atomically
 from course.authoring import builder, leaks
-from course.authoring.source import AuthoringError, find_root, read_source
+from course.authoring.repository import AuthoringError, find_root
+from course.authoring.source import read_source
+from course.remembered import Memory
+from course.steps import Step, Steps, silent
 
 MARKER = ".course-release.json"  # what was written here, so that a later release knows what a student changed
 FIRST_CHECK = "hw0"
@@ -58,10 +61,18 @@ If something does not start, `.venv/bin/course doctor` says what is missing and 
 """
 
 
-def release_command(out: Path, homeworks: Iterable[str] = ()) -> int:
-    """``course release OUT [hwN ...]`` for a terminal. Returns 0, or 1 if nothing was released."""
+def release_command(
+    out: Path, homeworks: Iterable[str] = (), steps: Steps | None = None, memory: bool = False
+) -> int:
+    """``course release OUT [hwN ...]`` for a terminal. Returns 0, or 1 if nothing was released.
+
+    `memory`: whether notebooks that were found clean before need not be examined again, see `builder.checked`.
+    """
+    step, say = (steps, steps.say) if steps else (silent, print)
     try:
-        release(Path(out), list(homeworks) or None)
+        root = find_root()
+        remembered = Memory(root) if memory else None
+        release(Path(out), list(homeworks) or None, root=root, say=say, step=step, memory=remembered)
     except AuthoringError as error:
         print(error, file=sys.stderr)
         return 1
@@ -74,6 +85,8 @@ def release(
     *,
     root: Path | None = None,
     say: Callable[[str], None] = print,
+    step: Step = silent,
+    memory: Memory | None = None,
 ) -> list[Path]:
     """Write a student's tree: lectures, assignments, the package and what sets it up.
 
@@ -84,6 +97,8 @@ def release(
     Args:
         out: a new or empty folder, or an earlier release.
         homeworks: ``"hw1"`` or ``"hw1_self_attention"``, beside which homework 0 always goes; None releases all.
+        say: told what was written. step: told how far it is.
+        memory: see `builder.checked`. Every file that students receive is looked into all the same.
 
     Returns:
         The files written, relative to `out`.
@@ -95,12 +110,13 @@ def release(
     out = Path(out).resolve()
     _require_usable(out, root)
     works = _chosen(homeworks, root)
-    _require_built(works, root)
+    _require_built(works, root, step, memory)
     staging = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         staging.mkdir(parents=True)
         _fill(staging, works, root)
-        _require_clean(staging, root)
+        _require_clean(staging, root, step)
+        step("putting it in place")
         if not (out / MARKER).is_file():
             written = _files(staging)
             _write_marker(staging, {path: [_digest(staging / path)] for path in written})
@@ -147,22 +163,15 @@ def _chosen(homeworks: list[str] | None, root: Path) -> list[builder.HomeworkFol
     return list(dict.fromkeys(by_name[name] for name in (*always, *homeworks)))
 
 
-def _require_built(works: list[builder.HomeworkFolder], root: Path) -> None:
+def _require_built(works: list[builder.HomeworkFolder], root: Path, step: Step, memory: Memory | None) -> None:
     """What is released must be what the sources say."""
     problems = [f"{name}: missing" for name in (*_FILES, "course") if not (root / name).exists()]
-    for lecture in builder.all_lectures(root):
-        problems += _problems(builder.check_lecture, lecture)
-    for work in works:
-        problems += _problems(builder.check_homework, work)
+    targets = [*builder.all_lectures(root), *works]
+    for number, target in enumerate(targets, start=1):
+        step(target.name, number, len(targets))
+        problems += builder.checked(target, memory)
     if problems:
         raise AuthoringError("not released, because:", *problems)
-
-
-def _problems(check: Callable, target) -> list[str]:
-    try:
-        return check(target)
-    except AuthoringError as error:
-        return error.lines
 
 
 def _fill(staging: Path, works: list[builder.HomeworkFolder], root: Path) -> None:
@@ -192,11 +201,13 @@ def _title(work: builder.HomeworkFolder) -> str:
     return first.lstrip("# ")
 
 
-def _require_clean(staging: Path, root: Path) -> None:
+def _require_clean(staging: Path, root: Path, step: Step) -> None:
     """Look into every file that students will receive, whatever wrote it."""
     secrets = leaks.secrets_in_tree(root / "solutions")
     problems = []
-    for name in _files(staging):
+    names = _files(staging)
+    for number, name in enumerate(names, start=1):
+        step("looking into what students receive", number, len(names))
         look = leaks.find_in_assignment if name.startswith("assignments/") else leaks.find_in_other_file
         problems += [f"{name}: {found}" for found in look(staging / name, secrets)]
     if problems:

@@ -243,7 +243,8 @@ def load_homework(folder: Path) -> Homework:
         raise FileNotFoundError(f"{path} is missing: a homework's exercises are described there")
     spec = importlib.util.spec_from_file_location(f"exercises_{path.parent.name}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # What stands in the file, and no compiled file beside it: Python knows whether that is up to date from dates only.
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     homework = getattr(module, "homework", None)
     if not isinstance(homework, Homework):
         raise ValueError(f"{path} must define `homework = Homework({path.parent.name!r})`")

@@ -66,5 +66,5 @@ KINDS = {"token_mixer": TokenMixer, "linear_classifier": LinearClassifier, "digi
 def build(probe: Probe) -> nn.Module:
     """The module a `Probe` stands for, always with the same weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(probe.seed)
+        torch.default_generator.manual_seed(probe.seed)
         return KINDS[probe.kind](**{name: tensor.clone() for name, tensor in probe.tensors.items()})

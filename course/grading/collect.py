@@ -32,7 +32,6 @@ from pathlib import Path, PurePosixPath
 
 from course.grading.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes, normal_text
 from course.grading.handed_in import HandedIn, Untellable, sensible_time, time_from_text
-from course.grading.python_source import defined_names
 
 MOST_FILES = 200_000  # of a class that is one zip
 MOST_FILES_OF_ONE = 2_000  # of one student
@@ -452,6 +451,8 @@ def _what_instead(others: list[Entry], topic: str) -> str:
 
 
 def _exercises_in(cells: list[Cell], exercises: dict[str, tuple[str, ...]]) -> int:
+    from course.grading.python_source import defined_names  # loads torch
+
     ids = {cell.grade_id for cell in cells}
     defined: set[str] = set()
     for cell in cells:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from course.atomic import remove_left_overs, write_atomically
 from course.grading.limits import Limits
+from course.steps import Steps
 
 LEAST_MEMORY = 64 * 2**20  # bytes; with less, not even a small network can be trained
-PATIENCE = 2.0  # seconds without a word
 
 
 class CannotGrade(Exception):
@@ -57,38 +57,34 @@ def grade_command(
     Returns:
         0 if every submission has a row, whatever is in it; 2 if the command itself could not run.
     """
-    told = threading.Timer(PATIENCE, print, [f"Preparing {assignment} …"], {"file": sys.stderr, "flush": True})
-    told.daemon = True
     try:
         limits = _checked_limits(workers, timeout, memory, sandbox)
         submissions, out = Path(submissions), Path(out)
         _check_place(out, submissions)
-        told.start()
-        # torch and what else this loads take seconds, before which everything above has been said.
-        from course.grading.exam import find_homework
-        from course.grading.grade import grade_class
         from course.grading.lock import only_one
-        from course.grading.settings import read_settings
+        from course.grading.settings import find_homework, read_settings
 
         root, folder = find_homework(assignment)
+        settings = read_settings(folder, out, config, gradebook, roster)
         _prepare_folder(out)
         with ExitStack() as stack:
             with writing(out):
                 stack.enter_context(only_one(out))
                 for place in (out, *out.glob("*/")):
                     remove_left_overs(place)
-            settings = read_settings(folder, out, config, gradebook, roster)
+            # All that can be said at once has been said; what follows takes seconds before the first student.
+            steps = stack.enter_context(Steps(f"course grade: preparing {folder.name}"))
+            steps("loading PyTorch")
+            from course.grading.grade import grade_class
+
             grade_class(
                 submissions, root, folder, out, settings,
-                workers or _cores(), scheduler, seed, again, limits, told.cancel,
+                workers or _cores(), scheduler, seed, again, limits, steps,
             )  # fmt: skip
         return 0
     except CannotGrade as problem:
-        told.cancel()
         print(f"course grade: {problem}", file=sys.stderr)
         return 2
-    finally:
-        told.cancel()
 
 
 @contextmanager

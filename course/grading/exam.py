@@ -17,6 +17,7 @@ from course.grading.command import CannotGrade
 from course.grading.merge import Template
 from course.grading.oracle import Oracle
 from course.grading.pictures import PublicChecks
+from course.steps import Step, silent
 
 
 @dataclass(frozen=True)
@@ -44,41 +45,18 @@ class Exam:
         return Oracle(self.reference)
 
 
-def find_homework(assignment: str) -> tuple[Path, Path]:
-    """(the repository's root, the homework's folder under solutions/) for ``"hw1_self_attention"`` or ``"hw1"``.
-
-    Raises:
-        CannotGrade: there is no such homework, or no repository around the current folder or this package.
-    """
-    from course.authoring.source import AuthoringError, find_root
-
-    root = None
-    for start in (Path.cwd(), Path(__file__).parent):
-        try:
-            root = find_root(start)
-            break
-        except AuthoringError:
-            continue
-    if root is None:
-        raise CannotGrade("solutions/ was not found: run this inside the course's repository, which holds the answers.")
-    known = sorted(path.parent for path in (root / "solutions").glob("hw*/exercises.py"))
-    for folder in known:
-        if assignment in (folder.name, folder.name.split("_")[0]):
-            return root, folder
-    names = ", ".join(folder.name for folder in known) or "none"
-    raise CannotGrade(f"there is no homework {assignment!r} in solutions/; there is {names}.")
-
-
-def prepare_exam(root: Path, folder: Path, seed: int) -> Exam:
+def prepare_exam(root: Path, folder: Path, seed: int, step: Step = silent) -> Exam:
     """Load a homework and run the right answers and the named mistakes on the hidden inputs of `seed`.
 
     Args:
         root: the repository.
         folder: ``root/solutions/hwN_topic``.
+        step: told how far it is.
 
     Raises:
         CannotGrade: its source does not fit its exercises.
     """
+    step(f"reading {folder.name}")
     # These load jupytext, nbformat and nbgrader, which takes seconds that a mistyped path should not cost.
     from course.authoring import notebooks
     from course.authoring.source import AuthoringError, read_source, require_homework
@@ -95,7 +73,10 @@ def prepare_exam(root: Path, folder: Path, seed: int) -> Exam:
     order = [cell.name for cell in source.cells if cell.role == "exercise"]
     exercises: list[Exercise] = [homework.exercises[name] for name in order]
     with _one_thread():
-        expected = {exercise.name: expected_for(exercise, seed) for exercise in exercises}
+        expected = {}
+        for number, exercise in enumerate(exercises, start=1):
+            step("right answers and mistakes on hidden inputs, by exercise", number, len(exercises))
+            expected[exercise.name] = expected_for(exercise, seed)
     targets = {exercise.name: exercise.targets for exercise in exercises}
     return Exam(
         topic=homework.topic,

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, r
 from course.grading.settings import Settings
 from course.grading.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
 from course.grading.student import Judged, ToRun, our_fault, put_together, read_student
+from course.steps import Steps
 
 MOST_NAMES = 5  # of students in one line
 
@@ -41,13 +41,13 @@ def grade_class(
     seed: int | None,
     again: bool,
     limits: Limits,
-    prepared: Callable[[], None],
+    steps: Steps,
 ) -> None:
     """Grade all of `submissions` into `out`, but for what an earlier run in `out` has graded already.
 
     Args:
-        root, folder: of the homework, see `course.grading.exam.find_homework`.
-        prepared: called before the first student.
+        root, folder: of the homework, see `course.grading.settings.find_homework`.
+        steps: show what is done before the first student.
         The others as in `course.grading.command.grade_command`.
 
     Raises:
@@ -57,16 +57,19 @@ def grade_class(
     run, said = find_run(out, folder.name, seed, again)
     place = place_for(scheduler, workers, limits)
     try:
-        exam = prepare_exam(root, folder, run.seed)
+        steps("reading the submissions")
         try:
-            found = collect(submissions, exam.topic)
+            found = collect(submissions, folder.name)
             students = match(settings.roster, found)
             settings.deadline.require_students(student.student for student in students.found)
         except (NothingToGrade, BadConfiguration) as problem:
             raise CannotGrade(str(problem)) from None
+        exam = prepare_exam(root, folder, run.seed, steps)
+        steps("opening the gradebook")
         marks = _write_gradebook(out, exam, settings, [])
+        steps("starting the sandbox")
         place.give(exam)
-        prepared()
+        steps.close()
         if said:
             print(said, file=sys.stderr)
         if run.is_new:

@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from course.grading.handed_in import HandedIn
-from course.grading.judge import ExerciseResult, one_line
+
+if TYPE_CHECKING:  # it loads torch, for which a wrong date in the settings should not wait
+    from course.grading.judge import ExerciseResult
 
 STATUSES = ("graded", "late", "missing", "unreadable", "timeout", "crashed", "limit", "tampered")
 LONGEST_MESSAGE = 2_000  # characters
@@ -50,7 +53,7 @@ class StudentResult:
     student: str
     page: str
     statuses: tuple[str, ...]
-    exercises: tuple[ExerciseResult, ...] = ()
+    exercises: "tuple[ExerciseResult, ...]" = ()
     messages: tuple[str, ...] = field(default=())
     handed_in: HandedIn | None = None
     penalty: float = 0.0
@@ -107,6 +110,8 @@ class StudentResult:
     @property
     def message(self) -> str:
         """Everything there is to say, in one line: oddities, then what is wrong, then what was not started."""
+        from course.grading.judge import one_line
+
         parts = list(self.notes)
         parts += [f"{e.name}: {e.told}" for e in self.exercises if e.outcome in ("wrong", "lost")]
         untouched = [exercise.name for exercise in self.exercises if exercise.outcome == "not started"]
@@ -123,6 +128,8 @@ class StudentResult:
     @classmethod
     def from_json(cls, data: bytes) -> "StudentResult":
         """Raises ValueError if `data` is not what `to_json` writes."""
+        from course.grading.judge import ExerciseResult
+
         try:
             read = json.loads(data)
             read.pop("kept", None)

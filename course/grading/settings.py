@@ -1,8 +1,12 @@
-"""What an instructor says about a class beside its notebooks: the due date, the gradebook, the list of students."""
+"""What an instructor says about a class beside its notebooks: the homework, its due date, gradebook, list of students.
+
+Loads nothing slow: a misspelt homework or a wrong date is told at once.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from course.authoring.repository import AuthoringError, find_root
 from course.grading.command import CannotGrade
 from course.grading.deadlines import FILE_NAME, BadConfiguration, Deadline, read_deadline
 from course.grading.exports import BadRoster, Roster, read_roster
@@ -21,6 +25,29 @@ class Settings:
     deadline: Deadline
     gradebook: Path | str
     roster: Roster
+
+
+def find_homework(assignment: str) -> tuple[Path, Path]:
+    """(the repository's root, the homework's folder under solutions/) for ``"hw1_self_attention"`` or ``"hw1"``.
+
+    Raises:
+        CannotGrade: there is no such homework, or no repository around the current folder or this package.
+    """
+    root = None
+    for start in (Path.cwd(), Path(__file__).parent):
+        try:
+            root = find_root(start)
+            break
+        except AuthoringError:
+            continue
+    if root is None:
+        raise CannotGrade("solutions/ was not found: run this inside the course's repository, which holds the answers.")
+    known = sorted(path.parent for path in (root / "solutions").glob("hw*/exercises.py"))
+    for folder in known:
+        if assignment in (folder.name, folder.name.split("_")[0]):
+            return root, folder
+    names = ", ".join(folder.name for folder in known) or "none"
+    raise CannotGrade(f"there is no homework {assignment!r} in solutions/; there is {names}.")
 
 
 def read_settings(folder: Path, out: Path, config: Path | None, gradebook: str | None, roster: Path | None) -> Settings:

@@ -4,6 +4,7 @@ import csv
 import html
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import zip_longest
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from course.data.progress import progress_bar
 from course.models.count import count_macs, count_parameters
 from course.models.registry import Entry, create_model, entry, input_shape, list_models
 from course.models.source import source_of
 from course.models.spec import Alternate, Part, Spec, Whole, written
+from course.steps import Step, silent
 
 TABLE = Path(__file__).with_name("references.csv")
 UNITS = {"M": 1e6, "G": 1e9}
@@ -242,16 +243,16 @@ def on_the_map(spec: Spec) -> dict[str, str]:
     }
 
 
-def table(names: list[str], progress) -> str:
-    """The map as text: one line a model, its coordinates and its size. `progress.update()` is called for each."""
+def table(names: list[str], step: Step = silent) -> str:
+    """The map as text: one line a model, its coordinates and its size."""
     lines = [("model", "parameters", "MACs", "stem", "token mixer", "channel mixer", "layout", "head")]
-    for name in names:
+    for number, name in enumerate(names, start=1):
+        step("counting the models", number, len(names))
         found = entry(name)
         parameters, macs = _sizes(found)
         place = on_the_map(found.spec)
         coordinates = [place.get(key, "") for key in ("stem", "token mixer", "channel mixer", "layout", "head")]
         lines.append((name, f"{parameters / 1e6:.2f}M", f"{macs / 1e9:.2f}G", *coordinates))
-        progress.update()
     return _columns(lines)
 
 
@@ -275,18 +276,23 @@ def _columns(lines: list[tuple[str, ...]], widest: int = 70) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
-def models_command(name: str | None, other: str | None) -> int:
-    """``course models``: the table, or one card and its source, or what differs between two."""
+def models_command(
+    name: str | None, other: str | None, step: Step = silent, keep: Callable[[str], None] | None = None
+) -> int:
+    """``course models``: the table, or one card and its source, or what differs between two.
+
+    `keep` is given the table, to be remembered.
+    """
     try:
         if name and other:
             print(compare(name, other))
         elif name:
             print(card(name), show(name), sep="\n\n")
         else:
-            names = list_models()
-            with progress_bar(len(names), None, desc="counting", unit=" models") as progress:
-                text = table(names, progress)
+            text = table(list_models(), step)
             print(text)
+            if keep:
+                keep(text)
     except ValueError as error:
         print(f"course models: {error}", file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ from course.grading import check_command, grade_command
 from course.grading import grade as grading
 from course.grading import place, student
 from course.grading.collect import Found, collect
-from course.grading.exam import find_homework
+from course.grading.settings import find_homework
 from course.grading.record import StudentResult
 from course.grading.limits import Limits
 from course.grading.sandbox import CannotStart, Sandbox

@@ -65,7 +65,7 @@ class ClassRoom:
         self.submissions, self.out, self.capsys, self.runs = folder / "class", folder / "grades", capsys, 0
         monkeypatch.setattr(grade, "place_for", self._place)
         # Made once, and no gradebook: they take most of the time and have tests of their own.
-        monkeypatch.setattr(grade, "prepare_exam", lambda root, folder, seed: exam)
+        monkeypatch.setattr(grade, "prepare_exam", lambda root, folder, seed, step: exam)
         monkeypatch.setattr(grade, "_write_gradebook", lambda *_: {})
         for name in ("anna", "bert", "faye", "odette", "walt", "wanda"):
             self.hand_in(f"{name}.ipynb", new_work().solve().write(why=f"{name} says so.").to_bytes())
@@ -262,12 +262,14 @@ def test_a_second_grader_is_refused(room):
     assert room.grade() == FAYE, "a dead grader holds no lock"
 
 
-def test_the_first_word_comes_before_anything_slow(room, monkeypatch):
-    prepare = grade.prepare_exam
-    monkeypatch.setattr("course.grading.command.PATIENCE", 0.05)
-    monkeypatch.setattr(grade, "prepare_exam", lambda *given: (time.sleep(0.3), prepare(*given))[1])
+def test_the_first_word_comes_before_anything_slow_and_every_part_has_its_own(room, monkeypatch):
+    prepare, said = grade.prepare_exam, []
+    monkeypatch.setattr(grade, "prepare_exam", lambda *given: (said.append(room.capsys.readouterr().err), prepare(*given))[1])
     room.grade()
-    assert room.errors.startswith(f"Preparing {TOPIC} …\n") and f"Grading {TOPIC}:" in room.errors
+    before = f"course grade: preparing {TOPIC}: "
+    assert said == [f"{before}loading PyTorch\n{before}reading the submissions\n"]
+    assert room.errors.startswith(f"{before}opening the gradebook\n{before}starting the sandbox\n")
+    assert f"Grading {TOPIC}:" in room.errors
 
 
 # -- what goes wrong with the disk
