@@ -17,6 +17,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import course.quick_nbformat  # noqa: F401  (this plugin is loaded before nbval)
+
 NAME = "course-warm"
 ENVIRONMENT = "JUPYTER_DEFAULT_PROVISIONER_NAME"
 # The last one is what the first step of an optimizer imports.

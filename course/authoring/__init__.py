@@ -7,6 +7,8 @@ examines what came out, `leaks` looks for answers where none may be, `builder` i
 
 from importlib import import_module
 
+import course.quick_nbformat  # noqa: F401
+
 _HOME_OF = {
     "AuthoringError": "course.authoring.repository",
     "find_root": "course.authoring.repository",

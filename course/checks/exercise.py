@@ -219,6 +219,7 @@ class Homework:
     @cached_property
     def reference(self) -> dict[str, Any]:
         """The names defined by the setup and solution cells of the source: the right answers, ready to call."""
+        import course.quick_nbformat  # noqa: F401
         import jupytext  # takes seconds, which a student's check and the grading child need not wait for
 
         namespace: dict[str, Any] = {"__name__": f"reference_{self.short}"}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import course.quick_nbformat  # noqa: F401
 from course.grading.cells import Cell
 from course.grading.deadlines import Deadline
 from course.grading.merge import Template
