@@ -14,6 +14,8 @@ READY := $(VENV)/.ready-$(TORCH)
 # without spinning at all (OMP_WAIT_POLICY=PASSIVE), small networks train 1.2 to 2 times slower on an idle machine.
 export GOMP_SPINCOUNT ?= 1000
 OFFLINE_TESTS := COURSE_BUDGET=tiny COURSE_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
+# A file of tests stays in one process, the longest first (tests/conftest.py); notebooks take warm kernels.
+PYTEST := -m pytest -p tests.warm_kernels -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax
 
 .PHONY: help lab test test-all demo build clean
 .DEFAULT_GOAL := help
@@ -33,11 +35,11 @@ lab: $(READY)
 
 test: $(READY)
 	@echo "==> Running the tests, the lectures and the solutions at their smallest, offline"
-	$(OFFLINE_TESTS) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --nbval-lax tests notebooks solutions
+	$(OFFLINE_TESTS) $(BIN)/python $(PYTEST) -m "not long" tests notebooks solutions
 
 test-all: $(READY)
 	@echo "==> Running everything, the long forms included"
-	$(OFFLINE_TESTS) $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax tests notebooks solutions
+	$(OFFLINE_TESTS) $(BIN)/python $(PYTEST) tests notebooks solutions
 
 demo: $(READY)
 	@COURSE_OFFLINE=1 $(BIN)/python -m tests.demo build/demo
