@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from course.grading.collect import Found, Upload
 from course.grading.exports import BadRoster, Roster, canvas_csv, match, moodle_csv, read_roster
 from course.grading.judge import ExerciseResult
+from course.grading.platforms import Upload
 from course.grading.record import Mark, StudentResult
+from course.grading.whose import Found
 
 TOPIC = "hw9_small"
 
