@@ -22,6 +22,7 @@ from course.grading.cells import Unreadable
 from course.grading.collect import Missing, NothingToGrade, choose, collect
 from course.grading.exports import Listed, Roster, match
 from course.grading.platforms import Upload
+from course.grading.student import read_student
 from course.grading.whose import Found
 
 TOPIC = "hw9_small"
@@ -382,7 +383,7 @@ def test_the_only_student_of_a_moodle_zip_hands_in_for_nobody_else(tmp_path, wor
     assert names(place) == ["Eve"]
 
 
-def test_two_entries_that_claim_one_id_are_a_status(tmp_path, work):
+def test_two_entries_that_claim_one_id_are_a_status(tmp_path, work, exam):
     place = of_class(tmp_path, {
         f"Ada_123_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
         f"Bob_124_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
@@ -396,6 +397,8 @@ def test_two_entries_that_claim_one_id_are_a_status(tmp_path, work):
         chosen(place, "Bob")
     assert caught.value.status == "ambiguous" and "rename" in str(caught.value)
     assert by_name(place)["Bob"].upload == Upload("Moodle", "124")
+    row = read_student(by_name(place)["Bob"], "Bob", exam)
+    assert (row.status, row.points, row.message) == ("ambiguous", 0, str(caught.value))
     assert chosen(place, "Ada").messages == []
     late = of_class(tmp_path, {"bob_124_900_a.ipynb": work.to_bytes(), "bob_LATE_124_901_a.ipynb": work.to_bytes()})
     assert list(doubts(late)) == ["bob"]
