@@ -114,14 +114,14 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
         entry, problem = damaged[0]
         raise Unreadable(f"{shown(entry.parts[-1])}: {problem}", problem.status)
     count, entry, cells = max(readable, key=lambda item: (item[0], item[1].parts[-1] == f"{topic}.ipynb"))
-    name = shown(entry.parts[-1])
+    name, called = shown(entry.parts[-1]), shown(entry.parts[-1], longest=300)
     expected = (f"{topic}.ipynb", f"{found.student}.ipynb")
-    if count == 0 and entry.parts[-1] not in expected:
+    if count == 0 and called not in expected:
         raise Missing(f"{name} holds no cell of {topic}, and there is no other notebook.")
     messages = []
     if len(candidates) > 1:
         messages.append(f"There are {len(candidates)} notebooks; {name} was graded, it holds the most of {topic}.")
-    elif entry.parts[-1] not in expected and student_of_file(entry.parts[-1], topic) != found.student:
+    elif called not in expected and student_of_file(called, topic) != found.student:
         messages.append(f"The file is called {name} instead of {topic}.ipynb; it was graded all the same.")
     handed_in, odd = _handed_in(found, entry, topic)
     return Submission(cells, messages + odd, replace(handed_in, digest=_digest(cells)))

@@ -3,14 +3,14 @@
 The platform writes the beginning of a name and the student the end, which may imitate a beginning. So a name is read
 from the left, up to the first place where the platform's part can end, and a download as a whole is of one platform.
 
-- Canvas (``lib/content_zipper.rb`` of canvas-lms, 2023 and later): ``NAME[_LATE]_USER_ATTACHMENT_FILE``, all at the
+- Canvas (``lib/content_zipper.rb`` of canvas-lms at commit 05e9653c): ``NAME[_LATE]_USER_ATTACHMENT_FILE``, all at the
   top; ``NAME[_LATE]_USER_text.html`` and ``…_link.html`` for a text or an address typed in. NAME is the sortable name
   in small letters without anything but letters, digits and ``_``; numbers between two ``_`` lose those, so that the
   first two numbers are the ids, and that is how Canvas itself reads such names when they are uploaded again
   (``infer_comment_context_from_filename``). Only a NAME that ends in a number (``bob_126``) slips through: such names
   have two readings, see `Named.doubtful`. With anonymous grading it is ``[LATE_]anon_CODE_ATTACHMENT_FILE``: no user,
   and LATE comes first.
-- Moodle (``mod/assign/classes/downloader.php``, 4.x to 5.1): ``NAME_PARTICIPANT_assignsubmission_PLUGIN/FILE``, or
+- Moodle (``public/mod/assign/classes/downloader.php`` of 5.1): ``NAME_PARTICIPANT_assignsubmission_PLUGIN/FILE``, or
   with "Download submissions in folders" off ``NAME_PARTICIPANT_assignsubmission_PLUGIN_FILE``, all at the top; older
   versions end the folder in another ``_``. NAME has its ``_`` replaced by spaces, so nothing in it looks like the
   rest. PLUGIN is ``file``, or ``onlinetext`` for a text typed in (``onlinetext.html``, and what was put into it).

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from course.grading.cells import Unreadable
 from course.grading.handed_in import HandedIn
 from course.grading.platforms import GRADESCOPE_LIST, Naming, Upload, naming_of
 

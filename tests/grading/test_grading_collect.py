@@ -393,7 +393,7 @@ def test_two_entries_that_claim_one_id_are_a_status(tmp_path, work, exam):
         f"Zoe_125_assignsubmission_file_/{TOPIC}.ipynb": work.to_bytes(),
     })  # fmt: skip
     assert list(doubts(place)) == ["Bob", "Zoe"] and names(place) == ["Ada", "Bob", "Zoe"]
-    with pytest.raises(Unreadable, match=r"Bob_124_.*Robert_124_\S+ claims to be of participant 124 of Moodle") as caught:
+    with pytest.raises(Unreadable, match=r"Bob_124_.*Robert_124_\S+ claims to be of participant 124") as caught:
         chosen(place, "Bob")
     assert caught.value.status == "ambiguous" and "rename" in str(caught.value)
     assert by_name(place)["Bob"].upload == Upload("Moodle", "124")
@@ -421,7 +421,9 @@ def test_two_of_a_students_name_at_the_top_of_a_class(tmp_path, work):
 
 def test_one_spelling_of_each_name(tmp_path, work):
     work.save(tmp_path / "zoe\u0308" / f"{TOPIC}.ipynb")
-    assert names(tmp_path) == ["zo\u00eb"] and chosen(tmp_path, "zo\u00eb").messages == []
+    work.save(tmp_path / f"chloe\u0308_{TOPIC}.ipynb")
+    assert names(tmp_path) == ["chlo\u00eb", "zo\u00eb"]
+    assert chosen(tmp_path, "zo\u00eb").messages == chosen(tmp_path, "chlo\u00eb").messages == []
 
 
 def test_a_display_name_that_looks_like_another_with_its_id(tmp_path, work):
@@ -593,17 +595,20 @@ PLATFORMS = {
         lambda parts, i: f"evee_666_{910 + i}_{in_canvas(parts[-1])}", {}, TWO_BOBS,
     ),
     "Canvas, anonymous": Platform(
-        {f"anon_Ab1cD_900_{TOPIC}.ipynb": NOTEBOOK, "LATE_anon_12345_901_x.ipynb": NOTEBOOK, "anon_Z9999_text.html": b""},
+        {f"anon_Ab1cD_900_{TOPIC}.ipynb": NOTEBOOK, "LATE_anon_12345_901_x.ipynb": NOTEBOOK,
+         "anon_Z9999_text.html": b""},
         lambda parts, i: f"anon_Ev1lE_{910 + i}_{in_canvas(parts[-1])}", {}, (),
     ),
     "Moodle": Platform(
-        {f"Anna A_123_assignsubmission_file_{TOPIC}.ipynb": NOTEBOOK, "Bob B_124_assignsubmission_file_x.ipynb": NOTEBOOK,
+        {f"Anna A_123_assignsubmission_file_{TOPIC}.ipynb": NOTEBOOK,
+         "Bob B_124_assignsubmission_file_x.ipynb": NOTEBOOK,
          "Bob B_125_assignsubmission_file_x.ipynb": NOTEBOOK,
          "Bob B_125_assignsubmission_onlinetext_onlinetext.html": b"<p>"},
         lambda parts, i: f"Eve E_666_assignsubmission_file_{in_moodle(parts[-1])}", {}, TWO_BOBS,
     ),
     "Moodle, folders": Platform(
-        {f"Anna A_123_assignsubmission_file/{TOPIC}.ipynb": NOTEBOOK, "Bob B_124_assignsubmission_file/x.ipynb": NOTEBOOK,
+        {f"Anna A_123_assignsubmission_file/{TOPIC}.ipynb": NOTEBOOK,
+         "Bob B_124_assignsubmission_file/x.ipynb": NOTEBOOK,
          "Bob B_125_assignsubmission_file/x.zip": b"zip", "Bob B_125_assignsubmission_onlinetext/onlinetext.html": b""},
         lambda parts, i: "/".join(("Eve E_666_assignsubmission_file", *map(in_moodle, parts))), {},
         TWO_BOBS,
@@ -639,7 +644,7 @@ IMITATIONS = (
 
 FILE_NAMES = st.one_of(
     st.sampled_from(IMITATIONS),
-    st.builds("".join, st.lists(st.sampled_from([*IMITATIONS, "_", " ", "7_", ".", ".ipynb", "ë", "LATE_"]), max_size=3)),
+    st.lists(st.sampled_from([*IMITATIONS, "_", " ", "7_", ".", ".ipynb", "ë", "LATE_"]), max_size=3).map("".join),
     st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\0"), max_size=8),
 ).filter(lambda name: name not in ("", ".", "..") and len(name.encode()) < 150)
 UPLOADS = st.lists(

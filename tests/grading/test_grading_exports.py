@@ -210,8 +210,9 @@ def test_of_whom_it_is_not_known_whose_work_it_is_gets_no_grade():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("=1+1", "'=1+1"), ("＝1+1", "'＝1+1"), ("＠sum", "'＠sum"), ("﹣1", "'﹣1"), ("a;=1+1", "a;'=1+1"), ("a;  ＋1", "a;'  ＋1"),
-     ("a\t=1", "a\t'=1"), ("a\n-1", "a\n'-1"), ("a|@b", "a|'@b"), ("  =1", "'  =1"), ("\tx", "'\tx"), (";=1;=2", ";'=1;'=2"),
+    [("=1+1", "'=1+1"), ("＝1+1", "'＝1+1"), ("＠sum", "'＠sum"), ("﹣1", "'﹣1"), ("a;=1+1", "a;'=1+1"),
+     ("a;  ＋1", "a;'  ＋1"), ("a\t=1", "a\t'=1"), ("a\n-1", "a\n'-1"), ("a|@b", "a|'@b"), ("  =1", "'  =1"),
+     ("\tx", "'\tx"), (";=1;=2", ";'=1;'=2"),
      ("a-b; c = d, -1", "a-b; c = d, -1"), ("shape (2, -1)", "shape (2, -1)"), ("", "")],
 )  # fmt: skip
 def test_no_cell_begins_a_formula_wherever_a_program_sees_a_cell(text, expected):
