@@ -669,7 +669,9 @@ def packed(files: dict[str, tuple[bytes, tuple]]) -> bytes:
 def write_class(place: Path, platform: Platform, upload: list, contents: dict[bytes, bytes], wrapper: str) -> None:
     """The class as a zip, or as a folder where `place` has no ending; without eve where `upload` is empty."""
     usual = (2026, 11, 20, 12, 0, 0)
-    theirs = {platform.place(parts, i): (contents.get(data, data), date) for i, (parts, data, date) in enumerate(upload)}
+    theirs = {
+        platform.place(parts, i): (contents.get(data, data), date) for i, (parts, data, date) in enumerate(upload)
+    }
     if upload:
         theirs |= {name: (data, usual) for name, data in platform.own.items()}
     if any(name.startswith("eve.zip/") for name in theirs):
