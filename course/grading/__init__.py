@@ -3,8 +3,8 @@
 - ``command`` checks what ``course grade`` is given (``settings``, ``deadlines``, ``lock``); ``exam`` makes the homework
   ready: hidden inputs, right answers; ``grade`` takes the class through, ``student`` one of it, ``place`` here or
   on a ``cluster``.
-- **collect** finds each student's notebook (``handed_in``: when; ``cells`` reads it; ``python_source`` tells what its
-  code defines).
+- **collect** finds each student's notebook (``platforms``: how downloads are named; ``whose``: whose work a file is;
+  ``handed_in``: when; ``cells`` reads it; ``python_source`` tells what its code defines).
 - **merge** puts the student's cells into the instructor's notebook; ``rules`` finds forbidden names in them.
 - **sandbox** is where they run: a package of its own, under ``limits``.
 - **run** drives the process in there, with ``child`` as the grader's end and ``worker`` as the student's, ``frames``

@@ -9,9 +9,12 @@ A class is a set of files with paths, in a folder or in a zip alike::
     lovelaceada_LATE_123_456_work.ipynb                  Canvas, "Download Submissions": user 123, file 456
     Ada Lovelace_123_assignsubmission_file_/work.ipynb   Moodle, "Download all submissions": participant 123
 
-When something was handed in is told by nbgrader's ``timestamp.txt`` in the student's folder, else by the date that the
-zip holds, else by the date of the file. The downloads of Canvas and Moodle hold the date of the download and files that
-students named, so neither is believed there.
+Whose a file is follows from its name at the top of the class, see `course.grading.whose`.
+
+When something was handed in is told by what the platform or the instructor put there: ``timestamp.txt`` where nbgrader
+puts it, in a class that is nbgrader's, else the date that the zip of the class holds, else the date of the file. In a
+zip that a student made, the date of the zip counts, not those in it. The downloads of Canvas and Moodle hold the date
+of the download, so it is not believed.
 
 Whatever is odd ends as a status and a sentence on its student's row, never as an exception for the class.
 """
@@ -28,68 +31,22 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from course.grading.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes, normal_text
 from course.grading.handed_in import HandedIn, Untellable, sensible_time, time_from_text
+from course.grading.platforms import naming_of
+from course.grading.whose import A_HOMEWORK, TIMESTAMP, Entry, Found, shown, stamps_of, student_of_file, students_of
 
 MOST_FILES = 200_000  # of a class that is one zip
 MOST_FILES_OF_ONE = 2_000  # of one student
 DEEPEST = 6  # folders below a student's own that are looked into
 
 _NOISE = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini|__pycache__)$", re.IGNORECASE)
-_OTHER_HOMEWORK = re.compile(r"^hw\d+_\w+$")
-_TIMESTAMP = "timestamp.txt"  # written by `nbgrader collect`
-_CANVAS = re.compile(r"^(?P<name>\w+?)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)$", re.DOTALL)
-_MOODLE = re.compile(r"^(?P<name>.+)_(?P<id>\d+)_assignsubmission_[a-z]+(_(?P<file>.*))?$", re.DOTALL)
 
 
 class NothingToGrade(Exception):
     """The class as a whole cannot be read; the text says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file or folder of the class.
-
-    Args:
-        parts: its path, names from the outermost folder inwards.
-        read: gives the file's bytes, raising `Unreadable`; None for a folder.
-        closed: it cannot be looked into, though a notebook may be inside; `read` says why.
-        time: the date it bears.
-    """
-
-    parts: tuple[str, ...]
-    read: Callable[[], bytes] | None = None
-    closed: bool = False
-    time: HandedIn = HandedIn()
-
-    @property
-    def suffix(self) -> str:
-        return PurePosixPath(self.parts[-1]).suffix.lower()
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What the download of a learning management system, ``"Canvas"`` or ``"Moodle"``, says of a student."""
-
-    system: str
-    id: str
-    late: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """One student and the files that came from them, paths counted from the student's own folder.
-
-    `upload` is None where they come from no learning management system. `time` is when they were handed in, where that
-    is known of the student as a whole; else the date of the notebook counts.
-    """
-
-    student: str
-    entries: tuple[Entry, ...]
-    upload: Upload | None = None
-    time: HandedIn | None = None
 
 
 @dataclass(frozen=True)
@@ -118,20 +75,11 @@ def collect(place: Path, topic: str) -> list[Found]:
     except Unreadable as error:
         raise NothingToGrade(f"{place} cannot be read: {error}") from None
     if not place.is_dir():
-        entries = _without_wrapper(entries, topic)
-    entries, uploads = _of_uploads(entries)
-    students: dict[str, list[Entry]] = {}
-    for entry in entries:
-        first, *rest = entry.parts
-        if rest or entry.read is None:
-            students.setdefault(first, [])
-            if rest:
-                students[first].append(replace(entry, parts=tuple(rest)))
-        else:
-            students.setdefault(_student_of_file(first, topic), []).append(entry)
+        entries = _bounded(_without_wrapper(entries, topic), place)
+    students = students_of(entries, topic)
     if not students:
         raise NothingToGrade(f"{place} holds no submission: expected STUDENT/{topic}/{topic}.ipynb or STUDENT.ipynb.")
-    return _with_readable_names(students, uploads)
+    return students
 
 
 def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> Submission:
@@ -142,8 +90,10 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
 
     Raises:
         Missing: there is none.
-        Unreadable: there is one, but it cannot be read.
+        Unreadable: there is one, but it cannot be read, or whose it is cannot be told.
     """
+    if found.doubt:
+        raise Unreadable(found.doubt, "ambiguous")
     candidates, others = _candidates(found, topic)
     if not candidates:
         raise Missing(_what_instead(others, topic))
@@ -163,24 +113,17 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
         entry, problem = damaged[0]
         raise Unreadable(f"{shown(entry.parts[-1])}: {problem}", problem.status)
     count, entry, cells = max(readable, key=lambda item: (item[0], item[1].parts[-1] == f"{topic}.ipynb"))
-    name = shown(entry.parts[-1])
+    name, called = shown(entry.parts[-1]), shown(entry.parts[-1], longest=300)
     expected = (f"{topic}.ipynb", f"{found.student}.ipynb")
-    if count == 0 and entry.parts[-1] not in expected:
+    if count == 0 and called not in expected:
         raise Missing(f"{name} holds no cell of {topic}, and there is no other notebook.")
     messages = []
     if len(candidates) > 1:
         messages.append(f"There are {len(candidates)} notebooks; {name} was graded, it holds the most of {topic}.")
-    elif entry.parts[-1] not in expected and _student_of_file(entry.parts[-1], topic) != found.student:
+    elif called not in expected and student_of_file(called, topic) != found.student:
         messages.append(f"The file is called {name} instead of {topic}.ipynb; it was graded all the same.")
     handed_in, odd = _handed_in(found, entry, topic)
     return Submission(cells, messages + odd, replace(handed_in, digest=_digest(cells)))
-
-
-def shown(name: str, longest: int = 80) -> str:
-    """A file's name as a sentence can show it: one line, valid text, not too long."""
-    name = os.fsencode(name).decode("utf-8", "replace")
-    name = "".join(letter if letter.isprintable() else "_" for letter in name)
-    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 # -- files of a folder or a zip, as entries
@@ -195,7 +138,7 @@ def _entries_of(place: Path) -> list[Entry]:
         date = HandedIn(_date_of_file(place), "the date of the file")
         entries = [Entry((place.name,), lambda: _read_file(place), time=date)]
     elif place.suffix.lower() == ".zip" or zipfile.is_zipfile(place):
-        entries = _list_zip(lambda: zipfile.ZipFile(place), MOST_FILES)
+        entries = _list_zip(lambda: zipfile.ZipFile(place))
     else:
         raise NothingToGrade(f"{place} is neither a folder nor a zip nor a notebook.")
     return sorted(entries, key=lambda entry: entry.parts)
@@ -245,13 +188,13 @@ def _read_file(path: Path) -> bytes:
         raise Unreadable(f"The file cannot be read: {error.strerror or error}.") from None
 
 
-def _list_zip(open_zip: Callable[[], zipfile.ZipFile], most: int) -> list[Entry]:
+def _list_zip(open_zip: Callable[[], zipfile.ZipFile], most: int | None = None) -> list[Entry]:
     try:
         with open_zip() as archive:
             members = archive.infolist()
     except Exception as error:  # zipfile has a dozen for bytes that it does not expect
         raise Unreadable(f"The zip is damaged: {error}.") from None
-    if len(members) > most:
+    if most is not None and len(members) > most:
         raise Unreadable(f"The zip holds {len(members)} files; {most} are read at most.", "limit")
     entries = []
     for member in members:
@@ -306,18 +249,18 @@ def _closed(parts: tuple[str, ...], sentence: str, status: str = "unreadable") -
 
 def _handed_in(found: Found, notebook: Entry, topic: str) -> tuple[HandedIn, list[str]]:
     """When `notebook` was handed in, and what was odd about the dates."""
-    if found.time is not None:
-        return found.time, []
     if found.upload is not None:
         return HandedIn(late=found.upload.late, system=found.upload.system), []
     odd = []
-    for parts in ((topic, _TIMESTAMP), (_TIMESTAMP,)):
-        entry = next((entry for entry in found.entries if entry.parts == parts and entry.read), None)
-        if entry is not None:
-            try:
-                return HandedIn(time_from_text(entry.read()), _TIMESTAMP), odd
-            except (Untellable, Unreadable) as problem:
-                odd.append(f"{_TIMESTAMP} does not tell when it was handed in: {problem}")
+    stamps = stamps_of(found.entries, topic)
+    if stamps and not found.stamped:
+        odd.append(f"{TIMESTAMP} was not believed: most of the class have none, so it is not nbgrader that wrote it.")
+        stamps = []
+    for entry in stamps:
+        try:
+            return HandedIn(time_from_text(entry.read()), TIMESTAMP), odd
+        except (Untellable, Unreadable) as problem:
+            odd.append(f"{TIMESTAMP} does not tell when it was handed in: {problem}")
     return notebook.time, odd
 
 
@@ -356,65 +299,30 @@ def _without_wrapper(entries: list[Entry], topic: str) -> list[Entry]:
     tops = {entry.parts[0] for entry in entries}
     if len(tops) != 1 or any(len(entry.parts) == 1 and entry.read for entry in entries):
         return entries
+    naming = naming_of(tops)
+    if naming and naming.system == "Moodle":  # the folder of the only student who handed in
+        return entries
     inside = [replace(entry, parts=entry.parts[1:]) for entry in entries if len(entry.parts) > 1]
     names = {entry.parts[0] for entry in inside}
     if topic in names or f"{topic}.ipynb" in names:
         return entries
     folders_of_work = {e.parts[0] for e in inside if len(e.parts) > 1 and e.suffix in (".ipynb", ".zip")}
     files_of_work = {e.parts[0] for e in inside if len(e.parts) == 1 and e.read and e.suffix in (".ipynb", ".zip")}
-    one_student = all(_OTHER_HOMEWORK.match(name) for name in folders_of_work) and len(files_of_work) < 2
+    one_student = all(A_HOMEWORK.match(name) for name in folders_of_work) and len(files_of_work) < 2
     return entries if one_student else inside
 
 
-def _student_of_file(name: str, topic: str) -> str:
-    """``anna.ipynb`` and ``anna_hw1_self_attention.ipynb`` are both anna's."""
-    stem = name.rsplit(".", 1)[0] if "." in name else name
-    for join in ("_", "-", " "):
-        if stem.endswith(join + topic) and stem != join + topic:
-            return stem[: -len(join + topic)]
-    return stem
-
-
-def _of_uploads(entries: list[Entry]) -> tuple[list[Entry], dict[str, Upload]]:
-    """Names as Canvas and Moodle give them turned into STUDENT/FILE, and what they say of each student."""
-    files = [entry for entry in entries if len(entry.parts) == 1 and entry.read]
-    # A file that someone called a_1_2_b.ipynb among files that are called otherwise is no download of Canvas.
-    from_canvas = 2 * sum(bool(_CANVAS.match(entry.parts[0])) for entry in files) >= len(files)
-    told: list[tuple[Entry, re.Match | None, str]] = []
-    for entry in entries:
-        match, system = _MOODLE.match(entry.parts[0]), "Moodle"
-        if not match and from_canvas and len(entry.parts) == 1 and entry.read:
-            match, system = _CANVAS.match(entry.parts[0]), "Canvas"
-        told.append((entry, match, system))
-    ids: dict[str, set[str]] = {}
-    for _, match, _ in told:
-        if match:
-            ids.setdefault(match["name"], set()).add(match["id"])
-    renamed, uploads = [], {}
-    for entry, match, system in told:
-        if match:
-            student = match["name"] if len(ids[match["name"]]) == 1 else f"{match['name']}_{match['id']}"
-            before = uploads.get(student)
-            late = bool(match.groupdict().get("late")) or bool(before and before.late)
-            uploads[student] = Upload(system, match["id"], late)
-            file = () if len(entry.parts) > 1 or not match["file"] else (match["file"],)
-            entry = replace(entry, parts=(student, *entry.parts[1:], *file), time=HandedIn())
-        renamed.append(entry)
-    return renamed, uploads
-
-
-def _with_readable_names(students: dict[str, list[Entry]], uploads: dict[str, Upload]) -> list[Found]:
-    taken: set[str] = set()
-    result = []
-    for name in sorted(students):
-        readable = shown(name, longest=120).strip() or "unnamed"
-        distinct, k = readable, 1
-        while distinct in taken:  # names that differ only in what cannot be shown
-            k += 1
-            distinct = f"{readable} ({k})"
-        taken.add(distinct)
-        result.append(Found(distinct, tuple(students[name]), uploads.get(name)))
-    return sorted(result, key=lambda found: found.student)
+def _bounded(entries: list[Entry], place: Path) -> list[Entry]:
+    """Of a student with too many files in the zip of the class, those that lie deep are left out, as in a folder."""
+    of_student: Counter[str] = Counter()
+    kept = []
+    for entry in sorted(entries, key=lambda entry: (len(entry.parts), entry.parts)):
+        of_student[entry.parts[0]] += 1
+        if of_student[entry.parts[0]] <= MOST_FILES_OF_ONE:
+            kept.append(entry)
+    if len(kept) > MOST_FILES:
+        raise NothingToGrade(f"{place} cannot be read: it holds {len(kept)} files; {MOST_FILES} are read at most.")
+    return sorted(kept, key=lambda entry: entry.parts)
 
 
 def _candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
@@ -422,8 +330,8 @@ def _candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
     entries = list(_unzipped(found.entries))
     inside = [entry for entry in entries if topic in entry.parts[:-1]]
     if not inside:
-        inside = [e for e in entries if not any(_OTHER_HOMEWORK.match(part) for part in e.parts[:-1])]
-    files = [entry for entry in inside if entry.read is not None and entry.parts[-1] != _TIMESTAMP]
+        inside = [e for e in entries if not any(A_HOMEWORK.match(part) for part in e.parts[:-1])]
+    files = [entry for entry in inside if entry.read is not None and entry.parts[-1] != TIMESTAMP]
     notebooks = [entry for entry in files if entry.suffix == ".ipynb" or entry.closed]
     notebooks.sort(key=lambda entry: (entry.closed, entry.parts[-1] != f"{topic}.ipynb", len(entry.parts), entry.parts))
     return notebooks[:20], [entry for entry in files if entry not in notebooks]
@@ -437,7 +345,7 @@ def _unzipped(entries: tuple[Entry, ...]):
         try:
             data = entry.read()
             for inner in _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE):
-                yield inner if inner.time.time else replace(inner, time=entry.time)
+                yield replace(inner, time=entry.time)  # the dates in it are the student's to choose
         except Unreadable as problem:
             yield _closed(entry.parts, str(problem), problem.status)
 

@@ -3,6 +3,7 @@
 import difflib
 import math
 import tomllib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -159,7 +160,8 @@ def _deadline(section: dict, place: str) -> Deadline:
         grace=timedelta(minutes=section.get("grace_minutes", 0)),
         penalty_per_day=float(section.get("late_penalty_per_day", 0.0)),
         latest=None if latest is None else timedelta(days=latest),
-        extensions={student: _with_zone(until) for student, until in extensions.items()},
+        # an "ë" can be spelled as one sign or two; names of students are spelled as NFC has it
+        extensions={unicodedata.normalize("NFC", student): _with_zone(until) for student, until in extensions.items()},
         place=place,
         note=f"{', '.join(local)} in {place} without a zone: taken in this machine's, {zone}" if local else "",
     )

@@ -21,8 +21,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.grading.collect import Found, Upload, shown
+from course.grading.platforms import Upload
 from course.grading.record import StudentResult, harmless, number
+from course.grading.whose import Found, shown
 
 _CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 _MOODLE_COLUMNS = (
@@ -128,18 +129,26 @@ def read_roster(path: Path) -> Roster:
 
 
 def match(roster: Roster, found: list[Found]) -> Matched:
-    """Find every student of the class in the roster, by id, login, e-mail address or name."""
+    """Find every student of the class in the roster, by id, login, e-mail address or name.
+
+    Who comes from a download with ids is found by that alone where the roster has such ids: names are not unique, and
+    some platforms let students choose them.
+    """
     by_key: dict[tuple[str, str], set[int]] = {}
     for place, listed in enumerate(roster.listed):
         for kind, key in _keys(listed):
             by_key.setdefault((kind, key), set()).add(place)
     places: dict[str, int] = {}
     kinds: Counter[str] = Counter()
+    has_ids = any(kind == "upload" and key for kind, key in by_key)
     for kind in ("upload", "login", "email", "mailbox", "number", "id", "name"):
         for student in found:
             key = _plain(student.student, kind)
+            id_there = _id_there(student.upload, roster.system)
             if kind == "upload":
-                key = _id_there(student.upload, roster.system)
+                key = id_there
+            elif id_there and has_ids:
+                continue
             candidates = by_key.get((kind, key), set())
             if key and student.student not in places and len(candidates) == 1 and not candidates & set(places.values()):
                 places[student.student] = min(candidates)

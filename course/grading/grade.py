@@ -12,7 +12,7 @@ from tqdm import tqdm
 from course.atomic import write_atomically
 from course.grading import report
 from course.grading.child import Stopped
-from course.grading.collect import Found, NothingToGrade, collect
+from course.grading.collect import NothingToGrade, collect
 from course.grading.command import CannotGrade, writing
 from course.grading.deadlines import BadConfiguration
 from course.grading.exam import Exam, prepare_exam
@@ -25,6 +25,7 @@ from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, r
 from course.grading.settings import Settings
 from course.grading.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
 from course.grading.student import Judged, ToRun, our_fault, put_together, read_student
+from course.grading.whose import Found
 from course.steps import Steps
 
 MOST_NAMES = 5  # of students in one line

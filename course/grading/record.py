@@ -15,8 +15,11 @@ from course.grading.handed_in import HandedIn
 if TYPE_CHECKING:  # it loads torch, for which a wrong date in the settings should not wait
     from course.grading.judge import ExerciseResult
 
-STATUSES = ("graded", "late", "missing", "unreadable", "timeout", "crashed", "limit", "tampered")
+STATUSES = ("graded", "late", "missing", "unreadable", "ambiguous", "timeout", "crashed", "limit", "tampered")
 LONGEST_MESSAGE = 2_000  # characters
+
+_SIGN = r"\s*[=+\-@＝＋－＠﹦﹢﹣﹫]"
+_FORMULA = re.compile(rf"\A(?=[\t\r]|{_SIGN})|(?<=[;|\t\r\n])(?={_SIGN})")
 
 
 @dataclass(frozen=True)
@@ -205,5 +208,9 @@ def number(points: float) -> str:
 
 
 def harmless(text: str) -> str:
-    """A spreadsheet would run what begins with one of these signs as a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A spreadsheet would run what begins with one of these signs as a formula.
+
+    A cell begins at the text's start, and where a program that takes another sign than the comma for the separator
+    sees one; full-width signs count as well.
+    """
+    return _FORMULA.sub("'", text)

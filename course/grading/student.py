@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from course.grading.child import Stopped
-from course.grading.collect import Found, Missing, choose
+from course.grading.collect import Missing, choose
 from course.grading.cells import Unreadable
 from course.grading.exam import Exam
 from course.grading.handed_in import HandedIn
@@ -21,6 +21,7 @@ from course.grading.rules import rule_broken
 from course.grading.run import run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 from course.grading.second_chance import with_second_chances
+from course.grading.whose import Found
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,28 @@
 
 import io
 import os
+import re
 import stat
 import struct
 import sys
+import time
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from course.grading import cells, collect as collecting
+from course.grading import cells, collect as collecting, platforms
 from course.grading.cells import Unreadable
-from course.grading.collect import Missing, NothingToGrade, Upload, choose, collect
+from course.grading.collect import Missing, NothingToGrade, choose, collect
+from course.grading.exports import Listed, Roster, match
+from course.grading.platforms import Upload
+from course.grading.student import read_student
+from course.grading.whose import Found
 
 TOPIC = "hw9_small"
 TARGETS = {"double": ("double",), "mean_and_spread": ("mean_and_spread",), "Scale": ("Scale",)}
@@ -311,3 +322,434 @@ def test_what_was_handed_in_again_has_another_digest(tmp_path, work, new_work):
     rerun.save(tmp_path / "carl.ipynb")
     digests = [chosen(tmp_path, student).handed_in.digest for student in ("anna", "bert", "carl")]
     assert digests[0] == digests[2] != digests[1]
+
+
+# -- whose work it is
+
+
+def by_name(place) -> dict:
+    return {found.student: found for found in collect(place, TOPIC)}
+
+
+def of_class(tmp_path, files: dict[str, bytes]):
+    path = tmp_path / "class.zip"
+    path.write_bytes(zipped(files))
+    return path
+
+
+def doubts(place) -> dict[str, str]:
+    """The sentence of each row that is ambiguous."""
+    return {name: found.doubt for name, found in by_name(place).items() if found.doubt}
+
+
+def test_a_file_named_like_an_entry_of_moodle_is_its_owners(tmp_path, work, new_work):
+    other = new_work().solve().to_bytes()
+    imitation = f"Bob Builder_124_assignsubmission_file_{TOPIC}.ipynb"
+    place = of_class(tmp_path, {
+        f"Ada Lovelace_123_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
+        f"Bob Builder_124_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
+        f"Eve Evil_666_assignsubmission_file_{imitation}": other,
+        f"Eve Evil_666_assignsubmission_file_x_{imitation}": other,
+    })  # fmt: skip
+    found = by_name(place)
+    assert {name: student.upload.id for name, student in found.items()} == {
+        "Ada Lovelace": "123", "Bob Builder": "124", "Eve Evil": "666"}  # fmt: skip
+    assert [entry.parts for entry in found["Bob Builder"].entries] == [(f"{TOPIC}.ipynb",)]
+    assert [entry.parts for entry in found["Eve Evil"].entries] == [(imitation,), (f"x_{imitation}",)]
+    assert chosen(place, "Bob Builder").messages == [] and doubts(place) == {}
+
+
+def test_a_download_is_of_one_platform(tmp_path, work):
+    """A Canvas zip with a file named as Moodle names entries, and the other way round."""
+    canvas = of_class(tmp_path, {
+        f"adalovelace_101_900_{TOPIC}.ipynb": work.to_bytes(),
+        f"evilelse_666_901_Bob_124_assignsubmission_file_{TOPIC}.ipynb": b"{}",
+    })  # fmt: skip
+    assert {name: found.upload for name, found in by_name(canvas).items()} == {
+        "adalovelace": Upload("Canvas", "101"), "evilelse": Upload("Canvas", "666")}  # fmt: skip
+    moodle = of_class(tmp_path, {
+        f"Ada Lovelace_123_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
+        "Eve_666_assignsubmission_file_bob_124_900_x.ipynb": b"{}",
+    })  # fmt: skip
+    assert {name: found.upload for name, found in by_name(moodle).items()} == {
+        "Ada Lovelace": Upload("Moodle", "123"), "Eve": Upload("Moodle", "666")}  # fmt: skip
+
+
+def test_the_only_student_of_a_moodle_zip_hands_in_for_nobody_else(tmp_path, work):
+    place = of_class(tmp_path, {
+        "Eve_666_assignsubmission_file/Bob_124_assignsubmission_file_x.ipynb": work.to_bytes(),
+        "Eve_666_assignsubmission_file/Ada_123_assignsubmission_file_x.ipynb": work.to_bytes(),
+    })  # fmt: skip
+    assert names(place) == ["Eve"]
+
+
+def test_two_entries_that_claim_one_id_are_a_status(tmp_path, work, exam):
+    place = of_class(tmp_path, {
+        f"Ada_123_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+        f"Bob_124_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+        f"Robert_124_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+        "Bob_124_assignsubmission_onlinetext/onlinetext.html": b"<p>Hello</p>",
+        f"Zoe_125_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+        f"Zoe_125_assignsubmission_file_/{TOPIC}.ipynb": work.to_bytes(),
+    })  # fmt: skip
+    assert list(doubts(place)) == ["Bob", "Zoe"] and names(place) == ["Ada", "Bob", "Zoe"]
+    with pytest.raises(Unreadable, match=r"Bob_124_.*Robert_124_\S+ claims to be of participant 124") as caught:
+        chosen(place, "Bob")
+    assert caught.value.status == "ambiguous" and "rename" in str(caught.value)
+    assert by_name(place)["Bob"].upload == Upload("Moodle", "124")
+    row = read_student(by_name(place)["Bob"], "Bob", exam)
+    assert (row.status, row.points, row.message) == ("ambiguous", 0, str(caught.value))
+    assert chosen(place, "Ada").messages == []
+    late = of_class(tmp_path, {"bob_124_900_a.ipynb": work.to_bytes(), "bob_LATE_124_901_a.ipynb": work.to_bytes()})
+    assert list(doubts(late)) == ["bob"]
+
+
+def test_two_of_a_students_name_at_the_top_of_a_class(tmp_path, work):
+    work.save(tmp_path / "anna.ipynb")
+    work.save(tmp_path / f"anna_{TOPIC}.ipynb")
+    work.save(tmp_path / "bert.ipynb")
+    (tmp_path / "bert.pdf").write_bytes(b"%PDF")
+    work.save(tmp_path / "zoë" / f"{TOPIC}.ipynb")
+    work.save(tmp_path / "zoe\u0308" / f"{TOPIC}.ipynb")
+    assert names(tmp_path) == ["anna", "bert", "zoë"]
+    told = doubts(tmp_path)
+    assert list(told) == ["anna", "zoë"]
+    assert f"anna.ipynb, anna_{TOPIC}.ipynb claims to be of anna." in told["anna"]
+    assert "in two spellings of the same letters" in told["zoë"] and "spellings" not in told["anna"]
+    assert chosen(tmp_path, "bert").messages == []
+
+
+def test_one_spelling_of_each_name(tmp_path, work):
+    work.save(tmp_path / "zoe\u0308" / f"{TOPIC}.ipynb")
+    work.save(tmp_path / f"chloe\u0308_{TOPIC}.ipynb")
+    assert names(tmp_path) == ["chlo\u00eb", "zo\u00eb"]
+    assert chosen(tmp_path, "zo\u00eb").messages == chosen(tmp_path, "chlo\u00eb").messages == []
+
+
+def test_a_display_name_that_looks_like_another_with_its_id(tmp_path, work):
+    place = of_class(tmp_path, {
+        "Bob_126_assignsubmission_file/a.ipynb": work.to_bytes(),
+        "Bob_127_assignsubmission_file/a.ipynb": work.to_bytes(),
+        "Bob_126_130_assignsubmission_file/a.ipynb": work.to_bytes(),
+    })  # fmt: skip
+    assert {name: found.upload.id for name, found in by_name(place).items()} == {
+        "Bob_126": "126", "Bob_127": "127", "Bob_126_130": "130"}  # fmt: skip
+
+
+def test_a_display_name_of_canvas_that_ends_in_anothers_id(tmp_path, work):
+    """``bob_126`` of id 130 beside ``bob`` of id 126: bob's row is what it would be without."""
+    own = {f"bob_126_900_{TOPIC}.ipynb": work.to_bytes(), "bob_126_902_1_data.csv": b"1", "ada_101_903_a.ipynb": b"{}"}
+    place = of_class(tmp_path, own | {f"bob_126_130_901_{TOPIC}.ipynb": b"{}"})
+    told = doubts(place)
+    assert names(place) == ["ada", "bob", f"bob_126_130_901_{TOPIC}.ipynb"] and len(told) == 1
+    assert "may be of user 126 of Canvas" in told[f"bob_126_130_901_{TOPIC}.ipynb"]
+    assert [entry.parts for entry in by_name(place)["bob"].entries] == [(f"{TOPIC}.ipynb",), ("1_data.csv",)]
+    assert chosen(place, "bob").messages == []
+    # Where nothing is certain, nobody is graded on a guess, unless there is but one.
+    digits = of_class(tmp_path, {"bob_126_900_1_a.ipynb": work.to_bytes(), "bob_126_130_901_a.ipynb": b"{}"})
+    assert list(doubts(digits)) == names(digits) == ["bob"]
+    one = of_class(tmp_path, {"bob_126_900_1_a.ipynb": work.to_bytes(), "bob_126_901_2_data.csv": b"1"})
+    assert doubts(one) == {} and "called 1_a.ipynb" in chosen(one, "bob").messages[0]
+
+
+def test_an_anonymous_download_of_canvas(tmp_path, work):
+    place = of_class(tmp_path, {
+        f"anon_Ab1cD_900_{TOPIC}.ipynb": work.to_bytes(),
+        f"LATE_anon_x8Yz1_901_{TOPIC}.ipynb": work.to_bytes(),
+        "LATE_anon_x8Yz1_902_1_2_3.pdf": b"%PDF",
+        "anon_12345_903_work.ipynb": work.to_bytes(),
+        "anon_Zz9zz_text.html": b"<p>Hello</p>",
+    })  # fmt: skip
+    found = by_name(place)
+    assert list(found) == ["anon_12345", "anon_Ab1cD", "anon_Zz9zz", "anon_x8Yz1"] and doubts(place) == {}
+    assert {student.upload for student in found.values()} == {Upload("Canvas", ""), Upload("Canvas", "", late=True)}
+    assert found["anon_x8Yz1"].upload.late and chosen(place, "anon_x8Yz1").handed_in.late
+    assert chosen(place, "anon_Ab1cD").messages == []
+    with pytest.raises(Missing, match=r"only text\.html"):
+        chosen(place, "anon_Zz9zz")
+
+
+def test_names_as_canvas_writes_them(tmp_path, work):
+    """Marks that are no letters to Python, no name at all, and a text typed in."""
+    place = of_class(tmp_path, {
+        f"शर्माप्रिया_101_900_{TOPIC}.ipynb": work.to_bytes(),
+        f"_102_901_{TOPIC}.ipynb": work.to_bytes(),
+        "lovelaceada_LATE_103_text.html": b"<p>Hello</p>",
+    })  # fmt: skip
+    assert {name: found.upload for name, found in by_name(place).items()} == {
+        "शर्माप्रिया": Upload("Canvas", "101"), "102": Upload("Canvas", "102"),
+        "lovelaceada": Upload("Canvas", "103", late=True)}  # fmt: skip
+
+
+def test_the_list_in_an_export_of_gradescope_is_no_student(tmp_path, work):
+    files = {
+        "submission_metadata.yml": b"submission_7:\n  :submitters:\n  - :name: Ada\n",
+        f"submission_7/{TOPIC}.ipynb": work.to_bytes(),
+        f"submission_8/{TOPIC}.ipynb": work.to_bytes(),
+        "submission_8/submission_metadata.yml": b"",
+    }
+    for top in ("", "assignment_1_export/"):
+        assert names(of_class(tmp_path, {top + name: data for name, data in files.items()})) == [
+            "submission_7", "submission_8"]  # fmt: skip
+
+
+def test_names_of_any_length_are_read_at_once():
+    for name in ("_1" * 30_000, "_" * 60_000, "1" * 60_000, "a_" + "1" * 60_000, "_1_assignsubmission" * 3_000):
+        begin = time.process_time()
+        platforms.naming_of([name, name + "_1_2_x"])
+        for naming in platforms._NAMINGS:
+            naming.read(name)
+        assert time.process_time() - begin < 1
+
+
+def test_a_student_with_very_many_files_in_the_zip_of_the_class_hides_no_other(tmp_path, work, monkeypatch):
+    monkeypatch.setattr(collecting, "MOST_FILES_OF_ONE", 50)
+    monkeypatch.setattr(collecting, "MOST_FILES", 100)
+    many = {f"eve/data/{i}.txt": b"" for i in range(300)}
+    place = of_class(tmp_path, {**many, "eve/eve.ipynb": b"{}", f"zoe/{TOPIC}.ipynb": work.to_bytes()})
+    assert names(place) == ["eve", "zoe"] and chosen(place, "zoe").messages == []
+    assert len(by_name(place)["eve"].entries) == 50
+    with pytest.raises(NothingToGrade, match="it holds 150 files; 100 are read at most"):
+        collect(of_class(tmp_path, {f"{who}/{i}.txt": b"" for who in "abc" for i in range(50)}), TOPIC)
+
+
+# -- dates that students write
+
+
+def test_the_dates_in_a_students_zip_are_not_believed(tmp_path, work):
+    packed = zipped({f"{TOPIC}.ipynb": work.to_bytes()})  # its member bears a date of its own
+    for path in (tmp_path / "anna.zip", tmp_path / "bert" / "upload.zip"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(packed)
+        os.utime(path, (0, WHEN.timestamp()))
+    for student in ("anna", "bert"):
+        told = chosen(tmp_path, student).handed_in
+        assert (told.time, told.told_by) == (WHEN, "the date of the file")
+
+
+def test_a_timestamp_in_a_folder_the_student_made_is_not_believed(tmp_path, work):
+    for student in ("anna", "bert", "carl"):
+        path = work.save(tmp_path / student / "work.ipynb")
+        os.utime(path, (0, WHEN.timestamp()))
+    for path in ("anna/timestamp.txt", f"bert/{TOPIC}/timestamp.txt"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("2001-01-01 00:00:00 UTC")
+    path = work.save(tmp_path / "bert" / TOPIC / "work.ipynb")
+    os.utime(path, (0, WHEN.timestamp()))
+    for student in ("anna", "bert", "carl"):
+        submission = chosen(tmp_path, student)
+        assert (submission.handed_in.time, submission.handed_in.told_by) == (WHEN, "the date of the file")
+        assert any("not nbgrader that wrote it" in message for message in submission.messages) == (student == "bert")
+
+
+def test_nbgraders_timestamps_hold_beside_a_folder_that_was_put_there_by_hand(tmp_path, work):
+    for student in ("anna", "bert"):
+        work.save(tmp_path / student / TOPIC / f"{TOPIC}.ipynb")
+        (tmp_path / student / TOPIC / "timestamp.txt").write_text("2026-11-21 16:37:48 UTC")
+    (tmp_path / "carl" / "hw0_first_check").mkdir(parents=True)
+    (tmp_path / "carl" / "hw0_first_check" / "timestamp.txt").write_text("2026-01-01 00:00:00 UTC")
+    work.save(tmp_path / "dora" / f"{TOPIC}.ipynb")
+    assert chosen(tmp_path, "anna").handed_in.time == chosen(tmp_path, "bert").handed_in.time == WHEN
+    assert chosen(tmp_path, "dora").handed_in.told_by == "the date of the file"
+
+
+# -- no content or file name of one student's upload changes another's row
+
+
+@dataclass(frozen=True)
+class Platform:
+    """How a platform lays out a class: who else is in it, and where it puts what eve handed in.
+
+    Args:
+        others: the files of everyone else, and of the platform itself; NOTEBOOK stands for a notebook.
+        place: the path of one of eve's files, from its own path and its number.
+        own: what the platform writes into eve's upload, over anything that she put there.
+        listed: the roster, (id, name, login); "carl" hands in nothing.
+    """
+
+    others: dict[str, bytes]
+    place: Callable[[tuple[str, ...], int], str]
+    own: dict[str, bytes]
+    listed: tuple[tuple[str, str, str], ...]
+
+
+NOTEBOOK = b"a notebook"
+STAMP = b"2026-11-21 16:37:48.000000 UTC"
+PEOPLE = (("123", "anna", "anna"), ("124", "bob", "bob"), ("125", "zoë", "zoe"), ("126", "carl", "carl"))
+TWO_BOBS = (("123", "anna a", "a"), ("124", "bob b", "b1"), ("125", "bob b", "b2"), ("126", "carl c", "c"))
+
+
+def in_canvas(name: str) -> str:
+    return re.sub(r'[\x00/\\:*?"<>|]+', "_", name)
+
+
+def in_moodle(name: str) -> str:
+    name = re.sub(r"[\x00-\x1f&<>\"`|':\\/]", "", name)
+    return "x" if name in ("", ".", "..") else name
+
+
+PLATFORMS = {
+    "Canvas": Platform(
+        {f"annaa_123_900_{TOPIC}.ipynb": NOTEBOOK, "annaa_123_901_1_2_data.csv": b"1", "bobb_LATE_124_902_1_x.ipynb":
+         NOTEBOOK, "bobb_125_903_x.zip": b"zip"},
+        lambda parts, i: f"evee_666_{910 + i}_{in_canvas(parts[-1])}", {}, TWO_BOBS,
+    ),
+    "Canvas, anonymous": Platform(
+        {f"anon_Ab1cD_900_{TOPIC}.ipynb": NOTEBOOK, "LATE_anon_12345_901_x.ipynb": NOTEBOOK,
+         "anon_Z9999_text.html": b""},
+        lambda parts, i: f"anon_Ev1lE_{910 + i}_{in_canvas(parts[-1])}", {}, (),
+    ),
+    "Moodle": Platform(
+        {f"Anna A_123_assignsubmission_file_{TOPIC}.ipynb": NOTEBOOK,
+         "Bob B_124_assignsubmission_file_x.ipynb": NOTEBOOK,
+         "Bob B_125_assignsubmission_file_x.ipynb": NOTEBOOK,
+         "Bob B_125_assignsubmission_onlinetext_onlinetext.html": b"<p>"},
+        lambda parts, i: f"Eve E_666_assignsubmission_file_{in_moodle(parts[-1])}", {}, TWO_BOBS,
+    ),
+    "Moodle, folders": Platform(
+        {f"Anna A_123_assignsubmission_file/{TOPIC}.ipynb": NOTEBOOK,
+         "Bob B_124_assignsubmission_file/x.ipynb": NOTEBOOK,
+         "Bob B_125_assignsubmission_file/x.zip": b"zip", "Bob B_125_assignsubmission_onlinetext/onlinetext.html": b""},
+        lambda parts, i: "/".join(("Eve E_666_assignsubmission_file", *map(in_moodle, parts))), {},
+        TWO_BOBS,
+    ),
+    "nbgrader": Platform(
+        {f"{who}/{TOPIC}/{name}": data for who in ("anna", "bob", "zoë")
+         for name, data in ((f"{TOPIC}.ipynb", NOTEBOOK), ("timestamp.txt", STAMP))},
+        lambda parts, i: "/".join(("eve", TOPIC, *parts)), {f"eve/{TOPIC}/timestamp.txt": STAMP}, PEOPLE,
+    ),
+    "folders": Platform(
+        {"anna/work.ipynb": NOTEBOOK, f"bob/{TOPIC}/{TOPIC}.ipynb": NOTEBOOK, "zoë/upload.zip": b"zip"},
+        lambda parts, i: "/".join(("eve", *parts)), {}, PEOPLE,
+    ),
+    "files": Platform(
+        {"anna.ipynb": NOTEBOOK, f"bob_{TOPIC}.ipynb": NOTEBOOK, "zoë.zip": b"zip"},
+        lambda parts, i: "/".join(("eve.zip", *parts)), {}, PEOPLE,
+    ),
+    "Gradescope": Platform(
+        {"submission_metadata.yml": b"", f"submission_123/{TOPIC}.ipynb": NOTEBOOK, "submission_124/x.ipynb": NOTEBOOK},
+        lambda parts, i: "/".join(("submission_666", *parts)), {}, (),
+    ),
+}  # fmt: skip
+
+IMITATIONS = (
+    TOPIC, f"{TOPIC}.ipynb", "timestamp.txt", "submission_metadata.yml", "onlinetext.html", "anna", "anna.ipynb",
+    "zoe\u0308.ipynb", "zoë.ipynb", f"bob_{TOPIC}.ipynb", "bobb_124_900_x.ipynb", "annaa_123_900_x.ipynb",
+    "carlc_126_900_x.ipynb", "124_900_x.ipynb", "LATE_124_900_x.ipynb", "126_text.html", "1_2_3_4.ipynb",
+    "anon_Ab1cD_900_x.ipynb", "LATE_anon_Z9999_900_x.ipynb", "Bob B_124_assignsubmission_file_x.ipynb",
+    "Carl C_126_assignsubmission_file_x.ipynb", "_126_assignsubmission_file", "_124_assignsubmission_file_",
+    "Bob B_125_assignsubmission_onlinetext_x.ipynb", "submission_123", "hw0_first_check", "__MACOSX", "a\\..\\..\\anna",
+    "..\\anna\\x.ipynb", "C:\\anna.ipynb", "anna.zip", "x.zip", "x.ipynb",
+)  # fmt: skip
+
+FILE_NAMES = st.one_of(
+    st.sampled_from(IMITATIONS),
+    st.lists(st.sampled_from([*IMITATIONS, "_", " ", "7_", ".", ".ipynb", "ë", "LATE_"]), max_size=3).map("".join),
+    st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\0"), max_size=8),
+).filter(lambda name: name not in ("", ".", "..") and len(name.encode()) < 150)
+UPLOADS = st.lists(
+    st.tuples(
+        st.lists(FILE_NAMES, min_size=1, max_size=3).map(tuple),
+        st.sampled_from([NOTEBOOK, b"another notebook", b"zip", b"2001-01-01 00:00:00 UTC", b"{", b"PK\x03\x04"]),
+        st.sampled_from([(2001, 1, 1, 0, 0, 0), (2090, 1, 1, 0, 0, 0), (1980, 1, 1, 0, 0, 0)]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def packed(files: dict[str, tuple[bytes, tuple]]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, (data, date) in files.items():
+            archive.writestr(zipfile.ZipInfo(name, date), data)
+    return made.getvalue()
+
+
+def write_class(place: Path, platform: Platform, upload: list, contents: dict[bytes, bytes], wrapper: str) -> None:
+    """The class as a zip, or as a folder where `place` has no ending; without eve where `upload` is empty."""
+    usual = (2026, 11, 20, 12, 0, 0)
+    theirs = {
+        platform.place(parts, i): (contents.get(data, data), date) for i, (parts, data, date) in enumerate(upload)
+    }
+    if upload:
+        theirs |= {name: (data, usual) for name, data in platform.own.items()}
+    if any(name.startswith("eve.zip/") for name in theirs):
+        theirs = {"eve.zip": (packed({name.partition("/")[2]: file for name, file in theirs.items()}), usual)}
+    files = theirs | {name: (contents.get(data, data), usual) for name, data in platform.others.items()}
+    if place.suffix:
+        place.write_bytes(packed({wrapper + name: file for name, file in files.items()}))
+        return
+    for name, (data, date) in files.items():
+        path = place / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError:  # of eve's, a file where she has a folder
+            continue
+        seconds = datetime(*date, tzinfo=UTC).timestamp()
+        os.utime(path, (seconds, seconds))
+
+
+def rows(place: Path, platform: Platform) -> dict[str, tuple]:
+    """By student what becomes of each, and of their place in the roster."""
+    found = collect(place, TOPIC)
+    columns = ("ID", "Student", "SIS Login ID")
+    listed = [Listed({"id": id, "name": name, "login": login}, {}) for id, name, login in platform.listed]
+    is_moodle = any("assignsubmission" in name for name in platform.others)
+    matched = match(Roster(("Identifier",) if is_moodle else columns, tuple(listed)), found)
+    return {student.student: (row_of(student), matched.places.get(student.student)) for student in matched.found}
+
+
+def row_of(student: Found) -> tuple:
+    files = []
+    for entry in student.entries:
+        try:
+            files.append((entry.parts, entry.read and entry.read(), entry.time))
+        except Unreadable as problem:
+            files.append((entry.parts, str(problem)))
+    try:
+        submission = choose(student, TOPIC, TARGETS)
+        chosen = (submission.cells, submission.messages, submission.handed_in)
+    except (Missing, Unreadable) as problem:
+        chosen = (type(problem), str(problem), getattr(problem, "status", ""))
+    return student.upload, student.doubt, tuple(files), chosen
+
+
+def check_uploads(folder: Path, new_work, count: int, derandomize: bool) -> None:
+    work = new_work().to_bytes()
+    inner = packed({f"{name}": (work, (2001, 1, 1, 0, 0, 0)) for name in (f"{TOPIC}.ipynb", "anna/x.ipynb")})
+    contents = {NOTEBOOK: work, b"another notebook": new_work().solve().to_bytes(), b"zip": inner}
+    number = iter(range(10**9))
+    alone = {}
+    for name, platform in PLATFORMS.items():
+        for kind, wrapper in (("class.zip", ""), ("class.zip", "a class/"), ("class", "")):
+            place = folder / f"{next(number)}" / kind
+            place.parent.mkdir()
+            write_class(place, platform, [], contents, wrapper)
+            alone[name, kind, wrapper] = rows(place, platform)
+
+    @settings(max_examples=count, derandomize=derandomize, database=None, deadline=None, print_blob=True,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(st.sampled_from(sorted(alone)), UPLOADS)
+    def try_it(case, upload):
+        name, kind, wrapper = case
+        place = folder / f"{next(number)}" / kind
+        place.parent.mkdir()
+        write_class(place, PLATFORMS[name], upload, contents, wrapper)
+        together = rows(place, PLATFORMS[name])
+        assert {student: row for student, row in together.items() if student in alone[case]} == alone[case]
+        # What is more is eve's, and is nobody of the roster.
+        more = [row for student, row in together.items() if student not in alone[case]]
+        assert all(place is None for _, place in more)
+
+    try_it()
+
+
+def test_no_upload_changes_anothers_row(tmp_path, new_work):
+    check_uploads(tmp_path, new_work, 100, derandomize=True)
+
+
+@pytest.mark.long
+def test_no_upload_changes_anothers_row_at_length(tmp_path, new_work):
+    check_uploads(tmp_path, new_work, 10_000, derandomize=False)

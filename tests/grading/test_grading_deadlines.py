@@ -155,6 +155,12 @@ def test_an_extension_replaces_the_due_date():
     assert row.points == 4.5 and "after the extended due date 2026-12-02" in row.lateness
 
 
+def test_an_extension_counts_however_its_student_is_spelled(tmp_path):
+    deadline = read(tmp_path, f"[{TOPIC}]\n{D}[{TOPIC}.extensions]\n\"zoe\u0308\" = 2026-12-07T00:00:00Z")
+    deadline.require_students(["zo\u00eb"])
+    assert deadline.applied(result(DUE + timedelta(days=2), "zo\u00eb")).lateness == ""
+
+
 def test_a_penalty_that_is_taken_back_is_gone():
     row = DEADLINE.applied(result(DUE + timedelta(days=3)))
     assert Deadline().applied(row) == result(DUE + timedelta(days=3))

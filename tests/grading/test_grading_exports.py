@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from course.grading.collect import Found, Upload
 from course.grading.exports import BadRoster, Roster, canvas_csv, match, moodle_csv, read_roster
 from course.grading.judge import ExerciseResult
-from course.grading.record import Mark, StudentResult
+from course.grading.platforms import Upload
+from course.grading.record import Mark, StudentResult, harmless
+from course.grading.whose import Found
 
 TOPIC = "hw9_small"
 
@@ -183,3 +184,42 @@ def test_a_spreadsheet_runs_no_formula(roster):
             for row in rows(data):
                 assert not [value for value in row if value.startswith(("=", "+", "@", "-2"))], row
         assert [row[-1] for row in rows(canvas_csv(TOPIC, 2, results, students, given))[2:]] == ["-1"] * 4
+
+
+def test_a_download_with_ids_is_matched_by_ids_alone(roster):
+    """Eve is called as ada is, and is not in the roster; ada handed in nothing."""
+    eve = Found("lovelaceada", (), Upload("Canvas", "666"))
+    students = match(roster(CANVAS), [eve, Found("hoppergrace", (), Upload("Canvas", "102"))])
+    assert students.unmatched == ("lovelaceada",) and students.places["hoppergrace"] == 1
+    names_only = roster("Full name,Email address\nLovelaceada,\n")
+    assert match(names_only, [Found("lovelaceada", (), Upload("Moodle", "666"))]).unmatched == ()
+
+
+def test_a_student_without_an_id_in_an_anonymous_download():
+    students = match(Roster(), [Found("anon_Ab1cD", (), Upload("Canvas", ""))])
+    assert rows(canvas_csv(TOPIC, 2, [result("anon_Ab1cD")], students, Roster()))[-1] == [
+        "anon_Ab1cD", "", "", "", "", "2"]  # fmt: skip
+
+
+def test_of_whom_it_is_not_known_whose_work_it_is_gets_no_grade():
+    students = match(Roster(), found("anna"))
+    doubted = StudentResult("anna", "anna", ("ambiguous",), messages=("Each of a and b claims to be of anna.",))
+    assert doubted.status == "ambiguous" and doubted.points == 0
+    assert rows(canvas_csv(TOPIC, 2, [doubted], students, Roster()))[-1][-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("=1+1", "'=1+1"), ("＝1+1", "'＝1+1"), ("＠sum", "'＠sum"), ("﹣1", "'﹣1"), ("a;=1+1", "a;'=1+1"),
+     ("a;  ＋1", "a;'  ＋1"), ("a\t=1", "a\t'=1"), ("a\n-1", "a\n'-1"), ("a|@b", "a|'@b"), ("  =1", "'  =1"),
+     ("\tx", "'\tx"), (";=1;=2", ";'=1;'=2"),
+     ("a-b; c = d, -1", "a-b; c = d, -1"), ("shape (2, -1)", "shape (2, -1)"), ("", "")],
+)  # fmt: skip
+def test_no_cell_begins_a_formula_wherever_a_program_sees_a_cell(text, expected):
+    """The comma needs no care: with it as the separator, the quotes around a text are understood."""
+    assert harmless(text) == expected
+    for separator in ";\t|":
+        line = io.StringIO()
+        csv.writer(line).writerow(["anna", harmless(text), "0"])
+        for row in csv.reader(io.StringIO(line.getvalue(), newline=""), delimiter=separator):
+            assert not [cell for cell in row if cell.strip()[:1] in tuple("=+-@＝＋－＠﹣")], row
