@@ -5,28 +5,32 @@ that it adds to the grader's own process. What it has done in the process with l
 start of that included, is told apart: there the system sets the bound.
 """
 
+import ctypes
 import gc
 import json
 import os
 import resource
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from course.authoring.source import find_root
+from course.bench import CannotRunHere
 from course.checks import load_homework
 from course.checks.calls import LONGEST_NOTE, Observation
 from course.checks.compare import Expected
 from course.data.progress import progress_bar
 from course.grading import cells as limits
-from course.grading import python_source, reader
+from course.grading import python_source, reader, report
 from course.grading.cells import Unreadable, cells_from_bytes
 from course.grading.collect import Entry, Found, choose
 from course.grading.depends import names_reached
 from course.grading.judge import judge_exercise
-from course.grading.merge import Template, merge
+from course.grading.merge import ShownCell, Template, merge
 from course.grading.python_source import defined_names
 from course.grading.record import StudentResult, grades_csv
 from course.grading.report import class_page, feedback_page, similar_pages
@@ -54,15 +58,15 @@ def numbered(part: str, length: int) -> str:
 # By kind, a text of a given length. None of them is known to harm Python, pygments or mistune.
 KINDS: dict[str, Callable[[int], str]] = {
     "names": lambda n: numbered("n{1} = n{0}\n", n),
-    "chains": lambda n: repeated("F" + ".a" * 900 + "\n", n),
-    "nested": lambda n: repeated("x = " + "[" * 80 + "]" * 80 + "\n", n),
+    "chains": lambda n: repeated("F" + ".a" * 90 + "\n", n),
+    "nested": lambda n: repeated("x = " + "[" * 40 + "]" * 40 + "\n", n),
     "long lines": lambda n: "x = [" + repeated("y, ", n - 6) + "]",
     "functions": lambda n: numbered("def f{0}(): f{1}()\n", n),
     "strings": lambda n: repeated("f'{a}' 'b'\n", n),
     "blank": lambda n: repeated("#\n \n", n),
     "unicode": lambda n: numbered("é界{} = '😀ﬁ\u202e'\n", n),
-    "decorators": lambda n: repeated("@F.a\n", n - 12) + "def f(): pass",
-    "literals": lambda n: f"x = '{'1' * (n // 2)}'\ny = 0x{'f' * (n // 2 - 20)}",
+    "decorators": lambda n: repeated("@F.a\n", n - 14) + "def f(): pass",
+    "literals": lambda n: f"x = '{'1' * (n // 2 - 12)}'\ny = 0x{'f' * (n // 2 - 12)}",
 }
 
 
@@ -77,8 +81,6 @@ class Homework:
 
     @classmethod
     def load(cls) -> "Homework":
-        from pathlib import Path
-
         root = find_root(Path(__file__))
         exercises = load_homework(root / "solutions" / TOPIC).exercises
         released = cells_from_bytes((root / "assignments" / TOPIC / f"{TOPIC}.ipynb").read_bytes())
@@ -94,17 +96,20 @@ class Homework:
 def notebook(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> dict:
     """A notebook that holds as much of a kind of text as the limits allow, or a `part` of that, in every place.
 
-    Half of the code is that of exercises, half stands in cells that the student added.
+    The code stands in a cell as long as one may be, in one of half the rest, and in many small ones, which are in
+    turns cells of an exercise and cells that the student added. The other cells are a written answer.
     """
-    names = list(homework.points)
+    first, *_, last = homework.points
     made = [_cell("code", "import torch.nn.functional as F\nfrom torch import nn")]
-    room = int(part * limits.LONGEST_CODE) - 1_000
-    longest = min(int(part * limits.LONGEST_SOURCE), room // 4)
-    for label in (names[0], None, names[-1], None):
-        made.append(_cell("code", text(longest), label))
-    most = int(part * limits.MOST_CELLS) - len(made) - 1  # `file_of` adds one
-    of_text = int(part * limits.LONGEST_TEXT) // most
-    made += [_cell("markdown", text(of_text) or "x", "why") for _ in range(most)]
+    made.append(_cell("code", text(int(part * limits.LONGEST_SOURCE)), last))
+    rest = int(part * limits.LONGEST_CODE) - sum(len(cell["source"]) for cell in made)
+    made.append(_cell("code", text(rest // 2)))
+    small = int(part * limits.MOST_CELLS) // 2
+    source = text(rest // 2 // small) or "x = 1"
+    made += [_cell("code", source, label) for label in (first, None) for _ in range(small // 2)]
+    others = int(part * limits.MOST_CELLS) - len(made) - 1  # `file_of` adds one
+    of_text = min(limits.LONGEST_PROSE, int(part * limits.LONGEST_TEXT) // others)
+    made += [_cell("markdown", text(of_text) or "x", "why") for _ in range(others)]
     return {"cells": made, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}
 
 
@@ -122,9 +127,15 @@ def file_of(content: dict, text: Callable[[int], str], size: int) -> bytes:
     return head + b",".join([output] * count) + tail
 
 
-def steps(content: dict, homework: Homework, text: Callable[[int], str]) -> dict[str, Callable[[], Any]]:
-    """By name, each step on the work of those before it."""
-    data = json.dumps(content).encode()
+def full_page(text: Callable[[int], str], kind: str, part: float) -> list[ShownCell]:
+    """Cells that are as long as can be formatted, and as many as a page has room for."""
+    cell = ShownCell(kind, text(int(part * report.LONGEST_CELL)))
+    return [cell] * (report.LONGEST_PLAIN // report.LONGEST_CELL)
+
+
+def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> dict[str, Callable[[], Any]]:
+    """By name, each step, on `notebook` and on the work of the steps before it."""
+    data = json.dumps(notebook(text, homework, part)).encode()
     cells = cells_from_bytes(data)
     merged = merge(homework.template, cells)
     work = [own_work(name, name, merged.shown) for name in ("a", "b")]
@@ -135,6 +146,7 @@ def steps(content: dict, homework: Homework, text: Callable[[int], str]) -> dict
     expected = Expected(Observation(), [], {}, 1e-4, 1)
     judged = tuple(judge_exercise(each, most, expected, seen) for each, most in homework.points.items())
     row = StudentResult("a", "a", ("graded",), judged, tuple(text(400)[:400] for _ in range(20)))
+    code, words = (full_page(text, kind, part) for kind in ("code", "markdown"))
     found = Found("a", (Entry((f"{TOPIC}.ipynb",), lambda: data),))
     return {
         "read": lambda: cells_from_bytes(data),
@@ -146,6 +158,8 @@ def steps(content: dict, homework: Homework, text: Callable[[int], str]) -> dict
         "judge": lambda: judge_exercise(name, 1.0, expected, Observation.from_bytes(seen.to_bytes())),
         "record": lambda: (row.to_json(), grades_csv(TOPIC, homework.points, {}, [row])),
         "page": lambda: feedback_page(TOPIC, homework.template, row, merged.shown, 10.0, ""),
+        "page of code": lambda: feedback_page(TOPIC, homework.template, row, code, 10.0, ""),
+        "page of text": lambda: feedback_page(TOPIC, homework.template, row, words, 10.0, ""),
         "class page": lambda: class_page(TOPIC, homework.template, homework.points, [row] * 2, "", similar),
         "similarity": lambda: similar_submissions([own_work(name, name, merged.shown) for name in ("a", "b")], []),
         "similar page": lambda: similar_pages(TOPIC, similar, ""),
@@ -170,8 +184,10 @@ def bench(words: list[str]) -> dict:
         words: kinds; all by default.
 
     Returns:
-        {"limits", "rows": [{"step", "kind", "cpu", "mb", "reader_cpu", "reader_mb", "refused"}], "worst": {"cpu", "mb"}}
+        {"limits", "rows": [{"step", "kind", "cpu", "mb", "reader_cpu", "reader_mb", "refused"}], "worst"}
     """
+    if sys.platform != "linux":
+        raise CannotRunHere("the memory of a step is measured on Linux only")
     for word in words:
         if word not in KINDS:
             raise ValueError(f"there is no kind of text {word!r}; there is {', '.join(KINDS)}")
@@ -181,13 +197,12 @@ def bench(words: list[str]) -> dict:
     with progress_bar(len(kinds), None, desc="hostile_text", unit=" kinds") as progress:
         for kind in kinds:
             text = KINDS[kind]
-            content = notebook(text, homework)
-            todo = steps(content, homework, text)
+            todo = steps(text, homework)
             for step, action in todo.items():
                 rows.append({"step": step, "kind": kind, **measured_alone(action, cold=step in COLD)})
-            data = file_of(content, text, limits.LARGEST_FILE)
+            data = file_of(notebook(text, homework), text, limits.LARGEST_FILE)
             rows.append({"step": "largest file", "kind": kind, **measured_alone(lambda: _read(data), True)})
-            del data, todo, content
+            del data, todo
             progress.update()
     print("A star: the reader refused it, and the row of the student says so.\n")
     for title, cpu, mb in (("in the grader's own process", "cpu", "mb"), ("in the reader", "reader_cpu", "reader_mb")):
@@ -199,7 +214,7 @@ def bench(words: list[str]) -> dict:
         f"at most {MOST_SECONDS:g} and {MOST_MB} are allowed"
     )
     told = {name: getattr(limits, name) for name in
-            ("LARGEST_FILE", "MOST_CELLS", "LONGEST_SOURCE", "LONGEST_CODE", "LONGEST_TEXT")}  # fmt: skip
+            ("LARGEST_FILE", "MOST_CELLS", "LONGEST_SOURCE", "LONGEST_CODE", "LONGEST_PROSE", "LONGEST_TEXT")}  # fmt: skip
     return {"limits": told, "rows": rows, "worst": {what: row[what] for what, row in worst.items()}}
 
 
@@ -233,15 +248,25 @@ def _measured(action: Callable[[], Any], cold: bool) -> dict[str, float]:
     if cold:
         python_source.forget()
     gc.collect()
-    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    ctypes.CDLL(None).malloc_trim(0)  # else what the processes before it gave back would hide what this one takes
+    Path("/proc/self/clear_refs").write_text("5")  # from now on the system looks for the peak anew
+    before, begin = _megabytes("self", "VmRSS"), time.process_time()
     refused = action() == "limit"
     cpu = time.process_time() - begin
-    mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    mb = max(0.0, _megabytes("self", "VmHWM") - before)
+    # Of a process that has ended, the system would count the memory of the one that it was started by.
+    started = reader._reader
+    runs = started is not None and started.of == os.getpid() and started.process.poll() is None
+    reader_mb = _megabytes(started.process.pid, "VmHWM") if runs else 0.0
     reader.end()
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     reader_cpu = children.ru_utime + children.ru_stime
-    reader_mb = children.ru_maxrss / 2**10
     return {"cpu": cpu, "mb": mb, "reader_cpu": reader_cpu, "reader_mb": reader_mb, "refused": refused}
+
+
+def _megabytes(process: int | str, what: str) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition(f"{what}:")[2].split()[0]) / 2**10
 
 
 def _print_table(title: str, rows: list[dict], kinds: list[str], cpu: str, mb: str) -> None:

@@ -10,9 +10,10 @@ from course.grading import reader
 # The longest solution has 250 KB, 95 cells, 33,000 characters of code and 29,000 of text; its longest cell has 3,200.
 LARGEST_FILE = 150 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm
 MOST_CELLS = 5_000
-LONGEST_SOURCE = 100_000  # characters of one cell
-LONGEST_CODE = 400_000  # characters of all code cells, each of which is parsed
-LONGEST_TEXT = 2_000_000  # of all others; there may be pictures in it
+LONGEST_SOURCE = 300_000  # characters of one code cell
+LONGEST_CODE = 500_000  # characters of all code cells, each of which is parsed
+LONGEST_PROSE = 40_000  # characters that are kept of any other cell
+LONGEST_TEXT = 3_000_000  # characters of all other cells
 LONGEST_LABEL = 200  # characters of an id, a tag, a value in nbgrader's metadata
 MOST_LABELS = 100  # tags of a cell, values in its nbgrader metadata
 
@@ -133,10 +134,10 @@ def _cell(entry: dict) -> Cell:
         source = ""
     source = source.replace("\r\n", "\n").replace("\r", "\n")
     kind = entry.get("cell_type") if entry.get("cell_type") in ("code", "markdown") else "raw"
-    if len(source) > LONGEST_SOURCE:
-        if kind == "code":
-            raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
-        source = source[:LONGEST_SOURCE]  # a picture in the text, most likely; nothing of it is run
+    if kind != "code":
+        source = source[:LONGEST_PROSE]  # a picture in the text, most likely; nothing of it is run
+    elif len(source) > LONGEST_SOURCE:
+        raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
     metadata = entry.get("metadata") if isinstance(entry.get("metadata"), dict) else {}
     nbgrader = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
     grade_id = nbgrader.get("grade_id")
