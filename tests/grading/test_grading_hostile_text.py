@@ -1,11 +1,13 @@
 """Whatever students write, reading it here takes time by its length; what others wrote reads it under limits."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from course.grading.merge import Merged, RunCell, ShownCell, TemplateExercise
 from course.grading.record import StudentResult
 from course.grading.rules import rule_broken
 from course.grading.student import MOST_MESSAGES, Judged, put_together, read_student
+from course.outline import outline
 
 PART = 0.01  # of the size limits, and then twice that
 MOST_GROWTH = 2.6
@@ -97,6 +100,30 @@ def test_the_limits_are_ten_times_the_longest_solution(homework):
 
 
 # -- names
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_outline_takes_time_and_room_by_the_length_of_the_text(kind):
+    texts = [KINDS[kind](length) for length in (2_000, 4_000)]
+    once, twice = (work(lambda: outline(text)) for text in texts)
+    assert twice < MOST_GROWTH * once
+    assert len(json.dumps(asdict(outline(texts[1])))) < 20 * len(texts[1])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda n: "F" + ".a" * n,
+        lambda n: f"from {'m' * n} import " + ", ".join(f"a{k}" for k in range(n)),
+        lambda n: f"def {'f' * n}():\n" + "    x.a\n" * n,
+        lambda n: " = ".join(f"a{k}" for k in range(n)) + " = [" + ", ".join(f"b{k}" for k in range(n)) + "]",
+    ],
+    ids=["a chain", "a long module", "a long function", "many targets"],
+)
+def test_nothing_in_an_outline_is_there_once_for_each_of_many(source):
+    outlines = [outline(source(n)) for n in (400, 800)]
+    once, twice = (len(json.dumps(asdict(told))) for told in outlines)
+    assert twice < MOST_GROWTH * once
 
 
 def test_who_builds_on_whom_is_found_at_once_among_thousands_of_names():
