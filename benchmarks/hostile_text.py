@@ -38,6 +38,7 @@ from course.grading.rules import rule_broken
 from course.grading.similarity import own_work, similar_submissions
 
 TOPIC = "hw5_poolformer"  # several sets of forbidden names
+LIMITS = ("LARGEST_FILE", "MOST_CELLS", "LONGEST_SOURCE", "LONGEST_CODE", "LONGEST_PROSE", "LONGEST_TEXT")
 MOST_SECONDS, MOST_MB = 1.0, 200  # that a step may add to the grader's own process
 
 
@@ -213,8 +214,7 @@ def bench(words: list[str]) -> dict:
         f"{worst['cpu']['kind']}), {worst['mb']['mb']:.0f} MB ({worst['mb']['step']}, {worst['mb']['kind']}); "
         f"at most {MOST_SECONDS:g} and {MOST_MB} are allowed"
     )
-    told = {name: getattr(limits, name) for name in
-            ("LARGEST_FILE", "MOST_CELLS", "LONGEST_SOURCE", "LONGEST_CODE", "LONGEST_PROSE", "LONGEST_TEXT")}  # fmt: skip
+    told = {name: getattr(limits, name) for name in LIMITS}
     return {"limits": told, "rows": rows, "worst": {what: row[what] for what, row in worst.items()}}
 
 
