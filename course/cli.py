@@ -233,8 +233,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", choices=("cpu", "cuda"))
 
     bench = command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
-    bench.add_argument("name", nargs="?", help="cifar, grading, kernels, large_class, lessons, models or training_speed")
-    bench.add_argument("only", nargs="*", metavar="WHICH", help="cifar, lessons, models: only these; the others: how many")
+    names = "cifar, grading, hostile_text, kernels, large_class, lessons, models or training_speed"
+    bench.add_argument("name", nargs="?", help=names)
+    only = "cifar, hostile_text, lessons, models: only these; the others: how many"
+    bench.add_argument("only", nargs="*", metavar="WHICH", help=only)
     bench.add_argument("--compiled", action="store_const", const=True, help="models: both through torch.compile")
     bench.add_argument("--workers", type=int, help="large_class: submissions graded at a time (default: one a core)")
     bench.add_argument("--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise")

@@ -5,13 +5,15 @@ that the student's answer calls. What is put together at run time (``getattr(F, 
 grading runs it (`course.grading.guards`).
 """
 
-import ast
 import inspect
 import sys
 import textwrap
-import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from course.outline import LONGEST_FULL_NAME, Outline, outline
+
+Outlined = Callable[[str], Outline | None]
 
 # Of every exercise; a homework and an exercise add their own.
 ALWAYS = (
@@ -50,41 +52,45 @@ def covered(name: str, forbidden: Iterable[str]) -> bool:
     return any(name == other or name.startswith(f"{other}.") for other in forbidden)
 
 
-def imported_names(sources: Iterable[str]) -> dict[str, str]:
-    """What the import statements of some cells call what: {"F": "torch.nn.functional", "nn": "torch.nn"}."""
+def imported_names(sources: Iterable[str], outlined: Outlined = outline) -> dict[str, str]:
+    """What the import statements of some cells call what: {"F": "torch.nn.functional", "nn": "torch.nn"}.
+
+    Args:
+        outlined: says what a source says; the grader has it done elsewhere.
+    """
     names = {}
     for source in sources:
-        tree = parse(source)
-        for node in ast.walk(tree) if tree else ():
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    # `import torch.nn` makes the name torch.
-                    root = alias.name if alias.asname else alias.name.partition(".")[0]
-                    names[alias.asname or root] = root
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+        told = outlined(source)
+        names.update(told.imports if told else ())
     return names
 
 
-def forbidden_uses(source: str, forbidden: Iterable[str], names: dict[str, str]) -> list[Use]:
+def forbidden_uses(
+    source: str, forbidden: Iterable[str], names: dict[str, str], outlined: Outlined = outline
+) -> list[Use]:
     """Where a cell uses a forbidden name, in the order of its lines; nothing if it is no Python.
 
     Args:
         source: the cell.
         forbidden: full names; what lies inside them is forbidden with them.
         names: `imported_names` of all cells that run before, and of this one.
+        outlined: as for `imported_names`.
     """
-    tree = parse(source)
-    forbidden = tuple(forbidden)
-    found = []
-    for statement in tree.body if tree else ():
-        inside = getattr(statement, "name", "")
-        for node in ast.walk(statement):
-            for written, full in _meant(node, names):
-                if covered(full, forbidden):
-                    found.append(Use(written, node.lineno, inside))
-    # Of nn.Transformer.forward the longest form comes first; one a line is enough.
-    return sorted({use.line: use for use in reversed(found)}.values(), key=lambda use: use.line)
+    told = outlined(source)
+    exact = frozenset(forbidden)  # as `covered`, for many names
+    within = tuple(f"{name}." for name in exact)
+    uses: dict[int, Use] = {}  # one a line is enough
+    for inside, found in told.mentions if told else ():
+        for written, full, line in found:
+            if full is None:
+                root, dot, rest = written.partition(".")
+                if root not in names:
+                    continue
+                # A student's function may be called by a name that an import gave; no forbidden one is longer.
+                full = names[root] + dot + rest[:LONGEST_FULL_NAME]
+            if line not in uses and (full in exact or full.startswith(within)):
+                uses[line] = Use(written, line, inside)
+    return sorted(uses.values(), key=lambda use: use.line)
 
 
 def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:
@@ -102,41 +108,3 @@ def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:
         if uses:
             found.append(uses[0].sentence)
     return found
-
-
-def names_used(tree: ast.AST) -> set[str]:
-    """The bare names that a piece of code reads."""
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-
-
-def _meant(node: ast.AST, names: dict[str, str]) -> list[tuple[str, str]]:
-    """(as written, full name) of what a node refers to or imports."""
-    if isinstance(node, ast.Import):
-        return [(alias.name, alias.name) for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return [(alias.name, f"{node.module}.{alias.name}") for alias in node.names]
-    if isinstance(node, ast.Name) and node.id in names:
-        return [(node.id, names[node.id])]
-    if isinstance(node, ast.Attribute):
-        path, inner = [node.attr], node.value
-        while isinstance(inner, ast.Attribute):
-            path.insert(0, inner.attr)
-            inner = inner.value
-        if isinstance(inner, ast.Name) and inner.id in names:
-            return [(".".join([inner.id, *path]), ".".join([names[inner.id], *path]))]
-    return []
-
-
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def parse(source: str) -> ast.Module | None:
-    """The syntax tree, or None where the text is no Python or too deeply nested to be read.
-
-    One at a time: in Python 3.11 two threads that parse at once can both fail with a SystemError.
-    """
-    try:
-        with _ONE_AT_A_TIME:
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None

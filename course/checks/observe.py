@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from course.checks import probes
 from course.checks.calls import Call, Observation, Probe, Seeded
-from course.checks.message import DTYPES
+from course.checks.message import DTYPES, LARGEST_DIMENSION, MOST_DIMENSIONS
 from course.notebook import unwritten_exercise
 
 LONGEST_NOTE = 600  # characters: an error message of a student's making may be megabytes
@@ -101,7 +101,8 @@ def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tenso
 
 def _as_tensor(result: Any) -> Tensor | None:
     if type(result) in (Tensor, nn.Parameter):  # a subclass could answer for itself; it is not accepted
-        return result.cpu() if result.layout is torch.strided and result.dtype in DTYPES.values() else None
+        fits = result.layout is torch.strided and result.dtype in DTYPES.values() and _has_sensible_axes(result)
+        return result.cpu() if fits else None
     if isinstance(result, (bool, int, float, list, numpy.ndarray, numpy.generic)):
         try:
             array = numpy.asarray(result)
@@ -111,11 +112,18 @@ def _as_tensor(result: Any) -> Tensor | None:
     return None
 
 
+def _has_sensible_axes(tensor: Tensor) -> bool:
+    """One without elements may have axes of any length."""
+    return tensor.ndim <= MOST_DIMENSIONS and max(tensor.shape, default=0) <= LARGEST_DIMENSION
+
+
 def _kind(result: Any) -> str:
     """What a result is that is no tensor, or none that can be compared."""
     if result is None:
         return "nothing"
     if type(result) in (Tensor, nn.Parameter):
+        if result.layout is torch.strided and result.dtype in DTYPES.values():
+            return f"a tensor of shape {tuple(result.shape)}"[:200]
         return f"a tensor of dtype {result.dtype}" if result.layout is torch.strided else f"a {result.layout} tensor"
     return f"a {type(result).__name__[:100]}"
 

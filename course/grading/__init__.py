@@ -5,6 +5,8 @@
   on a ``cluster``.
 - **collect** finds each student's notebook (``platforms``: how downloads are named; ``whose``: whose work a file is;
   ``handed_in``: when; ``cells`` reads it; ``python_source`` tells what its code defines).
+- ``reader`` is a process with limits: notebooks are parsed in it, their code outlined (`course.outline`), their cells
+  made into HTML (``formatting``). Some texts take other people's parsers the square of their length.
 - **merge** puts the student's cells into the instructor's notebook; ``rules`` finds forbidden names in them.
 - **sandbox** is where they run: a package of its own, under ``limits``.
 - **run** drives the process in there, with ``child`` as the grader's end and ``worker`` as the student's, ``frames``

@@ -1,15 +1,21 @@
 """Read a notebook that may hold anything at all, and keep of it what grading needs: its cells' sources."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from course.cell_id import cell_id
+from course.grading import reader
 
-LARGEST_FILE = 200 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm
+# The longest solution has 250 KB, 95 cells, 33,000 characters of code and 29,000 of text; its longest cell has 3,200.
+LARGEST_FILE = 150 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm
 MOST_CELLS = 5_000
-LONGEST_SOURCE = 300_000  # characters of one cell
-LONGEST_CODE = 500_000  # characters of all code cells, each of which is parsed several times; the solutions have 40,000
+LONGEST_SOURCE = 300_000  # characters of one code cell
+LONGEST_CODE = 500_000  # characters of all code cells, each of which is parsed
+LONGEST_PROSE = 40_000  # characters that are kept of any other cell
+LONGEST_TEXT = 3_000_000  # characters of all other cells
+LONGEST_LABEL = 200  # characters of an id, a tag, a value in nbgrader's metadata
+MOST_LABELS = 100  # tags of a cell, values in its nbgrader metadata
 
 
 class Unreadable(Exception):
@@ -58,7 +64,26 @@ def cells_from_bytes(data: bytes) -> list[Cell]:
     """
     if len(data) > LARGEST_FILE:
         raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", "limit")
-    if not data.strip():
+    try:
+        told = reader.ask("cells", data)
+    except reader.TooMuch:
+        raise Unreadable("There is so much in the file that it cannot be read in reasonable time.", "limit") from None
+    if "unreadable" in told:
+        raise Unreadable(*told["unreadable"])
+    return [Cell(kind, source, grade_id, nbgrader, tuple(tags), id) for kind, source, grade_id, nbgrader, tags, id
+            in told["cells"]]  # fmt: skip
+
+
+def described(data: bytes) -> dict:
+    """What `cells_from_bytes` asks the process with limits for."""
+    try:
+        return {"cells": [astuple(cell) for cell in _cells(data)]}
+    except Unreadable as problem:
+        return {"unreadable": [str(problem), problem.status]}
+
+
+def _cells(data: bytes) -> list[Cell]:
+    if not data or data.isspace():
         raise Unreadable("The file is empty.")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
@@ -68,7 +93,7 @@ def cells_from_bytes(data: bytes) -> list[Cell]:
         if error.doc.lstrip().startswith("{") and not error.doc.rstrip().endswith("}"):
             raise Unreadable("The file is cut off: its end is missing.") from None
         raise Unreadable(f"The file is no notebook, or damaged in line {error.lineno} ({error.msg}).") from None
-    except (ValueError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"The file is damaged (no valid JSON: {type(error).__name__}).") from None
     return cells_from_notebook(notebook)
 
@@ -87,6 +112,8 @@ def cells_from_notebook(notebook: Any) -> list[Cell]:
     cells = [_cell(entry) for entry in found if isinstance(entry, dict)]
     if sum(len(cell.source) for cell in cells if cell.kind == "code") > LONGEST_CODE:
         raise Unreadable(f"The notebook holds more than {LONGEST_CODE:,} characters of code.", "limit")
+    if sum(len(cell.source) for cell in cells if cell.kind != "code") > LONGEST_TEXT:
+        raise Unreadable(f"The notebook holds more than {LONGEST_TEXT:,} characters of text.", "limit")
     return cells
 
 
@@ -107,10 +134,10 @@ def _cell(entry: dict) -> Cell:
         source = ""
     source = source.replace("\r\n", "\n").replace("\r", "\n")
     kind = entry.get("cell_type") if entry.get("cell_type") in ("code", "markdown") else "raw"
-    if len(source) > LONGEST_SOURCE:
-        if kind == "code":
-            raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
-        source = source[:LONGEST_SOURCE]  # a picture in the text, most likely; nothing of it is run
+    if kind != "code":
+        source = source[:LONGEST_PROSE]  # a picture in the text, most likely; nothing of it is run
+    elif len(source) > LONGEST_SOURCE:
+        raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
     metadata = entry.get("metadata") if isinstance(entry.get("metadata"), dict) else {}
     nbgrader = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
     grade_id = nbgrader.get("grade_id")
@@ -118,11 +145,22 @@ def _cell(entry: dict) -> Cell:
         kind=kind,
         # JSON can spell half a character ("\ud800"), which no UTF-8 file can hold.
         source=source.encode("utf-8", "replace").decode("utf-8"),
-        grade_id=grade_id if isinstance(grade_id, str) else "",
-        nbgrader=nbgrader,
-        tags=tuple(tag for tag in _list(metadata, "tags") if isinstance(tag, str)),
-        id=entry["id"] if isinstance(entry.get("id"), str) else "",
+        grade_id=_label(grade_id),
+        nbgrader={_label(key): _value(value) for key, value in list(nbgrader.items())[:MOST_LABELS]},
+        tags=tuple(_label(tag) for tag in _list(metadata, "tags")[:MOST_LABELS] if isinstance(tag, str)),
+        id=_label(entry.get("id")),
     )
+
+
+def _label(value: Any) -> str:
+    return value[:LONGEST_LABEL] if isinstance(value, str) else ""
+
+
+def _value(value: Any) -> Any:
+    """A value as nbgrader writes it, or None where it is none of those."""
+    if isinstance(value, str):
+        return _label(value)
+    return value if isinstance(value, (bool, float)) or isinstance(value, int) and abs(value) < 2**63 else None
 
 
 def _list(holder: dict, key: str) -> list:

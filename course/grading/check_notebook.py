@@ -17,7 +17,7 @@ from course.grading.rules import rule_broken
 from course.grading.run import Lost, run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 
-_CHECK = re.compile(r"^\s*check\(\s*[\"'](hw\d+\.\w+)[\"']", re.MULTILINE)
+_CHECK = re.compile(r"^[^\S\n]*check\(\s*[\"'](hw\d+\.\w+)[\"']", re.MULTILINE)
 _LOOK = {RIGHT: ("✓", "32"), "wrong": ("✗", "31"), LOST: ("✗", "31"), NOT_STARTED: ("○", "90"), MISSING: ("○", "90")}
 
 

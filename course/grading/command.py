@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -68,6 +69,7 @@ def grade_command(
         settings = read_settings(folder, out, config, gradebook, roster)
         _prepare_folder(out)
         with ExitStack() as stack:
+            stack.enter_context(_no_folder_of_torch())
             with writing(out):
                 stack.enter_context(only_one(out))
                 for place in (out, *out.glob("*/")):
@@ -101,6 +103,21 @@ def writing(out: Path) -> Iterator[None]:
             f"{error.filename or out} cannot be written ({error.strerror or error}); what was graded so far is kept, "
             "and the same command goes on from there."
         ) from None
+
+
+@contextmanager
+def _no_folder_of_torch() -> Iterator[None]:
+    """Parts of torch make a folder for compiled code when they are imported, and grading compiles nothing."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    if name in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(name, None)
 
 
 def _checked_limits(workers: int | None, timeout: float, memory: int, sandbox: str) -> Limits:

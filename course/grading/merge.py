@@ -131,6 +131,7 @@ def _place_of(
     """Which cell is graded for an exercise. The copies of it that are not go to `set_aside`."""
     code = [i for i, cell in enumerate(cells) if cell.kind == "code"]
     own = [i for i in code if cells[i].grade_id == exercise.name]
+    labelled = frozenset(own)
     # A cell that has lost its label, or one that the student made, is known by what it defines.
     elsewhere = [
         i
@@ -141,11 +142,13 @@ def _place_of(
     touched_elsewhere = [i for i in elsewhere if not _is_untouched(cells[i], exercise)]
     defining = [i for i in touched if defined_names(cells[i].source) & set(exercise.targets)]
     best = next((group[-1] for group in (defining, touched_elsewhere, touched, own, elsewhere) if group), None)
-    set_aside.update(i for i in (*own, *elsewhere) if i != best and (i in own or _is_untouched(cells[i], exercise)))
+    set_aside.update(
+        i for i in (*own, *elsewhere) if i != best and (i in labelled or _is_untouched(cells[i], exercise))
+    )
     if best is None:
         merged.missing.append(exercise.name)
         merged.messages.append(f"The cell of {exercise.name} is missing from the notebook.")
-    elif best not in own:
+    elif best not in labelled:
         how = "lost its label and" if not own else "was left as it came; the answer"
         merged.messages.append(f"The cell of {exercise.name} {how} was found by the name it defines.")
     elif len(own) > 1:
@@ -157,7 +160,7 @@ def _place_of(
 def _is_untouched(cell: Cell, exercise: TemplateExercise) -> bool:
     if exercise.stub is not None:
         return normal_text(cell.source) == normal_text(exercise.stub)
-    return bool(re.search(rf"^\s*raise NotImplementedError\([\"']hw\d+\.{exercise.name}[\"']\)", cell.source, re.M))
+    return bool(re.search(rf"^[^\S\n]*raise NotImplementedError\([\"']hw\d+\.{exercise.name}[\"']\)", cell.source, re.M))
 
 
 def _is_check(cell: Cell, template: Template) -> bool:

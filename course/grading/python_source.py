@@ -1,14 +1,77 @@
-"""What can be told of a cell's Python without running it. Every function takes any text and raises nothing."""
+"""What can be told of a cell's Python without running it.
 
-import ast
-import functools
+Every function takes any text and raises nothing but `Unreadable`, where to parse the text takes too much.
+"""
+
 import re
+import threading
+from collections import OrderedDict
+from dataclasses import asdict
 
-from course.checks.from_scratch import parse
+from course.grading import reader
+from course.grading.cells import Unreadable
+from course.outline import Outline, outline
+
+MOST_REMEMBERED = 2 * 10**6  # characters of texts whose outlines are kept
 
 _DEFINES = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)\s*=[^=]", re.MULTILINE)
 _MAGIC_LINE = re.compile(r"^(\s*)(?:[%!?]|\w+\s*=\s*[%!]|[\w.]+\?{1,2}\s*$)")
 _RUNS_ITS_BODY = ("time", "timeit", "capture", "prun")  # cell magics after which plain Python follows
+
+
+class _Outlines:
+    """What was said of the last texts: each is asked about several times."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, Outline | None] = OrderedDict()
+        self._characters = 0
+
+    def of(self, source: str) -> Outline | None:
+        with self._lock:
+            if source in self._known:
+                self._known.move_to_end(source)
+                return self._known[source]
+        found = _ask(source)
+        with self._lock:
+            if source not in self._known:
+                self._characters += len(source)
+            self._known[source] = found
+            while self._characters > MOST_REMEMBERED:
+                self._characters -= len(self._known.popitem(last=False)[0])
+        return found
+
+
+_OUTLINES = _Outlines()
+
+
+def outlined(source: str) -> Outline | None:
+    """`course.outline.outline` of a student's text, in a process with limits.
+
+    Raises:
+        Unreadable: there is too much in it.
+    """
+    return _OUTLINES.of(source)
+
+
+def forget() -> None:
+    """Know nothing of any text."""
+    global _OUTLINES
+    _OUTLINES = _Outlines()
+
+
+def _ask(source: str) -> Outline | None:
+    try:
+        told = reader.ask("outline", source.encode("utf-8", "surrogatepass"))
+    except reader.TooMuch:
+        raise Unreadable("A cell is so tangled that Python cannot read it in reasonable time.", "limit") from None
+    return told and Outline.from_json(told)
+
+
+def described(data: bytes) -> dict | None:
+    """What `outlined` asks for: an `Outline` as JSON can hold it."""
+    told = outline(data.decode("utf-8", "surrogatepass"))
+    return told and asdict(told)
 
 
 def plain_python(source: str) -> str:
@@ -24,26 +87,18 @@ def plain_python(source: str) -> str:
             return ""  # a cell of another language
         lines[first] = ""
         source = "\n".join(lines)
-    if parse(source) is not None:
+    if outlined(source) is not None:
         return source
     without = "\n".join(_MAGIC_LINE.match(line)[1] + "pass" if _MAGIC_LINE.match(line) else line for line in lines)
-    return source if parse(without) is None else without
+    return source if outlined(without) is None else without
 
 
-@functools.lru_cache(maxsize=10_000)  # asked once for each exercise
 def defined_names(source: str) -> frozenset[str]:
     """Names that the cell gives a meaning to at its top level; of broken code, those that can be guessed."""
-    tree = parse(plain_python(source))
-    if tree is None:
+    told = outlined(plain_python(source))
+    if told is None:
         return frozenset(name for match in _DEFINES.finditer(source) for name in match.groups() if name)
-    names = set()
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update(leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name))
-    return frozenset(names)
+    return frozenset(name for given in told.given for name in given.names)
 
 
 def definitions_only(source: str) -> str:
@@ -52,26 +107,8 @@ def definitions_only(source: str) -> str:
     Returns ``""`` where nothing is left or the text is no Python.
     """
     source = plain_python(source)
-    tree = parse(source)
-    if tree is None:
+    told = outlined(source)
+    if told is None or not told.definitions:
         return ""
-    keep: set[int] = set()
-    for node in tree.body:
-        if _is_definition(node):
-            first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-            keep.update(range(first, node.end_lineno + 1))
-    if not keep:
-        return ""
+    keep = {line for first, last in told.definitions for line in range(first, last + 1)}
     return "\n".join(line if i in keep else "" for i, line in enumerate(source.split("\n"), start=1))
-
-
-def _is_definition(node: ast.stmt) -> bool:
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return True
-    if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-        try:
-            ast.literal_eval(node.value)
-            return True
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            return False
-    return False

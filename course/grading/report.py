@@ -1,18 +1,18 @@
 """The pages: one for each student, one for the class. Every word from outside is escaped; nothing in them runs."""
 
 import functools
+import json
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import jinja2
-import mistune
 from markupsafe import Markup
-from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
 
+from course.grading import reader
+from course.grading.formatting import FORMATTER
 from course.grading.judge import LOST, MISSING, NOT_STARTED, RIGHT, WRONG, ExerciseResult
 from course.grading.merge import ShownCell, Template
 from course.grading.record import STATUSES, StudentResult, number
@@ -21,13 +21,12 @@ from course.grading.similarity import OTHER, Pair, Part, Similar
 MOST_CELLS = 200  # on a feedback page
 LONGEST_CELL = 20_000  # characters
 LONGEST_PAGE = 100_000  # characters of cells that are shown with colours and formatting; the others are shown plain
+LONGEST_PLAIN = 650_000  # characters of all cells that are shown; the longest solution has 62,000
 MOST_MISTAKES = 15
 MOST_PARTS = 4  # exercises that are named for a pair of students who are alike
 
 _SIGNS = {RIGHT: "✓", WRONG: "✗", LOST: "✗", NOT_STARTED: "○", MISSING: "○"}
-_FORMATTER = HtmlFormatter(nowrap=False, cssclass="source")
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+=*")
-_EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n){20,}")
 
 
 def feedback_page(
@@ -35,6 +34,8 @@ def feedback_page(
 ) -> bytes:
     """What a student receives: points, a sentence for each exercise, and what they wrote with the verdict below it."""
     shown = list(shown)
+    fit = _that_fit(shown)
+    made, some_plain = _as_html(fit)
     of_exercise = {exercise.name: exercise for exercise in result.exercises}
     cells = [
         {
@@ -44,7 +45,7 @@ def feedback_page(
             "html": html,
             "result": of_exercise.get(cell.exercise),
         }
-        for cell, html in zip(shown, _as_html(shown[:MOST_CELLS]))
+        for cell, html in zip(fit, made)
     ]
     return _render(
         "feedback.html.j2",
@@ -53,7 +54,8 @@ def feedback_page(
         max_points=max_points,
         written=template.written,
         cells=cells,
-        cut=max(0, len(shown) - MOST_CELLS),
+        some_plain=some_plain,
+        cut=len(shown) - len(fit),
         isolation=isolation,
     )
 
@@ -189,37 +191,35 @@ def _mistakes(graded: list[StudentResult]) -> list[dict]:
     return [{"count": count, "name": name, "sentence": sentence} for (name, sentence), count in frequent]
 
 
-def _as_html(cells: list[ShownCell]) -> Iterator[Markup]:
-    room = LONGEST_PAGE
-    for cell in cells:
+def _as_html(cells: list[ShownCell]) -> tuple[list[Markup], bool]:
+    """Cells as they are shown, and whether any of them has to do without colours or formatting."""
+    room, formatted = LONGEST_PAGE, []
+    for k, cell in enumerate(cells):
         room -= len(cell.source)
-        if room < 0 or (cell.kind == "code" and len(cell.source) > LONGEST_CELL):
-            cut = "\n…" if len(cell.source) > LONGEST_CELL else ""
-            yield Markup("<pre>{}{}</pre>").format(cell.source[:LONGEST_CELL], cut)
-        else:
-            yield _code(cell.source) if cell.kind == "code" else _text(cell.source)
-
-
-def _code(source: str) -> Markup:
-    source = _EMPTY_LINES.sub("\n" * 20, source)  # for these, pygments takes time with the square of their number
-    return Markup(highlight(source, PythonLexer(), _FORMATTER))  # pygments escapes what it is given
-
-
-class _WithoutImages(mistune.HTMLRenderer):
-    """An image may lie anywhere on the web: its words are shown in its place."""
-
-    def image(self, text: str, url: str, title: str | None = None) -> str:
-        return f"[{mistune.escape(text)}]"
-
-
-def _text(source: str) -> Markup:
+        if room >= 0 and len(cell.source) <= LONGEST_CELL:
+            formatted.append(k)
+    asked = [[cells[k].kind, cells[k].source] for k in formatted]
     try:
-        # escape=True: HTML in the student's text is shown as text.
-        renderer = _WithoutImages(escape=True)
-        plugins = ["table", "strikethrough"]
-        return Markup(mistune.create_markdown(renderer=renderer, plugins=plugins)(source[:LONGEST_CELL]))
-    except Exception:  # deeply nested markdown; the text is shown as it is
-        return Markup("<pre>{}</pre>").format(source[:LONGEST_CELL])
+        made = dict(zip(formatted, reader.ask("html", json.dumps(asked).encode())))
+    except reader.TooMuch:
+        made = {}
+    shown = [Markup(made[k]) if made.get(k) is not None else _plain(cell.source) for k, cell in enumerate(cells)]
+    return shown, any(made.get(k) is None for k in range(len(cells)))
+
+
+def _plain(source: str) -> Markup:
+    return Markup("<pre>{}{}</pre>").format(source[:LONGEST_CELL], "\n…" if len(source) > LONGEST_CELL else "")
+
+
+def _that_fit(cells: list[ShownCell]) -> list[ShownCell]:
+    """The first cells, as many as one page may hold."""
+    room, fit = LONGEST_PLAIN, []
+    for cell in cells[:MOST_CELLS]:
+        room -= min(len(cell.source), LONGEST_CELL)
+        if room < 0:
+            break
+        fit.append(cell)
+    return fit
 
 
 @functools.cache
@@ -238,7 +238,7 @@ def _templates() -> jinja2.Environment:
     environment.globals["style"] = Markup(source)
     dark = HtmlFormatter(style="github-dark").get_style_defs(".source")
     dark = f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
-    environment.globals["code_style"] = Markup(f"{_FORMATTER.get_style_defs('.source')}\n{dark}")
+    environment.globals["code_style"] = Markup(f"{FORMATTER.get_style_defs('.source')}\n{dark}")
     return environment
 
 

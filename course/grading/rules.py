@@ -1,9 +1,11 @@
 """The from-scratch rules of a homework, applied to the source of what is run for one student."""
 
+from collections import deque
 from collections.abc import Iterable
 
-from course.checks.from_scratch import Use, forbidden_uses, imported_names, names_used, parse
+from course.checks.from_scratch import Use, forbidden_uses, imported_names
 from course.grading.merge import Merged, RunCell
+from course.grading.python_source import outlined
 
 
 def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -12,14 +14,17 @@ def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, 
     Args:
         merged: the student's cells and the instructor's setup.
         rules: forbidden full names by exercise.
+
+    Raises:
+        Unreadable: to parse a cell takes too much.
     """
-    names = imported_names(cell.source for cell in merged.cells)
+    names = imported_names((cell.source for cell in merged.cells), outlined)
     helpers = _Helpers([cell for cell in merged.cells if not cell.exercise], names)
     broken = {}
     for cell in merged.cells:
         if cell.exercise in rules:
             forbidden = rules[cell.exercise]
-            uses = forbidden_uses(cell.source, forbidden, names) or helpers.uses(cell.source, forbidden)
+            uses = forbidden_uses(cell.source, forbidden, names, outlined) or helpers.uses(cell.source, forbidden)
             if uses:
                 broken[cell.exercise] = uses[0].sentence
     return broken
@@ -31,29 +36,35 @@ class _Helpers:
     def __init__(self, cells: Iterable[RunCell], names: dict[str, str]):
         self.cells = list(cells)
         self.names = names
-        self.read_by: dict[str, set[str]] = {}  # by function, the names that it reads
+        self.readers: dict[str, set[str]] = {}  # by name, the functions that read it
         for cell in self.cells:
-            for node in getattr(parse(cell.source), "body", ()):
-                if hasattr(node, "name"):
-                    self.read_by.setdefault(node.name, set()).update(names_used(node))
-        self._guilty: dict[tuple[str, ...], dict[str, Use]] = {}
+            told = outlined(cell.source)
+            for given in told.given if told else ():
+                if given.kind:
+                    for name in given.reads:
+                        self.readers.setdefault(name, set()).add(given.kind)
+        self._leads: dict[tuple[str, ...], dict[str, tuple[int, str, Use]]] = {}
 
     def uses(self, source: str, forbidden: tuple[str, ...]) -> list[Use]:
-        """A use in a helper that this cell calls, or in one that these call; at most one."""
-        guilty = self.guilty(forbidden)
-        tree = parse(source) if guilty else None
-        wanted, seen = names_used(tree) if tree else set(), set()
-        while wanted - seen:
-            name = min(wanted - seen)
-            seen.add(name)
-            if name in guilty:
-                return [guilty[name]]
-            wanted |= self.read_by.get(name, set())
-        return []
+        """A use in a helper that this cell calls, or in one that these call: the nearest; at most one."""
+        leads = self.leads(forbidden)
+        told = outlined(source) if leads else None
+        found = [leads[name] for name in (told.reads if told else ()) if name in leads]
+        return [min(found, key=lambda lead: lead[:2])[2]] if found else []
 
-    def guilty(self, forbidden: tuple[str, ...]) -> dict[str, Use]:
-        """By function, its use of a forbidden name."""
-        if forbidden not in self._guilty:
-            found = [use for cell in self.cells for use in forbidden_uses(cell.source, forbidden, self.names)]
-            self._guilty[forbidden] = {use.inside: use for use in found if use.inside}
-        return self._guilty[forbidden]
+    def leads(self, forbidden: tuple[str, ...]) -> dict[str, tuple[int, str, Use]]:
+        """By function from which a use of a forbidden name is reached: over how many others, the last, its use."""
+        if forbidden not in self._leads:
+            found = [use for cell in self.cells for use in forbidden_uses(cell.source, forbidden, self.names, outlined)]
+            guilty = {use.inside: use for use in found if use.inside}
+            leads = {name: (0, name, guilty[name]) for name in sorted(guilty)}
+            waiting = deque(leads)
+            while waiting:
+                name = waiting.popleft()
+                steps, last, use = leads[name]
+                for caller in sorted(self.readers.get(name, ())):
+                    if caller not in leads:
+                        leads[caller] = steps + 1, last, use
+                        waiting.append(caller)
+            self._leads[forbidden] = leads
+        return self._leads[forbidden]

@@ -5,7 +5,6 @@ its arguments and result can be pickled, so that it may be done on another machi
 """
 
 import traceback
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from course.grading.child import Stopped
@@ -22,6 +21,8 @@ from course.grading.run import run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 from course.grading.second_chance import with_second_chances
 from course.grading.whose import Found
+
+MOST_MESSAGES = 50  # of one student; each cell that they added may give one
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,16 @@ def put_together(work: ToRun, judged: Judged) -> StudentResult:
     if judged.fault:
         return not_graded(work.student, work.page, judged.fault)
     statuses = {"graded", *judged.statuses, *(["tampered"] if work.merged.tampered else [])}
-    messages: Iterable[str] = [*work.messages, *work.merged.messages, *judged.messages]
+    messages = [*work.messages, *work.merged.messages, *judged.messages]
+    messages = list(dict.fromkeys(one_line(message) for message in messages))
+    if len(messages) > MOST_MESSAGES:
+        messages[MOST_MESSAGES:] = [f"{len(messages) - MOST_MESSAGES} further messages are left out."]
     return StudentResult(
         work.student,
         work.page,
         tuple(status for status in STATUSES if status in statuses),
         judged.exercises,
-        tuple(dict.fromkeys(one_line(message) for message in messages)),
+        tuple(messages),
         work.handed_in,
     )
 

@@ -5,6 +5,7 @@ import torch
 
 from course.checks import Call, Observation, Probe, Seeded
 from course.checks.calls import calls_from_bytes, calls_to_bytes
+from course.checks.observe import observe
 
 CALLS = [
     Call("f", {"x": torch.arange(6.0).view(2, 3), "mask": None, "scale": 0.5, "n": 3, "causal": True}, gradients=("x",)),
@@ -66,3 +67,15 @@ def test_notes_must_be_texts():
     for described in ([], {"0.error": 3}, "text", {"0.error": {"deep": []}}):
         with pytest.raises(ValueError):
             Observation.from_bytes(pack({}, described))
+
+
+@pytest.mark.parametrize("shape", [(0, 2**62), (2**41, 0), (3, 0, 2**50, 1)])
+def test_a_result_without_elements_whose_axes_are_huge_is_said_and_not_sent(shape):
+    seen = observe({"f": lambda x: torch.empty(shape)}, [Call("f", {"x": torch.ones(2)})])
+    assert seen.tensors == {} and seen.notes == {"0.type": f"a tensor of shape {shape}"}
+    assert Observation.from_bytes(seen.to_bytes()).notes == seen.notes
+
+
+def test_a_result_without_elements_is_sent():
+    seen = observe({"f": lambda x: x[:, :0]}, [Call("f", {"x": torch.ones(2, 3)})])
+    assert Observation.from_bytes(seen.to_bytes()).tensors["0.out"].shape == (2, 0)

@@ -25,6 +25,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
+from benchmarks.hostile_text import KINDS
 from course.grading import cells as reading
 from course.grading import collect as collecting
 from course.grading import grade_command, report
@@ -308,6 +309,8 @@ ODD_NAMES = [
 
 
 def odd_source(r: Random) -> str:
+    if r.random() < 0.15:  # as much as there may be, or a little more, or less
+        return KINDS[r.choice(list(KINDS))](r.choice([300, 3_000, 30_000, reading.LONGEST_SOURCE + r.randint(-2, 20)]))
     return r.choice(ODD_SOURCES) if r.random() < 0.8 else "\n".join(r.choice(ODD_SOURCES) for _ in range(3))
 
 

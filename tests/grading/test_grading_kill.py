@@ -23,18 +23,20 @@ SECONDS_TO_DIE = 30.0  # for what the grader had started: on a busy machine, imp
 
 @dataclass
 class Course:
-    """A repository, a class, and what an undisturbed grading of it gave."""
+    """A repository, a class, and what an undisturbed grading of it gave, `out` and in a temporary folder of its own."""
 
     root: Path
     submissions: Path
     out: Path
+    temporary: Path
     seconds: float
 
-    def start(self, out: Path) -> subprocess.Popen:
+    def start(self, out: Path, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-m", "course.cli", "grade", str(self.submissions), "-a", TOPIC, "-o", str(out),
              "--seed", "5", "--workers", "2", "--timeout", "60"],
             cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env=os.environ | environment,
         )  # fmt: skip
 
 
@@ -50,9 +52,9 @@ def course(small_course, new_work, tmp_path_factory) -> Course:
         folder / "gina.ipynb"
     )
     (folder / "hugo.ipynb").write_bytes(b'{"cells": [')
-    course = Course(small_course, folder, tmp_path_factory.mktemp("undisturbed"), 0.0)
+    course = Course(small_course, folder, tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("t"), 0.0)
     begin = time.monotonic()
-    run = course.start(course.out)
+    run = course.start(course.out, TMPDIR=str(course.temporary))
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 0, said
     course.seconds = time.monotonic() - begin
@@ -91,6 +93,10 @@ def kill(run: subprocess.Popen, whole_group: bool) -> list[psutil.Process]:
     run.wait()
     run.stdout.close()
     return started
+
+
+def test_a_run_leaves_nothing_in_the_temporary_folder(course):
+    assert list(course.temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize(
