@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course.authoring.source import find_root
+from course.authoring.repository import find_root
 from course.bench import CannotRunHere
 from course.checks import load_homework
 from course.checks.calls import LONGEST_NOTE, Observation
