@@ -242,3 +242,12 @@ print(json.dumps([first, second]))
     norm, conv = "Your code uses nn.GroupNorm", "Your code uses nn.Conv2d"
     assert first == [norm, *["Your code uses F.group_norm"] * 2, "", "", "", ""]
     assert second == ["", "", "", "Your code uses F.conv2d", conv, "", conv]
+
+
+def test_a_second_use_in_the_same_exercise_is_refused_too(sandbox):
+    body = (
+        "f = getattr(F, 'scaled_' + 'dot_product_attention')\n"
+        "try:\n    f(x, x, x)\nexcept BaseException:\n    pass\nreturn f(x, x, x)"
+    )
+    seen = asked(sandbox, [cell("again", body)])["again"]
+    assert seen.notes[FORBIDDEN].startswith("Line 4 of your cell") and not seen.tensors
