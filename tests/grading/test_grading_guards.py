@@ -251,3 +251,13 @@ def test_a_second_use_in_the_same_exercise_is_refused_too(sandbox):
     )
     seen = asked(sandbox, [cell("again", body)])["again"]
     assert seen.notes[FORBIDDEN].startswith("Line 4 of your cell") and not seen.tensors
+
+
+def test_operators_are_refused_without_gradients_as_well(sandbox):
+    use = "torch.ops.aten.scaled_dot_product_attention(x, x, x)"
+    seen = asked(sandbox, [
+        cell("inference", f"with torch.inference_mode():\n    return {use}"),
+        cell("no grad", f"with torch.no_grad():\n    return {use}"),
+    ])  # fmt: skip
+    for name in ("inference", "no grad"):
+        assert seen[name].notes[FORBIDDEN].startswith("Line 3 of your cell") and not seen[name].tensors

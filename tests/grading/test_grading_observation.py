@@ -466,3 +466,9 @@ def test_a_message_may_hold_exactly_what_its_bounds_say():
         message.unpack(data, message.Bounds(header=size - 1, tensors=2))
     with pytest.raises(ValueError, match="2 tensors, where 1 are the most"):
         message.unpack(data, message.Bounds(header=size, tensors=1))
+
+
+def test_a_complex_number_does_not_pass_for_its_real_part():
+    real = torch.tensor([1.0, 0.5])
+    assert verdict(real, torch.complex(real, torch.tensor([0.0, 3.0]))) == "wrong"
+    assert verdict(real, torch.complex(real, torch.zeros(2))) == "wrong"

@@ -362,3 +362,12 @@ def test_what_does_the_exercises_is_not_there(sandbox):
     assert all(any(folder.iterdir()) for folder in folders)
     paths = [str(folder) for folder in folders]
     assert look(sandbox, f"import os\nseen = [p for p in {paths!r} if os.path.exists(p) and os.listdir(p)]") == []
+
+
+def test_what_is_shown_is_mounted_read_only(sandbox):
+    """Whoever the files belong to: of an ordinary user's own, the owner alone would not stop a job."""
+    places = ["/", "/usr", sys.prefix, str(Path(course.__file__).parent)]
+    writable = look(sandbox, f"import os\nseen = [p for p in {places!r} if not os.statvfs(p).f_flag & os.ST_RDONLY]")
+    if "namespaces of its own" not in sandbox.isolation:
+        pytest.skip("behind Landlock nothing is mounted; it says itself what may be written")
+    assert writable == []
