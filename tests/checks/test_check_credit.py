@@ -139,3 +139,10 @@ def test_the_notebook_shows_the_same_part(parts, tmp_path, monkeypatch, capsys):
     assert "wrong, 2.8 of 4 points (the values are right, the gradients are not): The values" in capsys.readouterr().out
     card = card_html("hw9.scale", 4, verdict(parts, "scale", lambda x: 3 * x))
     assert "not right yet, 0.4 of 4 points (the shape is right)" in card
+
+
+def test_a_part_is_rounded_down_to_hundredths_and_loses_none_to_floats(parts):
+    told = verdict(parts, "order", lambda x: (x.argsort(), x < 0))
+    assert told.points(3) == 0.42  # of 0.42857...
+    parts.exercises["scale"].credit = Credit(shape=0.29, values=0.71)
+    assert verdict(parts, "scale", lambda x: 0 * x).points(1) == 0.29  # 100 * 0.29 is 28.999999999999996

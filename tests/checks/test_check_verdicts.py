@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 from course.checks import Accuracy, Call, CheckFailed, Homework, Probe, check, expected_for, judge, observe, public
+from course.checks.calls import Observation
+from course.checks.compare import Expected
+from course.checks.rounding import ORDERS, close, noise_between, nudged
 
 SOURCE = '''
 # %% tags=["setup"]
@@ -285,3 +288,112 @@ def test_an_exercise_without_inputs_would_check_nothing(homework):
     empty.inputs(lambda draw: [])
     with pytest.raises(ValueError, match="would check nothing"):
         empty.calls(0)
+
+
+# -- what a refactoring could get wrong
+
+
+def learn_rows(*rows):
+    """A training after which the network takes class k for rows[k]."""
+
+    def learn(model, images):
+        with torch.no_grad():
+            model.weight.copy_(torch.eye(4)[list(rows)])
+
+    return learn
+
+
+def test_who_just_reaches_a_goal_has_reached_it(homework):
+    assert verdict(homework, "train", train=learn_rows(0, 1, 2, 0)).status == "right"  # 75% of 4, which is asked
+
+
+def test_a_failed_training_is_called_a_mistake_only_if_it_ends_as_that_does(homework):
+    homework.exercises["train"].mistake("You trained nothing.")(lambda model, images: None)
+    assert verdict(homework, "train", train=lambda model, images: None).sentence == "You trained nothing."
+    other = verdict(homework, "train", train=learn_rows(0, 1, 0, 0))
+    assert not other.named and "50% of 4 held-out examples" in other.sentence
+
+
+def test_zeros_are_not_called_right_but_for_a_factor(homework):
+    assert say(homework, lambda x: 0 * x).startswith("The result has the right shape, but 100% of its values differ")
+
+
+# -- rounding: what differs by no more than its noise is the same
+
+
+def test_values_are_the_same_within_the_tolerance_and_so_many_times_the_noise():
+    one, hundred = torch.ones(3), torch.full((3,), 100.0)
+    noise = 1e-3
+    assert close(one, one + 1.9e-4, 1e-4) and not close(one, one + 2.1e-4, 1e-4)  # absolute, and relative to 1
+    assert close(hundred, hundred + 1e-2, 1e-4) and not close(hundred, hundred + 1.1e-2, 1e-4)
+    assert close(one, one + 0.95 * ORDERS * noise, 1e-4, noise)
+    assert not close(one, one + 1.1 * ORDERS * noise, 1e-4, noise)
+    assert not close(one, one + 0.95 * ORDERS * noise, 1e-4)
+    whole = torch.tensor([3])
+    assert close(whole, torch.tensor([3.0]), 1e-4, noise) and not close(whole, torch.tensor([3.0001]), 1e-4, noise)
+    assert not close(torch.tensor([True]), torch.tensor([False]), 2.0, noise)
+
+
+def test_nudging_moves_every_float_by_its_last_digit_and_nothing_else():
+    x, count = torch.randn(200, generator=torch.Generator().manual_seed(1)), torch.arange(5)
+    probe = Probe("linear_classifier", {"weight": x + 1}, ask=x + 2)
+    call = Call("Net", {"x": x, "count": count, "probe": probe, "n": 3}, init={"scale": x + 3}, parameters={"w": x + 4})
+    before = x.clone()
+    [moved], [again] = nudged([call]), nudged([call])
+    pairs = [
+        (x, moved.arguments["x"]),
+        (probe.tensors["weight"], moved.arguments["probe"].tensors["weight"]),
+        (probe.ask, moved.arguments["probe"].ask),
+        (call.init["scale"], moved.init["scale"]),
+        (call.parameters["w"], moved.parameters["w"]),
+    ]
+    for was, now in pairs:
+        up = torch.nextafter(was, torch.tensor(torch.inf)) - was
+        steps = ((now - was) / up).round()
+        assert (steps != 0).all() and (steps.abs() <= 2).all() and now.dtype == was.dtype
+        assert 0.3 < (steps > 0).float().mean() < 0.7
+    assert torch.equal(moved.arguments["count"], count) and moved.arguments["n"] == 3
+    assert torch.equal(x, before) and torch.equal(moved.arguments["x"], again.arguments["x"])
+
+
+def test_noise_is_the_largest_finite_difference_of_each_tensor():
+    inf, nan = torch.inf, torch.nan
+    seen = observation(
+        a=torch.tensor([1.0, 2.0, 3.0]), finite=torch.tensor([1.0, inf, nan]), never=torch.tensor([inf]),
+        whole=torch.tensor([1]), shape=torch.zeros(2), gone=torch.zeros(2), empty=torch.zeros(0),
+    )  # fmt: skip
+    other = observation(
+        a=torch.tensor([1.0, 2.5, 2.75]), finite=torch.tensor([1.125, 3.0, nan]), never=torch.tensor([1.0]),
+        whole=torch.tensor([2]), shape=torch.zeros(3), empty=torch.zeros(0),
+    )  # fmt: skip
+    assert noise_between(seen, other) == {"0.a": 0.5, "0.finite": 0.125, "0.never": 0.0}
+
+
+def observation(**tensors) -> Observation:
+    return Observation({f"0.{name}": tensor for name, tensor in tensors.items()})
+
+
+def test_a_result_that_is_mostly_rounding_is_judged_by_how_much_of_it_is(tmp_path):
+    """A difference of large numbers: the last digit of the input is 1e-3, and the tolerance is 1e-4."""
+    (tmp_path / "hw9_less.py").write_text('# %% exercise="less"\ndef less(x):\n    return x - 1e4\n')
+    homework = Homework("hw9_less", source=tmp_path / "hw9_less.py")
+    less = homework.exercise("less", points=1)
+    less.inputs(lambda draw: [Call("less", {"x": 1e4 + draw.normal(50)})])
+    less.mistake("You doubled.")(lambda x: 2 * (x - 1e4))
+
+    def told(function):
+        return judge(expected_for(less, 1), observe({"less": function}, less.calls(1)))
+
+    assert told(lambda x: x - 1e4 + 4e-3).status == "right"
+    assert told(lambda x: x - 1e4 + 4e-2).status == "wrong"
+    assert told(lambda x: 2 * (x - 1e4) + 8e-3).sentence == "You doubled."
+    assert not told(lambda x: 2 * (x - 1e4) + 8e-2).named
+
+
+def test_only_values_beyond_their_rounding_are_said_to_differ():
+    expected, seen = torch.zeros(100), torch.full((100,), 5e-3)
+    seen[7] = 1.0
+    asked = Expected(Observation({"0.out": expected}, {}, {"0.out": 1e-3}), [], {}, 1e-4, 1)
+    found = judge(asked, Observation({"0.out": seen}))
+    assert found.sentence == "The result has the right shape, but 1% of its values differ from what is expected."
+    assert found.detail.startswith("Largest difference at [7]")

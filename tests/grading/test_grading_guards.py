@@ -242,3 +242,22 @@ print(json.dumps([first, second]))
     norm, conv = "Your code uses nn.GroupNorm", "Your code uses nn.Conv2d"
     assert first == [norm, *["Your code uses F.group_norm"] * 2, "", "", "", ""]
     assert second == ["", "", "", "Your code uses F.conv2d", conv, "", conv]
+
+
+def test_a_second_use_in_the_same_exercise_is_refused_too(sandbox):
+    body = (
+        "f = getattr(F, 'scaled_' + 'dot_product_attention')\n"
+        "try:\n    f(x, x, x)\nexcept BaseException:\n    pass\nreturn f(x, x, x)"
+    )
+    seen = asked(sandbox, [cell("again", body)])["again"]
+    assert seen.notes[FORBIDDEN].startswith("Line 4 of your cell") and not seen.tensors
+
+
+def test_operators_are_refused_without_gradients_as_well(sandbox):
+    use = "torch.ops.aten.scaled_dot_product_attention(x, x, x)"
+    seen = asked(sandbox, [
+        cell("inference", f"with torch.inference_mode():\n    return {use}"),
+        cell("no grad", f"with torch.no_grad():\n    return {use}"),
+    ])  # fmt: skip
+    for name in ("inference", "no grad"):
+        assert seen[name].notes[FORBIDDEN].startswith("Line 3 of your cell") and not seen[name].tensors

@@ -124,3 +124,37 @@ def test_no_error_message_carries_a_hidden_value(message, exam):
     assert result.points == 0 and not re.search(r"71093|1063675494|P3GAAD", result.sentence)
     shapes = Observation(notes={"0.error": "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x4 and 51x40)"})
     assert "(3x4 and 51x40)" in judge_exercise("double", 2.0, exam.expected["double"], shapes).sentence
+
+
+def test_the_name_of_an_exercise_opens_no_way_for_what_follows_it(exam):
+    def told(note: str) -> str:
+        return judged(exam, Observation(notes={"0.unwritten": note})).sentence
+
+    assert told("hw9.double") == "hw9.double is not written yet."
+    assert not re.search(r"71093|1063675494", told("hw9.double 0.71093 1063675494"))
+
+
+def test_whole_numbers_are_shown_as_far_as_shapes_need_them(exam):
+    note = "ValueError: it was 123456, of shape (12345, 3)"
+    told = judged(exam, Observation(notes={"0.error": note})).sentence
+    assert "it was …, of shape (12345, 3)" in told
+
+
+def test_what_a_lost_child_said_is_one_line_as_well(exam):
+    told = judged(exam, Lost("crashed", "a\n\x1b[31m" * 10**5)).sentence
+    assert told.isprintable() and len(told) == 400
+
+
+def test_a_line_that_just_fits_is_not_cut():
+    assert one_line("x" * 10, 10) == "x" * 10
+    assert one_line("x" * 11, 10) == "x" * 9 + "…"
+
+
+def test_what_cannot_be_compared_at_all_is_said_and_stops_nothing(exam, monkeypatch):
+    def cannot(*arguments):
+        raise NotImplementedError("'isfinite' not implemented for a type of a later torch")
+
+    monkeypatch.setattr("course.grading.judge.judge", cannot)
+    result = judged(exam, seen(exam, lambda x: 2 * x))
+    assert (result.points, result.outcome) == (0, "wrong")
+    assert result.sentence == "Your result could not be compared with the right one (NotImplementedError)."

@@ -1,5 +1,6 @@
 """What a job sees, what it can reach, what it leaves behind, on every kind of walls and as every kind of user."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -349,3 +350,24 @@ def test_an_ordinary_user_grades_as_well(tmp_path):
         [sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, cwd=ROOT, timeout=200
     )
     assert "RuntimeError: 1000" in done.stdout and "namespaces of its own" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_does_the_exercises_is_not_there(sandbox):
+    package = Path(course.__file__).resolve().parent
+    assert "__init__.py" in look(sandbox, f"import os\nseen = os.listdir({str(package / 'checks')!r})")
+    if "namespaces of its own" not in sandbox.isolation:
+        pytest.skip("behind Landlock libraries are there as a whole; who imports these is refused by the guards")
+    folders = [package / "models", package / "authoring"]
+    folders += [Path(importlib.util.find_spec(name).origin).parent for name in ("timm", "transformers")]
+    assert all(any(folder.iterdir()) for folder in folders)
+    paths = [str(folder) for folder in folders]
+    assert look(sandbox, f"import os\nseen = [p for p in {paths!r} if os.path.exists(p) and os.listdir(p)]") == []
+
+
+def test_what_is_shown_is_mounted_read_only(sandbox):
+    """Whoever the files belong to: of an ordinary user's own, the owner alone would not stop a job."""
+    places = ["/", "/usr", sys.prefix, str(Path(course.__file__).parent)]
+    writable = look(sandbox, f"import os\nseen = [p for p in {places!r} if not os.statvfs(p).f_flag & os.ST_RDONLY]")
+    if "namespaces of its own" not in sandbox.isolation:
+        pytest.skip("behind Landlock nothing is mounted; it says itself what may be written")
+    assert writable == []

@@ -738,3 +738,83 @@ if landlock.supported():
     if landlock.supported():
         assert said["fallback"] == [250000.0, 84.0, "EACCES"]
     assert said["stderr"] == ""
+
+
+# -- every call that the filter names: a name that falls out of its tables falls out of no test
+
+ATTACK_NAMES = """
+    ptrace process_vm_readv process_vm_writev kcmp process_madvise process_mrelease pidfd_getfd move_pages migrate_pages
+    mount umount2 pivot_root chroot open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr name_to_handle_at
+    open_by_handle_at quotactl quotactl_fd fanotify_init
+    unshare setns
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key
+    lookup_dcookie personality modify_ldt uselib nfsservctl
+    init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff syslog acct settimeofday
+    clock_settime clock_adjtime adjtimex sethostname setdomainname vhangup iopl ioperm
+""".split()
+NEIGHBOUR_NAMES = """
+    socket bind connect mq_open shmget shmat shmctl semget msgget pidfd_send_signal setpriority ioprio_set
+    sched_setparam sched_setscheduler sched_setattr
+    truncate chmod fchmod fchmodat chown lchown fchown fchownat utime utimes futimesat utimensat
+    setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
+    fallocate
+""".split()
+X86_ONLY = {"modify_ldt", "uselib", "iopl", "ioperm", "chmod", "chown", "lchown", "utime", "utimes", "futimesat"}
+
+
+def test_filter_names_what_it_should(judge):
+    assert sorted(seccomp._ATTACKS) == sorted(ATTACK_NAMES) and sorted(seccomp._NEIGHBOURS) == sorted(NEIGHBOUR_NAMES)
+    around, without = judge(network=True), judge(network=False)
+    column = seccomp._MACHINES.index(judge.machine)
+    tables = seccomp._ATTACKS | seccomp._NEIGHBOURS | seccomp._BY_ARGUMENT
+    there = [pair[column] for pair in tables.values() if pair[column] is not None]
+    assert len(set(there)) == len(there), "two names for one number"
+    for name in (*ATTACK_NAMES, *NEIGHBOUR_NAMES):
+        if tables[name][column] is None:
+            assert judge.machine == "aarch64" and name in X86_ONLY, name
+            continue
+        assert without(tables[name], 1, 1) == REFUSED, name
+        assert around(tables[name], 1, 1) == (REFUSED if name in ATTACK_NAMES else ALLOWED), name
+
+
+TKILL, QUEUE, QUEUE_TO_THREAD, AFFINITY, OPEN_OF_OLD = (200, 130), (129, 138), (297, 240), (203, 122), (2, None)
+
+
+def test_filter_without_namespaces_looks_at_whom_a_call_is_about(judge):
+    around, without = judge(network=True), judge(network=False)
+    for numbers in (TKILL, QUEUE, QUEUE_TO_THREAD):
+        assert without(numbers, 500, 500) == ALLOWED
+        assert [without(numbers, who, 500) for who in (0, 1, 499, -1, -500)] == [REFUSED] * 5
+        assert around(numbers, 499, 500) == ALLOWED
+    assert [without(AFFINITY, who) for who in (0, 500, 499)] == [ALLOWED, ALLOWED, REFUSED]
+    assert around(AFFINITY, 499) == ALLOWED
+    if judge.machine == "x86_64":
+        cut = 0o1000
+        assert [without(OPEN_OF_OLD, 0, how | cut) for how in (0, 1, 2, 3)] == [REFUSED, ALLOWED, ALLOWED, REFUSED]
+        assert [without(OPEN_OF_OLD, 0, how) for how in (0, 1, 2)] == [ALLOWED] * 3
+
+
+@linux
+@filters
+def test_the_kernel_refuses_every_call_that_the_filter_names(tmp_path):
+    """Each by its number, with arguments that do nothing, should it be let through."""
+    column = seccomp._MACHINES.index(platform.machine())
+    numbers = {name: pair[column] for name, pair in (seccomp._ATTACKS | seccomp._NEIGHBOURS).items() if pair[column]}
+    said = run_script(
+        f"""
+numbers = {numbers!r}
+def is_refused(number):
+    ctypes.set_errno(0)
+    libc.syscall(*map(ctypes.c_long, (number, -1, 0, 0, 0, 0, 0)))
+    return ctypes.get_errno() == errno.EPERM
+def refused():
+    return [name for name, number in numbers.items() if is_refused(number)]
+capabilities.drop_capabilities()
+said["before"] = refused()
+seccomp.install(network=False)
+said["after"] = refused()
+""",
+        cwd=tmp_path,
+    )
+    assert said["after"] == list(numbers) and said["stderr"] == ""
+    assert len(said["before"]) < len(numbers)

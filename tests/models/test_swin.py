@@ -1,11 +1,19 @@
 """Swin against timm, torchvision and transformers."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
 
 from course.models.norms import LayerNorm
-from course.models.token_mixers.window import WindowAttention, relative_position_index
+from course.models.token_mixers.window import (
+    WindowAttention,
+    relative_position_index,
+    shift_mask,
+    window_partition,
+    window_reverse,
+)
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SMALL = dict.fromkeys(
@@ -98,3 +106,38 @@ def test_relative_position_index_is_timms_table():
 def test_a_window_as_large_as_the_map_is_not_shifted():
     attention = WindowAttention(8, (4, 4), num_heads=2, window_size=4, shift="half")
     assert attention.shift == 0 and attention.mask is None and isinstance(attention, nn.Module)
+
+
+def test_windows_of_a_map_that_is_no_square():
+    x = torch.randn(2, 4, 6, 3, generator=torch.Generator().manual_seed(3))
+    windows = window_partition(x, 2)
+    assert windows.shape == (2, 6, 4, 3)
+    for i, j, m, n in product(range(2), range(3), range(2), range(2)):
+        assert torch.equal(windows[:, 3 * i + j, 2 * m + n], x[:, 2 * i + m, 2 * j + n])
+    assert torch.equal(window_reverse(windows, 4, 6), x)
+
+
+@pytest.mark.parametrize("grid, size, shift", [((6, 9), 3, 1), ((8, 4), 4, 2)])
+def test_the_mask_lets_those_see_each_other_who_were_neighbours_before_the_shift(grid, size, shift):
+    """Two tokens of a shifted window lie as far apart as in the image, unless the seam is between them."""
+    mask = shift_mask(grid, size, shift)
+    columns = grid[1] // size
+    for w, a, b in product(range(mask.shape[0]), range(size**2), range(size**2)):
+        down = w // columns * size + a // size, w // columns * size + b // size  # places of the two in the shifted map
+        along = w % columns * size + a % size, w % columns * size + b % size
+        seam = any(
+            (of_a + shift) % length - (of_b + shift) % length != of_a - of_b
+            for length, (of_a, of_b) in zip(grid, (down, along))
+        )
+        assert mask[w, a, b] == (-100 if seam else 0)
+
+
+def test_windows_that_divide_the_map_in_one_direction_only_are_refused():
+    with pytest.raises(ValueError, match="windows of 4×4 do not divide a map of 8×6: window_size may be 2"):
+        WindowAttention(8, (8, 6), num_heads=2, window_size=4)
+    with pytest.raises(ValueError, match="do not divide a map of 6×8"):
+        WindowAttention(8, (6, 8), num_heads=2, window_size=4)
+
+
+def test_half_of_a_window_of_odd_size_is_rounded_down():
+    assert WindowAttention(8, (14, 14), num_heads=2, window_size=7, shift="half").shift == 3

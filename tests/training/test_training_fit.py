@@ -15,8 +15,10 @@ from torch import nn
 from course.data import load
 from course.data.normalise import Normalise
 from course.training import CheckpointError, History, Recipe, TrainingError, evaluate, fit
-from course.training.batches import Batches, mixed_seed
+from course.training.batches import Batch, Batches, mixed_seed
 from course.training.parallel import Processes
+from course.training.speed import Speed
+from course.training.step import Step, lessons
 
 QUICK = Recipe(steps=40, batch_size=32, lr=3e-3)
 
@@ -432,3 +434,71 @@ def test_training_needs_no_models_of_the_course():
     """Students' code is graded where they do not exist."""
     program = "import sys; sys.modules['course.models'] = None\nfrom course.training import fit, recipes"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+# One step after another
+# -------------------------------------------------------------------------------------------------------
+
+def one_by_one(model: nn.Module, recipe: Recipe, steps: int, classes: int) -> Step:
+    made = Step(model, recipe, steps, classes, teacher=None)
+    made.prepare(Speed.plain(), Processes(), torch.device("cpu"))
+    return made
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_several_steps_are_what_plain_pytorch_does(decay):
+    """A rate that changes with each step and differs between layers, gradients of one step only, a running mean."""
+    recipe = Recipe(
+        steps=5, lr=0.3, optimizer="sgd", betas=(0.5, 0.9), warmup=0.4, schedule="linear", weight_decay=0.0,
+        grad_clip=None, ema=decay,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        Batch(torch.randn(6, 4, generator=generator), torch.randint(0, 3, (6,), generator=generator)) for _ in range(5)
+    ]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    by_hand = copy.deepcopy(model)
+    step = one_by_one(model, recipe, 5, classes=3)
+    for group in step.optimizer.param_groups:
+        group["lr_scale"] = 0.25
+    plain = torch.optim.SGD(by_hand.parameters(), lr=1.0, momentum=0.5, nesterov=True)
+    mean = by_hand[0].weight.detach().clone()
+    rates = [0.15, 0.3, 0.3, 0.3 * 2 / 3, 0.3 / 3]  # two steps up, then down to 0 where a sixth step would be
+    for number, batch in enumerate(batches):
+        loss = step(batch, number, seed=number)
+        plain.param_groups[0]["lr"] = 0.25 * rates[number]
+        plain.zero_grad()
+        expected = F.cross_entropy(by_hand(batch.images), batch.labels)
+        expected.backward()
+        plain.step()
+        torch.testing.assert_close(loss, expected.detach())
+        torch.testing.assert_close(model.state_dict(), by_hand.state_dict())
+        d = min(0.9, (1 + number) / (10 + number))
+        mean = d * mean + (1 - d) * by_hand[0].weight.detach()
+        if decay:
+            torch.testing.assert_close(step.ema.mean["0.weight"], mean)
+
+
+def test_logits_for_another_number_of_images_are_refused():
+    class Mixed(nn.Module):
+        """Flattens two images into one row, as a wrong reshape does."""
+
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(8, 10)
+
+        def forward(self, images):
+            return self.fc(images.reshape(-1, 8))
+
+    step = one_by_one(Mixed(), Recipe(steps=1), 1, classes=10)
+    with pytest.raises(ValueError, match=r"must return logits .* here \(6, classes\), not \(3, 10\)"):
+        step(Batch(torch.randn(6, 4), torch.zeros(6, dtype=torch.int64)), 0, seed=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_teacher_is_left_in_the_mode_it_was_in(training):
+    student, teacher = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Dropout()).train(training)
+    with lessons(student, teacher):
+        assert not teacher.training and not teacher[1].training
+    assert teacher.training == teacher[1].training == training
