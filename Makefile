@@ -13,7 +13,8 @@ READY := $(VENV)/.ready-$(TORCH)
 # torch's threads otherwise spin long while they wait, which makes training many times slower beside any other program;
 # without spinning at all (OMP_WAIT_POLICY=PASSIVE), small networks train 1.2 to 2 times slower on an idle machine.
 export GOMP_SPINCOUNT ?= 1000
-OFFLINE_TESTS := COURSE_BUDGET=tiny COURSE_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
+# Compiled modules are kept, whatever the caller's environment says: a hundred processes import the course.
+OFFLINE_TESTS := PYTHONDONTWRITEBYTECODE= COURSE_BUDGET=tiny COURSE_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
 # A file of tests stays in one process, the longest first (tests/conftest.py); notebooks take warm kernels.
 PYTEST := -m pytest -p tests.warm_kernels -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax
 

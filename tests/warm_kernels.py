@@ -17,23 +17,26 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import course.quick_nbformat  # noqa: F401  (this plugin is loaded before nbval)
 
 NAME = "course-warm"
-ENVIRONMENT = "JUPYTER_DEFAULT_PROVISIONER_NAME"
 # The last one is what the first step of an optimizer imports.
 PRELOADED = """einops ipywidgets matplotlib.pyplot sklearn.datasets torch torchvision course course.analysis course.checks
 course.data course.models course.plots course.training torch._dynamo""".split()
 
 
-def pytest_configure(config) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """In this process alone, and again after a test that had the factory made anew."""
     from jupyter_client.provisioning import KernelProvisionerFactory
 
-    os.environ[ENVIRONMENT] = NAME
-    KernelProvisionerFactory.clear_instance()
-    group = KernelProvisionerFactory.GROUP_NAME
     factory = KernelProvisionerFactory.instance()
-    factory.provisioners[NAME] = EntryPoint(NAME, "tests.warm_kernels:provisioner_class", group)
+    if NAME not in factory.provisioners:
+        entry = EntryPoint(NAME, "tests.warm_kernels:provisioner_class", KernelProvisionerFactory.GROUP_NAME)
+        factory.provisioners[NAME] = entry
+        factory.default_provisioner_name = NAME
 
 
 def pytest_unconfigure(config) -> None:

@@ -1451,7 +1451,7 @@ def _(folder, name, maker):
     )
 
 
-@placed("more than any file may have", "larger than 200 MB")
+@placed("more than any file may have", "larger than 150 MB")
 def _(folder, name, maker):
     with open(folder / f"{name}.ipynb", "wb") as file:
         file.truncate(2**40)  # nothing of it is on the disk

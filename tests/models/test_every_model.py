@@ -1,6 +1,7 @@
 """What holds for every model of the table, at its tiny size from ``SMALL`` in its family's test."""
 
 import math
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def _small() -> dict[str, dict]:
 SMALL = _small()
 
 
+@cache
 def _distinct() -> list[str]:
     """The names whose tiny variant no name before has: ViT-B/16 and ViT-L/16 are the same network when small."""
     seen = []
