@@ -33,6 +33,7 @@ from course.atomic import write_atomically
 from course.data.cifar import data_folder
 from course.data.names import one_of
 from course.notebook import budget_name
+from course.training.compiling import compiled
 
 PRECISIONS = ("float32", "bfloat16")
 ATTENTIONS = ("fused", "explicit")
@@ -102,7 +103,7 @@ class Speed:
             return model
         on_cuda = any(parameter.is_cuda for parameter in model.parameters())
         # Not CUDA graphs: their outputs and gradients are overwritten by the next call.
-        return torch.compile(model, dynamic=False, mode="max-autotune-no-cudagraphs" if on_cuda else None)
+        return compiled(model, dynamic=False, mode="max-autotune-no-cudagraphs" if on_cuda else None)
 
     def describe(self) -> str:
         """In words, for a person: ``float32, fused attention``."""

@@ -11,6 +11,7 @@ import torch
 from course.models import create_model, list_models, show
 from course.models.registry import _input_shape, entry
 from course.models.spec import Pyramid, overridden
+from course.training.compiling import compiled
 from tests.models.parity import randomised
 
 
@@ -56,9 +57,9 @@ def test_compiles_in_one_graph(name):
     model = randomised(create_model(name, **SMALL[name]))
     images = _inputs(name)
     torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    traced = compiled(model, fullgraph=True, backend="eager")
     with torch.no_grad():
-        for ours, eager in zip(_tensors(compiled(images)), _tensors(model(images))):
+        for ours, eager in zip(_tensors(traced(images)), _tensors(model(images))):
             torch.testing.assert_close(ours, eager)
 
 
