@@ -23,7 +23,7 @@ PYTEST := -m pytest -p tests.warm_kernels -n 3 --dist loadfile --no-loadscope-re
 
 help:
 	@echo "make lab       set up everything (in $(VENV)) and open JupyterLab on the start page"
-	@echo "make test      set up everything and run the tests (offline, about 14 minutes on two cores)"
+	@echo "make test      set up everything and run the tests (offline, about 9 minutes on two cores)"
 	@echo "make demo      no browser: run a lecture, release an assignment, grade a sample class, print the grades"
 	@echo "make test-all  the tests in their long forms"
 	@echo "make build     sources -> notebooks"
