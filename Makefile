@@ -16,7 +16,7 @@ export GOMP_SPINCOUNT ?= 1000
 # Compiled modules are kept, whatever the caller's environment says: a hundred processes import the course.
 OFFLINE_TESTS := PYTHONDONTWRITEBYTECODE= COURSE_BUDGET=tiny COURSE_OFFLINE=1 OMP_NUM_THREADS=1 MPLBACKEND=agg
 # A file of tests stays in one process, the longest first (tests/conftest.py); notebooks take warm kernels.
-PYTEST := -m pytest -p tests.warm_kernels -n 3 --dist loadfile --no-loadscope-reorder --nbval-lax
+PYTEST := -m pytest -p tests.warm_kernels -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax
 
 .PHONY: help lab test test-all demo build clean
 .DEFAULT_GOAL := help
