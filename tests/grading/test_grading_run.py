@@ -65,6 +65,21 @@ def test_cells_run_in_one_namespace_and_errors_name_their_line(child):
     assert answer(child.observe(DOUBLE, 20)) == [0, 2, 4]
 
 
+NO_WAITING = """
+import os, socket, stat
+for name in os.listdir("/proc/self/fd"):
+    if os.path.exists(f"/proc/self/fd/{name}") and stat.S_ISSOCK(os.stat(f"/proc/self/fd/{name}").st_mode):
+        with socket.socket(fileno=os.dup(int(name))) as copy:
+            copy.settimeout(0.2)
+"""
+
+
+def test_a_timeout_on_a_copy_of_the_channel_ends_no_child_that_has_to_wait(child):
+    assert child.execute(RunCell("impatient", NO_WAITING), 20)[0] == ""
+    time.sleep(0.5)  # there is nothing to read for the child
+    assert child.execute(RunCell("next", "a = 1"), 20) == ("", 0, [])
+
+
 def test_what_the_graded_cell_defined_is_judged_whatever_comes_later(child):
     child.execute(cell("graded", "return 3 * x"), 20)
     child.execute(RunCell("later", "def f(x):\n    return 0 * x"), 20)
