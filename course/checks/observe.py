@@ -14,6 +14,7 @@ from course.checks.message import DTYPES, LARGEST_DIMENSION, MOST_DIMENSIONS
 from course.notebook import unwritten_exercise
 
 LONGEST_NOTE = 600  # characters: an error message of a student's making may be megabytes
+LONGEST_LINE = 160  # characters of a student's line in it
 MOST_RESULTS = 100  # of one call; no exercise asks for more than a handful
 
 
@@ -158,9 +159,15 @@ def _load_parameters(module: nn.Module, call: Call, i: str, seen: Observation) -
                 for name, weight in weights.items():
                     own[name].copy_(weight)
             return layout
-    expected = ", ".join(f"{name} {tuple(value.shape)}" for name, value in call.parameters.items())
-    found = ", ".join(f"{name} {tuple(value.shape)}" for name, value in own.items()) or "none"
-    _note(seen, f"{i}.parameters", f"expected {expected}; yours has {found}")
+    wanted = {name: tuple(value.shape) for name, value in call.parameters.items()}
+    found = {name: tuple(value.shape) for name, value in own.items()}
+    # Those that fit are left out: of a whole network the lists are long.
+    told = [
+        ", ".join(f"{name} {shape}" for name, shape in these.items() if those.get(name) != shape)
+        for these, those in ((wanted, found), (found, wanted))
+    ]
+    note = f"expected {told[0] or 'no others'}; yours has {told[1] or 'none'}"
+    seen.notes[f"{i}.parameters"] = _cut(note, LONGEST_NOTE)
     return None
 
 
@@ -179,11 +186,12 @@ def _note_error(error: Exception, target: Any, i: str, seen: Observation) -> Non
     if exercise is not None:
         seen.notes[f"{i}.unwritten"] = exercise
         return
-    _note(seen, f"{i}.error", f"{type(error).__name__}: {error}{_where(error, target)}")
+    where = _where(error, target)
+    seen.notes[f"{i}.error"] = _cut(f"{type(error).__name__}: {error}", LONGEST_NOTE - len(where)) + where
 
 
-def _note(seen: Observation, key: str, text: str) -> None:
-    seen.notes[key] = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " …"
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest] + " …"
 
 
 def _where(error: Exception, target: Any) -> str:
@@ -194,4 +202,4 @@ def _where(error: Exception, target: Any) -> str:
     if not frames:
         return ""
     line = frames[-1].line or linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
-    return f" (line {frames[-1].lineno} of your cell{': ' + line if line else ''})"
+    return f" (line {frames[-1].lineno} of your cell{': ' + _cut(line, LONGEST_LINE) if line else ''})"
