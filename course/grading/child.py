@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from course.checks.calls import Observation
-from course.grading import frames
+from course.grading import frames, outside
 from course.grading.merge import RunCell
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 from course.grading.sandbox.client import MOST_SERVERS
@@ -112,8 +112,8 @@ class Child:
     def observe(self, question: Question, seconds: float) -> Observation:
         """Make the calls of one exercise and bring back what was seen."""
         try:
-            answer = self.exchange(frames.OBSERVE, question.calls, seconds, question.largest_answer)
-            return Observation.from_bytes(answer)
+            answer = self.exchange(frames.OBSERVE, outside.sent(question.calls), seconds, question.largest_answer)
+            return outside.found_out(Observation.from_bytes(answer), question.calls)
         except (ValueError, RecursionError, MemoryError):
             raise ChildLost("crashed", NO_ANSWER) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from course.checks import Exercise, expected_for
-from course.checks.calls import Probe, calls_from_bytes, calls_to_bytes
+from course.checks.calls import calls_from_bytes, calls_to_bytes
 from course.checks.compare import Expected
 from course.grading.cells import cells_from_notebook
 from course.grading.child import Question
@@ -120,4 +120,4 @@ def _one_thread() -> Iterator[None]:
 def question_for(calls: bytes, expected: Expected, forbidden: tuple[str, ...]) -> Question:
     """The calls with a bound on the answer: generous, since an answer of the wrong shape deserves its sentence."""
     right = sum(tensor.nbytes for tensor in expected.answer.tensors.values())
-    return Question(calls, 2**20 + 16 * right, forbidden)
+    return Question(calls, 2**20 + 16 * right + len(calls), forbidden)  # the inputs come back, too
