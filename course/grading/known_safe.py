@@ -410,7 +410,7 @@ def _key(key: str, asked: Asked) -> str:
 
 
 def _error(note: str, asked: Asked, known: Known) -> str:
-    found = re.fullmatch(r"(.*?)(?: \(line (\d{1,5}) of your cell(?:: (.*))?\))?", note, re.DOTALL)
+    found = re.fullmatch(r"(.*?)(?: \(line (\d{1,20}) of your cell(?:: (.*))?\))?", note, re.DOTALL)
     line = _own_line(int(found[2] or 0), found[3] or "", known)
     said = error(found[1], known, sizes=asked.sizes, line=line[1] if line else None)
     if not line:
@@ -475,7 +475,7 @@ def _parameters(note: str, asked: Asked, known: Known) -> str:
     expected = [f"{name} {shape}" for name, shape in asked.parameters.items() if found.get(name) != shape]
     words = _words(known.cells or (known.cell,)) | PARTS_OF_LAYERS
     own = []
-    for name, shape in found.items():
+    for name, shape in sorted(found.items()):
         if asked.parameters.get(name) == shape:
             continue
         parts = name.split(".")
