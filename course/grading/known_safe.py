@@ -235,6 +235,8 @@ SENTENCES = [
     "could not convert string to float: <any>",
     "'<name>'",  # KeyError
     "your code asked Python to quit",
+    "can't start new thread",
+    "<any>DefaultCPUAllocator: can't allocate memory<any>",
     "<name> hung or crashed before and was left out",
     # no Python
     "invalid syntax",
@@ -534,6 +536,8 @@ def error(text: str, known: Known, sizes: frozenset[int] = frozenset(), line: st
         return f"{OF_YOUR_OWN}: {HIDDEN}" if said else OF_YOUR_OWN
     if not said:
         return f"{kind}:" if ":" in text else kind
+    if kind == "SystemExit" and said in ("0", "1"):
+        return f"{kind}: {said}"
     allowed = f"it asked for more memory than the {known.memory / 2**20:.0f} MB allowed"
     if kind == "MemoryError" and said == allowed:
         return f"{kind}: {allowed}"

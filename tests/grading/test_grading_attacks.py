@@ -194,7 +194,7 @@ cheat("safetensors that saves something else", """
     def zeros(tensors, metadata=None):
         return save({name: torch.zeros_like(value) for name, value in tensors.items()}, metadata)
     safetensors.torch.save = message.tensors_to_bytes = zeros
-""", says="double: .*values differ")  # fmt: skip
+""", says="double: Your code changes its input")  # fmt: skip
 cheat("the checks of the child say right", """
     from course.checks import calls, observe, message
     import course.checks, course.checks.compare as compare

@@ -280,7 +280,7 @@ choice("a text or none", "raise ValueError('x' * (number(x) % 2))", SILENT.forma
        r"Your code stopped with ValueError: \(line .*")  # fmt: skip
 choice("which kind of thing", "return ([], {}, 'x', set(), None)[number(x) % 5]",
        r"Your code returned (a (dict|str|set)|nothing).*", r"The result has the wrong shape: expected \(3, 4\), yours is \(0,\)\.")  # fmt: skip
-choice("in time or not", "while number(x) % 2: pass\nreturn x - 1", r"Your code did not come to an end within 4 seconds\.", DIFFERS,
+choice("in time or not", "while number(x) % 2: pass\nreturn x - 1", r"Your code did not come to an end within 10 seconds\.", DIFFERS,
        statuses=("graded", "timeout"))  # fmt: skip
 choice("how it ends", "os._exit(number(x) % 5)", r"Your code ended the process it ran in( \(exit code [01]\))?\.",
        statuses=("graded", "crashed"))  # fmt: skip
@@ -317,7 +317,7 @@ def graded(small_course, new_work, tmp_path_factory) -> list[Graded]:
     try:
         for seed in SEEDS:
             out = tmp_path_factory.mktemp(f"seed-{seed}")
-            assert grade_command(folder, TOPIC, out, workers=2, seed=seed, timeout=4) == 0
+            assert grade_command(folder, TOPIC, out, workers=2, seed=seed, timeout=10) == 0
             with open(out / "grades.csv", newline="", encoding="utf-8") as file:
                 rows = {row["student"]: row for row in csv.DictReader(file)}
             exam = prepare_exam(small_course, small_course / "solutions" / TOPIC, seed)
