@@ -181,7 +181,7 @@ class _Class:
             return None
 
     def _with_inputs(self, submission: _Submission) -> _Submission:
-        """Hidden inputs serve once, see `course.grading.resume`: fresh ones, where a page may tell of the present ones."""
+        """Fresh hidden inputs, where a page may tell of the present ones; see `course.grading.resume`."""
         if not self.run.is_given and (self.run.told or submission.inputs == self.run.inputs_id):
             self.run = self.run.with_fresh_inputs()
             with writing(self.out):

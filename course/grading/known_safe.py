@@ -4,14 +4,14 @@ That process has seen the hidden inputs, and every text that it sends is the stu
 in digits, in words, in a name, in an order. So no text is filtered. What is recognised is written again: the kind of
 note, the type of an error from a list, the student's own line from the notebook that was handed in, Python's and
 torch's sentences from `SENTENCES`. What these leave open is filled in only with what is known without the process:
-names that stand in the student's text where they must, and numbers that are sizes of that very call. The rest is dropped,
-and a sentence says so.
+names that stand in the student's text where they must, and numbers that are sizes of that very call. The rest is
+dropped, and a sentence says so.
 
 What is left is a choice between texts that are all known beforehand. `docs/not_promised.md` says how wide it is.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from course.checks.calls import FORBIDDEN, Call, Observation, Probe
 from course.checks.compare import Expected
-from course.checks.from_scratch import Use
+from course.checks.from_scratch import Use, covered
 
 MOST_LINES = 500  # of a cell of which a line is named
 MOST_SIZES = 40  # that a message about a call may name
@@ -64,7 +64,7 @@ KINDS_OF_NUMBERS = frozenset(
     torch.float8_e4m3fn torch.float8_e5m2 torch.qint8 torch.quint8 torch.qint32
     """.split()
 )
-LAYOUTS = frozenset("torch.sparse_coo torch.sparse_csr torch.sparse_csc torch.sparse_bsr torch.sparse_bsc torch.jagged torch._mkldnn".split())
+LAYOUTS = frozenset(f"torch.{layout}" for layout in "sparse_coo sparse_csr sparse_csc sparse_bsr sparse_bsc jagged".split())
 PARTS_OF_LAYERS = frozenset("weight bias in_proj_weight in_proj_bias out_proj".split())
 
 # What may stand in the holes of `SENTENCES`, before it is checked.
@@ -349,13 +349,14 @@ def _asked(i: int, call: Call | None, answer: Observation) -> Asked:
         if isinstance(value, Probe):
             tensors += value.tensors.values()
     plain = [value for value in values if type(value) is int]
+    asked_later = [name for name, v in call.arguments.items() if isinstance(v, Probe) and v.ask is not None]
     return Asked(
         call.target,
         tuple(call.arguments),
         {name: tuple(value.shape) for name, value in call.parameters.items()},
         results,
         tuple(dict.fromkeys((*gradients, *call.gradients, *call.parameters))),
-        tuple(dict.fromkeys((*after, *(n for n, v in call.arguments.items() if isinstance(v, Probe) and v.ask is not None)))),
+        tuple(dict.fromkeys((*after, *asked_later))),
         _sizes([*tensors, *shown.values()], plain),
     )
 
@@ -404,6 +405,8 @@ def observation(seen: Observation, known: Known) -> Observation:
 
 def _key(key: str, asked: Asked) -> str:
     kind, _, name = key.partition(".")
+    if kind == "after" and not asked.target:  # where no call is known; no sentence says its name
+        return key
     if key == "out" or (kind == "grad" and name in asked.gradients) or (kind == "after" and name in asked.after):
         return key
     if kind == "out" and name.isascii() and name.isdigit() and name == str(int(name[:4])) and int(name) < asked.results:
@@ -422,7 +425,7 @@ def _error(note: str, asked: Asked, known: Known) -> str:
 
 
 def _own_line(number: int, claimed: str, known: Known) -> tuple[int, str] | None:
-    """(number, text) of a line that the student handed in: of the cell of the exercise, or of one that has this text."""
+    """(number, text) of a line that was handed in: of the cell of the exercise, or of another that has this text."""
     claimed = claimed.removesuffix(" …")
     for cell in (known.cell, *known.cells):
         lines = cell.split("\n")
@@ -467,15 +470,15 @@ def _type(note: str, asked: Asked, known: Known) -> str:
     if (kind := note.removeprefix("a ").removesuffix(" tensor")) in LAYOUTS:
         return f"a {kind} tensor"
     name = note.removeprefix("a ")
-    return f"a {name}" if name in TYPES or name in _classes(known.cells or (known.cell,)) else "an object of another kind"
+    is_known = name in TYPES or name in _classes((known.cell, *known.cells))
+    return f"a {name}" if is_known else "an object of another kind"
 
 
 def _parameters(note: str, asked: Asked, known: Known) -> str:
     entries = re.findall(r"([\w.]{1,100}) \(([\d, ]{0,60})\)", note.partition("; yours has ")[2])
-    yours = {name: shape for name, shape in entries}
-    found = {name: tuple(int(size) for size in re.findall(r"\d{1,9}", shape)) for name, shape in yours.items()}
+    found = {name: tuple(int(size) for size in re.findall(r"\d{1,9}", shape)) for name, shape in entries}
     expected = [f"{name} {shape}" for name, shape in asked.parameters.items() if found.get(name) != shape]
-    words = _words(known.cells or (known.cell,)) | PARTS_OF_LAYERS
+    words = _words((known.cell, *known.cells)) | PARTS_OF_LAYERS
     own = []
     for name, shape in sorted(found.items()):
         if asked.parameters.get(name) == shape:
@@ -486,7 +489,8 @@ def _parameters(note: str, asked: Asked, known: Known) -> str:
         told = ", ".join(map(str, sizes)) + ("," if len(sizes) == 1 else "")
         own.append(f"{name if fits else '…'} ({told})")
     more = ", …" if len(own) > MOST_PARAMETERS else ""
-    return f"expected {', '.join(expected) or 'no others'}; yours has {', '.join(own[:MOST_PARAMETERS]) or 'none'}{more}"
+    yours = ", ".join(own[:MOST_PARAMETERS]) or "none"
+    return f"expected {', '.join(expected) or 'no others'}; yours has {yours}{more}"
 
 
 _NOTES: dict[str, Callable[[str, Asked, Known], str]] = {
@@ -500,7 +504,8 @@ _NOTES: dict[str, Callable[[str, Asked, Known], str]] = {
 }
 
 _REFUSED = re.compile(
-    r"(?:Line (\d{1,5}) of your cell|Your code)(?: \(inside (\w{1,60})\))? uses ([\w.:]{1,120}), which does this exercise .*"
+    r"(?:Line (\d{1,5}) of your cell|Your code)(?: \(inside (\w{1,60})\))? uses ([\w.:]{1,120}), "
+    "which does this exercise .*"
 )
 
 
@@ -509,13 +514,12 @@ def _refused(note: str, known: Known) -> str:
     found = _REFUSED.fullmatch(note)
     name = "what is forbidden"
     if found:
-        spoken = found[3].replace("F.", "torch.nn.functional.", 1) if found[3].startswith("F.") else found[3]
-        spoken = spoken.replace("nn.", "torch.nn.", 1) if spoken.startswith("nn.") else spoken
-        if spoken in known.forbidden or any(spoken.startswith(f"{other}.") and found[3] in known.cell for other in known.forbidden):
+        full = re.sub(r"\Ann\.", "torch.nn.", re.sub(r"\AF\.", "torch.nn.functional.", found[3]))
+        if full in known.forbidden or (covered(full, known.forbidden) and found[3] in known.cell):
             name = found[3]
     number = int(found[1]) if found and found[1] else 0
     longest = max((len(cell.split("\n")) for cell in (known.cell, *known.cells)), default=0)
-    inside = found[2] if found and found[2] in _classes(known.cells or (known.cell,)) else ""
+    inside = found[2] if found and found[2] in _classes((known.cell, *known.cells)) else ""
     return Use(name, number if number <= min(longest, MOST_LINES) else 0, inside or "").sentence
 
 
@@ -532,6 +536,8 @@ def error(text: str, known: Known, sizes: frozenset[int] = frozenset(), line: st
     """
     kind, _, said = text.partition(":")
     said = " ".join(said[:LONGEST_MESSAGE].split()).removesuffix(" …")
+    if kind in ("Forbidden", "ForbiddenImport"):
+        return f"{kind}: {_refused(said, known)}"
     if kind not in ERRORS:
         return f"{OF_YOUR_OWN}: {HIDDEN}" if said else OF_YOUR_OWN
     if not said:
@@ -563,7 +569,9 @@ def _sentences() -> list[tuple[str, re.Pattern, list[str]]]:
     return made
 
 
-def _filled(holes: list[str], values: tuple[str, ...], numbers: frozenset[int], line: str | None, known: Known) -> Iterable[str]:
+def _filled(
+    holes: list[str], values: tuple[str, ...], numbers: frozenset[int], line: str | None, known: Known
+) -> Iterator[str]:
     left = MOST_NUMBERS
 
     def number(found: re.Match) -> str:
@@ -584,12 +592,12 @@ def _filled(holes: list[str], values: tuple[str, ...], numbers: frozenset[int], 
             yield value if value in here else "…"
         elif hole == "callee":
             last = value.rpartition(".")[2]
-            fits = set(value.split(".")) <= here | _classes((known.cell, *known.cells)) | {"__init__", "forward", "<lambda>"}
+            own = _classes((known.cell, *known.cells)) | {"__init__", "forward", "<lambda>"}
+            fits = set(value.split(".")) <= here | own
             yield value if fits else last if last in here else "…"
         elif hole == "names":
             given = set(re.findall(r"\w+", value)) - {"and"}
-            heads = [text for text in (known.cell, *known.cells) for text in re.findall(r"def[^:]{0,200}", text)]
-            yield value if any(given <= _words((head,)) for head in heads) else "…"
+            yield value if _in_one_head(given, known) else "…"
         elif hole == "module":
             yield value if set(value.split(".")) <= here or value in known.cell else "…"
         elif hole == "type":
@@ -608,15 +616,23 @@ def _filled(holes: list[str], values: tuple[str, ...], numbers: frozenset[int], 
             yield "…"
 
 
+def _in_one_head(names: set[str], known: Known) -> bool:
+    """Are these the parameters of one function of the student's?"""
+    texts = (known.cell, *known.cells)
+    heads = (head for text in texts for head in re.findall(r"\bdef\b[^:]{0,200}", text))
+    return any(names <= set(re.findall(r"\w+", head)) for head in heads)
+
+
 @lru_cache(maxsize=64)
 def _words(texts: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(word for text in texts for word in re.findall(r"[A-Za-z_]\w{0,60}", text, re.ASCII))
+    return frozenset().union(*(re.findall(r"[A-Za-z_]\w{0,60}", text, re.ASCII) for text in texts))
 
 
 @lru_cache(maxsize=64)
 def _classes(texts: tuple[str, ...]) -> frozenset[str]:
     """Functions and classes that are defined there."""
-    return frozenset(name for text in texts for name in re.findall(r"\b(?:def|class)[ \t]+([A-Za-z_]\w{0,60})", text, re.ASCII))
+    names = re.compile(r"\b(?:def|class)[ \t]+([A-Za-z_]\w{0,60})", re.ASCII)
+    return frozenset().union(*map(names.findall, texts))
 
 
 @lru_cache(maxsize=64)

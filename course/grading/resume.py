@@ -1,10 +1,11 @@
 """Going on with an earlier run: which hidden inputs it had, what it graded, and what of that still holds.
 
-``OUT/run.json`` says what is graded and with which secret seeds. Hidden inputs serve once: when a run has come to its end,
-students may have read their pages, so whoever is run after that is run on fresh ones, and so is who hands in again before
-that. A run that was broken off goes on with its own. A seed that the instructor gives holds for everybody. Each ``OUT/results/PAGE.json`` carries, beside the
-student's row, a fingerprint for each exercise of everything that its points depend on. An exercise whose fingerprint
-is the same today is not run again.
+``OUT/run.json`` says what is graded and with which secret seeds. Hidden inputs serve once: when a run has come to its
+end, students may have read their pages, so whoever is run after that is run on fresh ones, and so is who hands in again
+before that. A run that was broken off goes on with its own. A seed that the instructor gives holds for everybody.
+
+Each ``OUT/results/PAGE.json`` carries, beside the student's row, a fingerprint for each exercise of everything that its
+points depend on. An exercise whose fingerprint is the same today is not run again.
 """
 
 import hashlib

@@ -48,18 +48,14 @@ class Outcome:
 Quote = Callable[[str, RunCell], str]
 
 
-def _known_safe(error: str, cell: RunCell) -> str:
-    return known_safe.error(error, known_safe.Known(cell=cell.source))
-
-
 def run_submission(
-    merged: Merged, questions: dict[str, Question], sandbox: Sandbox, quote: Quote = _known_safe
+    merged: Merged, questions: dict[str, Question], sandbox: Sandbox, quote: Quote | None = None
 ) -> Outcome:
     """Execute a student's cells and make every exercise's calls.
 
     Args:
         questions: for each exercise of the homework, in order.
-        quote: how the error of a cell is told. Notes of observations are as they came; see `judge_exercise`.
+        quote: how the error of a cell is told; None makes it safe for a page. Notes of observations are as they came; see `judge_exercise`.
 
     Raises:
         CannotStart: no child could be started.
@@ -130,7 +126,7 @@ class _Run:
         questions: dict[str, Question],
         sandbox: Sandbox,
         seconds: float,
-        quote: Quote = _known_safe,
+        quote: Quote | None = None,
     ):
         self.cells = cells
         self.place = {cell.exercise: i for i, cell in enumerate(cells) if cell.exercise}
@@ -140,7 +136,7 @@ class _Run:
         self.sandbox = sandbox
         self.limits = sandbox.limits
         self.seconds_left = seconds
-        self.quote = quote
+        self.quote = quote or self._known_safe
         self.answer_asked: Callable[[bytes, float], bytes] | None = None
         self.left_out: dict[int, Lost] = {}  # cells that may not be executed again
         self.stopped_at: dict[int, str] = {}  # cells that raised, and what to say of it
@@ -260,6 +256,12 @@ class _Run:
             self.undefined.add(cell.exercise)
         elif not cell.exercise and first_time:
             self.outcome.messages.append(_sentence(f"{cell.label} {self.stopped_at[i]}."))
+
+    def _known_safe(self, error: str, cell: RunCell) -> str:
+        sources = tuple(cell.source for cell in self.cells)
+        return known_safe.error(
+            error, known_safe.Known(forbidden=tuple(self.forbidden), cell=cell.source, cells=sources)
+        )
 
     def _lose(self, name: str, lost: Lost) -> None:
         self.outcome.exercises[name] = lost

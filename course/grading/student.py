@@ -107,7 +107,8 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
     except CannotStart as problem:
         return Judged(fault=one_line(str(problem)))
     except Exception as error:
-        return Judged(fault=our_fault(error))
+        our_fault(error)  # what it says may be of the student's making
+        return Judged(fault=f"the grader failed with {type(error).__name__}")
 
 
 def known_of_student(merged: Merged, exam: Exam, limits: Limits) -> dict[str, Known]:

@@ -1,8 +1,8 @@
 """Students who try to carry a hidden number home on their page, each by another way.
 
 The class is graded by the command itself, on several seeds. A courier's page must be the same on every seed, byte for
-byte: then it says nothing of the inputs. Those in `CHOICES` may differ, in what a grade cannot do without: which of a few
-sentences, all known beforehand, stands there. `docs/not_promised.md` lists the same.
+byte: then it says nothing of the inputs. Those in `CHOICES` may differ, in what a grade cannot do without: which of a
+few sentences, all known beforehand, stands there. `docs/not_promised.md` lists the same.
 """
 
 import base64
