@@ -30,6 +30,7 @@ from course.grading.cells import Unreadable, cells_from_bytes
 from course.grading.collect import Entry, Found, choose
 from course.grading.depends import names_reached
 from course.grading.judge import judge_exercise
+from course.grading.known_safe import known_of
 from course.grading.merge import ShownCell, Template, merge
 from course.grading.python_source import defined_names
 from course.grading.record import StudentResult, grades_csv
@@ -144,7 +145,10 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
     # Five notes are about the 64 KB that the notes of an exercise may have.
     seen = Observation(notes={f"{k}.error": text(LONGEST_NOTE)[:LONGEST_NOTE] for k in range(5)})
     name = next(iter(homework.points))
-    expected = Expected(Observation(), [], {}, 1e-4, 1)
+    expected = Expected(Observation(), [], {}, 1e-4, len(seen.notes))
+    sources = [cell.source for cell in merged.cells]
+    known = known_of(expected).about(max(sources, key=len, default=""), sources, 0)
+    said = Observation(notes={**seen.notes, "0.error": "TypeError: f() missing 1 required positional argument: 'x'"})
     judged = tuple(judge_exercise(each, most, expected, seen) for each, most in homework.points.items())
     row = StudentResult("a", "a", ("graded",), judged, tuple(text(400)[:400] for _ in range(20)))
     code, words = (full_page(text, kind, part) for kind in ("code", "markdown"))
@@ -156,7 +160,7 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
         "merge": lambda: merge(homework.template, cells),
         "rules": lambda: rule_broken(merged, homework.rules),
         "depends": lambda: names_reached(merged),
-        "judge": lambda: judge_exercise(name, 1.0, expected, Observation.from_bytes(seen.to_bytes())),
+        "judge": lambda: judge_exercise(name, 1.0, expected, Observation.from_bytes(said.to_bytes()), known=known),
         "record": lambda: (row.to_json(), grades_csv(TOPIC, homework.points, {}, [row])),
         "page": lambda: feedback_page(TOPIC, homework.template, row, merged.shown, 10.0, ""),
         "page of code": lambda: feedback_page(TOPIC, homework.template, row, code, 10.0, ""),

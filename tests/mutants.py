@@ -75,7 +75,7 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        JUDGE, "_without_values(seen), rule_broken)", "_without_values(seen))",
+        JUDGE, "observation(seen, known), rule_broken, [", "observation(seen, known), None, [",
         "what is forbidden and found in the source costs nothing", (TEST_JUDGE,),
     ),
     Mutant(
@@ -83,16 +83,12 @@ MUTANTS = (
         "no points for a part", (TEST_JUDGE,),
     ),
     Mutant(
-        JUDGE, '_CODED.sub(_unless_a_word, _DECIMAL.sub("…", note))', "_CODED.sub(_unless_a_word, note)",
+        JUDGE, "judge(expected, observation(seen, known), ", "judge(expected, seen, ",
         "an error message carries a hidden number", (TEST_JUDGE,),
     ),
     Mutant(
-        JUDGE, "_EXERCISE.fullmatch(note)", "_EXERCISE.match(note)",
-        "what follows the name of an exercise is not looked at", (TEST_JUDGE,),
-    ),
-    Mutant(
-        JUDGE, r"\d{6,}+", r"\d{7,}+",
-        "whole numbers of six digits are shown", (TEST_JUDGE,),
+        JUDGE, "[asked.sizes for asked in known.calls]", "None",
+        "numbers of what was made of hidden inputs are told", (TEST_JUDGE,),
     ),
     Mutant(
         JUDGE, "LOST, one_line(seen.sentence))", "LOST, seen.sentence)",

@@ -182,6 +182,14 @@ def test_inputs_follow_from_the_seed_and_differ_between_seeds(topic, name):
     assert once != other
 
 
+@every_exercise
+def test_hidden_inputs_are_never_those_of_the_notebook(topic, name):
+    exercise = homework_in(topic).exercises[name]
+    known = public.calls_to_bytes(exercise.calls(public.PUBLIC_SEED))
+    for seed in range(100, 105 if exercise.trains else 200):
+        assert public.calls_to_bytes(exercise.calls(seed)) != known, seed
+
+
 @pytest.mark.parametrize("topic", FOLDERS)
 def test_points_promised_in_the_text_are_those_that_are_given(topic):
     homework = homework_in(topic)

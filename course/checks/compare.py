@@ -1,6 +1,7 @@
 """From what was seen and what should have been seen to a verdict, with the mistake named."""
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any
@@ -84,21 +85,29 @@ def expected_for(exercise, seed: int) -> Expected:
     return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit)
 
 
-def judge(expected: Expected, seen: Observation, rule_broken: str | None = None) -> Verdict:
+def judge(
+    expected: Expected,
+    seen: Observation,
+    rule_broken: str | None = None,
+    sizes: Sequence[Collection[int]] | None = None,
+) -> Verdict:
     """Compare what the student's code did with the right answer, then with the named mistakes, then in general.
 
     Args:
         rule_broken: the sentence about a forbidden name in the student's source: then nothing is earned. What was
             refused at run time stands in the notes and counts the same.
+        sizes: where the inputs are hidden, by call the sizes that a sentence may name; everything else about what the
+            student's code returned is then said in a few fixed words, since any number could carry an input. None: the
+            student may see the inputs, and the numbers are said as they are.
     """
-    verdict = _compare(expected, seen)
+    verdict = _compare(expected, seen, sizes)
     refused = seen.notes.get(FORBIDDEN)
     if refused or (rule_broken and verdict.status == RIGHT):
         return Verdict(WRONG, refused or rule_broken)
     return replace(verdict, share=0.0, earned="") if rule_broken else verdict
 
 
-def _compare(expected: Expected, seen: Observation) -> Verdict:
+def _compare(expected: Expected, seen: Observation, sizes: Sequence[Collection[int]] | None) -> Verdict:
     unwritten = [note for key, note in seen.notes.items() if key.endswith(".unwritten")]
     if unwritten:
         return Verdict(NOT_STARTED, f"{unwritten[0]} is not written yet.")
@@ -111,7 +120,7 @@ def _compare(expected: Expected, seen: Observation) -> Verdict:
         if _is_mistake(mistake, right, expected, seen):
             picture = _picture(first, expected, seen)
             return Verdict(WRONG, sentence, picture=picture, named=True, share=share, earned=earned)
-    sentence, detail = _describe(first, expected, seen)
+    sentence, detail = _describe(first, expected, seen, sizes[first] if sizes is not None else None)
     return Verdict(WRONG, sentence, detail, _picture(first, expected, seen), share=share, earned=earned)
 
 
@@ -229,7 +238,7 @@ def _picture(i: int, expected: Expected, seen: Observation) -> tuple[str, Tensor
     return _spoken(key), expected.answer.tensors[key], seen.tensors[key]
 
 
-def _describe(i: int, expected: Expected, seen: Observation) -> tuple[str, str]:
+def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[int] | None) -> tuple[str, str]:
     """What can be said of a wrong call that matches no named mistake: (sentence, detail with values)."""
     notes = {key.split(".", 1)[1]: note for key, note in seen.notes.items() if key.startswith(f"{i}.")}
     if "undefined" in notes:
@@ -241,7 +250,7 @@ def _describe(i: int, expected: Expected, seen: Observation) -> tuple[str, str]:
     if i in expected.goals:
         share, goal = _accuracy(i, expected, seen), expected.goals[i]
         return (
-            f"After training, {share:.0%} of {len(goal.labels)} held-out examples are right; "
+            f"After training, {_share(share, sizes)} of {len(goal.labels)} held-out examples are right; "
             f"{goal.at_least:.0%} are needed.",
             "",
         )
@@ -264,7 +273,7 @@ def _describe(i: int, expected: Expected, seen: Observation) -> tuple[str, str]:
                 "",
             )
         return f"Your code did not return the {_spoken(key)}.", ""
-    return _describe_tensor(key, expected, seen.tensors[key])
+    return _describe_tensor(key, expected, seen.tensors[key], sizes)
 
 
 def _spoken(key: str) -> str:
@@ -274,16 +283,16 @@ def _spoken(key: str) -> str:
     return f"result number {int(name) + 1}" if name.isdigit() else "result"
 
 
-def _describe_tensor(key: str, asked: Expected, seen: Tensor) -> tuple[str, str]:
+def _describe_tensor(key: str, asked: Expected, seen: Tensor, sizes: Collection[int] | None) -> tuple[str, str]:
     what, expected, tolerance = _spoken(key), asked.answer.tensors[key], asked.tolerance
     if expected.shape != seen.shape:
         for order in permutations(range(seen.ndim)) if seen.ndim == expected.ndim <= 5 else ():
             turned = seen.permute(order)
             if turned.shape == expected.shape and _close(key, asked.answer, turned, tolerance):
                 return f"The {what} has the right numbers, but its axes are in another order: " + _shapes(
-                    expected, seen
+                    expected, seen, sizes
                 ), ""
-        return f"The {what} has the wrong shape: {_shapes(expected, seen)}", ""
+        return f"The {what} has the wrong shape: {_shapes(expected, seen, sizes)}", ""
     if (expected.dtype == torch.bool) != (seen.dtype == torch.bool):
         wanted = "True/False (dtype torch.bool)" if expected.dtype == torch.bool else "numbers"
         return f"The {what} should hold {wanted}; yours has dtype {seen.dtype}.", ""
@@ -291,22 +300,46 @@ def _describe_tensor(key: str, asked: Expected, seen: Tensor) -> tuple[str, str]
         return f"The {what} should hold real numbers; yours are complex ({seen.dtype}).", ""
     if seen.is_floating_point() and not seen.isfinite().all() and expected.isfinite().all():
         bad = int((~seen.isfinite()).sum())
-        return f"{bad} of {seen.numel()} values of the {what} are NaN or infinite.", ""
+        some = bad if sizes is None or bad in (1, seen.numel()) else "Some"
+        return f"{some} of {seen.numel()} values of the {what} are NaN or infinite.", ""
     a, b = expected.double(), seen.double()
     wrong = ~torch.isclose(b, a, rtol=tolerance, atol=tolerance + ORDERS * asked.answer.noise.get(key, 0.0))
     factor = float((a * b).sum() / (a * a).sum()) if float((a * a).sum()) > 0 else 0.0
     if abs(factor) > tolerance and torch.allclose(b, factor * a, rtol=10 * tolerance, atol=10 * tolerance):
-        return f"The {what} is the right one times {factor:.4g}: a factor is missing or too many.", ""
+        simple = factor if sizes is None else _simple(factor, sizes)
+        told = "a number" if simple is None else f"{simple:.4g}"
+        return f"The {what} is the right one times {told}: a factor is missing or too many.", ""
     at = tuple(torch.unravel_index((wrong * (b - a).abs().nan_to_num(torch.inf)).argmax(), a.shape))
     index = ", ".join(str(int(k)) for k in at)
     share = float(wrong.double().mean())
     return (
-        f"The {what} has the right shape, but {share:.0%} of its values differ from what is expected."
+        f"The {what} has the right shape, but {_share(share, sizes)} of its values differ from what is expected."
         if share >= 0.005
         else f"The {what} has the right shape, but some of its values differ from what is expected.",
         f"Largest difference at [{index}]: expected {float(a[at]):.4g}, yours {float(b[at]):.4g}.",
     )
 
 
-def _shapes(expected: Tensor, seen: Tensor) -> str:
-    return f"expected {tuple(expected.shape)}, yours is {tuple(seen.shape)}."
+def _shapes(expected: Tensor, seen: Tensor, sizes: Collection[int] | None) -> str:
+    shape = tuple(seen.shape)
+    if sizes is not None and len(shape) > expected.ndim + 2:
+        return f"expected {tuple(expected.shape)}, yours has too many axes."
+    told = [str(size) if sizes is None or size in sizes else "…" for size in shape]
+    return f"expected {tuple(expected.shape)}, yours is ({', '.join(told)}{',' if len(told) == 1 else ''})."
+
+
+def _share(share: float, sizes: Collection[int] | None) -> str:
+    """In percent; of hidden inputs in tens, unless it is all or nothing."""
+    if sizes is None or share in (0, 1):
+        return f"{share:.0%}"
+    tens = round(10 * share)
+    return {0: "almost none", 10: "almost all"}.get(tens, f"about {10 * tens}%")
+
+
+def _simple(factor: float, sizes: Collection[int]) -> float | None:
+    """What `factor` is nearly: a small whole number, a size, the root of one, or one of these as a divisor."""
+    for number in sorted({*range(1, 11), *(size for size in sizes if size)}):
+        for simple in (number, 1 / number, number**0.5, number**-0.5):
+            if math.isclose(abs(factor), simple, rel_tol=1e-3):
+                return math.copysign(simple, factor)
+    return None

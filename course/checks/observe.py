@@ -14,11 +14,16 @@ from course.checks.message import DTYPES, LARGEST_DIMENSION, MOST_DIMENSIONS
 from course.notebook import unwritten_exercise
 
 LONGEST_NOTE = 600  # characters: an error message of a student's making may be megabytes
+LONGEST_LINE = 160  # characters of a student's line in it
 MOST_RESULTS = 100  # of one call; no exercise asks for more than a handful
 
 
-def observe(objects: dict[str, Any], calls: list[Call]) -> Observation:
+def observe(objects: dict[str, Any], calls: list[Call], outside: bool = False) -> Observation:
     """Make every call on the student's `objects` (by name) and record results, gradients and mishaps.
+
+    Args:
+        outside: whoever reads this compares the inputs and asks the trained modules (`course.grading.outside`): they
+            are recorded as they are in the end, ``"0.in.1"`` for the second argument, ``"0.state.0.weight"``.
 
     Nothing the student's code raises passes through; KeyboardInterrupt does.
     """
@@ -30,7 +35,7 @@ def observe(objects: dict[str, Any], calls: list[Call]) -> Observation:
         # Calls are made on the CPU; torch.manual_seed would format the stack for every kind of device that is not there.
         torch.default_generator.manual_seed(0)
         try:
-            _observe_call(objects[call.target], call, str(i), seen)
+            _observe_call(objects[call.target], call, str(i), seen, outside)
         except Exception as error:  # whatever a student's code can raise
             _note_error(error, objects[call.target], str(i), seen)
         except SystemExit:
@@ -38,7 +43,7 @@ def observe(objects: dict[str, Any], calls: list[Call]) -> Observation:
     return seen
 
 
-def _observe_call(target: Any, call: Call, i: str, seen: Observation) -> None:
+def _observe_call(target: Any, call: Call, i: str, seen: Observation, outside: bool) -> None:
     arguments = {name: _live(value) for name, value in call.arguments.items()}
     module = None
     if call.init is not None:
@@ -58,16 +63,22 @@ def _observe_call(target: Any, call: Call, i: str, seen: Observation) -> None:
     results = (module or target)(*arguments.values())
 
     named = _results_by_name(results, i, seen)
-    for name, value in before.items():
-        if not torch.equal(arguments[name].detach(), value):
+    for k, name in enumerate(arguments):
+        if name in before and outside:
+            seen.tensors[f"{i}.in.{k}"] = _as_tensor(arguments[name].detach().clone())
+        elif name in before and not torch.equal(arguments[name].detach(), before[name]):
             seen.notes[f"{i}.changed"] = name
     if call.gradients:
         _observe_gradients(named, {f"{i}.grad.{name}": leaf for name, leaf in leaves.items()}, i, seen)
         if module is not None:
             _observe_parameter_gradients(module, call, layout, i, seen)
     seen.tensors.update({name: value.detach().clone() for name, value in named.items()})
-    for name, value in call.arguments.items():
+    for k, (name, value) in enumerate(call.arguments.items()):
         if isinstance(value, Probe) and value.ask is not None:
+            if outside:
+                weights = nn.Module.named_parameters(arguments[name])
+                seen.tensors.update({f"{i}.state.{k}.{path}": weight.detach().clone() for path, weight in weights})
+                continue
             with torch.no_grad():
                 seen.tensors[f"{i}.after.{name}"] = arguments[name].eval()(value.ask.clone())
 
@@ -158,9 +169,15 @@ def _load_parameters(module: nn.Module, call: Call, i: str, seen: Observation) -
                 for name, weight in weights.items():
                     own[name].copy_(weight)
             return layout
-    expected = ", ".join(f"{name} {tuple(value.shape)}" for name, value in call.parameters.items())
-    found = ", ".join(f"{name} {tuple(value.shape)}" for name, value in own.items()) or "none"
-    _note(seen, f"{i}.parameters", f"expected {expected}; yours has {found}")
+    wanted = {name: tuple(value.shape) for name, value in call.parameters.items()}
+    found = {name: tuple(value.shape) for name, value in own.items()}
+    # Those that fit are left out: of a whole network the lists are long.
+    told = [
+        ", ".join(f"{name} {shape}" for name, shape in these.items() if those.get(name) != shape)
+        for these, those in ((wanted, found), (found, wanted))
+    ]
+    note = f"expected {told[0] or 'no others'}; yours has {told[1] or 'none'}"
+    seen.notes[f"{i}.parameters"] = _cut(note, LONGEST_NOTE)
     return None
 
 
@@ -179,11 +196,12 @@ def _note_error(error: Exception, target: Any, i: str, seen: Observation) -> Non
     if exercise is not None:
         seen.notes[f"{i}.unwritten"] = exercise
         return
-    _note(seen, f"{i}.error", f"{type(error).__name__}: {error}{_where(error, target)}")
+    where = _where(error, target)
+    seen.notes[f"{i}.error"] = _cut(f"{type(error).__name__}: {error}", LONGEST_NOTE - len(where)) + where
 
 
-def _note(seen: Observation, key: str, text: str) -> None:
-    seen.notes[key] = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " …"
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest] + " …"
 
 
 def _where(error: Exception, target: Any) -> str:
@@ -194,4 +212,4 @@ def _where(error: Exception, target: Any) -> str:
     if not frames:
         return ""
     line = frames[-1].line or linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
-    return f" (line {frames[-1].lineno} of your cell{': ' + line if line else ''})"
+    return f" (line {frames[-1].lineno} of your cell{': ' + _cut(line, LONGEST_LINE) if line else ''})"

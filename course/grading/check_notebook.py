@@ -88,7 +88,8 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
         for name, check in checks.items()
     }
     with Sandbox(limits or Limits(enforced=False)) as sandbox:  # it is the student's own code and machine
-        outcome = run_submission(merged, questions, sandbox)
+        # All of it is the student's own, the inputs too: errors are told as they are.
+        outcome = run_submission(merged, questions, sandbox, quote=lambda error, cell: error)
     for message in [*merged.messages, *outcome.messages]:
         print(one_line(message), file=sys.stderr)
     broken = rule_broken(merged, {name: check.forbidden for name, check in checks.items()})

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from course.checks.calls import Observation
-from course.grading import frames
+from course.grading import frames, outside
 from course.grading.merge import RunCell
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 from course.grading.sandbox.client import MOST_SERVERS
 
 SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
+
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 NO_ANSWER = "wrote into the grader's channel: it sent something that is no answer"
 
@@ -110,8 +112,8 @@ class Child:
     def observe(self, question: Question, seconds: float) -> Observation:
         """Make the calls of one exercise and bring back what was seen."""
         try:
-            answer = self.exchange(frames.OBSERVE, question.calls, seconds, question.largest_answer)
-            return Observation.from_bytes(answer)
+            answer = self.exchange(frames.OBSERVE, outside.sent(question.calls), seconds, question.largest_answer)
+            return outside.found_out(Observation.from_bytes(answer), question.calls)
         except (ValueError, RecursionError, MemoryError):
             raise ChildLost("crashed", NO_ANSWER) from None
 
@@ -144,7 +146,7 @@ class Child:
                 if self.limits.stop.is_set():
                     raise Stopped
                 if time.monotonic() >= deadline:
-                    raise ChildLost("timeout", f"did not come to an end within {seconds:.3g} seconds")
+                    raise ChildLost("timeout", f"did not come to an end within {self._told(seconds)}")
                 for key, events in selector.select(min(0.5, max(0.0, deadline - time.monotonic()))):
                     if key.fileobj is output:
                         if not self._drain_output():
@@ -158,6 +160,12 @@ class Child:
                         received += self._receive()
                         if received > 2 * largest + self._largest_asked + 2**20:
                             raise ChildLost("limit", "wrote into the grader's channel, and without end")
+
+    def _told(self, seconds: float) -> str:
+        """In words that say nothing of how long the code before it took."""
+        if seconds >= self.limits.timeout:
+            return f"{seconds:.3g} seconds"
+        return f"what was left of the {self.limits.whole_submission:g} seconds for the whole notebook"
 
     def _next(self, kind: bytes, largest: int, sending: bool) -> tuple[bytes, int, bytes] | None:
         """The answer that is waited for, or a question; no question while what was told before is still on its way."""
@@ -219,15 +227,13 @@ class Child:
         if code == -signal.SIGKILL:
             return ChildLost("limit", "was killed by the system, as happens when memory or room on the disk runs out")
         if code < 0:
-            return ChildLost("crashed", f"crashed Python ({_signal_name(-code)})")
-        return ChildLost("crashed", f"ended the process it ran in (exit code {code})")
+            return ChildLost("crashed", f"crashed Python{_signal_name(-code)}")
+        return ChildLost("crashed", f"ended the process it ran in{f' (exit code {code})' if code in (0, 1) else ''}")
 
     def close(self) -> None:
         self._job.close()
 
 
 def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    """Of what crashes by itself: any other is chosen."""
+    return f" ({signal.Signals(number).name})" if number in _CRASHES else ""

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from course.checks import Exercise, expected_for
-from course.checks.calls import calls_to_bytes
+from course.checks.calls import calls_from_bytes, calls_to_bytes
 from course.checks.compare import Expected
 from course.grading.cells import cells_from_notebook
 from course.grading.child import Question
 from course.grading.command import CannotGrade
+from course.grading.known_safe import Known, known_of
 from course.grading.merge import Template
 from course.grading.oracle import Oracle
 from course.grading.pictures import PublicChecks
@@ -38,6 +39,15 @@ class Exam:
     expected: dict[str, Expected]
     reference: str
     public: PublicChecks
+
+    @cached_property
+    def known(self) -> dict[str, Known]:
+        """By exercise, what a sentence about it may be made of."""
+        ids = [f"{self.topic.partition('_')[0]}.{name}" for name in self.questions]
+        return {
+            name: known_of(self.expected[name], calls_from_bytes(question.calls), ids, question.forbidden)
+            for name, question in self.questions.items()
+        }
 
     @cached_property
     def oracle(self) -> Oracle:
@@ -110,4 +120,4 @@ def _one_thread() -> Iterator[None]:
 def question_for(calls: bytes, expected: Expected, forbidden: tuple[str, ...]) -> Question:
     """The calls with a bound on the answer: generous, since an answer of the wrong shape deserves its sentence."""
     right = sum(tensor.nbytes for tensor in expected.answer.tensors.values())
-    return Question(calls, 2**20 + 16 * right, forbidden)
+    return Question(calls, 2**20 + 16 * right + len(calls), forbidden)  # the inputs come back, too

@@ -45,7 +45,7 @@ def unpack_first(buffer: bytearray, largest: int, largest_asked: int = 0) -> tup
     if kind == ASK:
         largest = largest_asked
     if length > largest:
-        raise TooLarge(f"returned far too much: {length:,} bytes, where {largest:,} are accepted")
+        raise TooLarge(f"returned far too much: {largest:,} bytes are accepted")
     if len(buffer) < HEADER.size + length:
         return None
     payload = bytes(buffer[HEADER.size : HEADER.size + length])

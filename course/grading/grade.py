@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from course.grading.settings import Settings
 from course.grading.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
 from course.grading.student import Judged, ToRun, our_fault, put_together, read_student
 from course.grading.whose import Found
-from course.steps import Steps
+from course.steps import Steps, silent
 
 MOST_NAMES = 5  # of students in one line
 
@@ -76,7 +77,9 @@ def grade_class(
         if run.is_new:
             with writing(out):
                 run.write(out)
-        grading = _Class(students, exam, settings, marks, place, out, run)
+        grading = _Class(
+            students, exam, settings, marks, place, out, run, lambda inputs: prepare_exam(root, folder, inputs, silent)
+        )
         grading.grade()
         grading.write(code_of_the_course(root, folder))
     finally:
@@ -86,24 +89,37 @@ def grade_class(
 
 @dataclass(frozen=True)
 class _Submission:
-    """A student whose work is read: the exercises that still hold from an earlier run, and what today's depend on."""
+    """A student whose work is read: the exercises that still hold from an earlier run, and what today's depend on.
+
+    `inputs` says on which hidden inputs the student was graded before, or, once they are chosen, is graded now.
+    """
 
     work: ToRun
     old: Judged | None
     fingerprints: dict[str, str]
+    inputs: str
 
 
 class _Class:
     """The class between the first student and the last."""
 
     def __init__(
-        self, students: Matched, exam: Exam, settings: Settings, marks: Marks, place: Place, out: Path, run: Run
+        self,
+        students: Matched,
+        exam: Exam,
+        settings: Settings,
+        marks: Marks,
+        place: Place,
+        out: Path,
+        run: Run,
+        prepare: Callable[[int], Exam],
     ):
         self.students, self.found, self.exam, self.out, self.run = students, students.found, exam, out, run
         self.settings, self.marks = settings, marks
         self.place, self.isolation = place, place.isolation
         self.pages = page_names(student.student for student in self.found)
         self.fingerprints = Fingerprints(exam, run, place.limits, self.isolation)
+        self.prepare, self.inputs_given = prepare, run.seed  # which the place has
         self.results: dict[str, StudentResult] = {}
         self.works: dict[str, Work] = {}
         self.taken = 0  # students of whom nothing had to be run again
@@ -128,6 +144,7 @@ class _Class:
                     bar.initial += 1  # took no time, which says nothing about the others
                     bar.update()
                     continue
+                submission = self._with_inputs(submission)
                 waiting[self.place.submit(submission.work)] = submission
                 if len(waiting) >= self.place.at_a_time:
                     record_what_is_done()
@@ -142,29 +159,43 @@ class _Class:
             self._write_student(work, [], None)
             return None
         fingerprints = self.fingerprints.of(work)
-        old = self._kept(student.student, page, fingerprints)
+        kept = self._kept(student.student, page)
+        # A seed that was asked for holds for everybody.
+        counts = kept and (not self.run.is_given or kept.inputs == self.run.inputs_id)
+        old = kept.usable(fingerprints) if counts else None
         known = {exercise.name for exercise in old.exercises} if old else set()
         work = replace(work, asked=tuple(name for name in work.asked if name not in known))
-        submission = _Submission(work, old, fingerprints)
+        submission = _Submission(work, old, fingerprints, kept.inputs if kept else "")
         if not work.asked:
             self.taken += 1
             self._record(submission, Judged())
             return None
         return submission
 
-    def _kept(self, student: str, page: str, fingerprints: dict[str, str]) -> Judged | None:
+    def _kept(self, student: str, page: str) -> Kept | None:
         path = self.out / "results" / f"{page}.json"
         try:
-            kept = read_kept(path, self.run)
+            return read_kept(path, self.run)
         except ValueError as problem:
             tqdm.write(f"{path} is damaged ({problem}): {student} is graded again.", file=sys.stderr)
             return None
-        return kept.usable(fingerprints) if kept else None
+
+    def _with_inputs(self, submission: _Submission) -> _Submission:
+        """Fresh hidden inputs, where a page may tell of the present ones; see `course.grading.resume`."""
+        if not self.run.is_given and (self.run.told or submission.inputs == self.run.inputs_id):
+            self.run = self.run.with_fresh_inputs()
+            with writing(self.out):
+                self.run.write(self.out)
+        if self.inputs_given != self.run.inputs:
+            tqdm.write("Preparing fresh hidden inputs for whoever is graded again.", file=sys.stderr)
+            self.place.give(self.prepare(self.run.inputs))
+            self.inputs_given = self.run.inputs
+        return replace(submission, inputs=self.run.inputs_id)
 
     def _record(self, submission: _Submission, judged: Judged) -> None:
         judged = put_back(submission.old, judged, list(self.exam.questions))
         result = put_together(submission.work, judged)
-        kept = None if judged.fault else Kept(judged, submission.fingerprints)
+        kept = None if judged.fault else Kept(judged, submission.fingerprints, submission.inputs)
         self._write_student(result, submission.work.merged.shown, kept)
 
     def _write_student(self, result: StudentResult, shown: list, kept: Kept | None) -> None:
@@ -209,6 +240,9 @@ class _Class:
                     write_atomically(self.out / name, table)
                 self._write_similar(similar_pages)
                 write_atomically(self.out / "report.html", page)
+                if not self.run.told:
+                    self.run = replace(self.run, told=True)
+                    self.run.write(self.out)
 
     def _similar(self, known: list[str]) -> tuple[Similar, dict[str, bytes]]:
         """Who is alike, and the pages of the pairs. A fault in it costs its part of the report and nothing else."""
@@ -262,7 +296,7 @@ class _Class:
         print(f"  report     {self.out / 'report.html'}")
         print(f"  feedback   {self.out / 'feedback'}")
         if tell_seed:
-            print(f"  seed       {self.run.seed} (kept in run.json; with --seed, the same hidden inputs elsewhere)")
+            print(f"  seed       {self.run.inputs} (kept in run.json; with --seed, the same hidden inputs elsewhere)")
         print(self.isolation)
 
 

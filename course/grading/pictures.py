@@ -51,9 +51,10 @@ class PublicChecks:
             exact = min(check.expected.goals, default=check.expected.calls)  # goals come last
             if exact:
                 expected = replace(check.expected, goals={}, calls=exact)
-                largest = 2**20 + 16 * sum(tensor.nbytes for tensor in expected.answer.tensors.values())
                 self.expected[name] = expected
-                self.questions[name] = Question(calls_to_bytes(check.calls[:exact]), largest)
+                calls = calls_to_bytes(check.calls[:exact])
+                largest = 2**20 + 16 * sum(tensor.nbytes for tensor in expected.answer.tensors.values()) + len(calls)
+                self.questions[name] = Question(calls, largest)
 
     def of_mistake(self, name: str, sentence: str) -> dict[str, Any] | None:
         """The picture of a named mistake: drawn once for all who made it."""

@@ -1,14 +1,17 @@
 """Going on with an earlier run: which hidden inputs it had, what it graded, and what of that still holds.
 
-``OUT/run.json`` says what is graded and with which secret seed. Each ``OUT/results/PAGE.json`` carries, beside the
-student's row, a fingerprint for each exercise of everything that its points depend on. An exercise whose fingerprint
-is the same today is not run again.
+``OUT/run.json`` says what is graded and with which secret seeds. Hidden inputs serve once: when a run has come to its
+end, students may have read their pages, so whoever is run after that is run on fresh ones, and so is who hands in again
+before that. A run that was broken off goes on with its own. A seed that the instructor gives holds for everybody.
+
+Each ``OUT/results/PAGE.json`` carries, beside the student's row, a fingerprint for each exercise of everything that its
+points depend on. An exercise whose fingerprint is the same today is not run again.
 """
 
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -33,22 +36,37 @@ class Run:
 
     Args:
         assignment: the homework's topic.
-        seed: of the hidden inputs.
+        seed: of the first hidden inputs; what an exercise asks is compared with what it asked before on these.
         key: secret; seals what is written down, so that no other run's and no altered results are believed.
+        inputs: the seed of the hidden inputs for those who are graded now.
+        told: grading with these inputs came to its end: students may have read what came of it.
+        is_given: the seed is the instructor's, for everybody.
         is_new: nothing was graded in it yet.
     """
 
     assignment: str
     seed: int
     key: str
+    inputs: int
+    told: bool = False
+    is_given: bool = False
     is_new: bool = False
 
     @property
     def id(self) -> str:
         return _digest("id", key=self.key)
 
+    @property
+    def inputs_id(self) -> str:
+        """For the record of a student: on which inputs they were graded, without the seed."""
+        return _digest("inputs", str(self.inputs), key=self.key)
+
+    def with_fresh_inputs(self) -> "Run":
+        return replace(self, inputs=secrets.randbits(62), told=False)
+
     def write(self, out: Path) -> None:
-        told = {"assignment": self.assignment, "seed": self.seed, "key": self.key}
+        names = ("assignment", "seed", "key", "inputs", "told")
+        told = {name: getattr(self, name) for name in names}
         write_atomically(out / FILE, (json.dumps(told, indent=1) + "\n").encode(), mode=0o600)
 
 
@@ -62,7 +80,8 @@ def find_run(out: Path, assignment: str, seed: int | None, again: bool) -> tuple
     Raises:
         CannotGrade: the file is there but may not be read.
     """
-    new = Run(assignment, secrets.randbits(62) if seed is None else seed, secrets.token_hex(16), is_new=True)
+    drawn = secrets.randbits(62) if seed is None else seed
+    new = Run(assignment, drawn, secrets.token_hex(16), drawn, is_given=seed is not None, is_new=True)
     path = out / FILE
     try:
         text = path.read_bytes()
@@ -75,8 +94,9 @@ def find_run(out: Path, assignment: str, seed: int | None, again: bool) -> tuple
     inputs = "with fresh hidden inputs" if seed is None else f"with the seed {seed}"
     try:
         read = json.loads(text)
-        before = Run(read["assignment"], read["seed"], read["key"])
-        is_whole = isinstance(before.assignment, str) and type(before.seed) is int
+        before = Run(read["assignment"], read["seed"], read["key"], read["inputs"], read["told"])
+        is_whole = isinstance(before.assignment, str) and type(before.seed) is type(before.inputs) is int
+        is_whole = is_whole and type(before.told) is bool
         if not is_whole or len(bytes.fromhex(before.key)) != 16:
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -85,11 +105,16 @@ def find_run(out: Path, assignment: str, seed: int | None, again: bool) -> tuple
         return new, f"{out} held {before.assignment}: its grades.csv, report and pages give way to {assignment}."
     if seed not in (None, before.seed):
         return new, f"{out} was graded with another seed: everybody is graded again, {inputs}."
+    if seed is not None:
+        return replace(before, inputs=seed, is_given=True), ""
     return before, ""
 
 
 class Fingerprints:
-    """For each exercise of a student a text that is the same only if everything that its points depend on is."""
+    """For each exercise of a student a text that is the same only if everything that its points depend on is.
+
+    All but the values of hidden inputs: `exam` is that of ``run.seed``, whichever inputs a student is graded on.
+    """
 
     def __init__(self, exam: Exam, run: Run, limits: Limits, isolation: str):
         self._run = run
@@ -120,10 +145,11 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a result's file holds beside the row: what was judged, and the fingerprints of that."""
+    """What a result's file holds beside the row: what was judged, the fingerprints of that, and on which inputs."""
 
     judged: Judged
     fingerprints: dict[str, str]
+    inputs: str
 
     def usable(self, fingerprints: dict[str, str]) -> Judged | None:
         """Of what was judged, the exercises that still hold; None if there are none.
@@ -163,7 +189,8 @@ def read_kept(path: Path, run: Run) -> Kept | None:
             raise ValueError("it was altered")
         judged = told["judged"]
         exercises = tuple(ExerciseResult(**exercise) for exercise in judged["exercises"])
-        return Kept(Judged(exercises, tuple(judged["statuses"]), tuple(judged["messages"])), told["fingerprints"])
+        judged = Judged(exercises, tuple(judged["statuses"]), tuple(judged["messages"]))
+        return Kept(judged, told["fingerprints"], told["inputs"])
     except FileNotFoundError:
         return None
     except json.JSONDecodeError:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from course.checks.calls import Observation
-from course.grading import frames, guards
+from course.grading import frames, guards, known_safe
 from course.grading.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
 from course.grading.merge import Merged, RunCell
 from course.grading.oracle import Session
@@ -45,17 +45,23 @@ class Outcome:
     left_out: set[int] = field(default_factory=set)  # cells that hung or crashed when they were executed
 
 
-def run_submission(merged: Merged, questions: dict[str, Question], sandbox: Sandbox) -> Outcome:
+Quote = Callable[[str, RunCell], str]
+
+
+def run_submission(
+    merged: Merged, questions: dict[str, Question], sandbox: Sandbox, quote: Quote | None = None
+) -> Outcome:
     """Execute a student's cells and make every exercise's calls.
 
     Args:
         questions: for each exercise of the homework, in order.
+        quote: how the error of a cell is told; None makes it safe for a page. Notes of observations are as they came; see `judge_exercise`.
 
     Raises:
         CannotStart: no child could be started.
         Stopped: see `Limits`.
     """
-    return _Run(merged.cells, questions, sandbox, sandbox.limits.whole_submission).run()
+    return _Run(merged.cells, questions, sandbox, sandbox.limits.whole_submission, quote).run()
 
 
 def run_with_stand_ins(
@@ -114,7 +120,14 @@ def _stand_in(targets: list[str]) -> RunCell:
 class _Run:
     """The state of one submission between one child and the next."""
 
-    def __init__(self, cells: list[RunCell], questions: dict[str, Question], sandbox: Sandbox, seconds: float):
+    def __init__(
+        self,
+        cells: list[RunCell],
+        questions: dict[str, Question],
+        sandbox: Sandbox,
+        seconds: float,
+        quote: Quote | None = None,
+    ):
         self.cells = cells
         self.place = {cell.exercise: i for i, cell in enumerate(cells) if cell.exercise}
         self.questions = questions
@@ -123,6 +136,7 @@ class _Run:
         self.sandbox = sandbox
         self.limits = sandbox.limits
         self.seconds_left = seconds
+        self.quote = quote or self._known_safe
         self.answer_asked: Callable[[bytes, float], bytes] | None = None
         self.left_out: dict[int, Lost] = {}  # cells that may not be executed again
         self.stopped_at: dict[int, str] = {}  # cells that raised, and what to say of it
@@ -150,7 +164,7 @@ class _Run:
         if self.printed > LONGEST_OUTPUT:
             self.outcome.statuses.add("limit")
             self.outcome.messages.append(
-                f"The code went over the limit on output: {self.printed / 2**20:.0f} MB printed, "
+                f"The code went over the limit on output: {_about(self.printed / 2**20)} MB printed, "
                 f"{LONGEST_OUTPUT // 2**20} MB is sensible; the rest was thrown away."
             )
         self.outcome.seconds_left = self.seconds_left
@@ -234,13 +248,20 @@ class _Run:
 
     def _cell_raised(self, i: int, cell: RunCell, error: str, line: int, kept: list[str]) -> None:
         first_time = i not in self.stopped_at
-        self.stopped_at[i] = f"stops{f' in line {line}' if line else ''} with {error}"
+        line = line if line <= min(len(cell.source.split("\n")), known_safe.MOST_LINES) else 0
+        self.stopped_at[i] = f"stops{f' in line {line}' if line else ''} with {self.quote(error, cell)}"
         if _OUT_OF_MEMORY.search(error):
             self.outcome.statuses.add("limit")
         if cell.exercise and not kept:
             self.undefined.add(cell.exercise)
         elif not cell.exercise and first_time:
             self.outcome.messages.append(_sentence(f"{cell.label} {self.stopped_at[i]}."))
+
+    def _known_safe(self, error: str, cell: RunCell) -> str:
+        sources = tuple(cell.source for cell in self.cells)
+        return known_safe.error(
+            error, known_safe.Known(forbidden=tuple(self.forbidden), cell=cell.source, cells=sources)
+        )
 
     def _lose(self, name: str, lost: Lost) -> None:
         self.outcome.exercises[name] = lost
@@ -272,6 +293,11 @@ class _Run:
 
 class _StartAgain(Exception):
     """Go on with a fresh child, if there is time left."""
+
+
+def _about(number: float) -> int:
+    """Rounded down to 1, 10, 100, ...: more would tell what a student's code chose to print."""
+    return 10 ** (len(str(int(number))) - 1)
 
 
 def _sentence(text: str) -> str:

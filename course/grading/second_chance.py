@@ -11,6 +11,7 @@ from collections import defaultdict
 from course.grading.depends import names_reached
 from course.grading.exam import Exam
 from course.grading.judge import MISSING, NOT_STARTED, RIGHT, ExerciseResult, judge_exercise
+from course.grading.known_safe import Known
 from course.grading.merge import Merged
 from course.grading.oracle import NoOracle
 from course.grading.run import Lost, Outcome, run_with_stand_ins
@@ -24,12 +25,14 @@ def with_second_chances(
     outcome: Outcome,
     exam: Exam,
     sandbox: Sandbox,
+    known: dict[str, Known],
 ) -> tuple[ExerciseResult, ...]:
     """The verdicts, better where an exercise is right once earlier ones are.
 
     Args:
         results: of the first run, in the order of the notebook.
         merged, broken: see `course.grading.student.ToRun`.
+        known: by exercise, see `judge_exercise`.
         outcome: of the first run; receives a message for each exercise that is right now.
 
     Raises:
@@ -49,7 +52,7 @@ def with_second_chances(
             break
         for name, reached in again.items():
             first, now = better[name], seen.get(name)
-            second = judge_exercise(name, exam.points[name], exam.expected[name], now, broken.get(name))
+            second = judge_exercise(name, exam.points[name], exam.expected[name], now, broken.get(name), known[name])
             if second.outcome == RIGHT:
                 own = " and ".join(f"`{t}`" for targets in used.values() for t in targets if t in reached)
                 told = f"Graded with the course's own {own} in place of yours."

@@ -13,6 +13,8 @@ from course.grading.cells import Unreadable
 from course.grading.exam import Exam
 from course.grading.handed_in import HandedIn
 from course.grading.judge import ExerciseResult, judge_exercise, one_line
+from course.grading.known_safe import Known
+from course.grading.limits import Limits
 from course.grading.merge import Merged, merge
 from course.grading.pictures import with_pictures
 from course.grading.record import STATUSES, StudentResult
@@ -84,13 +86,19 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
     """
     try:
         outcome = run_submission(work.merged, {name: exam.questions[name] for name in work.asked}, sandbox)
+        known = known_of_student(work.merged, exam, sandbox.limits)
         exercises = tuple(
             judge_exercise(
-                name, exam.points[name], exam.expected[name], outcome.exercises.get(name), work.broken.get(name)
+                name,
+                exam.points[name],
+                exam.expected[name],
+                outcome.exercises.get(name),
+                work.broken.get(name),
+                known[name],
             )
             for name in work.asked
         )
-        exercises = with_second_chances(exercises, work.merged, work.broken, outcome, exam, sandbox)
+        exercises = with_second_chances(exercises, work.merged, work.broken, outcome, exam, sandbox, known)
         exercises = with_pictures(exercises, outcome.exercises, work.merged, exam.public, sandbox)
         messages = tuple(one_line(message) for message in outcome.messages)
         return Judged(exercises, tuple(sorted(outcome.statuses)), messages)
@@ -99,7 +107,15 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
     except CannotStart as problem:
         return Judged(fault=one_line(str(problem)))
     except Exception as error:
-        return Judged(fault=our_fault(error))
+        our_fault(error)  # what it says may be of the student's making
+        return Judged(fault=f"the grader failed with {type(error).__name__}")
+
+
+def known_of_student(merged: Merged, exam: Exam, limits: Limits) -> dict[str, Known]:
+    """By exercise, what a sentence for this student may be made of."""
+    sources = [cell.source for cell in merged.cells]
+    own = {cell.exercise: cell.source for cell in merged.cells if cell.exercise}
+    return {name: known.about(own.get(name, ""), sources, limits.memory) for name, known in exam.known.items()}
 
 
 def put_together(work: ToRun, judged: Judged) -> StudentResult:

@@ -86,7 +86,7 @@ def _observe(payload: bytes, objects: dict[str, Any]) -> bytes:
     calls = calls_from_bytes(payload)
     try:
         targets = {call.target for call in calls}
-        seen = observe({name: objects[name] for name in targets & set(objects)}, calls)
+        seen = observe({name: objects[name] for name in targets & set(objects)}, calls, outside=True)
         if guards.found():
             seen.notes[FORBIDDEN] = guards.found()
         return seen.to_bytes()

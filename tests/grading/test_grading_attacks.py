@@ -194,7 +194,7 @@ cheat("safetensors that saves something else", """
     def zeros(tensors, metadata=None):
         return save({name: torch.zeros_like(value) for name, value in tensors.items()}, metadata)
     safetensors.torch.save = message.tensors_to_bytes = zeros
-""", says="double: .*values differ")  # fmt: skip
+""", says="double: Your code changes its input")  # fmt: skip
 cheat("the checks of the child say right", """
     from course.checks import calls, observe, message
     import course.checks, course.checks.compare as compare
@@ -1625,6 +1625,7 @@ class Graded:
     seconds: float
     kind: str
     left: dict[str, list[str]]
+    errors: dict[str, str]  # of a cell, as its process told it: no page shows that
 
     @property
     def out(self) -> Path:
@@ -1665,7 +1666,7 @@ def grade(
         before = _digest(place / "class"), _digest(place / "course"), _mounts()
         begin = time.monotonic()
         run = subprocess.Popen(
-            [sys.executable, "-c", START, kind, "grade", str(place / "class"), "-a", TOPIC, "-o", str(place / "out"),
+            [sys.executable, "-c", START, kind, str(place / "errors"), "grade", str(place / "class"), "-a", TOPIC, "-o", str(place / "out"),
              "--seed", "5", *options],
             cwd=place / "course", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             env={**os.environ, "TMPDIR": str(temporary), "LD_LIBRARY_PATH": str(place / MARK), "PYTHONPATH": str(ROOT),
@@ -1693,15 +1694,24 @@ def grade(
     if (place / "out" / "grades.csv").exists():
         with open(place / "out" / "grades.csv", newline="", encoding="utf-8") as file:
             rows = {row["student"]: row for row in csv.DictReader(file, strict=True)}
-    return Graded(place, run.returncode, said, rows, seconds, kind, left)
+    errors = dict(json.loads(line) for line in (place / "errors").read_text().splitlines())
+    return Graded(place, run.returncode, said, rows, seconds, kind, left, errors)
 
 
 START = """
-import sys
+import json, sys
+from course.grading import child
 from course.grading.sandbox import client
-kind = sys.argv.pop(1)
+kind, errors = sys.argv.pop(1), open(sys.argv.pop(1), "a")
 if kind:
     client._walls = lambda exchange: [(kind, [])]
+execute = child.Child.execute
+def noted(self, cell, seconds):
+    told = execute(self, cell, seconds)
+    errors.write(json.dumps([cell.source, told[0]]) + chr(10))
+    errors.flush()
+    return told
+child.Child.execute = noted
 from course.cli import main
 sys.exit(main())
 """
@@ -1930,7 +1940,13 @@ def check(graded: Graded, attack: Attack) -> None:
         "no fault of the student" not in row["message"]
         and "the grader failed" not in row["message"]
     ), about
-    assert re.search(attack.says, row["message"]), about
+    assert re.search(attack.says, row["message"] + told_itself(graded, attack)), about
+
+
+def told_itself(graded: Graded, attack: Attack) -> str:
+    """What a probe found, in the words of its process."""
+    own = [error for source, error in graded.errors.items() if attack in PROBES and attack.cells["double"] in source]
+    return f" {own[-1]}" if own else ""
 
 
 def check_the_class(graded: Graded, attacks: list[Attack]) -> None:
@@ -2017,7 +2033,7 @@ def test_without_walls_the_probes_reach_what_they_are_after(small_course, new_wo
     )
     try:
         for attack in probes:
-            assert re.search(r"reached \['", made.rows[attack.name]["message"]), (
+            assert re.search(r"reached \['", told_itself(made, attack)), (
                 attack.name
             )
     finally:

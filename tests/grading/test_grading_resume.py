@@ -65,7 +65,8 @@ class ClassRoom:
         self.submissions, self.out, self.capsys, self.runs = folder / "class", folder / "grades", capsys, 0
         monkeypatch.setattr(grade, "place_for", self._place)
         # Made once, and no gradebook: they take most of the time and have tests of their own.
-        monkeypatch.setattr(grade, "prepare_exam", lambda root, folder, seed, step: exam)
+        self.seeds: list[int] = []  # of the exams that were prepared
+        monkeypatch.setattr(grade, "prepare_exam", lambda root, folder, seed, step: (self.seeds.append(seed), exam)[1])
         monkeypatch.setattr(grade, "_write_gradebook", lambda *_: {})
         for name in ("anna", "bert", "faye", "odette", "walt", "wanda"):
             self.hand_in(f"{name}.ipynb", new_work().solve().write(why=f"{name} says so.").to_bytes())
@@ -90,12 +91,30 @@ class ClassRoom:
         return self.place.asked if self.place else {}
 
     def files(self) -> dict[str, bytes]:
-        """What must not depend on how often the class was graded."""
+        """What must not depend on how often the class was graded: all but which hidden inputs somebody had."""
         paths = [path for path in self.out.rglob("*") if path.suffix in (".csv", ".html", ".json")]
-        return {path.relative_to(self.out).as_posix(): path.read_bytes() for path in sorted(paths)}
+        return {path.relative_to(self.out).as_posix(): self._without_inputs(path) for path in sorted(paths)}
+
+    def _without_inputs(self, path) -> bytes:
+        data = path.read_bytes()
+        if path.suffix == ".json":
+            try:
+                told = json.loads(data)
+                for part, names in ((told, ("inputs", "told")), (told.get("kept") or {}, ("inputs", "seal"))):
+                    for name in names:
+                        part.pop(name, None)
+                return json.dumps(told).encode()
+            except (ValueError, RecursionError):
+                pass
+        return data
 
     def run(self) -> dict:
         return json.loads((self.out / "run.json").read_text())
+
+    def inputs(self) -> dict[str, str]:
+        """By student, which hidden inputs the result is from."""
+        told = {path.stem: json.loads(path.read_text()).get("kept") for path in (self.out / "results").glob("*.json")}
+        return {name: kept["inputs"] for name, kept in told.items() if kept}
 
 
 @pytest.fixture
@@ -165,7 +184,7 @@ def test_the_seed_stays_until_another_is_asked_for(room):
     first = room.run()
     assert stat.S_IMODE((room.out / "run.json").stat().st_mode) == 0o600 and f"seed       {first['seed']} " in room.said
     room.grade()
-    assert room.run() == first and room.grade(seed=first["seed"]) == FAYE
+    assert {**room.run(), "inputs": first["seed"]} == first and room.grade(seed=first["seed"]) == FAYE
     assert room.grade(seed=7) == ALL and "graded with another seed: everybody is graded again" in room.errors
     assert room.run()["seed"] == 7 and room.grade() == FAYE and room.run()["seed"] == 7
     assert room.grade(again=True) == ALL and room.run()["seed"] not in (7, first["seed"])
@@ -270,6 +289,97 @@ def test_the_first_word_comes_before_anything_slow_and_every_part_has_its_own(ro
     assert said == [f"{before}loading PyTorch\n{before}reading the submissions\n"]
     assert room.errors.startswith(f"{before}opening the gradebook\n{before}starting the sandbox\n")
     assert f"Grading {TOPIC}:" in room.errors
+
+
+# -- hidden inputs serve once
+
+
+def test_who_hands_in_again_gets_fresh_inputs_and_the_others_keep_their_result(room, new_work):
+    room.grade()
+    first = room.inputs()
+    assert len(set(first.values())) == 1 and room.seeds == [room.run()["seed"]] and room.run()["told"]
+    before = room.files()
+    for again in range(2):
+        room.hand_in("anna.ipynb", new_work().write(double=f"def double(x):\n    return x * 2.{again}").to_bytes())
+        room.seeds.clear()
+        last = room.run()["inputs"]
+        assert room.grade() == {"anna": EXERCISES, **FAYE}
+        told = room.run()
+        assert room.seeds == [told["seed"], told["inputs"]] and told["inputs"] not in (told["seed"], last)
+        assert f"seed       {told['inputs']} " in room.said
+        now = room.inputs()
+        assert now.pop("anna") not in first.values() and now.items() <= first.items()
+        texts = b"".join(data for name, data in room.files().items() if name != "run.json")
+        assert str(told["inputs"]).encode() not in texts
+    assert {name for name, data in room.files().items() if data != before[name]} >= {"results/anna.json"}
+    assert room.files()["results/bert.json"] == before["results/bert.json"]
+
+
+def test_who_comes_after_pages_were_given_out_gets_fresh_inputs(room, new_work):
+    room.grade()
+    room.hand_in("zoe.ipynb", new_work().solve().to_bytes())
+    assert room.grade() == {"zoe": EXERCISES, **FAYE}
+    now = room.inputs()
+    assert now.pop("zoe") not in now.values()
+
+
+def stopped_after(room, students: int) -> None:
+    """As if killed when so many are recorded: nothing that comes at the end was written."""
+    write = grade._Class._write_student
+
+    def some(self, *given):
+        if len(list((room.out / "results").glob("*.json"))) >= students:
+            raise KeyboardInterrupt
+        write(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grade._Class, "_write_student", some)
+        with pytest.raises(KeyboardInterrupt):
+            room.grade()
+
+
+def test_a_run_that_was_broken_off_goes_on_with_its_own_inputs(room, new_work):
+    stopped_after(room, 3)
+    seed, had = room.run()["seed"], room.inputs()
+    assert not room.run()["told"] and room.run()["inputs"] == seed and len(had) >= 2
+    room.capsys.readouterr()
+    asked = room.grade()
+    assert not set(asked) & set(had) and room.run() == {**room.run(), "seed": seed, "inputs": seed, "told": True}
+    assert set(room.inputs().values()) == set(had.values())
+    # And one in which fresh inputs were drawn already.
+    for name in ("anna", "bert", "walt", "wanda"):
+        room.hand_in(f"{name}.ipynb", new_work().write(double="def double(x):\n    return x * 2.5").to_bytes())
+        (room.out / "results" / f"{name}.json").unlink()
+    stopped_after(room, 4)
+    fresh = room.run()["inputs"]
+    assert fresh != seed and not room.run()["told"]
+    room.grade()
+    assert room.run()["inputs"] == fresh and room.run()["told"]
+    again = room.inputs()
+    assert len({again[name] for name in ("anna", "bert", "walt", "wanda")}) == 1 and again["odette"] in had.values()
+
+
+def test_who_hands_in_again_before_a_run_has_ended_does_not_meet_the_same_inputs(room, new_work):
+    stopped_after(room, 3)
+    had = room.inputs()
+    name = next(iter(had))
+    room.hand_in(f"{name}.ipynb", new_work().write(double="def double(x):\n    return x * 2.5").to_bytes())
+    room.capsys.readouterr()
+    room.grade()
+    assert room.inputs()[name] != had[name]
+
+
+def test_a_given_seed_holds_for_everybody_and_is_repeatable(room, new_work):
+    room.grade(seed=7)
+    before = room.files()
+    room.hand_in("anna.ipynb", new_work().write(double="def double(x):\n    return x * 2.5").to_bytes())
+    assert room.grade(seed=7) == {"anna": EXERCISES, **FAYE}
+    assert set(room.seeds) == {7} and len(set(room.inputs().values())) == 1
+    room.hand_in("anna.ipynb", new_work().write(double="def double(x):\n    return x * 3.5").to_bytes())
+    room.grade()
+    assert len(set(room.inputs().values())) == 2, "without it, fresh ones"
+    assert room.grade(seed=7) == {"anna": EXERCISES, **FAYE}, "what was graded on other inputs is graded on these"
+    assert len(set(room.inputs().values())) == 1 and room.files().keys() == before.keys()
 
 
 # -- what goes wrong with the disk

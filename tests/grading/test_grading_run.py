@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from course.checks import Call
-from course.checks.calls import Observation, calls_to_bytes
-from course.grading import run
+from course.checks.calls import Observation, Probe, calls_from_bytes, calls_to_bytes
+from course.grading import outside, run
 from course.grading.merge import Merged, RunCell
 from course.grading.child import NO_ANSWER, ChildLost, Question, Stopped, start_child
 from course.grading.limits import WHOLE_SUBMISSION, Limits
@@ -121,6 +121,42 @@ def test_environment_folder_and_files_are_bare(child):
         "assert not {'course.grading.grade', 'course.grading.judge', 'course.authoring'} & set(sys.modules)"
     )
     assert child.execute(RunCell("look again", source), 20)[0] == ""
+
+
+# -- what is found out here and not there
+
+
+def test_an_input_that_was_changed_is_noticed_whatever_the_code_does_to_torch(child):
+    source = (
+        "torch.equal = torch.Tensor.equal = lambda *tensors: True\nimport sys\n"
+        "sys.modules['course.checks.observe'].torch.equal = torch.equal\ndef f(x):\n    return x.mul_(2)"
+    )
+    child.execute(RunCell("in place", f"import torch\nequal = torch.equal\n{source}", "g", ("f",)), 20)
+    seen = child.observe(DOUBLE, 20)
+    child.execute(RunCell("tidy", "torch.equal = torch.Tensor.equal = equal"), 20)
+    assert seen.notes == {"0.changed": "x"} and set(seen.tensors) == {"0.out"}
+    child.execute(cell("graded", "return 2 * x"), 20)
+    assert child.observe(DOUBLE, 20).notes == {}
+
+
+def test_a_trained_module_is_asked_here_and_the_examples_stay_here(child):
+    weight, images = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[[[3.0, 5.0]]]])
+    probe = Probe("linear_classifier", {"weight": weight, "bias": torch.zeros(2)}, ask=images)
+    question = Question(calls_to_bytes([Call("f", {"model": probe})]), 2**16)
+    assert calls_from_bytes(outside.sent(question.calls))[0].arguments["model"].ask.numel() == 0
+    looks_up = "x.forward = lambda images: torch.tensor([[9.0, 0.0]])\nx.eval = lambda: x.forward"
+    for body, scores in (
+        ("return torch.zeros(1)", [[3, 5]]),
+        (f"{looks_up}\nreturn torch.zeros(1)", [[3, 5]]),
+        ("with torch.no_grad(): x.bias[0] += 9\nreturn torch.zeros(1)", [[12, 5]]),
+    ):
+        child.execute(cell("graded", body), 20)
+        seen = child.observe(question, 20)
+        assert seen.notes == {} and set(seen.tensors) == {"0.out", "0.after.model"}
+        assert seen.tensors["0.after.model"].tolist() == scores
+    for body in ("x.more = torch.nn.Linear(2, 2)", "x.bias = None", "x.bias.data = torch.zeros(3)"):
+        child.execute(cell("graded", f"{body}\nreturn torch.zeros(1)"), 20)
+        assert set(child.observe(question, 20).tensors) == {"0.out"}, body
 
 
 # -- what mishaps cost
