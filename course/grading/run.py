@@ -6,13 +6,15 @@ with is left out, and a fresh child goes on with the rest.
 """
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from course.checks.calls import Observation
-from course.grading import frames, guards
+from course.checks import guards
+from course.checks.calls import FORBIDDEN, SEAL, Observation
+from course.grading import frames
 from course.grading.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
 from course.grading.merge import Merged, RunCell
 from course.grading.oracle import Session
@@ -22,6 +24,11 @@ from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 LONGEST_OUTPUT = 2**20  # bytes that student code may print before it counts as a flood
 MOST_STARTS = 25  # of a child for one submission
 MOST_SERVERS_LOST = 3  # fork servers that something outside ended under it
+
+UNSEALED = (
+    "While your code ran, the watch over what it uses was switched off or changed. No answer needs that: leave the "
+    "course's own modules and torch's tables of operators alone."
+)
 
 _OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memory|Cannot allocate memory")
 
@@ -205,13 +212,15 @@ class _Run:
             else:
                 try:
                     with self._timed() as seconds:
-                        self._tell_rule(child, name, seconds)
+                        seal = self._tell_rule(child, name, seconds)
                         seen = child.observe(self.questions[name], seconds)
                 except ChildLost as why:
                     self.waiting.pop(0)
                     self.left_out[i] = Lost(why.status, f"Your code {why}.")
                     self._lose(name, self.left_out[i])
                     raise _StartAgain from None
+                if self.forbidden and seen.notes.pop(SEAL, "") != seal:
+                    seen.notes.setdefault(FORBIDDEN, UNSEALED)
                 self.outcome.exercises[name] = seen
                 self._note_memory(seen)
                 if i in self.stopped_at:  # a line below the function, say, that tries it out
@@ -226,11 +235,16 @@ class _Run:
         except ChildLost as why:
             raise CannotStart(f"the process for student code {why}") from None
 
-    def _tell_rule(self, child: Child, exercise: str, seconds: float) -> None:
-        """What runs from now on is for this exercise, or for none, and its forbidden names are refused."""
+    def _tell_rule(self, child: Child, exercise: str, seconds: float) -> str:
+        """What runs from now on is for this exercise, or for none, and its forbidden names are refused.
+
+        Returns what the child says at the end if its guards were still standing.
+        """
         forbidden = self.questions[exercise].forbidden if exercise in self.questions else ()
+        seal = secrets.token_hex(8)
         if self.forbidden:
-            child.exchange(frames.RULE, guards.rule(exercise if forbidden else "", forbidden), seconds, 0)
+            child.exchange(frames.RULE, guards.rule(exercise if forbidden else "", forbidden, seal), seconds, 0)
+        return seal
 
     def _cell_raised(self, i: int, cell: RunCell, error: str, line: int, kept: list[str]) -> None:
         first_time = i not in self.stopped_at

@@ -15,6 +15,7 @@ from course.grading.limits import Limits
 from course.grading.merge import Merged, RunCell
 from course.grading.run import Lost, run_submission
 from course.grading.sandbox import Sandbox
+from tests.checks import spellings
 from tests.sample_class import ROOT
 
 RULES = (*ALWAYS, "torch.nn.functional.scaled_dot_product_attention")
@@ -104,7 +105,7 @@ def sandbox():
 
 def asked(sandbox, cells: list[RunCell], forbidden=RULES, given=X) -> dict[str, Observation | Lost]:
     """What is seen of the exercises of some cells, each called once with `given`."""
-    gradients = ("x",) if given is X else ()
+    gradients = () if isinstance(given, Probe) else ("x",)
     questions = {
         cell.exercise: Question(
             calls_to_bytes([Call(cell.keep[0], {"x": given}, gradients=gradients)]), 2**16, forbidden
@@ -138,6 +139,43 @@ def test_a_trick_is_noted_with_its_line_and_name(seen, trick):
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_code_is_left_alone(seen, name):
     assert set(seen[name].notes) == set() and set(seen[name].tensors) == {"0.out", "0.grad.x"}
+
+
+# -- by its operators: whatever it is called through
+
+
+IMAGES = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+FAMILIES = {  # (what is forbidden, x, what is refused, what is not)
+    "attention": (spellings.ATTENTION, X, spellings.OF_ATTENTION, {}),
+    "convolution": (spellings.CONVOLUTION, IMAGES, spellings.OF_CONVOLUTION, spellings.HONEST_CONVOLUTION),
+    "norm": (spellings.NORM, IMAGES, spellings.OF_NORM, spellings.HONEST_NORM),
+}
+
+
+@pytest.fixture(scope="module")
+def spelled(sandbox) -> dict[str, dict[str, Observation | Lost]]:
+    return {
+        family: asked(sandbox, [cell(*pair) for pair in {**refused, **honest}.items()], forbidden, given)
+        for family, (forbidden, given, refused, honest) in FAMILIES.items()
+    }
+
+
+@pytest.mark.parametrize(("family", "spelling"), [(family, name) for family in FAMILIES for name in FAMILIES[family][2]])
+def test_every_spelling_ends_at_an_operator_that_is_refused(spelled, family, spelling):
+    seen = spelled[family][spelling]
+    assert isinstance(seen, Observation), seen
+    assert "which does this exercise for you." in seen.notes[FORBIDDEN]
+    assert f"(inside by_{spelling.replace(' ', '_')})" in seen.notes[FORBIDDEN] or spelling in BY_OTHER_CODE
+    if spelling != "caught":
+        assert "0.out" not in seen.tensors
+
+
+BY_OTHER_CODE = ()
+
+
+@pytest.mark.parametrize(("family", "name"), [(family, name) for family in FAMILIES for name in FAMILIES[family][3]])
+def test_what_an_exercise_does_not_forbid_runs(spelled, family, name):
+    assert not spelled[family][name].notes and "0.out" in spelled[family][name].tensors
 
 
 # -- whose use it is
@@ -190,7 +228,7 @@ def test_the_course_may_use_what_is_forbidden(sandbox):
 
 def alone(code: str) -> str:
     """What a program prints that has torch and the guards."""
-    lines = "import json, torch\nimport torch.nn.functional as F\nfrom course.grading import guards\n"
+    lines = "import json, torch\nimport torch.nn.functional as F\nfrom course.checks import guards\n"
     done = subprocess.run([sys.executable, "-c", lines + code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -224,7 +262,7 @@ def tried(f):
     try:
         f()
         return ""
-    except guards.Forbidden as problem:
+    except Forbidden as problem:
         return str(problem).split(",")[0]
 x = torch.randn(1, 2, 4, 4)
 uses = [lambda: torch.nn.GroupNorm(1, 2), lambda: torch.group_norm(x, 1),
@@ -232,9 +270,10 @@ uses = [lambda: torch.nn.GroupNorm(1, 2), lambda: torch.group_norm(x, 1),
         lambda: torch._C._VariableFunctions.conv2d(x, torch.ones(1, 2, 2, 2)), lambda: torch.nn.Conv2d(2, 2, 1),
         lambda: torch.nn.LayerNorm(4)(x)]
 conv = torch.nn.Conv2d(2, 3, 1)
-guards.follow(guards.rule("norm", {rule[:2]!r}))
+follow, told, Forbidden = guards.follow, guards.rule, guards.Forbidden  # the module soon answers nobody
+follow(told("norm", {rule[:2]!r}))
 first = [tried(f) for f in uses] + [tried(lambda: conv(x))]
-guards.follow(guards.rule("patches", {rule[2:]!r}))
+follow(told("patches", {rule[2:]!r}))
 second = [tried(f) for f in uses] + [tried(lambda: conv(x))]
 print(json.dumps([first, second]))
 """
