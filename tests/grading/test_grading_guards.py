@@ -164,13 +164,14 @@ def spelled(sandbox) -> dict[str, dict[str, Observation | Lost]]:
 def test_every_spelling_ends_at_an_operator_that_is_refused(spelled, family, spelling):
     seen = spelled[family][spelling]
     assert isinstance(seen, Observation), seen
+    assert FORBIDDEN in seen.notes, seen
     assert "which does this exercise for you." in seen.notes[FORBIDDEN]
     assert f"(inside by_{spelling.replace(' ', '_')})" in seen.notes[FORBIDDEN] or spelling in BY_OTHER_CODE
     if spelling != "caught":
         assert "0.out" not in seen.tensors
 
 
-BY_OTHER_CODE = ()
+BY_OTHER_CODE = ("pool of threads",)  # no line of a student's is on that thread's stack
 
 
 @pytest.mark.parametrize(("family", "name"), [(family, name) for family in FAMILIES for name in FAMILIES[family][3]])
@@ -221,6 +222,46 @@ def test_the_course_may_use_what_is_forbidden(sandbox):
     body = "for _ in range(2):\n    x(torch.rand(3, 1, 8, 8)).sum().backward()\nreturn torch.zeros(1)"
     seen = asked(sandbox, [cell("trains", body)], given=Probe("digits_net", seed=1, ask=torch.rand(2, 1, 8, 8)))["trains"]
     assert not seen.notes and seen.tensors["0.after.x"].shape == (2, 10)
+
+
+# -- a guard that is gone is noticed, and who asks for it by name is refused
+
+
+def test_guards_that_were_switched_off_are_noticed(sandbox):
+    off = "sys.modules['course.grading.worker'].follow.__globals__['_state'].exercise = ''\nreturn x"
+    seen = asked(sandbox, [cell("off", off), cell("later", "return x")])
+    assert seen["off"].notes[FORBIDDEN].startswith("While your code ran, the watch over what it uses was switched off")
+    assert not seen["later"].notes
+
+
+def test_a_kernel_put_over_the_guards_is_noticed(sandbox):
+    over = ("held = torch.library.Library('aten', 'IMPL')\n"
+            "held.impl('_scaled_dot_product_attention_math', lambda *a, **o: (a[0], a[0]), 'AutogradCPU')\n"
+            "torch.held = held\nreturn x")  # fmt: skip
+    assert "switched off or changed" in asked(sandbox, [cell("over", over)])["over"].notes[FORBIDDEN]
+
+
+@pytest.mark.parametrize("way", [
+    "sys.modules['course.checks.guards']._state", "sys.modules['course.checks.operators'].worker_of",
+    "setattr(sys.modules['course.checks.guards'], '_state', None)",
+])  # fmt: skip
+def test_the_guards_answer_no_student(sandbox, way):
+    seen = asked(sandbox, [cell("asks", f"try:\n    {way}\nexcept Exception:\n    pass\nreturn x")])["asks"]
+    assert "which checks your work: no answer needs it" in seen.notes[FORBIDDEN]
+
+
+def test_what_does_the_work_has_been_read_through_for_this_torch():
+    """A new operator whose name sounds like one of the families, and is in none, is for a person to judge."""
+    from course.checks.operators import all_operators, worker_of
+
+    everything = (*spellings.ATTENTION, *spellings.CONVOLUTION, *spellings.NORM, "torch.nn.LayerNorm")
+    aten = {name.partition("::")[2].partition(".")[0] for name in all_operators() if not name.startswith("c10d")}
+    sounds = {name for name in aten if any(word in name for word in ("conv", "norm", "attention", "sdp", "mkldnn"))}
+    plain = {name.strip("_").removesuffix("_backward") for name in sounds if worker_of(name, everything) is None}
+    assert plain <= PLAIN, sorted(plain - PLAIN)
+
+
+PLAIN = set()
 
 
 # -- in a process by itself
