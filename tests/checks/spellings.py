@@ -16,8 +16,6 @@ OF_ATTENTION = {
               "return torch.stack([t[0] for t in torch._C._nn.scaled_dot_product_attention(y, y, y).unbind()])",
     "jagged": "y = torch.nested.nested_tensor(list(x), layout=torch.jagged).unflatten(-1, [1, 4]).transpose(1, 2)\n"
               "return torch.stack([t[0] for t in torch._C._nn.scaled_dot_product_attention(y, y, y).unbind()])",
-    "scripted": "run = torch.jit.CompilationUnit('def f(x):\\n  return torch.scaled_' + "
-                "'dot_product_attention(x, x, x)\\n').f\nreturn run(x)",
     "traced": "f = torch.jit.trace(lambda x: torch._C._nn.scaled_dot_product_attention(x, x, x), x.detach())\nreturn f(x)",
     "exported graph": "class M(nn.Module):\n    def forward(self, x):\n        return getattr(F, 'scaled_dot_'"
                       " + 'product_attention')(x, x, x)\nreturn torch.export.export(M(), (x.detach(),)).module()(x)",
@@ -86,7 +84,8 @@ OF_CONVOLUTION = {
                        "return torch.func.functional_call(layer, dict(layer.named_parameters()), x[:, :, None])[:, :, 0]",
     "vmap": _K + "return torch.vmap(lambda image: torch.conv2d(image[None], K)[0])(x)",
     "vjp": _K + "return torch.func.vjp(lambda y: torch.conv2d(y, K), x)[0]",
-    "scripted": _K + "run = torch.jit.CompilationUnit('def f(x, k):\\n  return torch.conv' + '2d(x, k)\\n').f\nreturn run(x, K)",
+    "scripted": _K + "run = torch.jit.CompilationUnit('def f(x, k: Tensor):\\n  return torch.convolution(x, k, None, "
+                "[1, 1], [0, 0], [1, 1], False, [0, 0], 1)\\n').f\nreturn run(x, K)",
     "scripted module": "layer = torch.jit.script(nn.Conv3d(3, 4, (1, 2, 2)))\nreturn layer(x[:, :, None])[:, :, 0]",
     "own Function": "class Mine(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x, k):\n"
                     "        return torch.conv2d(x, k)\n    @staticmethod\n    def backward(ctx, g):\n"

@@ -1,5 +1,6 @@
 """What would do the exercise is found under any name it is given."""
 
+import linecache
 import subprocess
 import sys
 
@@ -95,6 +96,7 @@ def test_the_notebook_says_what_grading_says(family, name):
     body = "".join(f"    {line}\n" for line in {**refused, **honest}[name].split("\n"))
     space: dict = {}
     source = f"import sys, importlib, threading, functools, torch\nfrom torch import nn\n{SETUP}\ndef f(x):\n{body}"
+    linecache.cache["/nowhere/cell.py"] = len(source), None, source.splitlines(keepends=True), "/nowhere/cell.py"
     exec(compile(source, "/nowhere/cell.py", "exec"), space)
     with watching("hw9.f", forbidden):
         observe({"f": space["f"]}, [Call("f", {"x": x}, gradients=("x",))])
