@@ -94,7 +94,7 @@ SPELLED = [(family, name) for family in FAMILIES for table in FAMILIES[family][2
 def test_the_notebook_says_what_grading_says(family, name):
     forbidden, x, refused, honest = FAMILIES[family]
     body = "".join(f"    {line}\n" for line in {**refused, **honest}[name].split("\n"))
-    space: dict = {}
+    space = {"__name__": "__main__"}
     source = f"import sys, importlib, threading, functools, torch\nfrom torch import nn\n{SETUP}\ndef f(x):\n{body}"
     linecache.cache["/nowhere/cell.py"] = len(source), None, source.splitlines(keepends=True), "/nowhere/cell.py"
     exec(compile(source, "/nowhere/cell.py", "exec"), space)
