@@ -10,7 +10,7 @@
 - **merge** puts the student's cells into the instructor's notebook; ``rules`` finds forbidden names in them.
 - **sandbox** is where they run: a package of its own, under ``limits``.
 - **run** drives the process in there, with ``child`` as the grader's end and ``worker`` as the student's, ``frames``
-  between them and ``guards`` against forbidden functions.
+  between them and `course.checks.guards` against what an exercise forbids.
 - **judge** turns what was seen into points; ``second_chance`` has what builds on an error run again, with a
   ``stand_in`` that asks the ``oracle`` (``depends``: what builds on what; ``values``: what they say to each other).
 - **record** writes each result down, ``resume`` goes on from there after a kill; ``gradebook`` is nbgrader's,
