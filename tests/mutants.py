@@ -28,7 +28,8 @@ ROUNDING = "course/checks/rounding.py"
 MESSAGE = "course/checks/message.py"
 WINDOW = "course/models/token_mixers/window.py"
 STEP = "course/training/step.py"
-GUARDS = "course/grading/guards.py"
+GUARDS = "course/checks/guards.py"
+OPERATORS = "course/checks/operators.py"
 HOUSE = "course/grading/sandbox/house.py"
 SECCOMP = "course/grading/sandbox/seccomp.py"
 
@@ -285,13 +286,13 @@ MUTANTS = (
         "logits for another number of images go on to the loss", (f"{TEST_FIT}::test_logits_for_another_number_of_images_are_refused",),
     ),
     Mutant(
-        GUARDS, 'for key in ("AutogradCPU", "CPU"):', 'for key in ("AutogradCPU",):',
+        OPERATORS, '_KEYS = ("AutogradCPU", "CPU", ', '_KEYS = ("AutogradCPU", ',
         "without gradients what is forbidden runs",
         (f"{TEST_GUARDS}::test_operators_are_refused_without_gradients_as_well",),
     ),
     Mutant(
-        GUARDS, 'for operator in (last, f"native_{last}", ', "for operator in (last, ",
-        "the operator beneath a forbidden layer runs", (f"{TEST_GUARDS}::test_what_one_exercise_forbids_another_may_use",),
+        GUARDS, "        if name is not None:\n            _ask(name, spoken_operator", "        if False:\n            _ask(name, spoken_operator",
+        "the operator beneath a forbidden layer runs", (TEST_GUARDS,),
     ),
     Mutant(
         GUARDS, "            _state.uses.setdefault(_state.exercise, use)\n            raise Forbidden(",
@@ -299,8 +300,8 @@ MUTANTS = (
         "who catches the refusal is not found out", (f"{TEST_GUARDS}::test_a_trick_is_noted_with_its_line_and_name",),
     ),
     Mutant(
-        GUARDS, "    if _state.exercise and covered(name, _state.forbidden):\n        use = _use_by_student(name)\n",
-        "    if _state.exercise:\n        use = _use_by_student(name)\n",
+        GUARDS, "    if _state.exercise and covered(name, _state.forbidden):\n        use =",
+        "    if _state.exercise:\n        use =",
         "what another exercise forbids is refused", (f"{TEST_GUARDS}::test_what_one_exercise_forbids_another_may_use",),
     ),
     Mutant(

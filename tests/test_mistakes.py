@@ -9,6 +9,7 @@ import torch
 
 from course.authoring.source import read_source
 from course.checks import Draw, expected_for, from_scratch, judge, load_homework, observe, public
+from course.checks.guards import found, watching
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected
 from course.checks.exercise import Exercise, Homework
 
@@ -99,6 +100,18 @@ def test_right_answers_keep_the_rules_they_are_judged_by(topic, name):
     assert not from_scratch.forbidden_uses(answer, exercise.forbidden, names)
     for objects in exercise.alternatives:
         assert not from_scratch.sentences(objects.values(), exercise.forbidden)
+
+
+@every_exercise
+def test_right_answers_run_nothing_that_is_refused(topic, name):
+    """By the operators that they run, in forward and backward passes, goals left out: these train what stands before."""
+    exercise = homework_in(topic).exercises[name]
+    calls = exercise.calls(SEEDS[0])
+    calls = calls[: max(1, len(calls) - len(exercise.goals_for(SEEDS[0])))]
+    for objects in (None, *exercise.alternatives):
+        with watching(exercise.id, exercise.forbidden):
+            exercise.observe(calls, objects)
+            assert found() is None, objects
 
 
 @every_exercise

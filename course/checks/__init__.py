@@ -8,10 +8,11 @@ made from the author's description of the exercise (`exercise`) and holds no cod
 from typing import Any
 
 from course.checks import from_scratch, public
-from course.checks.calls import Call, Observation, Probe, Seeded
+from course.checks.calls import FORBIDDEN, Call, Observation, Probe, Seeded
 from course.checks.compare import NOT_STARTED, RIGHT, Verdict, expected_for, judge
 from course.checks.credit import Credit
 from course.checks.exercise import Accuracy, Draw, Exercise, Homework, load_homework
+from course.checks.guards import found, watching
 from course.checks.observe import observe
 from course.checks.show import card_html, show_card
 from course.notebook import in_notebook
@@ -61,7 +62,10 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
     if len(objects) != len(exercise.targets):
         raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
     broken = from_scratch.sentences(objects, exercise.forbidden)
-    seen = observe(dict(zip(exercise.targets, objects)), exercise.calls)
+    with watching(exercise_id, exercise.forbidden):
+        seen = observe(dict(zip(exercise.targets, objects)), exercise.calls)
+        if found():
+            seen.notes[FORBIDDEN] = found()
     verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
     if verdict.status == NOT_STARTED and in_notebook():
         return _NotStarted(card_html(exercise_id, exercise.points, verdict))

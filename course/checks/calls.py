@@ -18,7 +18,8 @@ BOUNDS = Bounds(header=2**16, tensors=600)
 MOST_NOTES = 200
 LONGEST_NOTE = 2_000  # characters; `observe` writes at most 700
 
-FORBIDDEN = "0.forbidden"  # the note of a sentence about what its exercise forbids (`course.grading.guards`)
+FORBIDDEN = "0.forbidden"  # the note of a sentence about what its exercise forbids (`course.checks.guards`)
+SEAL = "0.seal"  # the note that the guards were still standing when the calls were made
 
 _KEY = re.compile(r"\d{1,4}\.[\w.]{1,200}", re.ASCII)
 

@@ -14,7 +14,7 @@ class Credit:
       share of 0, values are not right without right gradients.
 
     From scratch is no share but a condition: an answer with a forbidden name earns nothing, not even the shape. Where
-    it runs it is refused and returns nothing (`course.grading.guards`), and one line that calls the library must not
+    it runs it is refused and returns nothing (`course.checks.guards`), and one line that calls the library must not
     be worth more than an honest attempt with a slip in it. A cell that is not written earns nothing either.
 
     Raises:

@@ -1,11 +1,13 @@
 """What an exercise may not use because it would do the exercise: found in the source, by the name it really has.
 
 ``F.scaled_dot_product_attention`` is found under any alias that an import statement gives it, and in helper functions
-that the student's answer calls. What is put together at run time (``getattr(F, "scaled_" + ...)``) is found where
-grading runs it (`course.grading.guards`).
+that the student's answer calls. What is put together at run time (``getattr(F, "scaled_" + ...)``) is found when
+it runs (`course.checks.guards`).
 """
 
+import ast
 import inspect
+import linecache
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
@@ -28,6 +30,9 @@ ALWAYS = (
     "torch.nn.functional.multi_head_attention_forward",
 )
 
+# What watches over the rest: no answer has to do with it, and it is forbidden to all.
+MACHINERY = ("course.checks", "course.grading")
+
 
 @dataclass(frozen=True)
 class Use:
@@ -36,11 +41,14 @@ class Use:
     written: str
     line: int
     inside: str  # the function or class at the top of the cell, or ""
+    name: str = ""  # in full
 
     @property
     def sentence(self) -> str:
         where = f"Line {self.line} of your cell" if self.line else "Your code"
         where += f" (inside {self.inside})" if self.inside else ""
+        if covered(self.name, MACHINERY):
+            return f"{where} uses {self.written}, which checks your work: no answer needs it. Leave it alone."
         return (
             f"{where} uses {self.written}, which does this exercise for you. "
             "Write it yourself, from tensor operations and plain layers."
@@ -77,7 +85,7 @@ def forbidden_uses(
         outlined: as for `imported_names`.
     """
     told = outlined(source)
-    exact = frozenset(forbidden)  # as `covered`, for many names
+    exact = frozenset((*forbidden, *MACHINERY))  # as `covered`, for many names
     within = tuple(f"{name}." for name in exact)
     uses: dict[int, Use] = {}  # one a line is enough
     for inside, found in told.mentions if told else ():
@@ -89,7 +97,7 @@ def forbidden_uses(
                 # A student's function may be called by a name that an import gave; no forbidden one is longer.
                 full = names[root] + dot + rest[:LONGEST_FULL_NAME]
             if line not in uses and (full in exact or full.startswith(within)):
-                uses[line] = Use(written, line, inside)
+                uses[line] = Use(written, line, inside, full)
     return sorted(uses.values(), key=lambda use: use.line)
 
 
@@ -97,10 +105,9 @@ def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:
     """The same for functions and classes that are there: one sentence for each whose source uses a forbidden name."""
     found = []
     for thing in objects:
-        try:
-            source = textwrap.dedent(inspect.getsource(thing))
-        except (OSError, TypeError):
-            continue  # made at run time, or typed where no source is kept: grading reads the cell
+        source = _source(thing)
+        if source is None:
+            continue  # made at run time, or typed where no source is kept: the guards see what it runs
         space = vars(sys.modules.get(getattr(thing, "__module__", ""), object))
         space = {**space, **getattr(thing, "__globals__", {})}
         names = {name: value.__name__ for name, value in space.items() if inspect.ismodule(value)}
@@ -108,3 +115,30 @@ def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:
         if uses:
             found.append(uses[0].sentence)
     return found
+
+
+def _source(thing) -> str | None:
+    """Of a function or class, None if there is none to be had."""
+    try:
+        return textwrap.dedent(inspect.getsource(thing))
+    except (OSError, TypeError, SyntaxError):
+        return _source_of_typed_class(thing) if isinstance(thing, type) else None
+
+
+def _source_of_typed_class(thing: type) -> str | None:
+    """Of a class from a cell, which has no file: what stands around its methods, whose cell is known."""
+    codes = [getattr(getattr(value, "__func__", value), "__code__", None) for value in vars(thing).values()]
+    for code in filter(None, codes):
+        lines = linecache.getlines(code.co_filename)
+        try:
+            tree = ast.parse("".join(lines))
+        except SyntaxError:  # a cell with commands of IPython
+            tree = ast.Module([], [])
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.ClassDef)
+                and node.name == thing.__name__
+                and node.lineno <= code.co_firstlineno <= node.end_lineno
+            ):
+                return textwrap.dedent("".join(lines[node.lineno - 1 : node.end_lineno]))
+    return None

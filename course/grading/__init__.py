@@ -10,7 +10,8 @@
 - **merge** puts the student's cells into the instructor's notebook; ``rules`` finds forbidden names in them.
 - **sandbox** is where they run: a package of its own, under ``limits``.
 - **run** drives the process in there, with ``child`` as the grader's end and ``worker`` as the student's, ``frames``
-  between them and ``guards`` against forbidden functions; ``outside`` looks itself where the process could lie.
+  between them and `course.checks.guards` against what an exercise forbids; ``outside`` looks itself where the process
+  could lie.
 - **judge** turns what was seen into points, in sentences of what is ``known_safe``; ``second_chance`` has what builds on
   an error run again, with a ``stand_in`` that asks the ``oracle`` (``depends``: what builds on what; ``values``: what
   they say to each other).

@@ -26,7 +26,7 @@ NO_ANSWER = "wrote into the grader's channel: it sent something that is no answe
 class Question:
     """What an exercise asks of the child: its calls as `calls_to_bytes` gives them, and a bound on the answer.
 
-    `forbidden` are full names that a student's code may not use for it (`course.grading.guards`).
+    `forbidden` are full names that a student's code may not use for it (`course.checks.guards`).
     """
 
     calls: bytes

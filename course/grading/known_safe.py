@@ -19,7 +19,8 @@ from torch import Tensor
 
 from course.checks.calls import FORBIDDEN, Call, Observation, Probe
 from course.checks.compare import Expected
-from course.checks.from_scratch import Use, covered
+from course.checks.from_scratch import MACHINERY, Use, covered
+from course.checks.operators import all_operators, worker_of
 
 MOST_LINES = 500  # of a cell of which a line is named
 MOST_SIZES = 40  # that a message about a call may name
@@ -503,24 +504,39 @@ _NOTES: dict[str, Callable[[str, Asked, Known], str]] = {
     "parameters": _parameters,
 }
 
+UNSEALED = (
+    "While your code ran, the watch over what it uses was switched off or changed. No answer needs that: leave the "
+    "course's own modules and torch's tables of operators alone."
+)
+
 _REFUSED = re.compile(
-    r"(?:Line (\d{1,5}) of your cell|Your code)(?: \(inside (\w{1,60})\))? uses ([\w.:]{1,120}), "
-    "which does this exercise .*"
+    r"(?:Line (\d{1,5}) of your cell|Your code)(?: \(inside (\w{1,60})\))? uses (torch's operator )?([\w.:]{1,120}), "
+    "which (?:does this exercise|checks your work).*"
 )
 
 
 def _refused(note: str, known: Known) -> str:
-    """The sentence of `course.checks.from_scratch` about what was refused at run time."""
+    """The sentence of `course.checks.from_scratch` about what was refused at run time, or that the guards were gone."""
+    if note == UNSEALED:
+        return note
     found = _REFUSED.fullmatch(note)
-    name = "what is forbidden"
-    if found:
-        full = re.sub(r"\Ann\.", "torch.nn.", re.sub(r"\AF\.", "torch.nn.functional.", found[3]))
-        if full in known.forbidden or (covered(full, known.forbidden) and found[3] in known.cell):
-            name = found[3]
+    written, name = ("what is forbidden", "") if found is None else _named(found[3] or "", found[4], known)
     number = int(found[1]) if found and found[1] else 0
     longest = max((len(cell.split("\n")) for cell in (known.cell, *known.cells)), default=0)
     inside = found[2] if found and found[2] in _classes((known.cell, *known.cells)) else ""
-    return Use(name, number if number <= min(longest, MOST_LINES) else 0, inside or "").sentence
+    return Use(written, number if number <= min(longest, MOST_LINES) else 0, inside or "", name).sentence
+
+
+def _named(operator: str, written: str, known: Known) -> tuple[str, str]:
+    """What may be said to have been used, and its full name."""
+    full = re.sub(r"\Ann\.", "torch.nn.", re.sub(r"\AF\.", "torch.nn.functional.", written))
+    if operator:
+        known_to_torch = any(re.split("::|\\.", name)[1] == written for name in all_operators())
+        does = worker_of(written, known.forbidden) if known_to_torch else None
+        return (f"{operator}{written}", does) if does else ("what is forbidden", "")
+    if full in known.forbidden or (covered(full, (*known.forbidden, *MACHINERY)) and written in known.cell):
+        return written, full
+    return ("the course's own modules", MACHINERY[0]) if covered(full, MACHINERY) else ("what is forbidden", "")
 
 
 # -- an error

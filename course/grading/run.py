@@ -6,13 +6,15 @@ with is left out, and a fresh child goes on with the rest.
 """
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from course.checks.calls import Observation
-from course.grading import frames, guards, known_safe
+from course.checks import guards
+from course.checks.calls import FORBIDDEN, SEAL, Observation
+from course.grading import frames, known_safe
 from course.grading.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
 from course.grading.merge import Merged, RunCell
 from course.grading.oracle import Session
@@ -219,13 +221,15 @@ class _Run:
             else:
                 try:
                     with self._timed() as seconds:
-                        self._tell_rule(child, name, seconds)
+                        seal = self._tell_rule(child, name, seconds)
                         seen = child.observe(self.questions[name], seconds)
                 except ChildLost as why:
                     self.waiting.pop(0)
                     self.left_out[i] = Lost(why.status, f"Your code {why}.")
                     self._lose(name, self.left_out[i])
                     raise _StartAgain from None
+                if self.forbidden and seen.notes.pop(SEAL, "") != seal:
+                    seen.notes.setdefault(FORBIDDEN, known_safe.UNSEALED)
                 self.outcome.exercises[name] = seen
                 self._note_memory(seen)
                 if i in self.stopped_at:  # a line below the function, say, that tries it out
@@ -240,11 +244,16 @@ class _Run:
         except ChildLost as why:
             raise CannotStart(f"the process for student code {why}") from None
 
-    def _tell_rule(self, child: Child, exercise: str, seconds: float) -> None:
-        """What runs from now on is for this exercise, or for none, and its forbidden names are refused."""
+    def _tell_rule(self, child: Child, exercise: str, seconds: float) -> str:
+        """What runs from now on is for this exercise, or for none, and its forbidden names are refused.
+
+        Returns what the child says at the end if its guards were still standing.
+        """
         forbidden = self.questions[exercise].forbidden if exercise in self.questions else ()
+        seal = secrets.token_hex(8)
         if self.forbidden:
-            child.exchange(frames.RULE, guards.rule(exercise if forbidden else "", forbidden), seconds, 0)
+            child.exchange(frames.RULE, guards.rule(exercise if forbidden else "", forbidden, seal), seconds, 0)
+        return seal
 
     def _cell_raised(self, i: int, cell: RunCell, error: str, line: int, kept: list[str]) -> None:
         first_time = i not in self.stopped_at

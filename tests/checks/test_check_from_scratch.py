@@ -1,10 +1,19 @@
 """What would do the exercise is found under any name it is given."""
 
+import linecache
+import subprocess
+import sys
+
 import pytest
+import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course.checks.calls import Call
 from course.checks.from_scratch import ALWAYS, forbidden_uses, imported_names, sentences
+from course.checks.guards import found, watching
+from course.checks.observe import observe
+from tests.checks import spellings
 
 RULES = (*ALWAYS, "torch.nn.functional.scaled_dot_product_attention")
 SETUP = "import torch\nimport torch.nn.functional as F\nfrom torch import nn"
@@ -62,3 +71,60 @@ def test_a_function_that_is_there_is_read_too():
     [sentence] = sentences([attend], RULES)
     assert sentence.startswith("Line 2 of your cell (inside attend) uses F.scaled_dot_product_attention")
     assert sentences([Attend, len], RULES) == []  # the class itself uses nothing; grading follows the helper
+
+
+@pytest.mark.parametrize("module", ["course.checks.guards", "course.grading"])
+def test_what_checks_the_work_may_not_be_used_by_it(module):
+    [use] = forbidden_uses(f"import {module} as m", (), imported_names([SETUP]))
+    assert use.sentence == f"Line 1 of your cell uses {module}, which checks your work: no answer needs it. Leave it alone."
+
+
+# -- the notebook's check has the guards of grading
+
+
+FAMILIES = {
+    "attention": (spellings.ATTENTION, torch.randn(2, 5, 4), spellings.OF_ATTENTION, {}),
+    "convolution": (spellings.CONVOLUTION, torch.randn(2, 3, 6, 7), spellings.OF_CONVOLUTION, spellings.HONEST_CONVOLUTION),
+    "norm": (spellings.NORM, torch.randn(2, 3, 6, 7), spellings.OF_NORM, spellings.HONEST_NORM),
+}
+SPELLED = [(family, name) for family in FAMILIES for table in FAMILIES[family][2:] for name in table]
+
+
+@pytest.mark.parametrize(("family", "name"), SPELLED)
+def test_the_notebook_says_what_grading_says(family, name):
+    forbidden, x, refused, honest = FAMILIES[family]
+    body = "".join(f"    {line}\n" for line in {**refused, **honest}[name].split("\n"))
+    space = {"__name__": "__main__"}
+    source = f"import sys, importlib, threading, functools, torch\nfrom torch import nn\n{SETUP}\ndef f(x):\n{body}"
+    linecache.cache["/nowhere/cell.py"] = len(source), None, source.splitlines(keepends=True), "/nowhere/cell.py"
+    exec(compile(source, "/nowhere/cell.py", "exec"), space)
+    with watching("hw9.f", forbidden):
+        observe({"f": space["f"]}, [Call("f", {"x": x}, gradients=("x",))])
+        told = found()
+    assert (told is not None) == (name in refused), told
+
+
+def test_nothing_is_left_behind_in_the_notebook():
+    before = F.scaled_dot_product_attention, nn.MultiheadAttention.__init__, list(sys.meta_path)
+    with watching("hw9.f", spellings.ATTENTION):
+        pass
+    assert before == (F.scaled_dot_product_attention, nn.MultiheadAttention.__init__, list(sys.meta_path))
+    assert F.scaled_dot_product_attention(torch.ones(1, 2, 3), torch.ones(1, 2, 3), torch.ones(1, 2, 3)).shape == (1, 2, 3)
+    assert found() is None
+
+
+def test_functions_and_classes_of_a_notebook_are_read_alike():
+    """IPython keeps no file for a class; its methods' cell is known."""
+    program = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_cell("import torch, torch.nn.functional as F\\nfrom torch import nn")
+shell.run_cell("x = 1\\ndef f(x):\\n    return F.group_norm(x, 1)")
+shell.run_cell("class G(nn.Module):\\n    def forward(self, x):\\n        return F.group_norm(x, 1)")
+from course.checks.from_scratch import sentences
+for name in "fG":
+    print(sentences([shell.user_ns[name]], ("torch.nn.functional.group_norm",)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    f, g = done.stdout.strip().splitlines()[-2:]
+    assert "Line 2 of your cell (inside f) uses F.group_norm" in f and "Line 3 of your cell (inside G) uses F.group_norm" in g

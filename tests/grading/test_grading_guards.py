@@ -15,6 +15,7 @@ from course.grading.limits import Limits
 from course.grading.merge import Merged, RunCell
 from course.grading.run import Lost, run_submission
 from course.grading.sandbox import Sandbox
+from tests.checks import spellings
 from tests.sample_class import ROOT
 
 RULES = (*ALWAYS, "torch.nn.functional.scaled_dot_product_attention")
@@ -104,7 +105,7 @@ def sandbox():
 
 def asked(sandbox, cells: list[RunCell], forbidden=RULES, given=X) -> dict[str, Observation | Lost]:
     """What is seen of the exercises of some cells, each called once with `given`."""
-    gradients = ("x",) if given is X else ()
+    gradients = () if isinstance(given, Probe) else ("x",)
     questions = {
         cell.exercise: Question(
             calls_to_bytes([Call(cell.keep[0], {"x": given}, gradients=gradients)]), 2**16, forbidden
@@ -138,6 +139,44 @@ def test_a_trick_is_noted_with_its_line_and_name(seen, trick):
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_code_is_left_alone(seen, name):
     assert set(seen[name].notes) == set() and set(seen[name].tensors) == {"0.out", "0.grad.x"}
+
+
+# -- by its operators: whatever it is called through
+
+
+IMAGES = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+FAMILIES = {  # (what is forbidden, x, what is refused, what is not)
+    "attention": (spellings.ATTENTION, X, spellings.OF_ATTENTION, {}),
+    "convolution": (spellings.CONVOLUTION, IMAGES, spellings.OF_CONVOLUTION, spellings.HONEST_CONVOLUTION),
+    "norm": (spellings.NORM, IMAGES, spellings.OF_NORM, spellings.HONEST_NORM),
+}
+
+
+@pytest.fixture(scope="module")
+def spelled(sandbox) -> dict[str, dict[str, Observation | Lost]]:
+    return {
+        family: asked(sandbox, [cell(*pair) for pair in {**refused, **honest}.items()], forbidden, given)
+        for family, (forbidden, given, refused, honest) in FAMILIES.items()
+    }
+
+
+@pytest.mark.parametrize(("family", "spelling"), [(family, name) for family in FAMILIES for name in FAMILIES[family][2]])
+def test_every_spelling_ends_at_an_operator_that_is_refused(spelled, family, spelling):
+    seen = spelled[family][spelling]
+    assert isinstance(seen, Observation), seen
+    assert FORBIDDEN in seen.notes, seen
+    assert "which does this exercise for you." in seen.notes[FORBIDDEN]
+    assert f"(inside by_{spelling.replace(' ', '_')})" in seen.notes[FORBIDDEN] or spelling in BY_OTHER_CODE
+    if spelling != "caught":
+        assert "0.out" not in seen.tensors
+
+
+BY_OTHER_CODE = ("pool of threads",)  # no line of a student's is on that thread's stack
+
+
+@pytest.mark.parametrize(("family", "name"), [(family, name) for family in FAMILIES for name in FAMILIES[family][3]])
+def test_what_an_exercise_does_not_forbid_runs(spelled, family, name):
+    assert not spelled[family][name].notes and "0.out" in spelled[family][name].tensors
 
 
 # -- whose use it is
@@ -185,12 +224,61 @@ def test_the_course_may_use_what_is_forbidden(sandbox):
     assert not seen.notes and seen.tensors["0.after.x"].shape == (2, 10)
 
 
+# -- a guard that is gone is noticed, and who asks for it by name is refused
+
+
+def test_guards_that_were_switched_off_are_noticed(sandbox):
+    off = "sys.modules['course.grading.worker'].follow.__globals__['_state'].exercise = ''\nreturn x"
+    seen = asked(sandbox, [cell("off", off), cell("later", "return x")])
+    assert seen["off"].notes[FORBIDDEN].startswith("While your code ran, the watch over what it uses was switched off")
+    assert not seen["later"].notes
+
+
+def test_a_kernel_put_over_the_guards_is_noticed(sandbox):
+    over = ("held = torch.library.Library('aten', 'IMPL')\n"
+            "held.impl('_scaled_dot_product_attention_math', lambda *a, **o: (a[0], a[0]), 'AutogradCPU')\n"
+            "torch.held = held\nreturn x")  # fmt: skip
+    assert "switched off or changed" in asked(sandbox, [cell("over", over)])["over"].notes[FORBIDDEN]
+
+
+@pytest.mark.parametrize("way", [
+    "sys.modules['course.checks.guards']._state", "sys.modules['course.checks.operators'].worker_of",
+    "setattr(sys.modules['course.checks.guards'], '_state', None)",
+])  # fmt: skip
+def test_the_guards_answer_no_student(sandbox, way):
+    seen = asked(sandbox, [cell("asks", f"try:\n    {way}\nexcept Exception:\n    pass\nreturn x")])["asks"]
+    assert "which checks your work: no answer needs it" in seen.notes[FORBIDDEN]
+
+
+def test_what_does_the_work_has_been_read_through_for_this_torch():
+    """A new operator whose name sounds like one of the families, and is in none, is for a person to judge."""
+    from course.checks.operators import all_operators, worker_of
+
+    everything = (*spellings.ATTENTION, *spellings.CONVOLUTION, *spellings.NORM, "torch.nn.LayerNorm")
+    aten = {name.partition("::")[2].partition(".")[0] for name in all_operators() if not name.startswith("c10d")}
+    sounds = {name for name in aten if any(word in name for word in ("conv", "norm", "attention", "sdp", "mkldnn"))}
+    plain = {name.strip("_").removesuffix("_backward") for name in sounds if worker_of(name, everything) is None}
+    assert plain <= PLAIN, sorted(plain - PLAIN)
+
+
+PLAIN = set("""
+    convert_element_type convert_indices_from_coo_to_csr convert_indices_from_csr_to_coo
+    convert_weight_to_int4pack convert_weight_to_int4pack_for_cpu embedding_renorm foreach_norm frobenius_norm
+    fused_sdp_choice get_mkldnn_serialized_md is_mkldnn_acl_supported is_mkldnn_bf16_supported
+    is_mkldnn_fp16_supported linalg_matrix_norm linalg_norm linalg_vector_norm log_normal
+    mkldnn_adaptive_avg_pool2d mkldnn_linear mkldnn_linear_backward_input mkldnn_linear_backward_weights
+    mkldnn_max_pool2d mkldnn_max_pool3d mkldnn_reshape mkldnn_rnn_layer mkldnn_transpose native_norm norm
+    norm_except_dim normal normal_functional nuclear_norm philox_normal renorm reorder_mkldnn_rnn_layer_weight
+    to_mkldnn weight_norm weight_norm_differentiable weight_norm_interface
+""".split())
+
+
 # -- in a process by itself
 
 
 def alone(code: str) -> str:
     """What a program prints that has torch and the guards."""
-    lines = "import json, torch\nimport torch.nn.functional as F\nfrom course.grading import guards\n"
+    lines = "import json, torch\nimport torch.nn.functional as F\nfrom course.checks import guards\n"
     done = subprocess.run([sys.executable, "-c", lines + code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -224,7 +312,7 @@ def tried(f):
     try:
         f()
         return ""
-    except guards.Forbidden as problem:
+    except Forbidden as problem:
         return str(problem).split(",")[0]
 x = torch.randn(1, 2, 4, 4)
 uses = [lambda: torch.nn.GroupNorm(1, 2), lambda: torch.group_norm(x, 1),
@@ -232,9 +320,10 @@ uses = [lambda: torch.nn.GroupNorm(1, 2), lambda: torch.group_norm(x, 1),
         lambda: torch._C._VariableFunctions.conv2d(x, torch.ones(1, 2, 2, 2)), lambda: torch.nn.Conv2d(2, 2, 1),
         lambda: torch.nn.LayerNorm(4)(x)]
 conv = torch.nn.Conv2d(2, 3, 1)
-guards.follow(guards.rule("norm", {rule[:2]!r}))
+follow, told, Forbidden = guards.follow, guards.rule, guards.Forbidden  # the module soon answers nobody
+follow(told("norm", {rule[:2]!r}))
 first = [tried(f) for f in uses] + [tried(lambda: conv(x))]
-guards.follow(guards.rule("patches", {rule[2:]!r}))
+follow(told("patches", {rule[2:]!r}))
 second = [tried(f) for f in uses] + [tried(lambda: conv(x))]
 print(json.dumps([first, second]))
 """

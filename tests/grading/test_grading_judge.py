@@ -288,3 +288,20 @@ def test_what_cannot_be_compared_at_all_is_said_and_stops_nothing(exam, monkeypa
     result = judged(exam, seen(exam, lambda x: 2 * x))
     assert (result.points, result.outcome) == (0, "wrong")
     assert result.sentence == "Your result could not be compared with the right one (NotImplementedError)."
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("torch's operator native_group_norm", "torch's operator native_group_norm"),
+        ("torch's operator seventy_one", "what is forbidden"),
+        ("torch's operator relu", "what is forbidden"),
+        ("nn.GroupNorm", "nn.GroupNorm"),
+        ("seventy.one", "what is forbidden"),
+    ],
+)
+def test_what_was_refused_is_named_only_where_it_is_forbidden(said, shown, exam):
+    known = replace(exam.known["double"], forbidden=("torch.nn.GroupNorm",))
+    told = known_safe._refused(f"Your code uses {said}, which does this exercise for you.", known)
+    assert told.startswith(f"Your code uses {shown}, which does this exercise for you. ")
+    assert known_safe._refused(known_safe.UNSEALED, known) == known_safe.UNSEALED
