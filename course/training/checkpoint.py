@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from course.atomic import replacing
+from course.atomic import write_atomically
 from course.data.imageset import ImageSet
 from course.training.ema import Ema
 from course.training.recipe import Recipe
@@ -51,7 +51,7 @@ def save(
         signed: what `signature` returned.
         progress: JSON-able; comes back from `resume`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -63,8 +63,8 @@ def save(
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     header = {"format": FORMAT, "checksum": _checksum(tensors), "signature": signed, "progress": progress}
 
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata={"course": json.dumps(header)})
+    # safetensors' own writing (0.8) leaves hidden files when it is killed, and files that only their owner may read.
+    write_atomically(path, to_bytes(tensors, metadata={"course": json.dumps(header)}))
 
 
 def resume(

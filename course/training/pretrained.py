@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from course.atomic import replacing
+from course.atomic import write_atomically
 from course.data.imageset import ImageSet
 from course.data.normalise import Normalise
 from course.notebook import budget_name
@@ -155,7 +155,7 @@ def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:
     Raises:
         ValueError: a weight is not finite in half precision, or the file would exceed `LARGEST` bytes.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     # Clones, because safetensors refuses tensors that share memory.
     tensors = {
@@ -175,11 +175,11 @@ def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:
         "normalise": {"mean": list(normalise.mean), "std": list(normalise.std)},
         "sha256": _sha256(tensors),
     }
-    with replacing(path) as partial:
-        save_file(tensors, partial, metadata={"course": json.dumps(header)})
-        if (size := partial.stat().st_size) > LARGEST:
-            raise ValueError(f"{path.name} would have {size:,} bytes, and stored weights have at most "
-                             f"{LARGEST:,}, two for each number")  # fmt: skip
+    data = to_bytes(tensors, metadata={"course": json.dumps(header)})
+    if len(data) > LARGEST:
+        raise ValueError(f"{path.name} would have {len(data):,} bytes, and stored weights have at most "
+                         f"{LARGEST:,}, two for each number")  # fmt: skip
+    write_atomically(path, data)
 
 
 def read_origin(path: Path) -> Origin:

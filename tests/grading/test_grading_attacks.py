@@ -1174,11 +1174,14 @@ probe("take up a word that was left", LEAVES + f"""
 # -- time and memory
 
 
-def short(name: str, source: str, says: str, where: str = "double") -> None:
-    """Under 3 seconds for a cell and 512 MB; the cell ends with a wrong answer."""
+def short(name: str, source: str, says: str, where: str = "double", attacks: list[Attack] = SHORT) -> None:
+    """Under 3 seconds for a cell and 512 MB; the cell ends with a wrong answer.
+
+    Whoever must meet another limit than the time is of the `CLASS`, which has 30 seconds: a busy machine is slow.
+    """
     imports = "import ctypes, mmap, os, re, signal, sys, threading, time\n"
     source = f"{imports}{textwrap.dedent(source)}\n\n{NOTHING_RIGHT[where]}"
-    SHORT.append(Attack(name, {where: source}, says))
+    attacks.append(Attack(name, {where: source}, says))
 
 
 LATE = "did not come to an end within 3 seconds"
@@ -1219,7 +1222,7 @@ short("a sort that compares for ever", """
     sorted([Slow(), Slow()])
 """, LATE, where="Scale")  # fmt: skip
 short("sleep for ever", "time.sleep(10**6)", LATE, where="mean_and_spread")
-short("wait for somebody to type", "input('Your password? ')", "EOFError|OSError")
+short("wait for somebody to type", "input('Your password? ')", "EOFError|OSError", attacks=CLASS)
 short("read for ever", "os.read(os.pipe()[0], 1)", LATE)
 short("take the grader's words", """
     from course.grading.stand_in import _Line
@@ -1243,11 +1246,13 @@ short(
     "a memory bomb",
     "held = []\nwhile True: held.append(bytearray(2**24))",
     "MemoryError|can't allocate memory|killed by the system",
+    attacks=CLASS,
 )
 short(
     "a memory bomb of tensors",
     "held = []\nwhile True: held.append(torch.ones(2**22))",
     "allocate memory|killed by the system",
+    attacks=CLASS,
 )
 short("a memory bomb in many processes", """
     for i in range(12):

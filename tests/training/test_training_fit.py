@@ -1,6 +1,7 @@
 """What fit promises: it learns, it repeats itself, it can be stopped anywhere, and it says what is wrong."""
 
 import copy
+import os
 import signal
 import subprocess
 import sys
@@ -298,6 +299,19 @@ def test_a_damaged_checkpoint_is_named(train, tmp_path):
     save_file({"weights": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="is damaged"):
         fit(small_model(), train, QUICK, checkpoint=path)
+
+
+def test_a_checkpoint_is_written_by_us_alone(train, tmp_path, monkeypatch):
+    """safetensors' own writing leaves hidden files where it is killed, and makes files that only their owner may read."""
+    path, listed = tmp_path / "run.safetensors", []
+    monkeypatch.setattr("os.fsync", lambda file: listed.append(sorted(os.listdir(tmp_path))))  # when it lies there whole
+    before = os.umask(0o027)
+    try:
+        fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
+    finally:
+        os.umask(before)
+    assert listed == [[".writing-run.safetensors"]]
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_checkpoint_is_plain_tensors(train, tmp_path):
