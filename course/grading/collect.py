@@ -41,6 +41,8 @@ from course.grading.whose import A_HOMEWORK, TIMESTAMP, Entry, Found, shown, sta
 MOST_FILES = 200_000  # of a class that is one zip
 MOST_FILES_OF_ONE = 2_000  # of one student
 DEEPEST = 6  # folders below a student's own that are looked into
+MOST_CANDIDATES = 20  # notebooks of one student that are read to find the right one
+MOST_LIMITS = 2  # of those, that take too much to read; after that no other is tried
 
 _NOISE = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini|__pycache__)$", re.IGNORECASE)
 
@@ -104,6 +106,8 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
             cells = cells_from_bytes(entry.read())
         except Unreadable as problem:
             damaged.append((entry, problem))
+            if sum(other.status == "limit" for _, other in damaged) == MOST_LIMITS:
+                break
             continue
         count = _exercises_in(cells, exercises)
         readable.append((count, entry, cells))
@@ -334,16 +338,21 @@ def _candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
     files = [entry for entry in inside if entry.read is not None and entry.parts[-1] != TIMESTAMP]
     notebooks = [entry for entry in files if entry.suffix == ".ipynb" or entry.closed]
     notebooks.sort(key=lambda entry: (entry.closed, entry.parts[-1] != f"{topic}.ipynb", len(entry.parts), entry.parts))
-    return notebooks[:20], [entry for entry in files if entry not in notebooks]
+    return notebooks[:MOST_CANDIDATES], [entry for entry in files if entry not in notebooks]
 
 
 def _unzipped(entries: tuple[Entry, ...]):
+    """The zips among a student's files opened; together they may be as large as one file."""
+    room = LARGEST_FILE
     for entry in entries:
         if entry.read is None or entry.suffix != ".zip":
             yield entry
             continue
         try:
             data = entry.read()
+            if len(data) > room:
+                raise Unreadable(f"The zips are larger than {LARGEST_FILE // 2**20} MB together.", "limit")
+            room -= len(data)
             for inner in _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE):
                 yield replace(inner, time=entry.time)  # the dates in it are the student's to choose
         except Unreadable as problem:

@@ -159,6 +159,42 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
         assert caught.value.status == "limit"
 
 
+def test_many_zips_of_one_student_are_not_held_together(tmp_path, work, monkeypatch):
+    monkeypatch.setattr(collecting, "LARGEST_FILE", 10**6)
+    for i in range(5):
+        (tmp_path / "anna").mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / "anna" / f"{i}.zip", "w") as stored:
+            stored.writestr("data.bin", bytes(400_000))
+    with pytest.raises(Unreadable, match=r"2\.zip: The zips are larger than 0 MB together") as caught:
+        chosen(tmp_path, "anna")
+    assert caught.value.status == "limit"
+    work.save(tmp_path / "anna" / "mine.ipynb")
+    assert len(chosen(tmp_path, "anna").cells) == len(cells.cells_from_bytes(work.to_bytes()))
+
+
+@pytest.mark.parametrize("right_one", [1, 2])
+def test_not_every_notebook_that_takes_too_long_is_tried(tmp_path, work, monkeypatch, right_one):
+    tried = []
+
+    def slow(data):
+        tried.append(data)
+        if data.startswith(b"slow"):
+            raise Unreadable("The notebook takes too long to read.", "limit")
+        return cells.cells_from_bytes(data)
+
+    monkeypatch.setattr(collecting, "cells_from_bytes", slow)
+    (tmp_path / "anna").mkdir()
+    for i in range(10):
+        (tmp_path / "anna" / f"{i}.ipynb").write_bytes(b"slow")
+    work.save(tmp_path / "anna" / f"{right_one}.ipynb")
+    if right_one == 1:
+        assert len(chosen(tmp_path, "anna").cells) > 0
+    else:
+        with pytest.raises(Unreadable, match=r"0\.ipynb: The notebook takes too long"):
+            chosen(tmp_path, "anna")
+    assert len(tried) == {1: 3, 2: 2}[right_one]
+
+
 def test_strange_names_are_shown_and_kept_apart(tmp_path, work):
     for name in ("zoë", "a b", "<b>bold</b>".replace("/", "_"), "line\nbreak", "line\tbreak"):
         work.save(tmp_path / name / f"{TOPIC}.ipynb")
