@@ -27,8 +27,9 @@
 #
 # Tokens lie on a **map** here, as in the paper's own code: $(B, C, H, W)$ is a batch of $B$ maps, $H \times
 # W$ places on each, $C$ channels at each place; a token is what stands at one place. You may use everything
-# in torch except what does the exercise for you: no `nn.GroupNorm` in exercise 3, no convolution in exercise
-# 4, no `nn.MultiheadAttention` in exercise 7, no `timm` and no `course.models` anywhere.
+# in torch except what does the exercise for you: no group norm, instance norm or batch norm in exercise 3, no
+# convolution of any kind (`F.conv2d`, `nn.Conv3d`, transposed ones) in exercise 4, no `nn.MultiheadAttention`
+# in exercise 7, no `timm` and no `course.models` anywhere.
 
 # %% tags=["setup"]
 import math
@@ -271,7 +272,7 @@ with when_done():
 # 2 places, with 1 of zeros. Each square becomes one long vector, and one linear layer, the same for all,
 # makes a token of it. If you say "that is a convolution with a stride", you are right, and here you build it.
 #
-# **What.** `patch_embedding(x, weight, bias, patch_size, stride, padding)`; no `conv2d` in it.
+# **What.** `patch_embedding(x, weight, bias, patch_size, stride, padding)`; no convolution in it.
 # * `x` is $(B, C, H, W)$. Zeros are put around it, `padding` on each side.
 # * Squares of side $k$ = `patch_size` are cut out, the first at the top left, the next `stride` to the right
 #   or down, as long as they fit: $H' = \lfloor (H + 2 \cdot \text{padding} - k) / \text{stride} \rfloor + 1$
