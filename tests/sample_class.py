@@ -151,7 +151,12 @@ def _replace(topic: str, solution: str, target: str, variant: str) -> str:
 
     def need(code: str) -> None:
         # Imports first, then helpers, each before what uses it.
-        for name in sorted({node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}):
+        nodes = list(ast.walk(ast.parse(code)))
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        # Its own, even if an exercise happens to be called the same.
+        own = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        own |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        for name in sorted({node.id for node in names} - own):
             if name in there and name not in needed and name != variant:
                 helper = ast.get_source_segment(text, there[name])
                 needed[name] = ""
