@@ -581,8 +581,8 @@ def some_case(released: dict, solved: dict, r: Random) -> Case:
             if layout == "zip"
             else Case(top, {("up.zip",): packed}, told + how)
         )
-    if layout == "no ending":
-        return Case(top, {(): data}, told)
+    if layout == "no ending":  # what follows a dot would be one
+        return Case(top.replace(".", ""), {(): data}, told)
     files: dict = {
         "topic": {(TOPIC, f"{TOPIC}.ipynb"): data},
         "folder": {(f"{TOPIC}.ipynb",): data},
