@@ -36,7 +36,7 @@ def pytest_runtest_setup() -> None:
     if NAME not in factory.provisioners:
         entry = EntryPoint(NAME, "tests.warm_kernels:provisioner_class", KernelProvisionerFactory.GROUP_NAME)
         factory.provisioners[NAME] = entry
-        factory.default_provisioner_name = NAME
+    factory.default_provisioner_name = NAME  # the list above is kept when the factory is made anew, the name is not
 
 
 def pytest_unconfigure(config) -> None:
