@@ -33,8 +33,7 @@ c.Execute.timeout = 120  # seconds a cell
 
 def _as_students_receive_it(assignment, **_):
     """nbgrader's own release names no exercise in its stubs and brings no check data: `course build` writes both."""
-    from course.authoring import builder
-    from course.authoring import find_root
+    from course.authoring import builder, find_root
 
     builder.write_assignment(builder.HomeworkFolder(find_root(), assignment))
 

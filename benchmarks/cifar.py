@@ -66,10 +66,18 @@ class Row:
 
 # Batches and clipping as in Beyer et al. 2022 (arXiv:2205.01580), cutout as in airbench; Muon for matrices.
 LIGHT = Recipe(
-    epochs=100, batch_size=1024, optimizer="muon", lr=2e-3, muon_lr=0.02, weight_decay=0.05, warmup=0.05,
-    schedule="flat_then_linear", label_smoothing=0.1, ema=0.999,
+    epochs=100,
+    batch_size=1024,
+    optimizer="muon",
+    lr=2e-3,
+    muon_lr=0.02,
+    weight_decay=0.05,
+    warmup=0.05,
+    schedule="flat_then_linear",
+    label_smoothing=0.1,
+    ema=0.999,
     augment=("random_crop", "random_flip", "cutout"),
-)  # fmt: skip
+)
 # As CCT's for CIFAR (arXiv:2104.05704), which stops mixing after 175 of 300 epochs.
 STRONG = LIGHT.but(rand_augment=(9, 0.5), mixup=0.8, cutmix=1.0, mix_until=0.6)
 
@@ -79,40 +87,64 @@ _CONV_STEM = dict(stem=part(EarlyConvStem, widths=(64, 128)), position="sinusoid
 _MIXER = dict(embed_dim=256)
 
 ROWS = (
-    Row(name="vit-90", model="vit_cifar", overrides=_VIT, recipe=LIGHT.but(epochs=150),
-        accuracy=0.90, seconds=45),
-    Row(name="vit-93", model="vit_cifar", overrides=_VIT, recipe=STRONG.but(epochs=400),
-        accuracy=0.93, seconds=120),
-    Row(name="cct-93", model="cct_7_3x1_cifar", overrides=_CONV_STEM, recipe=LIGHT.but(epochs=110),
-        accuracy=0.93, seconds=30),
-    Row(name="cct-94.5", model="cct_7_3x1_cifar", overrides=_CONV_STEM, recipe=STRONG.but(epochs=280),
-        accuracy=0.945, seconds=75),
+    Row(name="vit-90", model="vit_cifar", overrides=_VIT, recipe=LIGHT.but(epochs=150), accuracy=0.90, seconds=45),
+    Row(name="vit-93", model="vit_cifar", overrides=_VIT, recipe=STRONG.but(epochs=400), accuracy=0.93, seconds=120),
+    Row(
+        name="cct-93",
+        model="cct_7_3x1_cifar",
+        overrides=_CONV_STEM,
+        recipe=LIGHT.but(epochs=110),
+        accuracy=0.93,
+        seconds=30,
+    ),
+    Row(
+        name="cct-94.5",
+        model="cct_7_3x1_cifar",
+        overrides=_CONV_STEM,
+        recipe=STRONG.but(epochs=280),
+        accuracy=0.945,
+        seconds=75,
+    ),
     Row(name="cct-96.5", model="cct_7_3x1_cifar", recipe=STRONG.but(epochs=170), accuracy=0.965, seconds=240),
     Row(name="swin-91", model="swin_cifar", recipe=LIGHT.but(epochs=100), accuracy=0.91, seconds=60),
     Row(name="swin-94", model="swin_cifar", recipe=STRONG.but(epochs=250), accuracy=0.94, seconds=150),
-    Row(name="mixer-88", model="mixer_cifar", overrides=_MIXER, recipe=STRONG.but(epochs=70),
-        accuracy=0.88, seconds=25),
-    Row(name="mixer-91", model="mixer_cifar", overrides=_MIXER, recipe=STRONG.but(epochs=170),
-        accuracy=0.91, seconds=60),
-    Row(name="poolformer-90", model="poolformer_cifar", recipe=LIGHT.but(epochs=50),
-        accuracy=0.90, seconds=25),
-    Row(name="poolformer-93", model="poolformer_cifar", recipe=STRONG.but(epochs=130),
-        accuracy=0.93, seconds=60),
+    Row(
+        name="mixer-88", model="mixer_cifar", overrides=_MIXER, recipe=STRONG.but(epochs=70), accuracy=0.88, seconds=25
+    ),
+    Row(
+        name="mixer-91", model="mixer_cifar", overrides=_MIXER, recipe=STRONG.but(epochs=170), accuracy=0.91, seconds=60
+    ),
+    Row(name="poolformer-90", model="poolformer_cifar", recipe=LIGHT.but(epochs=50), accuracy=0.90, seconds=25),
+    Row(name="poolformer-93", model="poolformer_cifar", recipe=STRONG.but(epochs=130), accuracy=0.93, seconds=60),
     # Yardsticks. ConvMixer's paper reports 92.6 % after 25 epochs; ResNet-18 is where CNNs on CIFAR begin.
-    Row(name="convmixer", model="convmixer_cifar",
-        recipe=LIGHT.but(epochs=25, optimizer="adamw", lr=0.01, weight_decay=0.005, ema=None)),
-    Row(name="resnet", model="resnet_50_cifar", overrides=dict(block="basic", depths=(2, 2, 2, 2)),
-        recipe=LIGHT.but(epochs=30, optimizer="sgd", lr=0.4, weight_decay=5e-4, grad_clip=None, ema=None)),
+    Row(
+        name="convmixer",
+        model="convmixer_cifar",
+        recipe=LIGHT.but(epochs=25, optimizer="adamw", lr=0.01, weight_decay=0.005, ema=None),
+    ),
+    Row(
+        name="resnet",
+        model="resnet_50_cifar",
+        overrides=dict(block="basic", depths=(2, 2, 2, 2)),
+        recipe=LIGHT.but(epochs=30, optimizer="sgd", lr=0.4, weight_decay=5e-4, grad_clip=None, ema=None),
+    ),
     # Small enough to be stored, for the lectures.
     Row(name="vit-small", model="vit_cifar", recipe=STRONG, overrides=_VIT | dict(embed_dim=128)),
-    Row(name="cct-small", model="cct_7_3x1_cifar", recipe=STRONG,
-        overrides=dict(stem=part(EarlyConvStem, widths=(32, 64)), position="sinusoidal", embed_dim=128)),
-    Row(name="swin-small", model="swin_cifar", recipe=STRONG,
-        overrides=dict(dims=(48, 96), num_heads=(3, 6))),
+    Row(
+        name="cct-small",
+        model="cct_7_3x1_cifar",
+        recipe=STRONG,
+        overrides=dict(stem=part(EarlyConvStem, widths=(32, 64)), position="sinusoidal", embed_dim=128),
+    ),
+    Row(name="swin-small", model="swin_cifar", recipe=STRONG, overrides=dict(dims=(48, 96), num_heads=(3, 6))),
     Row(name="mixer-small", model="mixer_cifar", recipe=STRONG, overrides=dict(embed_dim=128, depth=6)),
-    Row(name="poolformer-small", model="poolformer_cifar", recipe=STRONG,
-        overrides=dict(dims=(32, 64, 128), depths=(2, 2, 4))),
-)  # fmt: skip
+    Row(
+        name="poolformer-small",
+        model="poolformer_cifar",
+        recipe=STRONG,
+        overrides=dict(dims=(32, 64, 128), depths=(2, 2, 4)),
+    ),
+)
 
 
 def bench(words: list[str], *, data: Path | None = None, seeds: int = SEEDS, save: bool = False) -> dict:
@@ -133,23 +165,30 @@ def bench(words: list[str], *, data: Path | None = None, seeds: int = SEEDS, sav
     rows = chosen(words)
     short = budget_name() == "tiny"
     if not short and not torch.cuda.is_available():
-        raise CannotRunHere("cifar trains networks for minutes on a GPU, and there is no CUDA device here; "
-                            "COURSE_BUDGET=tiny runs three steps of each, to see that they run")  # fmt: skip
-    if short and save:
-        raise ValueError(
-            "what three steps have learned is not worth storing: --save without COURSE_BUDGET=tiny"
+        raise CannotRunHere(
+            "cifar trains networks for minutes on a GPU, and there is no CUDA device here; "
+            "COURSE_BUDGET=tiny runs three steps of each, to see that they run"
         )
+    if short and save:
+        raise ValueError("what three steps have learned is not worth storing: --save without COURSE_BUDGET=tiny")
     if seeds < 1:
         raise ValueError(f"--seeds is how often each row is trained, 1 at least, and not {seeds}")
     seeds = 1 if short else seeds
     train, test = _loaded(data, short)
     rate = matrix_rate(train.images.device)
     figures = {
-        "device": _device_name(train.images.device), "torch": torch.__version__,
-        "date": date.today().isoformat(), "data": train.name, "short": short, "matrix_rate": rate, "rows": [],
-    }  # fmt: skip
-    print(f"{figures['device']}, {rate / 1e12:.3g} TFLOP/s in bfloat16 products of matrices; {train.name}; "
-          f"{figures['date']}")  # fmt: skip
+        "device": _device_name(train.images.device),
+        "torch": torch.__version__,
+        "date": date.today().isoformat(),
+        "data": train.name,
+        "short": short,
+        "matrix_rate": rate,
+        "rows": [],
+    }
+    print(
+        f"{figures['device']}, {rate / 1e12:.3g} TFLOP/s in bfloat16 products of matrices; {train.name}; "
+        f"{figures['date']}"
+    )
     with progress_bar(len(rows) * seeds, None, desc="cifar", unit=" trainings") as progress:
         for row in rows:
             torch.compiler.reset()  # after eight different networks PyTorch would compile no more
@@ -166,15 +205,9 @@ def bench(words: list[str], *, data: Path | None = None, seeds: int = SEEDS, sav
     aimed = [row for row in figures["rows"] if row["met"] is not None]
     figures |= {"targets": len(aimed), "met": sum(row["met"] for row in aimed)}
     if short:
-        print(
-            f"{len(rows)} rows, {SHORT['steps']} steps each on {SHORT_IMAGES} images: "
-            "they run, nothing is learned"
-        )
+        print(f"{len(rows)} rows, {SHORT['steps']} steps each on {SHORT_IMAGES} images: they run, nothing is learned")
     else:
-        print(
-            f"{figures['met']} of {len(aimed)} targets met, {seeds} seeds, {train.name}, "
-            f"one {figures['device']}"
-        )
+        print(f"{figures['met']} of {len(aimed)} targets met, {seeds} seeds, {train.name}, one {figures['device']}")
     return figures
 
 
@@ -216,9 +249,7 @@ def flops_of(row: Row) -> int:
 
 def _loaded(file: Path | None, short: bool) -> tuple[ImageSet, ImageSet]:
     try:
-        sets = [
-            pack_cifar.read(file, split) if file else load("cifar10", split) for split in pack_cifar.SPLITS
-        ]
+        sets = [pack_cifar.read(file, split) if file else load("cifar10", split) for split in pack_cifar.SPLITS]
     except DataError as error:
         remedy = "`course bench cifar --data FILE` takes a file of benchmarks/pack_cifar.py instead."
         raise CannotRunHere(f"{error} {remedy}") from error
@@ -268,19 +299,22 @@ def _summary(row: Row, runs: list[dict], rate: float, short: bool) -> dict:
     with torch.device("meta"):
         parameters = count_parameters(row.build())
     summary = {
-        "name": row.name, "model": row.model, "overrides": _written(row.overrides),
-        "recipe": asdict(row.recipe), "parameters": parameters,
+        "name": row.name,
+        "model": row.model,
+        "overrides": _written(row.overrides),
+        "recipe": asdict(row.recipe),
+        "parameters": parameters,
         "target": {"accuracy": row.accuracy, "seconds": row.seconds},
         "accuracy": statistics.mean(accuracies),
         "spread": statistics.stdev(accuracies) if len(runs) > 1 else None,
-        "seconds": seconds, "images_per_second": per_second,
+        "seconds": seconds,
+        "images_per_second": per_second,
         "share_of_matrix_rate": per_second * flops_of(row) / rate,
-        "met": None, "runs": runs,
-    }  # fmt: skip
+        "met": None,
+        "runs": runs,
+    }
     if short:
-        without = dict.fromkeys(
-            ("accuracy", "spread", "seconds", "images_per_second", "share_of_matrix_rate")
-        )
+        without = dict.fromkeys(("accuracy", "spread", "seconds", "images_per_second", "share_of_matrix_rate"))
         return summary | without | {"runs": []}
     if row.accuracy is not None:
         summary["met"] = summary["accuracy"] >= row.accuracy and seconds <= row.seconds
@@ -306,10 +340,15 @@ def _line(row: dict) -> str:
 
 def _save(row: Row, model: nn.Module, run: dict, figures: dict) -> None:
     origin = Origin(
-        model=row.model, overrides={"num_classes": "10"} | _written(row.overrides), data=figures["data"],
-        recipe=asdict(row.recipe.but(seed=run["seed"])), accuracy=run["accuracy"], seconds=run["seconds"],
-        device=figures["device"], date=figures["date"],
-    )  # fmt: skip
+        model=row.model,
+        overrides={"num_classes": "10"} | _written(row.overrides),
+        data=figures["data"],
+        recipe=asdict(row.recipe.but(seed=run["seed"])),
+        accuracy=run["accuracy"],
+        seconds=run["seconds"],
+        device=figures["device"],
+        date=figures["date"],
+    )
     try:
         save_pretrained(FOLDER / f"{row.name}.safetensors", model, origin)
     except ValueError as error:

@@ -129,12 +129,26 @@ class _Course:
         out = self.folder / f"grades_{part.name}"
         if grader == "nbgrader":
             done = self.folder / "autograded"
-            command = [*self._nbgrader("autograde"), f"--CourseDirectory.submitted_directory={part.name}",
-                       f"--ExecutePreprocessor.timeout={self.timeout:.0f}"]  # fmt: skip
+            command = [
+                *self._nbgrader("autograde"),
+                f"--CourseDirectory.submitted_directory={part.name}",
+                f"--ExecutePreprocessor.timeout={self.timeout:.0f}",
+            ]
         else:
             done = out / "results"
-            command = [sys.executable, "-m", "course", "grade", str(part), "-a", TOPIC, "-o", str(out),
-                       "--timeout", str(self.timeout)]  # fmt: skip
+            command = [
+                sys.executable,
+                "-m",
+                "course",
+                "grade",
+                str(part),
+                "-a",
+                TOPIC,
+                "-o",
+                str(out),
+                "--timeout",
+                str(self.timeout),
+            ]
         before, seen = _count(done), 0
 
         def look() -> None:

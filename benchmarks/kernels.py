@@ -45,9 +45,10 @@ def bench(words: list[str], *, rounds: int = 3) -> dict:
         "pytest --nbval-lax": [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"],
     }
     rows = []
-    with tempfile.TemporaryDirectory() as folder, progress_bar(
-        2 * rounds * len(commands), None, desc="kernels", unit=" runs"
-    ) as progress:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress_bar(2 * rounds * len(commands), None, desc="kernels", unit=" runs") as progress,
+    ):
         notebooks = [str(_notebook(Path(folder), k)) for k in range(count)]
         for program, command in commands.items():
             costs: dict[str, list[measured.Cost]] = {"": [], "course-sandbox": []}

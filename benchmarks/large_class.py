@@ -48,9 +48,10 @@ def bench(words: list[str] | None = None, *, workers: int | None = None, timeout
     sizes = [*(size for size in (10, 100, 1000, 10_000) if 2 * size <= submissions), submissions]
     again = [sizes[0], min(submissions, MOST_FOR_WORKERS)]
     total = sum(sizes) + 2 * len(WORKERS) * sum(again)
-    with tempfile.TemporaryDirectory(prefix="course-bench-") as name, progress_bar(
-        total, None, desc="grading", unit=" submissions"
-    ) as progress:
+    with (
+        tempfile.TemporaryDirectory(prefix="course-bench-") as name,
+        progress_bar(total, None, desc="grading", unit=" submissions") as progress,
+    ):
         grader = _Grader(Path(name), timeout, progress)
         costs = [grader.grade(size, workers) for size in sizes]
         rounds = [
@@ -93,9 +94,25 @@ class _Grader:
             self.written[size] = write_class(submissions, size, SEED)
         self.runs += 1
         out = self.folder / f"grades_{self.runs}"
-        command = [sys.executable, "-m", "course", "grade", str(submissions), "-a", TOPIC, "-o", str(out),
-                   "--seed", str(SEED), "--workers", str(workers), "--timeout", str(self.timeout),
-                   "--memory", str(MEMORY)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "course",
+            "grade",
+            str(submissions),
+            "-a",
+            TOPIC,
+            "-o",
+            str(out),
+            "--seed",
+            str(SEED),
+            "--workers",
+            str(workers),
+            "--timeout",
+            str(self.timeout),
+            "--memory",
+            str(MEMORY),
+        ]
         seen = 0
 
         def look() -> None:

@@ -55,9 +55,16 @@ def vit(position: str | None = "sinusoidal", spread: float | None = None) -> nn.
         spread: standard deviation of learned positions at the start.
     """
     model = create_model(
-        "vit_cifar", num_classes=10, embed_dim=64, depth=3, num_heads=4, mlp_ratio=2,
-        class_tokens=0, position=position, head=part(MeanHead),
-    )  # fmt: skip
+        "vit_cifar",
+        num_classes=10,
+        embed_dim=64,
+        depth=3,
+        num_heads=4,
+        mlp_ratio=2,
+        class_tokens=0,
+        position=position,
+        head=part(MeanHead),
+    )
     if spread is not None:
         nn.init.normal_(model.stages[0].entry.position, std=spread)
     return model
@@ -70,9 +77,15 @@ def mixer() -> nn.Module:
 def poolformer() -> nn.Module:
     """On one grid throughout: the convolutions between PoolFormer's stages tell left from right."""
     return create_model(
-        "poolformer_cifar", num_classes=10, dims=(64,), depths=(3,), patch_size=4, stride=4, mlp_ratio=2,
+        "poolformer_cifar",
+        num_classes=10,
+        dims=(64,),
+        depths=(3,),
+        patch_size=4,
+        stride=4,
+        mlp_ratio=2,
         layer_scale=None,
-    )  # fmt: skip
+    )
 
 
 def vivit(num_frames: int = FRAMES, temporal_depth: int = 1, time_code: bool = True) -> nn.Module:
@@ -205,11 +218,17 @@ LESSONS = {
         "with a thousand images attention beats a CNN at a global question; with more the CNN catches up",
         (
             Prediction(
-                "ViT, 1,000 images", "≥", 20, "content and place meet in one layer",
+                "ViT, 1,000 images",
+                "≥",
+                20,
+                "content and place meet in one layer",
                 of="deep CNN, 1,000 images",
             ),
             Prediction(
-                "ViT, 1,000 images", "≥", 20, "a Mixer learns each pair of places by itself",
+                "ViT, 1,000 images",
+                "≥",
+                20,
+                "a Mixer learns each pair of places by itself",
                 of="Mixer, 1,000 images",
             ),
             Prediction("deep CNN", "≥", 90, "with 5,000 images: it lacked images, not a field"),
@@ -230,7 +249,10 @@ LESSONS = {
             Prediction("ViT, learned from 0.02", "≤", 25, "the patches are tens of times larger"),
             Prediction("ViT", "≥", 50, "sines are as large as patches", of="ViT, learned from 0.02"),
             Prediction(
-                "ViT, learned from 0.7", "≥", 20, "so is this noise: it is the size that matters",
+                "ViT, learned from 0.7",
+                "≥",
+                20,
+                "so is this noise: it is the size that matters",
                 of="ViT, learned from 0.02",
             ),
         ),
@@ -264,7 +286,7 @@ LESSONS = {
             Prediction("attention, time code", "≥", 35, "a few rows more", of="attention, no time code"),
         ),
     ),
-}  # fmt: skip
+}
 
 
 # -- the benchmark

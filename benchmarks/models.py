@@ -179,7 +179,9 @@ def bench(
     rows = []
     with steps:
         for number, case in enumerate(cases, start=1):
-            rows.append(_row(case, device, compiled, seconds, lambda what: steps(what, number, len(cases))))
+            rows.append(
+                _row(case, device, compiled, seconds, lambda what, number=number: steps(what, number, len(cases)))
+            )
             steps.say(_line(rows[-1]))
     median = {what: statistics.median(row[what]["ratio"] for row in rows) for what in ("forward", "step", "memory")}
     print(
@@ -189,9 +191,7 @@ def bench(
     return {"device": device.type, "mode": mode, "rows": rows, "median": median}
 
 
-def _row(
-    case: Case, device: torch.device, compiled: bool, seconds: float, step: Callable[[str], None]
-) -> dict:
+def _row(case: Case, device: torch.device, compiled: bool, seconds: float, step: Callable[[str], None]) -> dict:
     step(f"{case.name}, making ours and theirs")
     torch.manual_seed(0)
     theirs = case.theirs()
@@ -247,7 +247,7 @@ def _interleaved(runs: list[Callable[[], None]], device: torch.device, seconds: 
         run()
     times: list[list[float]] = []
     end = time.perf_counter() + seconds
-    while len(times) < 5 or time.perf_counter() < end and len(times) < 200:
+    while len(times) < 5 or (time.perf_counter() < end and len(times) < 200):
         order = (0, 1) if len(times) % 2 else (1, 0)
         took = [0.0, 0.0]
         for which in order:

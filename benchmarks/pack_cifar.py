@@ -42,9 +42,11 @@ def pack(source: Path, file: Path) -> dict[str, int]:
         found[one_of(split, SPLITS, f"{source}: there is no split")].append((name, data))
     classes = [sorted({name for name, _ in images}) for images in found.values()]
     if not classes[0] or classes[0] != classes[1]:
-        raise ValueError(f"{source} has {len(classes[0])} classes in train/CLASS/*.jpg and "
-                         f"{len(classes[1])} in test/CLASS/*.jpg, which should be the same")  # fmt: skip
-    head = os.path.commonprefix([data for images in found.values() for _, data in images])
+        raise ValueError(
+            f"{source} has {len(classes[0])} classes in train/CLASS/*.jpg and "
+            f"{len(classes[1])} in test/CLASS/*.jpg, which should be the same"
+        )
+    head = os.path.commonprefix([data for images in found.values() for _, data in images])  # noqa: RUF071 (of bytes, one by one)
     tensors = {"head": _bytes(head)}
     for split, images in found.items():
         rest = [data[len(head) :] for _, data in images]
@@ -71,15 +73,19 @@ def read(file: Path, split: str) -> ImageSet:
             data = opened.get_tensor(f"{split}.jpeg").numpy().tobytes()
             lengths, labels = (opened.get_tensor(f"{split}.{what}") for what in ("lengths", "labels"))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{file} is not a file that `python -m benchmarks.pack_cifar SOURCE FILE` wrote "
-                         f"({error})") from error  # fmt: skip
+        raise ValueError(
+            f"{file} is not a file that `python -m benchmarks.pack_cifar SOURCE FILE` wrote ({error})"
+        ) from error
     ends = np.cumsum(lengths.numpy())
     images = [_decoded(head + data[start:end]) for start, end in zip([0, *ends[:-1]], ends)]
     return ImageSet(
         images=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),  # (N, 3, H, W)
-        name="cifar10, JPEG re-encodings", split=split, question="class",
-        all_labels={"class": labels}, all_classes={"class": classes},
-    )  # fmt: skip
+        name="cifar10, JPEG re-encodings",
+        split=split,
+        question="class",
+        all_labels={"class": labels},
+        all_classes={"class": classes},
+    )
 
 
 def _jpegs(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:

@@ -116,31 +116,43 @@ for _ in range(64):
 """
 
 MIX = (
-    Group("right or partly right", 0.70, {
-        "right": _right,
-        "one mistake": _mistakes(1),
-        "right again": _right,
-        "two mistakes": _mistakes(2),
-        "rearranged": _like("cleo"),
-        "a file with no folder": _like("zulu"),
-        "renamed": _like("vera"),
-        "in a zip": _like("zygmunt"),
-    }),
+    Group(
+        "right or partly right",
+        0.70,
+        {
+            "right": _right,
+            "one mistake": _mistakes(1),
+            "right again": _right,
+            "two mistakes": _mistakes(2),
+            "rearranged": _like("cleo"),
+            "a file with no folder": _like("zulu"),
+            "renamed": _like("vera"),
+            "in a zip": _like("zygmunt"),
+        },
+    ),
     Group("untouched or partial", 0.15, {"partial": _partial, "untouched": _like("nadia")}),
-    Group("broken", 0.10, {
-        "no Python": _like("otto"),
-        "cut off": _like("tess"),
-        "missing": _like("uli"),
-        "a cell deleted": _like("wim"),
-        "a cell three times": _like("xenia"),
-        "edited tests": _like("yann"),
-    }),
-    Group("hostile", 0.05, {
-        "endless cell": _with_cell("attention_cost", "while True:\n    pass"),
-        "endless function": _like("quin"),
-        "quits": _with_cell("attention_cost", "import os\nos._exit(0)"),
-        "memory bomb": _with_cell("sinusoidal_positions", _MEMORY_BOMB),
-        "fork bomb": _with_cell("attention_cost", _FORK_BOMB),
-        "output flood": _with_cell("attention_cost", "for _ in range(100):\n    print('x' * 2**20)"),
-    }),
-)  # fmt: skip
+    Group(
+        "broken",
+        0.10,
+        {
+            "no Python": _like("otto"),
+            "cut off": _like("tess"),
+            "missing": _like("uli"),
+            "a cell deleted": _like("wim"),
+            "a cell three times": _like("xenia"),
+            "edited tests": _like("yann"),
+        },
+    ),
+    Group(
+        "hostile",
+        0.05,
+        {
+            "endless cell": _with_cell("attention_cost", "while True:\n    pass"),
+            "endless function": _like("quin"),
+            "quits": _with_cell("attention_cost", "import os\nos._exit(0)"),
+            "memory bomb": _with_cell("sinusoidal_positions", _MEMORY_BOMB),
+            "fork bomb": _with_cell("attention_cost", _FORK_BOMB),
+            "output flood": _with_cell("attention_cost", "for _ in range(100):\n    print('x' * 2**20)"),
+        },
+    ),
+)

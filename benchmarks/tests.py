@@ -48,7 +48,13 @@ def bench(words: list[str]) -> dict:
                 progress.update()
             figures["rounds"].append({"ratio": round(found["here"]["wall"] / found["other"]["wall"], 3), **found})
     for row in figures["rounds"]:
-        print(*(f"{side} {row[side]['wall']:.0f} s, {row[side]['cpu']:.0f} CPU s, {row[side]['said']}" for side, _ in sides), sep="; ")
+        print(
+            *(
+                f"{side} {row[side]['wall']:.0f} s, {row[side]['cpu']:.0f} CPU s, {row[side]['said']}"
+                for side, _ in sides
+            ),
+            sep="; ",
+        )
     print(*(f"{seconds:6.1f} s  {name}" for seconds, name in figures["slowest"]), sep="\n")
     ratios = [row["ratio"] for row in figures["rounds"]]
     print(f"`make test` takes {statistics.median(ratios):.2f} of the time ({min(ratios):.2f}–{max(ratios):.2f})")

@@ -199,16 +199,22 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("homework", nargs="*", help="hw1 ...; without it, all")
 
     grade = command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
-    grade.add_argument("submissions", type=Path, help="folder or zip: STUDENT/hwN_topic/hwN_topic.ipynb or STUDENT.ipynb")
+    grade.add_argument(
+        "submissions", type=Path, help="folder or zip: STUDENT/hwN_topic/hwN_topic.ipynb or STUDENT.ipynb"
+    )
     grade.add_argument("-a", "--assignment", required=True, help="hwN_topic, or hwN")
     grade.add_argument("-o", "--out", required=True, type=Path)
     grade.add_argument("--workers", type=int, help="submissions graded at a time (default: one a core)")
     grade.add_argument("--scheduler", metavar="ADDRESS", help="run them on the Dask cluster there: tcp://HOST:PORT")
     grade.add_argument(
-        "--seed", type=int, help="of the hidden inputs (default: that of the earlier run in OUT, else a fresh secret one)"
+        "--seed",
+        type=int,
+        help="of the hidden inputs (default: that of the earlier run in OUT, else a fresh secret one)",
     )
     grade.add_argument(
-        "--again", action="store_true", help="grade everybody again, on fresh hidden inputs; marks given by a person stay"
+        "--again",
+        action="store_true",
+        help="grade everybody again, on fresh hidden inputs; marks given by a person stay",
     )
     grade.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for a cell or an exercise")
     grade.add_argument("--memory", type=int, default=4 << 30, metavar="BYTES", help="for a submission")
@@ -220,7 +226,9 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("name", nargs="?")
     models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
 
-    train = command("train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs")
+    train = command(
+        "train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs"
+    )
     train.add_argument("model", help="one of `course models`")
     train.add_argument("spec", nargs="*", metavar="KEY=VALUE", help="other than the model's own spec: depth=3")
     train.add_argument("--data", default="cifar10", metavar="NAME", help="NAME, or NAME:QUESTION (default: cifar10)")
@@ -232,14 +240,18 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, metavar="DIR", help="where it is kept; there already: go on from it")
     train.add_argument("--device", choices=("cpu", "cuda"))
 
-    bench = command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
+    bench = command(
+        "bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all"
+    )
     names = "cifar, grading, hostile_text, kernels, large_class, lessons, models or training_speed"
     bench.add_argument("name", nargs="?", help=names)
     only = "cifar, hostile_text, lessons, models: only these; the others: how many"
     bench.add_argument("only", nargs="*", metavar="WHICH", help=only)
     bench.add_argument("--compiled", action="store_const", const=True, help="models: both through torch.compile")
     bench.add_argument("--workers", type=int, help="large_class: submissions graded at a time (default: one a core)")
-    bench.add_argument("--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise")
+    bench.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise"
+    )
     bench.add_argument("--data", type=Path, metavar="FILE", help="cifar: images packed by benchmarks/pack_cifar.py")
     bench.add_argument("--seeds", type=int, help="cifar, lessons: how often each is trained (default: 5 and 3)")
     bench.add_argument("--save", action="store_const", const=True, help="cifar: store small weights for the lectures")

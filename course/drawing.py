@@ -57,9 +57,7 @@ class Picture(Figure):
 # -- images and video
 
 
-def new_figure(
-    alt: str, rows: int, columns: int, width: float, height: float, **ratios
-) -> tuple[Picture, np.ndarray]:
+def new_figure(alt: str, rows: int, columns: int, width: float, height: float, **ratios) -> tuple[Picture, np.ndarray]:
     """A picture of that size in inches, and its axes (rows, columns)."""
     figure = empty_figure(alt, width, height)
     return figure, figure.subplots(rows, columns, squeeze=False, **ratios)

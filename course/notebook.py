@@ -23,16 +23,18 @@ def setup(seed: int = 0) -> None:
 
     import matplotlib
 
-    matplotlib.rcParams.update({
-        "figure.dpi": 90,
-        "savefig.dpi": 90,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 10,
-        "image.cmap": "viridis",
-        "image.interpolation": "nearest",
-    })
+    matplotlib.rcParams.update(
+        {
+            "figure.dpi": 90,
+            "savefig.dpi": 90,
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 10,
+            "image.cmap": "viridis",
+            "image.interpolation": "nearest",
+        }
+    )
 
 
 def budget(**choices):

@@ -90,9 +90,7 @@ def video_strip(data, *, count: int = 4) -> Picture:
     captions = _captions_of(data, len(clips))
     frames = clips.shape[1]
     side = min(0.95, (PAGE - 1.2) / frames)
-    alt = f"{len(clips)} clips as strips of {frames} frames" + (
-        f", the first: {captions[0]}" if captions[0] else ""
-    )
+    alt = f"{len(clips)} clips as strips of {frames} frames" + (f", the first: {captions[0]}" if captions[0] else "")
     figure, axes = new_figure(alt, len(clips), frames, frames * side + 1.2, len(clips) * side + 0.25)
     for row, (clip, caption) in enumerate(zip(clips, captions)):
         for time, frame in enumerate(clip):
@@ -118,7 +116,9 @@ def augmented(data, augmentations: Mapping, *, count: int = 8, seed: int = 0) ->
     """
     images = _images_of(data)[:count]
     if images.ndim != 4 or images.dtype != torch.uint8:
-        raise ValueError(f"what is augmented here are uint8 images (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
+        raise ValueError(
+            f"what is augmented here are uint8 images (N, C, H, W), not {images.dtype} {tuple(images.shape)}"
+        )
     normalise = Normalise.of(images)
     rows = {"original": images}
     for name, augmentation in augmentations.items():
@@ -193,13 +193,9 @@ def patches(image: Tensor, patch: int, *, order: Sequence[int] | Tensor | None =
     canvas = np.ones((rows * step - gap, columns * step - gap, *pixels.shape[2:]))
     for place, token in enumerate(order.tolist()):
         (row, column), (from_row, from_column) = divmod(place, columns), divmod(token, columns)
-        cut = (
-            pixels[from_row * patch :, from_column * patch :][:patch, :patch].repeat(zoom, 0).repeat(zoom, 1)
-        )
+        cut = pixels[from_row * patch :, from_column * patch :][:patch, :patch].repeat(zoom, 0).repeat(zoom, 1)
         canvas[row * step :, column * step :][: zoom * patch, : zoom * patch] = cut
-        number = right.text(
-            column * step + 2, row * step + 2, token, fontsize=5.5, color="white", ha="left", va="top"
-        )
+        number = right.text(column * step + 2, row * step + 2, token, fontsize=5.5, color="white", ha="left", va="top")
         number.set_bbox({"facecolor": "black", "alpha": 0.55, "pad": 0.6, "linewidth": 0})
     right.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     right.set_title(f"N = {rows * columns} tokens of {patch} × {patch} pixels", fontsize=9)
@@ -295,9 +291,7 @@ def matrices(
         cell = (0.5, 0.3) if written else (min(0.28, 2.6 / values.shape[1]), min(0.28, 2.2 / values.shape[0]))
         for_title = 0.085 * max(len(line) for line in title.split("\n"))
         sizes.append((max(cell[0] * values.shape[1], for_title, 1.1), max(cell[1] * values.shape[0], 0.55)))
-    label_room = max(
-        (0.075 * len(name) for title in tables for name in _names(rows, title) or ()), default=0.1
-    )
+    label_room = max((0.075 * len(name) for title in tables for name in _names(rows, title) or ()), default=0.1)
     ratios = [width for width, _ in sizes]
     total_width = min(PAGE, sum(ratios) + (label_room + 0.25) * len(tables))
     lines = max(title.count("\n") + 1 for title in tables)
@@ -340,9 +334,7 @@ def regrouped(x: Tensor, results: Mapping[str, Tensor]) -> Picture:
     """
     tokens, width = x.shape
     if not torch.equal(x.flatten(), torch.arange(tokens * width)):
-        raise ValueError(
-            "x must hold 0, 1, 2, ... in reading order, so that a number says where it came from"
-        )
+        raise ValueError("x must hold 0, 1, 2, ... in reading order, so that a number says where it came from")
     blocks = [("x  (N, D)", x[None])]
     for title, split in results.items():
         if split.ndim != 3 or not torch.equal(split.flatten().sort().values, x.flatten()):
@@ -444,9 +436,7 @@ def curves(
     return figure
 
 
-def bars(
-    results: Mapping[str, Mapping[str, float]], *, chance: float | None = None, title: str = ""
-) -> Picture:
+def bars(results: Mapping[str, Mapping[str, float]], *, chance: float | None = None, title: str = "") -> Picture:
     """Accuracies in per cent, as bars: a row a model, a colour a question.
 
     Args:
@@ -485,9 +475,7 @@ def bars(
         )
     if len(questions) > 1:
         handles = [Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(len(questions))]
-        figure.legend(
-            handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions)
-        )
+        figure.legend(handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions))
     return figure
 
 
@@ -507,9 +495,7 @@ def weighted_average(points: Tensor, weights: Mapping[str, Tensor], names: Seque
     for axis, (title, weight) in zip(axes.flat, weights.items()):
         average = averages[title]
         for (x, y), share, name in zip(points.tolist(), weight.tolist(), names):
-            axis.plot(
-                [average[0], x], [average[1], y], color=BLUE, linewidth=0.3 + 5 * share, alpha=0.45, zorder=1
-            )
+            axis.plot([average[0], x], [average[1], y], color=BLUE, linewidth=0.3 + 5 * share, alpha=0.45, zorder=1)
             axis.scatter(x, y, s=18 + 260 * share, color=BLUE, zorder=2)
             axis.annotate(
                 f"{name} {share:.2f}",
@@ -532,9 +518,7 @@ def weighted_average(points: Tensor, weights: Mapping[str, Tensor], names: Seque
 
 
 # -- the shape letters
-def shape_letters(
-    clips: Tensor, image: Tensor, *, patch: int = 4, window: int = 2, num_heads: int = 6
-) -> Picture:
+def shape_letters(clips: Tensor, image: Tensor, *, patch: int = 4, window: int = 2, num_heads: int = 6) -> Picture:
     """The letters of the course on real tensors: clips, an image in patches, its tokens, their heads.
 
     Args:
@@ -556,9 +540,7 @@ def shape_letters(
         {num_heads} heads"""
     figure = empty_figure(alt, PAGE, 4.5)
     film, below = figure.subfigures(2, 1, height_ratios=[1, 1.35])
-    film.suptitle(
-        f"B = {batch} clips of T = {frames} frames:  (B, T, C, H, W) = {tuple(clips.shape)}", fontsize=9
-    )
+    film.suptitle(f"B = {batch} clips of T = {frames} frames:  (B, T, C, H, W) = {tuple(clips.shape)}", fontsize=9)
     for (row, time), axis in np.ndenumerate(film.subplots(batch, frames, squeeze=False)):
         show_image(axis, clips[row, time])
         if row == 0:
@@ -575,8 +557,7 @@ def shape_letters(
     cut.add_patch(outline(patch, patch, patch, patch, SKY))
     cut.add_patch(outline(width - patch * (window + 1), patch, patch * window, patch * window, ORANGE))
     cut.set_title(
-        f"one patch: P × P = {patch} × {patch} pixels (blue)\n"
-        f"one window: M × M = {window} × {window} tokens (orange)",
+        f"one patch: P × P = {patch} × {patch} pixels (blue)\none window: M × M = {window} × {window} tokens (orange)",
         fontsize=SMALL,
     )
     cut.set_ylabel(f"H = {height}", fontsize=SMALL)
@@ -590,9 +571,7 @@ def shape_letters(
         start = head * (head_width + 2)
         gapped[:, start : start + head_width] = tokens[:, head * head_width : (head + 1) * head_width]
     split.imshow(gapped, cmap="Blues", aspect="auto", interpolation="nearest")
-    split.set_title(
-        f"the same, split into heads\n(h, N, d) = {(num_heads, len(tokens), head_width)}", fontsize=SMALL
-    )
+    split.set_title(f"the same, split into heads\n(h, N, d) = {(num_heads, len(tokens), head_width)}", fontsize=SMALL)
     split.set_xlabel(f"h = {num_heads} heads of width d = D / h = {head_width}", fontsize=SMALL)
     without_axes(table)
     without_axes(split)
@@ -708,9 +687,7 @@ def course_map(folder: str | Path | None = None) -> Picture:
         (1.9, "the designs that answered"),
         (3.9, "time and pixels"),
     ):
-        axis.text(
-            step_x - box_width / 2, -row * step_y, text, fontsize=7.5, style="italic", color=GREY, va="center"
-        )
+        axis.text(step_x - box_width / 2, -row * step_y, text, fontsize=7.5, style="italic", color=GREY, va="center")
     axis.text(
         middle["12_convnets_strike_back"][0] + box_width / 2,
         -5.3 * step_y,
@@ -768,9 +745,7 @@ def _arrow(axis: Axes, start, end, box_width: float, box_height: float) -> None:
 def _images_of(data) -> Tensor:
     images = data if isinstance(data, Tensor) else data.images
     if images.ndim not in (4, 5) or not len(images):
-        raise ValueError(
-            f"images are (N, C, H, W) and clips (N, T, C, H, W), at least one; not {tuple(images.shape)}"
-        )
+        raise ValueError(f"images are (N, C, H, W) and clips (N, T, C, H, W), at least one; not {tuple(images.shape)}")
     return images
 
 
@@ -781,10 +756,7 @@ def _captions_of(data, count: int) -> list[str]:
     several = len(data.all_labels) > 1
     captions = []
     for i in range(count):
-        said = [
-            (question, data.all_classes[question][int(labels[i])])
-            for question, labels in data.all_labels.items()
-        ]
+        said = [(question, data.all_classes[question][int(labels[i])]) for question, labels in data.all_labels.items()]
         captions.append("\n".join(f"{question} {name}" if several else str(name) for question, name in said))
     return captions
 
@@ -798,9 +770,7 @@ def _table(title: str, values: Tensor) -> np.ndarray:
     if values.ndim == 1:
         values = values[None]
     if values.ndim != 2:
-        raise ValueError(
-            f"{title!r} has shape {tuple(values.shape)}; a matrix has two axes (index the others away)"
-        )
+        raise ValueError(f"{title!r} has shape {tuple(values.shape)}; a matrix has two axes (index the others away)")
     return values.numpy() if values.dtype == torch.bool else values.double().numpy()
 
 
@@ -821,9 +791,7 @@ def _name_axis(axis: Axes, which: str, names: Sequence[str] | None, length: int,
     if len(names) != length:
         kind = "rows" if which == "y" else "columns"
         raise ValueError(f"{title!r} has {length} {kind} and {len(names)} names for them")
-    getattr(axis, f"set_{which}ticks")(
-        range(length), [textwrap.fill(name, 12) for name in names], fontsize=SMALL
-    )
+    getattr(axis, f"set_{which}ticks")(range(length), [textwrap.fill(name, 12) for name in names], fontsize=SMALL)
     axis.tick_params(length=0)
 
 
@@ -873,9 +841,7 @@ def _number(value: float) -> str:
 
 
 def _draw_mask(axis: Axes, mask: np.ndarray) -> None:
-    axis.imshow(
-        np.where(mask, 0.75, 0.0), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
-    )
+    axis.imshow(np.where(mask, 0.75, 0.0), cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     for row, column in zip(*np.nonzero(~mask)):
         axis.text(column, row, "×", ha="center", va="center", fontsize=9, color=GREY, in_layout=False)
     for line in range(mask.shape[0] + 1):
@@ -916,9 +882,7 @@ def reach_in_clip(clip: Tensor, seen: Mapping[str, Tensor], query: tuple[int, in
                 axis.add_patch(outline(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
             if row == 0:
                 axis.set_title(f"t = {time}", fontsize=SMALL)
-        axes[row, 0].set_ylabel(
-            f"{title}\n{counted[title]}", fontsize=SMALL, rotation=0, ha="right", va="center"
-        )
+        axes[row, 0].set_ylabel(f"{title}\n{counted[title]}", fontsize=SMALL, rotation=0, ha="right", va="center")
     return figure
 
 
@@ -947,7 +911,12 @@ def token_maps(
     height = cell * max(values.shape[0] for values in tables.values()) + 0.3
     alt = "; ".join(f"{title}, {values.shape[0]} by {values.shape[1]}" for title, values in tables.items())
     figure, axes = new_figure(
-        f"maps of tokens: {alt}", 1, len(tables), min(PAGE, sum(widths) + 0.3 * len(tables)), height, width_ratios=widths
+        f"maps of tokens: {alt}",
+        1,
+        len(tables),
+        min(PAGE, sum(widths) + 0.3 * len(tables)),
+        height,
+        width_ratios=widths,
     )
     top = max(float(values.max()) for values in tables.values()) or 1.0
     for axis, (title, values) in zip(axes.flat, tables.items()):
@@ -965,9 +934,15 @@ def token_maps(
         for (row, column), number in np.ndenumerate(values):
             dark = painted[row, column].mean() < 0.5
             axis.text(
-                column + 0.5, row + 0.52, f"{number:.0f}", ha="center", va="center", fontsize=6.5,
-                color="white" if dark else "black", in_layout=False,
-            )  # fmt: skip
+                column + 0.5,
+                row + 0.52,
+                f"{number:.0f}",
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="white" if dark else "black",
+                in_layout=False,
+            )
         side = window.get(title, 0) if isinstance(window, Mapping) else window
         if side:
             rows, columns = values.shape

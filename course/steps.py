@@ -38,7 +38,7 @@ class Steps:
     def __call__(self, what: str, number: int = 0, total: int = 0) -> None:
         line = f"{self.command}: {what}" + (f" ({number} of {total})" if total else "")
         if self._bar is not None:
-            bar = f"{{desc}} |{{bar:20}}| {{elapsed}}{f'<{{remaining}}' if number > 1 else ''}" if total else "{desc}"
+            bar = f"{{desc}} |{{bar:20}}| {{elapsed}}{'<{remaining}' if number > 1 else ''}" if total else "{desc}"
             if total != (self._bar.total or 0):
                 self._bar.reset(total or None)
             self._bar.bar_format, self._bar.n = bar, max(number - 1, 0)

@@ -2,30 +2,30 @@
 
 # What takes longest, first: a long file that starts last is waited for by one process alone, while the others are
 # through. Measured in `benchmarks/README.md`; a file that is not named here comes after these.
-LONGEST_FIRST = """
-tests/models/test_every_model.py
-tests/grading/test_grading_attacks.py
-tests/grading/test_grading_kill.py
-tests/test_mistakes.py
-tests/grading/test_grading_sample_class.py
-tests/grading/test_grading_sandbox.py
-tests/authoring/test_authoring_repository.py
-tests/grading/test_grading_every_homework.py
-tests/grading/test_grading_cluster.py
-tests/grading/test_grading_run.py
-tests/grading/test_grading_fuzz.py
-tests/grading/test_grading_provisioner.py
-tests/training/test_training_killed.py
-tests/test_processors.py
-tests/test_bench.py
-tests/models/test_sizes.py
-tests/grading/test_grading_grade.py
-tests/grading/test_grading_stand_ins.py
-tests/authoring/test_authoring_build.py
-tests/test_bench_cifar.py
-tests/training/test_training_finetune.py
-tests/training/test_training_notebook.py
-""".split()
+LONGEST_FIRST = [
+    "tests/models/test_every_model.py",
+    "tests/grading/test_grading_attacks.py",
+    "tests/grading/test_grading_kill.py",
+    "tests/test_mistakes.py",
+    "tests/grading/test_grading_sample_class.py",
+    "tests/grading/test_grading_sandbox.py",
+    "tests/authoring/test_authoring_repository.py",
+    "tests/grading/test_grading_every_homework.py",
+    "tests/grading/test_grading_cluster.py",
+    "tests/grading/test_grading_run.py",
+    "tests/grading/test_grading_fuzz.py",
+    "tests/grading/test_grading_provisioner.py",
+    "tests/training/test_training_killed.py",
+    "tests/test_processors.py",
+    "tests/test_bench.py",
+    "tests/models/test_sizes.py",
+    "tests/grading/test_grading_grade.py",
+    "tests/grading/test_grading_stand_ins.py",
+    "tests/authoring/test_authoring_build.py",
+    "tests/test_bench_cifar.py",
+    "tests/training/test_training_finetune.py",
+    "tests/training/test_training_notebook.py",
+]
 
 
 def pytest_collection_modifyitems(items) -> None:

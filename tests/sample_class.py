@@ -31,9 +31,7 @@ SEED = 2026
 def expected() -> dict[str, tuple[float, set[str]]]:
     """(points, statuses) by student."""
     with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as file:
-        return {
-            row["student"]: (float(row["points"]), set(row["status"].split(","))) for row in csv.DictReader(file)
-        }
+        return {row["student"]: (float(row["points"]), set(row["status"].split(","))) for row in csv.DictReader(file)}
 
 
 def write_sample_class(folder: Path) -> None:
@@ -119,8 +117,14 @@ class Notebook:
         return self
 
     def add_code(self, source: str, before: str) -> None:
-        made = {"cell_type": "code", "execution_count": None, "id": f"added-{len(self.cells)}", "metadata": {},
-                "outputs": [], "source": source}  # fmt: skip
+        made = {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": f"added-{len(self.cells)}",
+            "metadata": {},
+            "outputs": [],
+            "source": source,
+        }
         self.cells.insert(self.cells.index(self.cell(before)), made)
 
     def to_bytes(self) -> bytes:
@@ -219,9 +223,11 @@ def _right_and_rearranged(notebook: Notebook, path: Path) -> None:
     notebook.solve()
     setup = notebook.cell("setup")
     setup["source"] += "\nimport functools"
-    notebook.add_code("%matplotlib inline\nimport matplotlib.pyplot as plt\nROOT = 0.5\n\n\ndef over_root(scores, d):\n"
-                      "    return scores / d**ROOT\n\nplt.plot([1, 2])\nprint(over_root(torch.ones(2), 4))",
-                      before="attention_scores")  # fmt: skip
+    notebook.add_code(
+        "%matplotlib inline\nimport matplotlib.pyplot as plt\nROOT = 0.5\n\n\ndef over_root(scores, d):\n"
+        "    return scores / d**ROOT\n\nplt.plot([1, 2])\nprint(over_root(torch.ones(2), 4))",
+        before="attention_scores",
+    )
     notebook.cell("attention_scores")["source"] = (
         "@functools.lru_cache\ndef width(shape):\n    return shape[-1]\n\n\n"
         "def attention_scores(q, k):\n    return over_root(q @ k.T, width(q.shape))"
@@ -269,9 +275,7 @@ def _endless_function(notebook: Notebook, path: Path) -> None:
 
 def _quits(notebook: Notebook, path: Path) -> None:
     notebook.solve_but_training()
-    notebook.cell("attention_scores")["source"] = (
-        "import os\n\n\ndef attention_scores(q, k):\n    os._exit(0)"
-    )
+    notebook.cell("attention_scores")["source"] = "import os\n\n\ndef attention_scores(q, k):\n    os._exit(0)"
 
 
 def _eats_memory(notebook: Notebook, path: Path) -> None:
@@ -317,8 +321,11 @@ def _edited_tests(notebook: Notebook, path: Path) -> None:
     check = notebook.cell("check_TransformerBlock")
     check["source"] = "print('all right')"
     check["metadata"]["nbgrader"]["points"] = 100
-    notebook.add_code("import course.checks.compare\ncourse.checks.compare.judge = lambda *_: 'right'\n\n\n"
-                      "def check(*_):\n    return None", before="attention_scores")  # fmt: skip
+    notebook.add_code(
+        "import course.checks.compare\ncourse.checks.compare.judge = lambda *_: 'right'\n\n\n"
+        "def check(*_):\n    return None",
+        before="attention_scores",
+    )
 
 
 def _prints_a_lot(notebook: Notebook, path: Path) -> None:

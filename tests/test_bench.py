@@ -28,15 +28,18 @@ def test_models_prints_ratios_and_ends_with_the_figure_that_counts(tmp_path, cap
     assert row["memory"]["ours"] > 2 * 4 * weights  # weights and gradients, at least
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["modles"], "did you mean 'models'"),
-    (["measured"], "there is no benchmark"),
-    (["models", "vit_b17"], "did you mean 'vit_b16'"),
-    (["models", "--timeout", "3"], "models has no --timeout"),
-    (["grading", "3"], "4 at least, not '3'"),
-    (["grading", "30", "40"], "expected one whole number"),
-    (["large_class", "many"], "20 at least, not 'many'"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["modles"], "did you mean 'models'"),
+        (["measured"], "there is no benchmark"),
+        (["models", "vit_b17"], "did you mean 'vit_b16'"),
+        (["models", "--timeout", "3"], "models has no --timeout"),
+        (["grading", "3"], "4 at least, not '3'"),
+        (["grading", "30", "40"], "expected one whole number"),
+        (["large_class", "many"], "20 at least, not 'many'"),
+    ],
+)
 def test_an_unknown_name_is_a_sentence(arguments, sentence, capsys):
     assert main(["bench", *arguments]) == 2
     assert sentence in capsys.readouterr().err

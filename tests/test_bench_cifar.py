@@ -130,9 +130,7 @@ def test_words_choose_rows_and_kinds():
 
 
 def test_flops_of_a_training_step_by_hand():
-    row = cifar.Row(
-        name="one", model="mixer_cifar", overrides=dict(embed_dim=32, depth=1), recipe=cifar.LIGHT
-    )
+    row = cifar.Row(name="one", model="mixer_cifar", overrides=dict(embed_dim=32, depth=1), recipe=cifar.LIGHT)
     tokens, dim = 64, 32
     patches = tokens * 4 * 4 * 3 * dim
     token_mixing = 2 * tokens * dim * (dim // 2)
@@ -149,19 +147,15 @@ def test_attention_is_counted_with_its_two_products():
 
 def test_a_summary_counts_what_was_measured():
     row = next(row for row in cifar.ROWS if row.name == "vit-90")
-    runs = [{"seed": k, "accuracy": a, "seconds": s, "images": 1_000_000}
-            for k, (a, s) in enumerate([(0.89, 40.0), (0.92, 46.0)])]  # fmt: skip
+    runs = [
+        {"seed": k, "accuracy": a, "seconds": s, "images": 1_000_000}
+        for k, (a, s) in enumerate([(0.89, 40.0), (0.92, 46.0)])
+    ]
     summary = cifar._summary(row, runs, rate=1e15, short=False)
-    assert (
-        summary["met"]
-        and summary["accuracy"] == pytest.approx(0.905)
-        and summary["seconds"] == pytest.approx(43)
-    )
+    assert summary["met"] and summary["accuracy"] == pytest.approx(0.905) and summary["seconds"] == pytest.approx(43)
     assert summary["spread"] == pytest.approx(0.0212, abs=1e-4)
     assert summary["images_per_second"] == pytest.approx((25_000 + 1e6 / 46) / 2)
-    assert summary["share_of_matrix_rate"] == pytest.approx(
-        summary["images_per_second"] * cifar.flops_of(row) / 1e15
-    )
+    assert summary["share_of_matrix_rate"] == pytest.approx(summary["images_per_second"] * cifar.flops_of(row) / 1e15)
     line = cifar._line(summary)
     assert "90.50 ± 2.12 %" in line and "90 % in 45 s: met" in line and "43.0 s" in line
     for run in ({"accuracy": 0.85}, {"seconds": 60.0}):

@@ -62,10 +62,13 @@ def test_the_command_says_which_prediction_failed_on_which_seed(tmp_path, capsys
     assert figures["lessons"]["video_time_code"]["predictions"][0]["held"] == [False] * 2
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["no_position"], "did you mean 'no_positions'"),
-    (["--seeds", "0"], "1 at least, and not 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["no_position"], "did you mean 'no_positions'"),
+        (["--seeds", "0"], "1 at least, and not 0"),
+    ],
+)
 def test_what_there_is_not_is_a_sentence(arguments, sentence, capsys):
     assert main(["bench", "lessons", *arguments]) == 2
     assert sentence in capsys.readouterr().err
@@ -73,12 +76,19 @@ def test_what_there_is_not_is_a_sentence(arguments, sentence, capsys):
 
 # -- the verdicts
 
-AS_PREDICTED = {name: 8.0 for name in TRAININGS} | {
-    "9-px CNN, texture": 99.0, "deep CNN": 98.0, "ViT": 95.0, "ViT, 1,000 images": 85.0,
-    "deep CNN, 1,000 images": 30.0, "Mixer, 1,000 images": 40.0, "ViT, learned from 0.7": 70.0,
-    "one frame": 25.0, "mean over frames": 45.0, "attention, no time code": 50.0,
+AS_PREDICTED = dict.fromkeys(TRAININGS, 8.0) | {
+    "9-px CNN, texture": 99.0,
+    "deep CNN": 98.0,
+    "ViT": 95.0,
+    "ViT, 1,000 images": 85.0,
+    "deep CNN, 1,000 images": 30.0,
+    "Mixer, 1,000 images": 40.0,
+    "ViT, learned from 0.7": 70.0,
+    "one frame": 25.0,
+    "mean over frames": 45.0,
+    "attention, no time code": 50.0,
     "attention, time code": 97.0,
-}  # fmt: skip
+}
 
 
 def outcomes(**differing: Outcome) -> dict[str, list[Outcome]]:

@@ -53,4 +53,6 @@ def test_a_wrong_budget_is_found(capsys, monkeypatch):
 def test_memory(capsys, monkeypatch, gigabytes, status):
     monkeypatch.setattr(doctor.os, "sysconf", lambda name: 4096 if "SIZE" in name else gigabytes * 2**30 // 4096)
     doctor.report()
-    assert any(line.startswith(f"[{status}]") and f"{gigabytes}" in line and "GiB of memory" in line for line in lines(capsys))
+    assert any(
+        line.startswith(f"[{status}]") and f"{gigabytes}" in line and "GiB of memory" in line for line in lines(capsys)
+    )

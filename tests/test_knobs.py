@@ -34,7 +34,9 @@ def test_a_turn_draws_another_picture():
 
 def test_in_a_notebook_the_picture_stays_when_the_widget_goes(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     printed, output = notebook.cells[0].outputs
     assert set(output.data) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
     clean(notebook)

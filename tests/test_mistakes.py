@@ -9,12 +9,14 @@ import torch
 
 from course.authoring.source import read_source
 from course.checks import Draw, expected_for, from_scratch, judge, load_homework, observe, public
-from course.checks.guards import found, watching
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected
 from course.checks.exercise import Exercise, Homework
+from course.checks.guards import found, watching
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {folder.name: folder for folder in sorted(ROOT.glob("solutions/hw*_*/")) if (folder / "exercises.py").is_file()}
+FOLDERS = {
+    folder.name: folder for folder in sorted(ROOT.glob("solutions/hw*_*/")) if (folder / "exercises.py").is_file()
+}
 SEEDS = (1, 2, 3)  # beside the public one; no check may depend on luck with its inputs
 FEWEST_MISTAKES, FEWEST_ALTERNATIVES = 4, 2
 
@@ -68,7 +70,9 @@ every_mistake = pytest.mark.parametrize(
 def seen_of_mistake(exercise: Exercise, number: int, expected: Expected, calls: list):
     """A fresh run of a mistake, as a student's would be; goals, which train for seconds, only where they matter."""
     objects = exercise.mistakes[number].objects
-    shown_by_goals = {key.split(".")[0] for key in expected.mistakes[number][1].tensors} & {str(i) for i in expected.goals}
+    shown_by_goals = {key.split(".")[0] for key in expected.mistakes[number][1].tensors} & {
+        str(i) for i in expected.goals
+    }
     return exercise.observe(calls if shown_by_goals else calls[: len(calls) - len(expected.goals)], objects)
 
 
@@ -213,7 +217,9 @@ def test_points_promised_in_the_text_are_those_that_are_given(topic):
     if promised:
         assert sum(given.values()) == int(promised[1])
     for row in re.findall(r"^\| \d+ \|.*\|$", source.cells[0].text, re.MULTILINE):
-        names = [name for name, exercise in homework.exercises.items() if {*exercise.targets} & {*re.findall(r"\w+", row)}]
+        names = [
+            name for name, exercise in homework.exercises.items() if {*exercise.targets} & {*re.findall(r"\w+", row)}
+        ]
         points = given[names[0]] if names else sum(given[name] for name in given if name not in homework.exercises)
         assert row.endswith(f"| {points:g} |"), row
 

@@ -41,7 +41,9 @@ def pictures(questions, clips):
         "image_grid": plots.image_grid(questions, count=7),
         "video_strip": plots.video_strip(clips),
         "token_maps": plots.token_maps({"map": torch.arange(24).reshape(4, 6)}, window=2),
-        "reach_in_clip": plots.reach_in_clip(clips.images[0] / 255, {"a frame": one_frame, "all": one_frame | True}, (1, 2, 3)),
+        "reach_in_clip": plots.reach_in_clip(
+            clips.images[0] / 255, {"a frame": one_frame, "all": one_frame | True}, (1, 2, 3)
+        ),
         "augmented": plots.augmented(questions, {"random_flip": RandomFlip(), "cutmix": Mix(0, 1)}, count=6),
         "windows_on_image": plots.windows_on_image(image, [(0, 0), (31, 31), (16, 4)], 9),
         "patches": plots.patches(image, 4, order=torch.randperm(64)),
@@ -49,9 +51,7 @@ def pictures(questions, clips):
         "matrices": plots.matrices({"a": torch.randn(4, 3), "b": mask[:4]}, rows=NAMES),
         "regrouped": plots.regrouped(numbered, {"split": rearrange(numbered, "n (h d) -> h n d", h=2)}),
         "curves": plots.curves([1, 10, 100], {"a": [1, 2, 3], "b": [3, 2, 1]}, log="x", levels={"top": 3}),
-        "bars": plots.bars(
-            {"CNN": {"texture": 1.0, "relation": 0.1}, "other": {"relation": 0.9}}, chance=0.1
-        ),
+        "bars": plots.bars({"CNN": {"texture": 1.0, "relation": 0.1}, "other": {"relation": 0.9}}, chance=0.1),
         "weighted_average": plots.weighted_average(torch.rand(4, 2), {"mean": torch.full((4,), 0.25)}, NAMES),
         "shape_letters": plots.shape_letters(clips.images[:2], image),
         "course_map": plots.course_map(),
@@ -65,10 +65,13 @@ def drawn(questions, clips):
 
 def test_every_public_function_is_drawn_here(drawn):
     public = {
-        name for name, value in vars(plots).items()
-        if callable(value) and getattr(value, "__module__", "") == "course.plots"
-        and not name.startswith("_") and not isinstance(value, type)
-    }  # fmt: skip
+        name
+        for name, value in vars(plots).items()
+        if callable(value)
+        and getattr(value, "__module__", "") == "course.plots"
+        and not name.startswith("_")
+        and not isinstance(value, type)
+    }
     assert public == set(drawn)
 
 

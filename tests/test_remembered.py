@@ -18,8 +18,17 @@ def test_what_was_kept_comes_back_under_its_key_and_name_only(tmp_path):
     assert memory.recall("models", "other") == "" and memory.recall("models", "key") is None
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:4], lambda b: b.replace(b"a table", b"b table"),
-                                    lambda b: b"\xff" + b, lambda b: b + b"x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-1],
+        lambda b: b"",
+        lambda b: b[:4],
+        lambda b: b.replace(b"a table", b"b table"),
+        lambda b: b"\xff" + b,
+        lambda b: b + b"x",
+    ],
+)
 def test_a_damaged_memory_is_none(tmp_path, damage):
     memory = Memory(tmp_path)
     memory.keep("models", "key", "a table")

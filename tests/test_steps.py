@@ -29,8 +29,10 @@ def test_where_there_is_no_terminal_each_step_is_a_line_and_the_same_words_come_
             now[0] += 0.1
     lines = file.getvalue().splitlines()
     assert lines[:3] == [
-        "course release: loading", "course release: hw1_self_attention (2 of 15)", "course release: hw2_vit (3 of 15)",
-    ]  # fmt: skip
+        "course release: loading",
+        "course release: hw1_self_attention (2 of 15)",
+        "course release: hw2_vit (3 of 15)",
+    ]
     assert lines[3] == "course release: counting (1 of 123)" and 2 <= len(lines[3:]) <= 4
 
 
@@ -48,9 +50,15 @@ def test_in_a_terminal_it_is_one_line_that_is_gone_at_the_end(capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["build"], ["build", "--check"], ["release", "OUT"], ["models"], ["bench", "models", "vit_b16"],
-     ["grade", "CLASS", "-a", "hw1", "-o", "OUT"]],
-)  # fmt: skip
+    [
+        ["build"],
+        ["build", "--check"],
+        ["release", "OUT"],
+        ["models"],
+        ["bench", "models", "vit_b16"],
+        ["grade", "CLASS", "-a", "hw1", "-o", "OUT"],
+    ],
+)
 def test_the_first_word_comes_before_torch_is_loaded(arguments, tmp_path):
     (tmp_path / "CLASS").mkdir()
     code = "import sys; sys.modules['torch'] = None; from course.cli import main; main(sys.argv[1:])"
@@ -63,7 +71,10 @@ def test_the_first_word_comes_before_torch_is_loaded(arguments, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [(["-a", "hw1_self_atention"], "there is no homework 'hw1_self_atention'"), (["-a", "hw1", "--config", "BAD"], "due")],
+    [
+        (["-a", "hw1_self_atention"], "there is no homework 'hw1_self_atention'"),
+        (["-a", "hw1", "--config", "BAD"], "due"),
+    ],
 )
 def test_a_misspelt_homework_and_a_wrong_date_are_told_before_torch_is_loaded(options, sentence, tmp_path):
     (tmp_path / "CLASS").mkdir()

@@ -32,7 +32,9 @@ def test_the_lock_names_no_index():
 
 
 def test_what_is_installed_here_is_what_the_lock_says():
-    different = {n: (version(n), str(r.specifier)) for n, r in HERE.items() if not r.specifier.contains(version(n), True)}
+    different = {
+        n: (version(n), str(r.specifier)) for n, r in HERE.items() if not r.specifier.contains(version(n), True)
+    }
     assert not different, f"installed and locked versions differ: {different}"
 
 
@@ -53,7 +55,9 @@ def test_conda_gets_the_same_versions():
     assert all(required.contains(v) == allowed.contains(v) for v in ("3.10", "3.11", "3.12", "3.13"))
     pins = [Requirement(line) for line in with_pip["pip"] if not line.startswith("-")]
     for pin in pins:
-        assert str(pin.specifier) == str(HERE[pin.name].specifier), f"environment.yml says {pin}, the lock {HERE[pin.name]}"
+        assert str(pin.specifier) == str(HERE[pin.name].specifier), (
+            f"environment.yml says {pin}, the lock {HERE[pin.name]}"
+        )
     assert {p.name for p in pins} == {"torch", "torchvision", "jupyterlab", "matplotlib", "nbval", "einops"}
     assert {"-r requirements.lock", "-e ."} <= set(with_pip["pip"])
 

@@ -23,8 +23,22 @@ import course.quick_nbformat  # noqa: F401  (this plugin is loaded before nbval)
 
 NAME = "course-warm"
 # The last one is what the first step of an optimizer imports.
-PRELOADED = """einops ipywidgets matplotlib.pyplot sklearn.datasets torch torchvision course course.analysis course.checks
-course.data course.models course.plots course.training torch._dynamo""".split()
+PRELOADED = [
+    "einops",
+    "ipywidgets",
+    "matplotlib.pyplot",
+    "sklearn.datasets",
+    "torch",
+    "torchvision",
+    "course",
+    "course.analysis",
+    "course.checks",
+    "course.data",
+    "course.models",
+    "course.plots",
+    "course.training",
+    "torch._dynamo",
+]
 
 
 @pytest.hookimpl(tryfirst=True)

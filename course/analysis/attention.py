@@ -61,9 +61,7 @@ def not_negative(weights: Tensor) -> None:
         ValueError: there are weights below 0, so that they are no shares.
     """
     if weights.min() < 0:
-        raise ValueError(
-            "there are weights below 0, as after CaiT's talking heads: they are no shares of the tokens"
-        )
+        raise ValueError("there are weights below 0, as after CaiT's talking heads: they are no shares of the tokens")
 
 
 class _Recorder(TorchFunctionMode):
@@ -97,8 +95,7 @@ class _Recorder(TorchFunctionMode):
                 follows = result.ndim > 2 and axis in (-1, result.ndim - 1)
             else:
                 follows = any(
-                    id(x) in self.from_softmax and x.numel() == result.numel()
-                    for x in (*args, *kwargs.values())
+                    id(x) in self.from_softmax and x.numel() == result.numel() for x in (*args, *kwargs.values())
                 )
             if follows:
                 self.from_softmax[id(result)] = result

@@ -57,9 +57,7 @@ def _between(layer: Tensor, image_size: int | tuple[int, int]) -> Tensor:
         raise ValueError("weights are (B, heads, N, M), or in windows (B, windows, heads, n, n)")
     if queries == 1 < keys:
         raise ValueError("only one token asks, a class token: it has no place. Leave such layers out")
-    return _distances(
-        *[centres(token_grid(tokens, image_size)[1], sides(image_size)) for tokens in (queries, keys)]
-    )
+    return _distances(*[centres(token_grid(tokens, image_size)[1], sides(image_size)) for tokens in (queries, keys)])
 
 
 def _distances(here: Tensor, there: Tensor) -> Tensor:

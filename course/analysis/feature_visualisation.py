@@ -66,19 +66,23 @@ def most_exciting(
 
     names = [] if layer is None else [layer]
     normalise = getattr(model, "normalise_images", None)
-    with evaluating(model), recorded(model, names) as features, waiting(steps, "images", "step") as bar:
-        with torch.enable_grad():
-            for _ in range(steps):
-                picture = image()
-                move = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
-                moved = picture.roll(move, (2, 3))
-                said = model(moved if normalise is None else normalise(255 * moved))  # (K, classes)
-                if layer is not None:
-                    said = as_map(features[layer], (height, width), isinstance(model, Backbone)).mean((1, 2))
-                excitement = said.gather(1, units[:, None]).sum()  # each image has its own unit
-                edges = picture.diff(dim=2), picture.diff(dim=3)
-                rough = sum(edge.abs().mean((1, 2, 3)) for edge in edges)  # (K,)
-                (waves.grad,) = torch.autograd.grad(roughness_cost * rough.sum() - excitement, waves)
-                optimizer.step()
-                bar.update()
+    with (
+        evaluating(model),
+        recorded(model, names) as features,
+        waiting(steps, "images", "step") as bar,
+        torch.enable_grad(),
+    ):
+        for _ in range(steps):
+            picture = image()
+            move = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
+            moved = picture.roll(move, (2, 3))
+            said = model(moved if normalise is None else normalise(255 * moved))  # (K, classes)
+            if layer is not None:
+                said = as_map(features[layer], (height, width), isinstance(model, Backbone)).mean((1, 2))
+            excitement = said.gather(1, units[:, None]).sum()  # each image has its own unit
+            edges = picture.diff(dim=2), picture.diff(dim=3)
+            rough = sum(edge.abs().mean((1, 2, 3)) for edge in edges)  # (K,)
+            (waves.grad,) = torch.autograd.grad(roughness_cost * rough.sum() - excitement, waves)
+            optimizer.step()
+            bar.update()
     return image().detach().cpu()

@@ -121,6 +121,4 @@ def as_map(features: Tensor, size: tuple[int, int], channels_last: bool = True) 
             return features
         if first:
             return features.permute(0, 2, 3, 1)
-    raise ValueError(
-        f"features of shape {shape} have no grid in the proportions of an image of {height}×{width}"
-    )
+    raise ValueError(f"features of shape {shape} have no grid in the proportions of an image of {height}×{width}")

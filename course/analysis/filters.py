@@ -53,9 +53,7 @@ def principal_filters(filters: Tensor | nn.Module, count: int | None = None) -> 
     # The rows of `axes` are orthonormal, and flat - mean = left @ diag(spread) @ axes.
     left, spread, axes = torch.linalg.svd((flat - mean).double(), full_matrices=False)
     if count is not None and count > len(spread):
-        raise ValueError(
-            f"{len(flat)} filters of {flat.shape[1]} numbers have {len(spread)} components, not {count}"
-        )
+        raise ValueError(f"{len(flat)} filters of {flat.shape[1]} numbers have {len(spread)} components, not {count}")
     sign = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()  # (K, 1)
     shares = spread.square() / spread.square().sum().clamp(min=torch.finfo(spread.dtype).tiny)
     return PrincipalFilters(

@@ -90,8 +90,12 @@ def position_maps(similarity: Tensor) -> Picture:
     canvas = np.full((down * len(rows) - gap, right * len(columns) - gap), np.nan)
     figure, ((axis,),) = new_figure(
         f"for each of {len(rows)} by {len(columns)} positions, how like it every position of a grid of "
-        f"{height} by {width} is", 1, 1, 0.62 * len(columns) + 1.2, 0.62 * len(rows) + 0.4,
-    )  # fmt: skip
+        f"{height} by {width} is",
+        1,
+        1,
+        0.62 * len(columns) + 1.2,
+        0.62 * len(rows) + 0.4,
+    )
     for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
         canvas[down * i :, right * j :][:height, :width] = similarity[row, column].cpu().numpy()
         axis.plot(right * j + column, down * i + row, ".", color=ORANGE, markersize=4, markeredgewidth=0)
@@ -150,9 +154,12 @@ def rollout_on_images(images: Tensor, maps: Tensor, *, count: int = 5) -> Pictur
     count = min(count, len(images))
     side = min(1.5, PAGE / count)
     figure, axes = new_figure(
-        f"{count} images, and the patches of which attention brings most to the answer", 2, count,
-        count * side, 2 * side + 0.2,
-    )  # fmt: skip
+        f"{count} images, and the patches of which attention brings most to the answer",
+        2,
+        count,
+        count * side,
+        2 * side + 0.2,
+    )
     for image, shares, (above, below) in zip(images, maps.detach().cpu().float().numpy(), axes.T):
         show_image(above, image)
         places = np.stack(np.indices(shares.shape)[::-1], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2), as x, y
@@ -181,8 +188,7 @@ def patch_attention(image: Tensor, weights: Tensor, query: int) -> Picture:
     """
     if weights.ndim != 3 or weights.shape[1] != weights.shape[2]:
         raise ValueError(
-            "weights are (heads, N, N), of one layer and one image: weights[layer][number], not "
-            f"{tuple(weights.shape)}"
+            f"weights are (heads, N, N), of one layer and one image: weights[layer][number], not {tuple(weights.shape)}"
         )
     class_tokens, grid = token_grid(weights.shape[1])
     if not 0 <= query < grid[0] * grid[1]:

@@ -50,9 +50,7 @@ def rollout(weights: Sequence[Tensor], heads: str = "mean") -> Tensor:
     return product
 
 
-def rollout_maps(
-    weights: Sequence[Tensor], heads: str = "mean", image_size: int | tuple[int, int] = 1
-) -> Tensor:
+def rollout_maps(weights: Sequence[Tensor], heads: str = "mean", image_size: int | tuple[int, int] = 1) -> Tensor:
     """The share of each patch in the answer, (B, h, w).
 
     The answer is read from the first token, or, where there is no class token, from the mean of all

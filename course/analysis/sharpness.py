@@ -84,9 +84,7 @@ def largest_eigenvalue(
             if not bending:
                 return [torch.zeros_like(part) for part in v]
             slopes, along = zip(*((slope[i], v[i]) for i in bending))
-            return list(
-                torch.autograd.grad(slopes, parameters, along, retain_graph=True, materialize_grads=True)
-            )
+            return list(torch.autograd.grad(slopes, parameters, along, retain_graph=True, materialize_grads=True))
 
         found = _power_iteration(product, first, 0.0, tolerance, most)
         if found.value < 0:

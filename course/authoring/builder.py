@@ -386,14 +386,11 @@ def _strays(root: Path) -> list[str]:
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         if path not in lectures:
             problems.append(
-                f"{_shown(root, path)}: its source notebooks/source/{path.stem}.py is gone; restore it, or "
-                "delete this"
+                f"{_shown(root, path)}: its source notebooks/source/{path.stem}.py is gone; restore it, or delete this"
             )
     for path in sorted((root / "notebooks" / "source").iterdir()):
         if path.suffix == ".py" and not _LECTURE_NAME.match(path.stem):
-            problems.append(
-                f"{_shown(root, path)}: a lecture's source is named NN_topic.py, in lower case; rename it"
-            )
+            problems.append(f"{_shown(root, path)}: a lecture's source is named NN_topic.py, in lower case; rename it")
     for path in files_below(root / "solutions"):
         if path.suffix == ".ipynb" and path not in expected:
             problems.append(f"{_shown(root, path)}: no source makes this notebook; delete it")
@@ -408,9 +405,7 @@ def _strays(root: Path) -> list[str]:
                 f"{_shown(root, path)}: no source makes this file, and students would receive it; delete it"
             )
             secrets = leaks.secrets_in_tree(root / "solutions")
-            problems += [
-                f"{_shown(root, path)}: {found}" for found in leaks.find_in_assignment(path, secrets)
-            ]
+            problems += [f"{_shown(root, path)}: {found}" for found in leaks.find_in_assignment(path, secrets)]
     return problems
 
 

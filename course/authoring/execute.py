@@ -22,9 +22,7 @@ from course.steps import Step, silent
 LONGEST_CELL = 900  # seconds; a lecture is meant to take 60 in all
 
 
-def execute(
-    notebook: NotebookNode, folder: Path, shown: str, source: Source, step: Step = silent
-) -> float:
+def execute(notebook: NotebookNode, folder: Path, shown: str, source: Source, step: Step = silent) -> float:
     """Run all cells in `folder` and clean the outputs, in place.
 
     The kernel is this Python, finds this very `course`, and has ``COURSE_BUDGET=cpu`` where nothing else is
@@ -43,9 +41,7 @@ def execute(
     """
     package = str(Path(course.__file__).parent.parent)
     environment = {
-        **{
-            name: value for name, value in os.environ.items() if name != "MPLBACKEND"
-        },  # figures belong in the cells
+        **{name: value for name, value in os.environ.items() if name != "MPLBACKEND"},  # figures belong in the cells
         "COURSE_BUDGET": os.environ.get("COURSE_BUDGET") or "cpu",
         # As in the Makefile: threads that spin long while they wait slow each other down on a busy machine.
         "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT") or "1000",
@@ -73,9 +69,7 @@ def execute(
     try:
         _run(client, environment)
     except CellExecutionError as error:
-        raise _failure(
-            notebook, reached, shown, source, f"stopped with {error.ename}: {error.evalue}"
-        ) from None
+        raise _failure(notebook, reached, shown, source, f"stopped with {error.ename}: {error.evalue}") from None
     except CellTimeoutError:
         text = f"still ran after {LONGEST_CELL} s: give it less to do, by budget(...)"
         raise _failure(notebook, reached, shown, source, text) from None

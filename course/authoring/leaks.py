@@ -23,9 +23,7 @@ from course.checks.message import unpack
 # On purpose looser than the builder's: what merely resembles a marker must be found here.
 _BEGIN = re.compile(r"^\W*BEGIN\W*SOLUTION\W*$")
 _END = re.compile(r"^\W*END\W*SOLUTION\W*$")
-_AUTHORS = re.compile(
-    r"^# %% .*\bexercise=\"|^@\w+\.(mistake|alternative)\b|^homework = Homework\(", re.MULTILINE
-)
+_AUTHORS = re.compile(r"^# %% .*\bexercise=\"|^@\w+\.(mistake|alternative)\b|^homework = Homework\(", re.MULTILINE)
 _ASSIGNED = re.compile(r"^(return|yield|assert|[\w.,\[\] ]+ [-+*/@]?=) ")
 _WORD = re.compile(r"\w+")
 _INNER_WORD = re.compile(r"(?<=\W)\w+(?=\W)")
@@ -120,9 +118,7 @@ def untouched_problems(assignment: Path) -> list[str]:
             try:
                 exec(compile("".join(cell["source"]), f"{topic}.ipynb", "exec"), namespace)
             except Exception as error:
-                problems.append(
-                    f"its cell {graded['grade_id']!r} stops untouched: {type(error).__name__}: {error}"
-                )
+                problems.append(f"its cell {graded['grade_id']!r} stops untouched: {type(error).__name__}: {error}")
     # All exercises at once: `public.read` would read and check the whole file for each of them.
     tensors, described = unpack((assignment / public.FILE_NAME).read_bytes())
     for name, exercise in described["exercises"].items():
@@ -181,9 +177,11 @@ def _collect_exercises(text: str, secrets: Secrets, public_parts: list[str]) -> 
         # The decorators hold the sentences, which students read.
         spoken = node.decorator_list if is_definition else [node]
         public_parts += [
-            part.value for top in spoken for part in ast.walk(top)
+            part.value
+            for top in spoken
+            for part in ast.walk(top)
             if isinstance(part, ast.Constant) and isinstance(part.value, str)
-        ]  # fmt: skip
+        ]
         part = lines[node.lineno - 1 : node.end_lineno]
         owner = f"exercises.py of {secrets.topic}"
         if is_definition:

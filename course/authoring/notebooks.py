@@ -95,8 +95,9 @@ def differences(wanted: NotebookNode, found: NotebookNode, source: Source) -> li
     """
     lines = []
     if wanted.metadata != found.metadata:
-        keys = sorted(key for key in {*wanted.metadata, *found.metadata}
-                      if wanted.metadata.get(key) != found.metadata.get(key))  # fmt: skip
+        keys = sorted(
+            key for key in {*wanted.metadata, *found.metadata} if wanted.metadata.get(key) != found.metadata.get(key)
+        )
         lines.append(f"the notebook's metadata differs ({', '.join(keys)})")
     if (found.get("nbformat"), found.get("nbformat_minor")) != (4, 5):
         lines.append(f"notebook format {found.get('nbformat')}.{found.get('nbformat_minor')} instead of 4.5")

@@ -61,9 +61,7 @@ def hygiene(notebook: NotebookNode, root: Path) -> list[str]:
             if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", ()):
                 found.append(f"{where}: stopped with {output.ename}, and is not tagged raises-exception")
     if size > MOST_BYTES:
-        found.append(
-            f"its outputs have {size / 1024:.0f} KB, more than {MOST_BYTES // 1024}: fewer or smaller figures"
-        )
+        found.append(f"its outputs have {size / 1024:.0f} KB, more than {MOST_BYTES // 1024}: fewer or smaller figures")
     return found
 
 
@@ -91,15 +89,11 @@ def _clean_output(output: NotebookNode, count: int) -> bool:
     """Clean one output in place; False if nothing worth keeping is left."""
     if output.output_type == "stream":
         lines = output.text.replace("\r\n", "\n").split("\n")
-        kept = [
-            line for line in lines if "\r" not in line and _CURSOR_UP not in line and not _BAR.search(line)
-        ]
+        kept = [line for line in lines if "\r" not in line and _CURSOR_UP not in line and not _BAR.search(line)]
         output.text = "\n".join(kept)
         return bool(output.text.strip())
     if output.output_type == "error":
-        frames = [
-            frame for frame in output.traceback if not _ANSI.sub("", frame).lstrip().startswith("File ")
-        ]
+        frames = [frame for frame in output.traceback if not _ANSI.sub("", frame).lstrip().startswith("File ")]
         output.traceback = [_ANSI.sub("", frame) for frame in frames]
         return True
     if output.output_type == "execute_result":
@@ -115,9 +109,7 @@ def _output_problems(output: NotebookNode, root: Path) -> list[str]:
     problems = []
     for text in _texts(output):
         text = _EMBEDDED.sub("", text)
-        path = next((part for part in machine_paths(root) if part in text), None) or _first(
-            _MACHINE_PATH, text
-        )
+        path = next((part for part in machine_paths(root) if part in text), None) or _first(_MACHINE_PATH, text)
         if path:
             problems.append(f"shows a path of the machine it ran on ({path[:60]})")
         if "\r" in text or _BAR.search(text):
@@ -150,9 +142,7 @@ def _texts(output: NotebookNode) -> list[str]:
 def machine_paths(root: Path) -> list[str]:
     """Folders of this machine that no output may show."""
     paths = {str(root), str(Path.home()), tempfile.gettempdir()}
-    return [
-        path for path in paths if len(path) > 5
-    ]  # "/", "/root" and "/tmp" are looked for as whole folders
+    return [path for path in paths if len(path) > 5]  # "/", "/root" and "/tmp" are looked for as whole folders
 
 
 def _first(pattern: re.Pattern, text: str) -> str:

@@ -27,6 +27,5 @@ def find_root(start: Path | None = None) -> Path:
                 "`course check NOTEBOOK` checks your work"
             )
     raise AuthoringError(
-        f"{start} is not inside the course's repository: go to the folder that holds notebooks/source and "
-        "solutions"
+        f"{start} is not inside the course's repository: go to the folder that holds notebooks/source and solutions"
     )

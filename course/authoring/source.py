@@ -24,10 +24,20 @@ from course.checks import Homework
 PERCENT = {"extension": ".py", "format_name": "percent", "comment_magics": False}
 OPTIONS = ("tags", "exercise", "check", "written", "points")
 TAGS = (
-    "setup", "no-output", "raises-exception",
-    "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell",
-    "nbval-skip", "nbval-ignore-output", "nbval-check-output", "nbval-raises-exception",
-)  # fmt: skip
+    "setup",
+    "no-output",
+    "raises-exception",
+    "hide-input",
+    "hide-output",
+    "hide-cell",
+    "remove-input",
+    "remove-output",
+    "remove-cell",
+    "nbval-skip",
+    "nbval-ignore-output",
+    "nbval-check-output",
+    "nbval-raises-exception",
+)
 LONGEST_ID = 64  # characters, nbformat 4.5's limit for a cell id
 WRITE_HERE = "*Write your answer here.*"
 
@@ -100,9 +110,7 @@ class Cell:
 
     def stripped(self, homework: str) -> "Cell":
         """The cell as a student receives it; `homework` is the short name, ``"hw1"``."""
-        instead = (
-            f'raise NotImplementedError("{homework}.{self.name}")' if self.kind == "code" else WRITE_HERE
-        )
+        instead = f'raise NotImplementedError("{homework}.{self.name}")' if self.kind == "code" else WRITE_HERE
         lines = self.text.split("\n")
         for first, last in reversed(self.regions()):
             indentation = lines[first][: len(lines[first]) - len(lines[first].lstrip())]
@@ -129,16 +137,12 @@ def read_source(path: Path, root: Path) -> Source:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise AuthoringError(
-            f"{shown}: this source is missing; restore it, or remove what was built from it"
-        ) from None
+        raise AuthoringError(f"{shown}: this source is missing; restore it, or remove what was built from it") from None
     except UnicodeDecodeError as error:
         raise AuthoringError(f"{shown}: not UTF-8 text ({error.reason}): save it as UTF-8") from None
     headers = [i for i, line in enumerate(text.split("\n"), start=1) if _HEADER.match(line)]
     if not headers:
-        raise AuthoringError(
-            f"{shown}:1: no cell in it: start each cell with a line '# %%' or '# %% [markdown]'"
-        )
+        raise AuthoringError(f"{shown}:1: no cell in it: start each cell with a line '# %%' or '# %% [markdown]'")
     lines = text.split("\n")
     if any(line.strip() for line in lines[: headers[0] - 1]):
         raise AuthoringError(f"{shown}:1: text before the first '# %%' belongs to no cell: move it into one")
@@ -197,9 +201,7 @@ def require_homework(source: Source, homework: Homework) -> None:
     checks = {cell.name: cell for cell in source.cells if cell.role == "check"}
     problems = []
     if homework.topic != source.path.stem:
-        problems.append(
-            f"1: exercises.py says Homework({homework.topic!r}); it should say {source.path.stem!r}"
-        )
+        problems.append(f"1: exercises.py says Homework({homework.topic!r}); it should say {source.path.stem!r}")
     first_line: dict[str, int] = {}
     for cell in source.cells:
         if not cell.grade_id:
@@ -214,13 +216,10 @@ def require_homework(source: Source, homework: Homework) -> None:
     for name, cell in exercises.items():
         if name not in homework.exercises:
             problems.append(
-                f"{cell.line}: exercises.py has no exercise {name!r}; it has "
-                f"{', '.join(homework.exercises) or 'none'}"
+                f"{cell.line}: exercises.py has no exercise {name!r}; it has {', '.join(homework.exercises) or 'none'}"
             )
         elif name not in checks:
-            problems.append(
-                f"{cell.line}: exercise {name!r} has no check cell: add '# %% check=\"{name}\"' after it"
-            )
+            problems.append(f"{cell.line}: exercise {name!r} has no check cell: add '# %% check=\"{name}\"' after it")
         else:
             problems += _exercise_problems(cell, homework)
     for name, cell in checks.items():
@@ -233,14 +232,11 @@ def require_homework(source: Source, homework: Homework) -> None:
     for name in homework.exercises:
         if name not in exercises:
             problems.append(
-                f"1: exercises.py describes {name!r}, but no cell '# %% exercise=\"{name}\"' lets a student "
-                "write it"
+                f"1: exercises.py describes {name!r}, but no cell '# %% exercise=\"{name}\"' lets a student write it"
             )
     for cell in source.cells:
         if cell.role == "written" and not cell.regions():
-            problems.append(
-                f"{cell.line}: question {cell.name!r} has no solution region to hold the model answer"
-            )
+            problems.append(f"{cell.line}: question {cell.name!r} has no solution region to hold the model answer")
     _raise_with_places(source.shown, problems)
 
 
@@ -267,9 +263,7 @@ def _typed(cell, header: int, begin: int, problems: list[str]) -> Cell:
     if len(roles) + ("setup" in tags) > 1:
         problems.append(f"{header}: a cell is one of exercise, check, written and setup, not several")
     if roles and not (isinstance(name, str) and _NAME.match(name) and len(f"check_{name}") <= LONGEST_ID):
-        problems.append(
-            f"{header}: {role}={name!r}: a name has letters, digits and _, at most 58, a letter first"
-        )
+        problems.append(f"{header}: {role}={name!r}: a name has letters, digits and _, at most 58, a letter first")
         name = str(name)
     if roles and (cell.cell_type == "markdown") != (role == "written"):
         kind = "'# %% [markdown]'" if role == "written" else "'# %%'"
@@ -278,9 +272,7 @@ def _typed(cell, header: int, begin: int, problems: list[str]) -> Cell:
         if isinstance(points, bool) or not isinstance(points, (int, float)) or points <= 0:
             problems.append(f"{header}: question {name!r} needs its points on this line: points=4")
     elif points is not None:
-        problems.append(
-            f"{header}: points= is for written questions; those of an exercise stand in exercises.py"
-        )
+        problems.append(f"{header}: points= is for written questions; those of an exercise stand in exercises.py")
     return Cell(cell.cell_type, cell.source, begin, tuple(tags), role, name, points)
 
 
@@ -353,11 +345,7 @@ def _exercise_problems(cell: Cell, homework: Homework) -> list[str]:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-    names = {
-        node.name
-        for node in tree.body
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef))
-    }
+    names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef))}
     assigned = (target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets)
     return names | {target.id for target in assigned if isinstance(target, ast.Name)}
 

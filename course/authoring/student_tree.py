@@ -61,9 +61,7 @@ If something does not start, `.venv/bin/course doctor` says what is missing and 
 """
 
 
-def release_command(
-    out: Path, homeworks: Iterable[str] = (), steps: Steps | None = None, memory: bool = False
-) -> int:
+def release_command(out: Path, homeworks: Iterable[str] = (), steps: Steps | None = None, memory: bool = False) -> int:
     """``course release OUT [hwN ...]`` for a terminal. Returns 0, or 1 if nothing was released.
 
     `memory`: whether notebooks that were found clean before need not be examined again, see `builder.checked`.
@@ -129,17 +127,13 @@ def release(
         raise AuthoringError(f"{out} cannot be written: {error.strerror} ({error.filename})") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    say(
-        f"{out}: {len(written)} files for students; {', '.join(work.name for work in works) or 'no homework'}"
-    )
+    say(f"{out}: {len(written)} files for students; {', '.join(work.name for work in works) or 'no homework'}")
     return [Path(path) for path in written]
 
 
 def _require_usable(out: Path, root: Path) -> None:
     inside = [
-        name
-        for name in ("notebooks", "assignments", "solutions", "course")
-        if (root / name) in (out, *out.parents)
+        name for name in ("notebooks", "assignments", "solutions", "course") if (root / name) in (out, *out.parents)
     ]
     if inside or out == root:
         raise AuthoringError(f"{out} lies within what is released from: give a folder of its own")
@@ -240,9 +234,7 @@ def _update(out: Path, staging: Path, say: Callable[[str], None]) -> list[str]:
     return sorted(moves.values())
 
 
-def _place(
-    out: Path, name: str, digest: str, known: dict[str, list[str]], say: Callable[[str], None]
-) -> str | None:
+def _place(out: Path, name: str, digest: str, known: dict[str, list[str]], say: Callable[[str], None]) -> str | None:
     """Where a new file goes in an earlier release; None if what a student has there should simply stay."""
     if not name.endswith(".ipynb") or not _changed(out, name, known):
         return name

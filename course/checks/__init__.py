@@ -18,9 +18,23 @@ from course.checks.show import card_html, show_card
 from course.notebook import in_notebook
 
 __all__ = [
-    "check", "CheckFailed", "Accuracy", "Call", "Credit", "Draw", "Exercise", "Homework", "Observation", "Probe",
-    "Seeded", "Verdict", "expected_for", "judge", "load_homework", "observe",
-]  # fmt: skip
+    "Accuracy",
+    "Call",
+    "CheckFailed",
+    "Credit",
+    "Draw",
+    "Exercise",
+    "Homework",
+    "Observation",
+    "Probe",
+    "Seeded",
+    "Verdict",
+    "check",
+    "expected_for",
+    "judge",
+    "load_homework",
+    "observe",
+]
 
 
 class CheckFailed(AssertionError):

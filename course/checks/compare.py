@@ -189,8 +189,10 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
 
 def _same(i: int, a: Observation, b: Observation, tolerance: float) -> bool:
     """Does `b` show in call `i` what `a` shows, but for rounding, and the same kind of mishap?"""
-    return _notes(i, a) == _notes(i, b) and _keys(i, a) == _keys(i, b) and all(
-        _close(key, a, b.tensors[key], tolerance) for key in _keys(i, a)
+    return (
+        _notes(i, a) == _notes(i, b)
+        and _keys(i, a) == _keys(i, b)
+        and all(_close(key, a, b.tensors[key], tolerance) for key in _keys(i, a))
     )
 
 

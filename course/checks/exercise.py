@@ -237,8 +237,9 @@ class Homework:
     @cached_property
     def reference(self) -> dict[str, Any]:
         """The names defined by the setup and solution cells of the source: the right answers, ready to call."""
-        import course.quick_nbformat  # noqa: F401
         import jupytext  # takes seconds, which a student's check and the grading child need not wait for
+
+        import course.quick_nbformat  # noqa: F401
 
         namespace: dict[str, Any] = {"__name__": f"reference_{self.short}"}
         # Without comment_magics=False, jupytext turns the comment "# copy the weights" into a command to copy.

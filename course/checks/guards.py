@@ -35,10 +35,18 @@ from course.checks.operators import all_operators, canaries, put_before, spoken,
 _COURSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _OURS = tuple(os.path.join(_COURSE, "checks", name) for name in ("guards.py", "operators.py"))
 # Below these there is nothing of a student's: they call it.
-_CALLERS = tuple(os.path.join(_COURSE, *place) for place in (
-    ("checks", "observe.py"), ("checks", "__init__.py"), ("grading", "worker.py"), ("grading", "stand_in.py")
-))  # fmt: skip
-_LIBRARIES = tuple({os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
+_CALLERS = tuple(
+    os.path.join(_COURSE, *place)
+    for place in (
+        ("checks", "observe.py"),
+        ("checks", "__init__.py"),
+        ("grading", "worker.py"),
+        ("grading", "stand_in.py"),
+    )
+)
+_LIBRARIES = tuple(
+    {os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
 _ENGINE = os.path.join("torch", "autograd", "graph.py")
 _ITSELF = ("course.checks.guards", "course.checks.operators")  # bound by name where the course needs them
 _MODULE_FACTS = frozenset(  # what the import system asks of every module
@@ -142,9 +150,7 @@ def intact(rule: bytes) -> bool:
     before = dict(_state.uses)
     try:
         return all(
-            _is_refused(call)
-            for operator, call in canaries().items()
-            if exercise and worker_of(operator, forbidden)
+            _is_refused(call) for operator, call in canaries().items() if exercise and worker_of(operator, forbidden)
         )
     finally:
         _state.uses.clear()
@@ -242,7 +248,7 @@ def _use_by_student(name: str, written: str, own: str = "") -> Use | None:
         elif file.startswith("<"):
             students = students or not file.startswith("<frozen")
         elif use is None and not students and file not in _OURS:
-            if file.startswith(_COURSE) or own and frame.f_globals.get("__name__", "").partition(".")[0] == own:
+            if file.startswith(_COURSE) or (own and frame.f_globals.get("__name__", "").partition(".")[0] == own):
                 return None
             if name in _state.excused and file.endswith(_ENGINE):
                 return None

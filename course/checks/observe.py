@@ -161,9 +161,7 @@ def _load_parameters(module: nn.Module, call: Call, i: str, seen: Observation) -
     own = dict(module.named_parameters())
     straight = {name: [name] for name in call.parameters}
     for layout in (straight, *call.layouts):
-        weights = {
-            name: torch.cat([call.parameters[part] for part in parts]) for name, parts in layout.items()
-        }
+        weights = {name: torch.cat([call.parameters[part] for part in parts]) for name, parts in layout.items()}
         if {name: p.shape for name, p in own.items()} == {name: w.shape for name, w in weights.items()}:
             with torch.no_grad():
                 for name, weight in weights.items():

@@ -135,7 +135,10 @@ class RandomResizedCrop(Augmentation):
 
 
 def random_boxes(
-    count: int, size: Sequence[int], area: tuple[float, float], ratio: tuple[float, float],
+    count: int,
+    size: Sequence[int],
+    area: tuple[float, float],
+    ratio: tuple[float, float],
     generator: Generator,
 ) -> tuple[Tensor, Tensor]:
     """Random rectangles inside an image.

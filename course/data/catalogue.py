@@ -36,17 +36,25 @@ class Source:
 
 SOURCES = {
     "digits": Source(
-        "handwritten digits, inside scikit-learn", {"train": digits.TRAIN_IMAGES, "test": 397}, (1, 8, 8),
-        digits.CLASS_NAMES, read=digits.read,
+        "handwritten digits, inside scikit-learn",
+        {"train": digits.TRAIN_IMAGES, "test": 397},
+        (1, 8, 8),
+        digits.CLASS_NAMES,
+        read=digits.read,
     ),
     "two_questions": Source(
-        "one local and one global question about the same pixels; drawn", {"train": 5000, "test": 1000},
-        (3, 32, 32), two_questions.CLASS_NAMES,
+        "one local and one global question about the same pixels; drawn",
+        {"train": 5000, "test": 1000},
+        (3, 32, 32),
+        two_questions.CLASS_NAMES,
         draw=lambda random, count, split: two_questions.draw(random, count),
     ),
     "digit_video": Source(
-        "digits sliding right, left, down or up; drawn", {"train": 4000, "test": 1000}, (5, 1, 16, 16),
-        digits.VIDEO_CLASS_NAMES, draw=digits.draw_video,
+        "digits sliding right, left, down or up; drawn",
+        {"train": 4000, "test": 1000},
+        (5, 1, 16, 16),
+        digits.VIDEO_CLASS_NAMES,
+        draw=digits.draw_video,
     ),
     "cifar10": Source("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
     "cifar100": Source("photographs of 100 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
@@ -112,7 +120,10 @@ def load(
         return torch.from_numpy(np.ascontiguousarray(array[:size])).to(device)
 
     return ImageSet(
-        images=tensor(images), name=name, split=split, question=label,
+        images=tensor(images),
+        name=name,
+        split=split,
+        question=label,
         all_labels={question: tensor(vector) for question, vector in labels.items()},
         all_classes=class_names,
     )
@@ -138,14 +149,16 @@ def available() -> list[dict]:
     rows = []
     for name, source in SOURCES.items():
         state, where = cifar.state(name) if name not in OFFLINE else ("here", "made when loaded, no download")
-        rows.append({
-            "name": name,
-            "what": source.what,
-            "images": f"{source.sizes['train']:,} + {source.sizes['test']:,}",
-            "size": "×".join(str(length) for length in source.shape),
-            "state": state,
-            "where": str(where),
-        })
+        rows.append(
+            {
+                "name": name,
+                "what": source.what,
+                "images": f"{source.sizes['train']:,} + {source.sizes['test']:,}",
+                "size": "×".join(str(length) for length in source.shape),
+                "state": state,
+                "where": str(where),
+            }
+        )
     return rows
 
 

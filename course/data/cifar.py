@@ -77,8 +77,10 @@ def read(name: str, split: str) -> tuple[np.ndarray, dict[str, np.ndarray], dict
     if not (folder / dataset.base_folder).is_dir():
         fetch(name)
     elif damaged := damaged_file(dataset, folder):
-        raise DataError(f"{name}: the file {damaged} is {'damaged' if damaged.exists() else 'missing'}. "
-                        f"`course data {name}` fetches the set again and replaces it.")
+        raise DataError(
+            f"{name}: the file {damaged} is {'damaged' if damaged.exists() else 'missing'}. "
+            f"`course data {name}` fetches the set again and replaces it."
+        )
     loaded = dataset(folder, train=split == "train")
     images = loaded.data.transpose(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
     return images, {"class": np.array(loaded.targets, dtype=np.int64)}, {"class": list(loaded.classes)}
@@ -117,8 +119,10 @@ def fetch(name: str) -> Path:
                 unpacked.rename(Path(unfinished) / "damaged")
             (Path(unfinished) / dataset.base_folder).rename(unpacked)
     except OSError as error:
-        raise DataError(f"{name} cannot be stored in {folder}: {error}. Free some space there (400 MB), "
-                        "or name another folder in COURSE_DATA.") from error
+        raise DataError(
+            f"{name} cannot be stored in {folder}: {error}. Free some space there (400 MB), "
+            "or name another folder in COURSE_DATA."
+        ) from error
     return unpacked
 
 
@@ -144,8 +148,11 @@ def _download(name: str, dataset, folder: Path) -> Path:
 
     pooch.get_logger().setLevel("WARNING")  # its notes would leave paths in the notebook
     store = pooch.create(
-        path=folder, base_url="", registry={dataset.filename: f"md5:{dataset.tgz_md5}"},
-        urls={dataset.filename: dataset.url}, retry_if_failed=ATTEMPTS - 1,
+        path=folder,
+        base_url="",
+        registry={dataset.filename: f"md5:{dataset.tgz_md5}"},
+        urls={dataset.filename: dataset.url},
+        retry_if_failed=ATTEMPTS - 1,
     )
     try:
         archive = Path(store.fetch(dataset.filename, downloader=transfer))
@@ -167,10 +174,14 @@ def _check_and_unpack(name: str, dataset, archive: Path, into: Path) -> None:
     from torchvision.datasets.utils import check_integrity
 
     if not check_integrity(archive, dataset.tgz_md5):
-        raise DataError(f"{name}: the archive {archive} is damaged (wrong checksum) and was not used. "
-                        f"Delete it and run `course data {name}`.")
+        raise DataError(
+            f"{name}: the archive {archive} is damaged (wrong checksum) and was not used. "
+            f"Delete it and run `course data {name}`."
+        )
     with tarfile.open(archive) as tar:
         tar.extractall(into, filter="data")
     if damaged := damaged_file(dataset, into):
-        raise DataError(f"{name}: {damaged.name} came out of {archive.name} damaged. Run "
-                        f"`course data {name}` again; if it happens again, the disk is not to be trusted.")
+        raise DataError(
+            f"{name}: {damaged.name} came out of {archive.name} damaged. Run "
+            f"`course data {name}` again; if it happens again, the disk is not to be trusted."
+        )

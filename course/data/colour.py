@@ -23,8 +23,10 @@ def checked(images: Tensor) -> Tensor:
         ValueError: they are not uint8: what is white, and where a value is clipped, is known of no others.
     """
     if images.dtype != torch.uint8:
-        raise ValueError(f"colours are changed in uint8 images, 0..255; these are {images.dtype}: augment "
-                         "before normalising, or turn images of 0..1 into uint8 by (255 * x).byte()")
+        raise ValueError(
+            f"colours are changed in uint8 images, 0..255; these are {images.dtype}: augment "
+            "before normalising, or turn images of 0..1 into uint8 by (255 * x).byte()"
+        )
     return images
 
 
@@ -176,7 +178,6 @@ def gaussian_blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
         padding = (0, 0, near, near) if axis == 2 else (near, near, 0, 0)
         padded = F.pad(values, padding, mode="reflect")
         values = sum(
-            as_strength(weights[:, tap], values) * padded.narrow(axis, tap, length)
-            for tap in range(2 * near + 1)
+            as_strength(weights[:, tap], values) * padded.narrow(axis, tap, length) for tap in range(2 * near + 1)
         )
     return values.round().clamp(0, 255).to(torch.uint8).view(images.shape)

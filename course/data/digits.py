@@ -37,9 +37,7 @@ def read(split: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.rint(grey * 255).astype(np.uint8)[:, None], {"digit": label.copy()}
 
 
-def draw_video(
-    random: np.random.Generator, count: int, split: str
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def draw_video(random: np.random.Generator, count: int, split: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Clips of one digit sliding one pixel a frame over a 16×16 frame; labels ``motion`` and ``digit``.
 
     The start is drawn so that two ceilings hold exactly, whatever the model and however much data it gets:

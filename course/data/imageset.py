@@ -86,5 +86,7 @@ class ImageSet:
         classes = ", ".join(self.classes[:3]) + (", …" if len(self.classes) > 3 else "")
         others = [question for question in self.all_labels if question != self.question]
         also = f", also: {', '.join(others)}" if others else ""
-        return (f"{self.name}/{self.split}: {len(self)} images {size} uint8 on {self.images.device}, "
-                f"{self.question}: {len(self.classes)} classes ({classes}){also}")
+        return (
+            f"{self.name}/{self.split}: {len(self)} images {size} uint8 on {self.images.device}, "
+            f"{self.question}: {len(self.classes)} classes ({classes}){also}"
+        )

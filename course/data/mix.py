@@ -18,8 +18,9 @@ TRIES = 64  # of the rejection sampling of a Beta number
 
 def _checked(images: Tensor) -> Tensor:
     if not images.is_floating_point():
-        raise ValueError(f"erasing and mixing are for normalised images; these are {images.dtype}: "
-                         "pass normalise(images)")
+        raise ValueError(
+            f"erasing and mixing are for normalised images; these are {images.dtype}: pass normalise(images)"
+        )
     return images
 
 

@@ -3,7 +3,6 @@
 tqdm's notebook widget is not used: what it leaves in a saved notebook is a dead widget that no page can show.
 """
 
-
 from tqdm import tqdm
 
 

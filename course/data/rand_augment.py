@@ -11,9 +11,22 @@ from course.data import colour
 from course.data.augment import Augmentation, resample
 
 OPERATIONS = (
-    "autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add", "brightness", "contrast",
-    "color", "sharpness", "rotate", "shear_x", "shear_y", "translate_x", "translate_y",
-)  # fmt: skip
+    "autocontrast",
+    "equalize",
+    "invert",
+    "posterize",
+    "solarize",
+    "solarize_add",
+    "brightness",
+    "contrast",
+    "color",
+    "sharpness",
+    "rotate",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+)
 NONE = -1
 LAYERS = 2  # operations an image
 PROBABILITY = 0.5
@@ -43,8 +56,9 @@ class RandAugment(Augmentation):
 
     def __post_init__(self) -> None:
         if not 0 <= self.magnitude <= 10 or self.std < 0:
-            raise ValueError(f"RandAugment takes a magnitude of 0..10 and a std of 0 or more, not "
-                             f"{self.magnitude} and {self.std}")
+            raise ValueError(
+                f"RandAugment takes a magnitude of 0..10 and a std of 0 or more, not {self.magnitude} and {self.std}"
+            )
 
     def draw(self, count: int, size: Sequence[int], generator: Generator) -> Tensor:
         """For each of the two: the number of the operation or -1 for none, and the level, -1..1; (count, 4).
@@ -104,7 +118,8 @@ def move(images: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """
     height, width = images.shape[-2:]
     y, x = torch.meshgrid(
-        torch.arange(height, device=images.device) + 0.5, torch.arange(width, device=images.device) + 0.5,
+        torch.arange(height, device=images.device) + 0.5,
+        torch.arange(width, device=images.device) + 0.5,
         indexing="ij",
     )  # (H, W)
     x, y = x.expand(len(images), -1, -1), y.expand(len(images), -1, -1)  # (B, H, W)

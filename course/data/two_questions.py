@@ -87,8 +87,12 @@ def _place(random: np.random.Generator, step: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _paint(
-    random: np.random.Generator, images: np.ndarray,
-    glyph: np.ndarray, colour: tuple[float, ...], left: np.ndarray, top: np.ndarray,
+    random: np.random.Generator,
+    images: np.ndarray,
+    glyph: np.ndarray,
+    colour: tuple[float, ...],
+    left: np.ndarray,
+    top: np.ndarray,
 ) -> None:
     """Put the glyph on every image, in place. Its colour jitters, and says nothing about either label."""
     count = len(images)

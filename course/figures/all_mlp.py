@@ -28,9 +28,7 @@ PANELS = 6  # in a row
 
 
 # -- the Mixer
-def mixer_block(
-    x: Tensor, y: Tensor, z: Tensor, *, token: int, channel: int, hidden: tuple[int, int]
-) -> Picture:
+def mixer_block(x: Tensor, y: Tensor, z: Tensor, *, token: int, channel: int, hidden: tuple[int, int]) -> Picture:
     """A Mixer block as what happens to a table: turned, mixed along the tokens, back, along the channels.
 
     One channel is framed in orange and one token in blue: the first is what the token MLP takes at a time,
@@ -44,7 +42,7 @@ def mixer_block(
     Raises:
         ValueError: the three are not tables of one shape, or there is no such token or channel.
     """
-    if not x.ndim == 2 or not x.shape == y.shape == z.shape:
+    if x.ndim != 2 or not x.shape == y.shape == z.shape:
         shapes = [tuple(table.shape) for table in (x, y, z)]
         raise ValueError(f"x, y and z are tables (N, D) of one shape, and not {shapes}")
     tokens, width = x.shape
@@ -101,9 +99,7 @@ def _mlp(axis: Axes, what: str, shared: str, colour: str) -> None:
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.axis("off")
     shape = "round,pad=0,rounding_size=0.06"
-    axis.add_patch(
-        FancyBboxPatch((0.08, 0.36), 0.84, 0.3, shape, facecolor="white", edgecolor=colour, linewidth=1.6)
-    )
+    axis.add_patch(FancyBboxPatch((0.08, 0.36), 0.84, 0.3, shape, facecolor="white", edgecolor=colour, linewidth=1.6))
     axis.text(0.5, 0.51, what, ha="center", va="center", fontsize=SMALL)
     axis.text(0.5, 0.24, shared, ha="center", va="center", fontsize=SMALL, color=GREY)
     arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}

@@ -65,9 +65,7 @@ def block(mixers: Sequence[str]) -> Picture:
         axis.plot([start, start, end, end], [0, 0.62, 0.62, 0], color=BLUE, linewidth=1.5, zorder=1)
         axis.plot(end, 0, "o", color="white", markeredgecolor=BLUE, markersize=13, zorder=3)
         axis.text(end, -0.005, "+", color=BLUE, ha="center", va="center", fontsize=12, zorder=4)
-        axis.text(
-            (start + end) / 2, 0.68, "path around", color=BLUE, ha="center", va="bottom", fontsize=SMALL
-        )
+        axis.text((start + end) / 2, 0.68, "path around", color=BLUE, ha="center", va="bottom", fontsize=SMALL)
     axis.text(0.15, 0, "x", ha="right", va="center", fontsize=11, style="italic")
     axis.annotate("", (8.35, 0), (8.05, 0), arrowprops={"arrowstyle": "-|>", "color": GREY})
     step = PAGE / len(mixers)
@@ -147,9 +145,7 @@ def windows_averaged(x: Tensor, means: Tensor, places: Sequence[tuple[int, int]]
                 linewidth=2.5,
             )
         )
-        right.add_patch(
-            Rectangle((j - 0.44, i - 0.44), 0.88, 0.88, fill=False, edgecolor=colour, linewidth=2.5)
-        )
+        right.add_patch(Rectangle((j - 0.44, i - 0.44), 0.88, 0.88, fill=False, edgecolor=colour, linewidth=2.5))
     return figure
 
 
@@ -167,18 +163,14 @@ def reach(patterns: Mapping[str, Tensor]) -> Picture:
             raise ValueError(f"{name!r} must be a map (H, W) of numbers from 0 up")
     heard = {name: int((pattern > 1e-6 * pattern.max()).sum()) for name, pattern in patterns.items()}
     side = PAGE / len(patterns)
-    alt = "how many places the middle hears from. " + "; ".join(
-        f"{name}: {count}" for name, count in heard.items()
-    )
+    alt = "how many places the middle hears from. " + "; ".join(f"{name}: {count}" for name, count in heard.items())
     figure, axes = new_figure(alt, 1, len(patterns), PAGE, side + 0.5)
     for axis, (name, pattern) in zip(axes.flat, patterns.items()):
         strength = (pattern / pattern.max().clamp(min=1e-12)).sqrt()  # so that whispers stay visible
         axis.imshow(strength.numpy(), cmap="Blues", vmin=0, vmax=1.15, interpolation="nearest")
         height, width = pattern.shape
         axis.add_patch(
-            Rectangle(
-                (width // 2 - 0.5, height // 2 - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=1.8
-            )
+            Rectangle((width // 2 - 0.5, height // 2 - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=1.8)
         )
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.6)
@@ -187,9 +179,7 @@ def reach(patterns: Mapping[str, Tensor]) -> Picture:
     return figure
 
 
-def ratios(
-    measured: Mapping[str, float], *, against: str, counted: Mapping[str, float] | None = None
-) -> Picture:
+def ratios(measured: Mapping[str, float], *, against: str, counted: Mapping[str, float] | None = None) -> Picture:
     """Ratios as bars from 1 to both sides, on an axis of doublings: how much longer than something else.
 
     No number is written out, since they differ from run to run and from machine to machine.
@@ -247,9 +237,7 @@ def families(points: Mapping[str, Mapping[str, tuple[float, float]]], *, xlabel:
         colour = COLOURS[number % len(COLOURS)]
         axis.plot(*zip(*models.values()), dash, marker="o", markersize=4, color=colour, label=family)
         for model, place in models.items():
-            axis.annotate(
-                model, place, (4, -2), textcoords="offset points", fontsize=7, color=colour, va="top"
-            )
+            axis.annotate(model, place, (4, -2), textcoords="offset points", fontsize=7, color=colour, va="top")
     every = [x for models in points.values() for x, _ in models.values()]
     ticks = [tick for tick in (0.5, 1, 2, 4, 8, 16, 32) if min(every) / 2 <= tick <= 2 * max(every)]
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)

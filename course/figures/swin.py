@@ -47,8 +47,7 @@ def token_grids(image: Tensor, grids: Mapping[str, tuple[int, int]]) -> Picture:
         if side % window:
             raise ValueError(f"{title!r}: windows of {window} tokens do not tile a map of {side}")
     said = "; ".join(
-        f"{title}: {side}×{side} tokens, {(side // window) ** 2} windows"
-        for title, (side, window) in grids.items()
+        f"{title}: {side}×{side} tokens, {(side // window) ** 2} windows" for title, (side, window) in grids.items()
     )
     width = min(1.75, PAGE / len(grids))
     figure, axes = new_figure(
@@ -84,9 +83,7 @@ def pieces(side: int, window: int, shift: int) -> Tensor:
         ValueError: M does not divide the side, or s is not from 0 to M - 1.
     """
     if side % window or not 0 <= shift < window:
-        raise ValueError(
-            f"windows of {window} moved by {shift} on a map of {side}: M divides the side, and 0 <= s < M"
-        )
+        raise ValueError(f"windows of {window} moved by {shift} on a map of {side}: M divides the side, and 0 <= s < M")
     strip = (torch.arange(side) - shift).div(window, rounding_mode="floor")
     strip = strip - strip.min()  # (side,), from 0
     return strip[:, None] * int(strip.max() + 1) + strip  # (side, side)
@@ -107,9 +104,7 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
         ValueError: other sizes.
     """
     if side != 2 * window:
-        raise ValueError(
-            f"four windows are drawn: a map of {2 * window} tokens for windows of {window}, not {side}"
-        )
+        raise ValueError(f"four windows are drawn: a map of {2 * window} tokens for windows of {window}, not {side}")
     piece = pieces(side, window, shift)  # (side, side)
     rolled = piece.roll((-shift, -shift), (0, 1)) if shift else piece
     token = image.shape[-1] // side  # pixels
@@ -147,9 +142,7 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
             axis.axvline(line, color=GREY, linewidth=0.15)
         without_axes(axis)
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.6)
-        axis.set_title(
-            f"{name}: {int((mask[number] == 0).sum())} of {mask[number].numel()} pairs", fontsize=SMALL
-        )
+        axis.set_title(f"{name}: {int((mask[number] == 0).sum())} of {mask[number].numel()} pairs", fontsize=SMALL)
     below.suptitle("3. the mask of each of these windows: query (row) may look at key (column)", fontsize=9)
     return figure
 
@@ -168,9 +161,7 @@ def bias_lookup(window: int, query: int) -> Picture:
         ValueError: no such token.
     """
     if not 0 <= query < window**2:
-        raise ValueError(
-            f"a window of {window}×{window} has the tokens 0 to {window**2 - 1}, and no token {query}"
-        )
+        raise ValueError(f"a window of {window}×{window} has the tokens 0 to {window**2 - 1}, and no token {query}")
     entries = relative_position_index(window)[query].tolist()  # (M*M,)
     wide = 2 * window - 1
     alt = f"token {query} of a window of {window} by {window}, entries {entries} of a table {wide} by {wide}"
@@ -214,8 +205,7 @@ def merging(before: Tensor, after: Tensor) -> Picture:
         or not torch.equal(after.flatten().sort().values, before.flatten().sort().values)
     ):
         raise ValueError(
-            f"after must hold the {before.numel()} numbers of before as (H/2, W/2, 4), "
-            f"not {tuple(after.shape)}"
+            f"after must hold the {before.numel()} numbers of before as (H/2, W/2, 4), not {tuple(after.shape)}"
         )
     (height, width), (rows, columns, _) = before.shape, after.shape
     slot = {int(number): place % 4 for place, number in enumerate(after.flatten())}
@@ -232,9 +222,7 @@ def merging(before: Tensor, after: Tensor) -> Picture:
         for column in range(columns):
             for place, number in enumerate(after[row, column].tolist()):
                 _cell(right, row * 4.7 + place, column * 1.7, _colour(place), f"{int(number)}")
-            right.add_patch(
-                Rectangle((column * 1.7, row * 4.7), 1, 4, fill=False, edgecolor="black", linewidth=1.6)
-            )
+            right.add_patch(Rectangle((column * 1.7, row * 4.7), 1, 4, fill=False, edgecolor="black", linewidth=1.6))
     left.set(xlim=(-0.1, width + 0.1), ylim=(height + 0.1, -0.1), aspect="equal")
     right.set(xlim=(-0.1, columns * 1.7), ylim=(rows * 4.7 - 0.6, -0.1), aspect="equal")
     left.set_title(f"{height} × {width} tokens, D numbers each", fontsize=9)
@@ -261,16 +249,10 @@ def reach(
     height, width = image.shape[-2:]
     for title, tokens in seen.items():
         if tokens.ndim != 2 or height % tokens.shape[0] or width % tokens.shape[1]:
-            raise ValueError(
-                f"{title!r}: {tuple(tokens.shape)} tokens do not tile an image of {height}×{width}"
-            )
-    said = "; ".join(
-        f"{title}: {int(tokens.sum())} of {tokens.numel()} tokens" for title, tokens in seen.items()
-    )
+            raise ValueError(f"{title!r}: {tuple(tokens.shape)} tokens do not tile an image of {height}×{width}")
+    said = "; ".join(f"{title}: {int(tokens.sum())} of {tokens.numel()} tokens" for title, tokens in seen.items())
     per = min(1.75, PAGE / len(seen))
-    figure, axes = new_figure(
-        f"what token {query} has heard of. {said}", 1, len(seen), per * len(seen), per + 0.5
-    )
+    figure, axes = new_figure(f"what token {query} has heard of. {said}", 1, len(seen), per * len(seen), per + 0.5)
     for axis, (title, tokens) in zip(axes.flat, seen.items()):
         patch = height // tokens.shape[0]
         show_image(axis, image)
@@ -300,22 +282,14 @@ def accuracy_and_cost(
     if any(cost <= 0 for points in families.values() for _, cost, _ in points):
         raise ValueError("costs are drawn on a logarithmic scale and must be above 0")
     count = sum(len(points) for points in families.values())
-    figure, ((axis,),) = new_figure(
-        f"{ylabel} over {xlabel} of {count} models: {', '.join(families)}", 1, 1, 6.2, 3.5
-    )
+    figure, ((axis,),) = new_figure(f"{ylabel} over {xlabel} of {count} models: {', '.join(families)}", 1, 1, 6.2, 3.5)
     for (family, points), colour, marker in zip(families.items(), COLOURS, "os^Dvp"):
         names, costs, accuracies = zip(*points)
-        axis.plot(
-            costs, accuracies, "-", marker=marker, color=colour, label=family, markersize=5, linewidth=1.2
-        )
+        axis.plot(costs, accuracies, "-", marker=marker, color=colour, label=family, markersize=5, linewidth=1.2)
         for name, cost, accuracy in points:
-            axis.annotate(
-                name, (cost, accuracy), (5, -9), textcoords="offset points", fontsize=6.5, color=colour
-            )
+            axis.annotate(name, (cost, accuracy), (5, -9), textcoords="offset points", fontsize=6.5, color=colour)
     ticks = [
-        tick
-        for tick in (1, 2, 4, 8, 16, 32, 64, 128)
-        if min(c for p in families.values() for _, c, _ in p) <= 2 * tick
+        tick for tick in (1, 2, 4, 8, 16, 32, 64, 128) if min(c for p in families.values() for _, c, _ in p) <= 2 * tick
     ]
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
     axis.set_xticks(ticks, [f"{tick}" for tick in ticks])
@@ -375,9 +349,7 @@ def _piece(axis: Axes, inside: np.ndarray, token: int, number: int) -> None:
     said.set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 1.5, "alpha": 0.9})
 
 
-def _cell(
-    axis: Axes, row: float, column: float, colour, text: str, small: str = "", *, faint: bool = False
-) -> None:
+def _cell(axis: Axes, row: float, column: float, colour, text: str, small: str = "", *, faint: bool = False) -> None:
     """A coloured square with a number, and below it something small."""
     axis.add_patch(
         Rectangle(
@@ -390,8 +362,6 @@ def _cell(
         )
     )
     high = 0.38 if small else 0.52
-    axis.text(
-        column + 0.5, row + high, text, ha="center", va="center", fontsize=8, color=GREY if faint else "black"
-    )
+    axis.text(column + 0.5, row + high, text, ha="center", va="center", fontsize=8, color=GREY if faint else "black")
     if small:
         axis.text(column + 0.5, row + 0.75, small, ha="center", va="center", fontsize=6.5)

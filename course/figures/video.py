@@ -102,9 +102,7 @@ def flow_field(first: Tensor, second: Tensor, flow: Tensor, patch: int) -> Pictu
     height, width = first.shape[-2:]
     if flow.shape != (height // patch, width // patch, 2):
         fits = (height // patch, width // patch, 2)
-        raise ValueError(
-            f"flow in patches of {patch} on {height}×{width} pixels is {fits}, not {tuple(flow.shape)}"
-        )
+        raise ValueError(f"flow in patches of {patch} on {height}×{width} pixels is {fits}, not {tuple(flow.shape)}")
     arrows = int(torch.isfinite(flow).all(dim=-1).sum())
     figure, ((one, two, three, four),) = new_figure(
         f"two frames, their difference, and {arrows} arrows of flow between them", 1, 4, PAGE, 2.25
@@ -267,14 +265,10 @@ def _small_frames(axis: Axes, seen: Tensor, query: tuple[int, int, int], left: f
         colour = SKY if visible else "white"
         axis.add_patch(Rectangle((x, y), size, size, facecolor=colour, edgecolor=PALE, linewidth=0.8))
         if (time, row, column) == tuple(query):
-            axis.add_patch(
-                Rectangle((x, y), size, size, facecolor="none", edgecolor=ORANGE, linewidth=2.2, zorder=3)
-            )
+            axis.add_patch(Rectangle((x, y), size, size, facecolor="none", edgecolor=ORANGE, linewidth=2.2, zorder=3))
 
 
-def neighbourhoods(
-    clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], query: tuple[int, int, int]
-) -> Picture:
+def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], query: tuple[int, int, int]) -> Picture:
     """Ways to attend on a film strip: a row each, a colour for each of its steps, what no step sees faded.
 
     Args:

@@ -57,8 +57,12 @@ def patch_to_token(image: Tensor, weight: Tensor, bias: Tensor, token: int) -> P
     row = 3 * patch * patch
     figure, ((whole, part, laid_out, made),) = new_figure(
         f"patch {token} of {count}, its {row} numbers, and the token of {dim} numbers made of them",
-        1, 4, PAGE, 2.35, width_ratios=[1.3, 0.8, 1.15, 1.15],
-    )  # fmt: skip
+        1,
+        4,
+        PAGE,
+        2.35,
+        width_ratios=[1.3, 0.8, 1.15, 1.15],
+    )
     show_image(whole, image)
     whole.add_patch(outline(left, top, patch, patch, ORANGE))
     whole.set_title(f"the image, {height} × {width}", fontsize=9)
@@ -96,9 +100,13 @@ def filters_and_maps(image: Tensor, filters: Mapping[str, Tensor], maps: Tensor)
         raise ValueError(f"there are {len(filters)} filters and {len(maps)} maps")
     figure, axes = new_figure(
         f"an image, {len(filters)} filters ({', '.join(filters)}) and the map of {maps.shape[1]} by "
-        f"{maps.shape[2]} that each makes of it", 2, 1 + len(filters), 1.75 * (1 + len(filters)), 3.5,
+        f"{maps.shape[2]} that each makes of it",
+        2,
+        1 + len(filters),
+        1.75 * (1 + len(filters)),
+        3.5,
         height_ratios=[1, 1.5],
-    )  # fmt: skip
+    )
     axes[0, 0].axis("off")
     show_image(axes[1, 0], image)
     axes[1, 0].set_title("the image", fontsize=9)
@@ -130,7 +138,7 @@ def sizes_of_tokens(rows: Mapping[str, Tensor]) -> Picture:
     said = "; ".join(f"{name} {spread:.2g}" for name, spread in spreads.items())
     figure, ((axis,),) = new_figure(f"standard deviations. {said}", 1, 1, 6.0, 0.75 + 0.3 * len(spreads))
     low = 10 ** np.floor(np.log10(min(spreads.values())) - 0.3)
-    for y, (name, spread) in enumerate(spreads.items()):
+    for y, spread in enumerate(spreads.values()):
         axis.barh(y, spread - low, left=low, height=0.7, color=COLOURS[y % len(COLOURS)])
         axis.text(spread * 1.08, y, f"{spread:.2g}", va="center", fontsize=8)
     axis.set_yticks(range(len(spreads)), list(spreads))
@@ -202,9 +210,14 @@ def forward_chain(model: nn.Module, images: Tensor) -> Picture:
         axis.plot([start + 3.53, start + 4.0], [-0.35, -0.35], color=GREY, linewidth=0.9)
         _arrow(axis, (start + 4.0, -0.35), (start + 4.0, 0.26))
         axis.text(
-            start + 4.0, 0.42, "+", ha="center", va="center", fontsize=11,
+            start + 4.0,
+            0.42,
+            "+",
+            ha="center",
+            va="center",
+            fontsize=11,
             bbox={"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": "black"},
-        )  # fmt: skip
+        )
         kept = "what was there is kept"
         axis.text(start + 2.1, 0.54, kept, ha="center", va="bottom", fontsize=SMALL, color=GREY)
     _arrow(axis, (9.5, 0.42), (9.85, 0.42), "black")
@@ -214,9 +227,7 @@ def forward_chain(model: nn.Module, images: Tensor) -> Picture:
     return figure
 
 
-def crossover(
-    results: Mapping[str, Mapping[str, Mapping[int, float]]], chance: float | None = None
-) -> Picture:
+def crossover(results: Mapping[str, Mapping[str, Mapping[int, float]]], chance: float | None = None) -> Picture:
     """Accuracy over the number of training images: a panel a question, a line a network.
 
     Args:
@@ -231,8 +242,9 @@ def crossover(
     networks = list(dict.fromkeys(network for row in results.values() for network in row))
     said = "; ".join(
         f"{question}, {network}: " + ", ".join(f"{100 * a:.0f} % from {n:,}" for n, a in sorted(line.items()))
-        for question, row in results.items() for network, line in row.items()
-    )  # fmt: skip
+        for question, row in results.items()
+        for network, line in row.items()
+    )
     figure, axes = new_figure(f"accuracies. {said}", 1, len(results), 3.4 * len(results) + 0.4, 2.7, sharey=True)
     for axis, (question, row) in zip(axes.flat, results.items()):
         counts = sorted({count for line in row.values() for count in line})
@@ -240,9 +252,13 @@ def crossover(
             which = networks.index(network)
             x, y = zip(*sorted(line.items()))
             axis.plot(
-                x, [100 * accuracy for accuracy in y], ("o-", "s--", "^-.", "D:")[which % 4],
-                color=COLOURS[which % len(COLOURS)], markersize=5, label=network,
-            )  # fmt: skip
+                x,
+                [100 * accuracy for accuracy in y],
+                ("o-", "s--", "^-.", "D:")[which % 4],
+                color=COLOURS[which % len(COLOURS)],
+                markersize=5,
+                label=network,
+            )
         if chance is not None:
             axis.axhline(100 * chance, color=GREY, linewidth=0.8, linestyle=":")
             style = {"fontsize": SMALL, "color": GREY, "ha": "right", "va": "bottom"}
@@ -306,9 +322,7 @@ def same_place(similarities: Mapping[str, Tensor], place: tuple[float, float]) -
             raise ValueError(f"{title!r} must be (h, w, h, w), not {tuple(table.shape)}")
         rows, columns = table.shape[:2]
         row, column = int(place[0] * rows), int(place[1] * columns)
-        shade = axis.imshow(
-            table[row, column].cpu().numpy(), **scale, interpolation="nearest", extent=(0, 1, 1, 0)
-        )
+        shade = axis.imshow(table[row, column].cpu().numpy(), **scale, interpolation="nearest", extent=(0, 1, 1, 0))
         dot = {"color": ORANGE, "markersize": 6, "markeredgecolor": "black"}
         axis.plot((column + 0.5) / columns, (row + 0.5) / rows, "o", **dot)
         without_axes(axis)
@@ -339,8 +353,11 @@ def class_token_looks(image: Tensor, weights: Sequence[Tensor], caption: str = "
     heads = len(weights[0])
     figure, axes = new_figure(
         f"where the class token looks, in {len(weights)} layers of {heads} heads; {caption}",
-        len(weights), 1 + heads, 1.5 * (1 + heads), 1.72 * len(weights) + 0.1,
-    )  # fmt: skip
+        len(weights),
+        1 + heads,
+        1.5 * (1 + heads),
+        1.72 * len(weights) + 0.1,
+    )
     for axis in axes.flat:
         axis.axis("off")
     axes[0, 0].axis("on")

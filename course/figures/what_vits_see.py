@@ -56,16 +56,27 @@ def heads_over_depth(
         shift = (number - (len(networks) - 1) / 2) * apart
         for layer, values in enumerate(layers, start=1):
             axis.plot(
-                [layer + shift] * len(values), values.detach().cpu().numpy(), "os^D"[number % 4],
-                color=COLOURS[number % len(COLOURS)], markersize=5, alpha=1 if number == 0 else LIGHTER,
-                markeredgewidth=0, label=name if layer == 1 else None,
-            )  # fmt: skip
+                [layer + shift] * len(values),
+                values.detach().cpu().numpy(),
+                "os^D"[number % 4],
+                color=COLOURS[number % len(COLOURS)],
+                markersize=5,
+                alpha=1 if number == 0 else LIGHTER,
+                markeredgewidth=0,
+                label=name if layer == 1 else None,
+            )
     if level is not None:
         axis.axhline(level[1], color=GREY, linestyle=":", linewidth=1)
         axis.annotate(
-            level[0], (0, level[1]), (3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-            fontsize=SMALL, color=GREY, va="bottom",
-        )  # fmt: skip
+            level[0],
+            (0, level[1]),
+            (3, 2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=GREY,
+            va="bottom",
+        )
     highest = max(float(values.max()) for layers in networks.values() for values in layers)
     axis.set(xlabel="layer", ylabel=ylabel, xlim=(0.4, depth + 0.6), xticks=range(1, depth + 1))
     axis.set_ylim(0, 1.12 * max(highest, level[1] if level else 0))
@@ -118,14 +129,22 @@ def cka_maps(panels: Mapping[str, Similarity]) -> Picture:
     cell = min(0.3, (PAGE - 0.9 * len(panels) - 0.6) / sum(widths))
     means = "; ".join(f"{t} {float(s.values.nan_to_num().mean()):.2f} on average" for t, s in panels.items())
     figure, axes = new_figure(
-        f"CKA of layers with layers: {means}", 1, len(panels),
-        cell * sum(widths) + 0.9 * len(panels) + 0.6, cell * height + 1.2, width_ratios=widths,
-    )  # fmt: skip
+        f"CKA of layers with layers: {means}",
+        1,
+        len(panels),
+        cell * sum(widths) + 0.9 * len(panels) + 0.6,
+        cell * height + 1.2,
+        width_ratios=widths,
+    )
     for axis, (title, similarity) in zip(axes.flat, panels.items()):
         shade = axis.imshow(
-            similarity.values.cpu().numpy(), cmap=colormaps["Blues"].with_extremes(bad=PALE), vmin=0, vmax=1,
-            interpolation="nearest", origin="lower",
-        )  # fmt: skip
+            similarity.values.cpu().numpy(),
+            cmap=colormaps["Blues"].with_extremes(bad=PALE),
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+            origin="lower",
+        )
         down, across = ([short_name(name) for name in names] for names in (similarity.layers_a, similarity.layers_b))
         axis.set_yticks(range(len(down)), down, fontsize=SMALL)
         axis.set_xticks(range(len(across)), across, fontsize=SMALL, rotation=90)
@@ -158,9 +177,12 @@ def rows_of_images(rows: Mapping[str, Tensor], captions: Sequence[str] = ()) -> 
     side = min(1.15, (PAGE - left) / count)
     above = f"; columns: {', '.join(captions)}" if captions else ""
     figure, axes = new_figure(
-        f"images in rows: {', '.join(' '.join(name.split()) for name in rows)}{above}", len(rows), count,
-        left + count * side, len(rows) * (side + 0.05) + (0.2 if captions else 0),
-    )  # fmt: skip
+        f"images in rows: {', '.join(' '.join(name.split()) for name in rows)}{above}",
+        len(rows),
+        count,
+        left + count * side,
+        len(rows) * (side + 0.05) + (0.2 if captions else 0),
+    )
     for line, (name, images) in zip(axes, rows.items()):
         for axis, image in zip(line, images):
             show_image(axis, image)
@@ -213,9 +235,11 @@ def shares_of_components(shares: Mapping[str, Tensor]) -> Picture:
     (count,) = counts
     together = {name: 100 * np.cumsum(values.detach().cpu().double().numpy()) for name, values in shares.items()}
     picture = curves(
-        np.arange(1, count + 1), together, xlabel="components, the largest first",
+        np.arange(1, count + 1),
+        together,
+        xlabel="components, the largest first",
         ylabel="share of the variance, %",
-    )  # fmt: skip
+    )
     (axis,) = picture.get_axes()
     even = np.arange(1, count + 1) * 100 / count
     axis.plot(np.arange(1, count + 1), even, ":", color=GREY, linewidth=1, label="all alike")

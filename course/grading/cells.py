@@ -70,8 +70,10 @@ def cells_from_bytes(data: bytes) -> list[Cell]:
         raise Unreadable("There is so much in the file that it cannot be read in reasonable time.", "limit") from None
     if "unreadable" in told:
         raise Unreadable(*told["unreadable"])
-    return [Cell(kind, source, grade_id, nbgrader, tuple(tags), id) for kind, source, grade_id, nbgrader, tags, id
-            in told["cells"]]  # fmt: skip
+    return [
+        Cell(kind, source, grade_id, nbgrader, tuple(tags), id)
+        for kind, source, grade_id, nbgrader, tags, id in told["cells"]
+    ]
 
 
 def described(data: bytes) -> dict:
@@ -160,7 +162,7 @@ def _value(value: Any) -> Any:
     """A value as nbgrader writes it, or None where it is none of those."""
     if isinstance(value, str):
         return _label(value)
-    return value if isinstance(value, (bool, float)) or isinstance(value, int) and abs(value) < 2**63 else None
+    return value if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 2**63) else None
 
 
 def _list(holder: dict, key: str) -> list:

@@ -80,9 +80,18 @@ def grade_command(
             from course.grading.grade import grade_class
 
             grade_class(
-                submissions, root, folder, out, settings,
-                workers or _cores(), scheduler, seed, again, limits, steps,
-            )  # fmt: skip
+                submissions,
+                root,
+                folder,
+                out,
+                settings,
+                workers or _cores(),
+                scheduler,
+                seed,
+                again,
+                limits,
+                steps,
+            )
         return 0
     except CannotGrade as problem:
         print(f"course grade: {problem}", file=sys.stderr)

@@ -27,9 +27,17 @@ from course.grading.whose import Found, shown
 
 _CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 _MOODLE_COLUMNS = (
-    "Identifier", "Full name", "Email address", "Status", "Grade", "Maximum grade", "Grade can be changed",
-    "Last modified (submission)", "Last modified (grade)", "Feedback comments",
-)  # fmt: skip
+    "Identifier",
+    "Full name",
+    "Email address",
+    "Status",
+    "Grade",
+    "Maximum grade",
+    "Grade can be changed",
+    "Last modified (submission)",
+    "Last modified (grade)",
+    "Feedback comments",
+)
 _FIELDS = {  # what the columns of a roster mean, by their names in small letters
     "id": ("id", "identifier", "user id", "student id"),
     "name": ("student", "full name", "name", "student name", "display name"),
@@ -250,9 +258,15 @@ def _plain(text: str, kind: str) -> str:
 def _folder_name(listed: Listed, usual: str, taken: set[str]) -> str:
     """A student who handed in nothing is called as the others are: by login, say, where their folders are."""
     known = listed.known
-    by_kind = {"login": known.get("login"), "email": known.get("email"), "name": listed.name, "upload": listed.name,
-               "mailbox": known.get("email", "").partition("@")[0] or known.get("login", "").partition("@")[0],
-               "number": known.get("number"), "id": known.get("id")}  # fmt: skip
+    by_kind = {
+        "login": known.get("login"),
+        "email": known.get("email"),
+        "name": listed.name,
+        "upload": listed.name,
+        "mailbox": known.get("email", "").partition("@")[0] or known.get("login", "").partition("@")[0],
+        "number": known.get("number"),
+        "id": known.get("id"),
+    }
     names = [name for name in (by_kind[usual], *by_kind.values()) if name]
     printable = [shown(name, longest=110) for name in names]
     distinct = next((name for name in printable if name not in taken), None)

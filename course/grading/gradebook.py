@@ -193,8 +193,10 @@ def _in_words(error, place: Path | str) -> str:
 
 def _another(place: Path | str, why: str) -> str:
     remedy = "move it away to have a new one made" if isinstance(place, Path) else "give an empty database"
-    return f"{shown_place(place)} is damaged or from another version of nbgrader ({why}): {remedy}, or run " \
-           "`nbgrader db upgrade` on it"  # fmt: skip
+    return (
+        f"{shown_place(place)} is damaged or from another version of nbgrader ({why}): {remedy}, or run "
+        "`nbgrader db upgrade` on it"
+    )
 
 
 def _password(place: str) -> str | None:
@@ -263,8 +265,12 @@ def _describe_assignment(gradebook, topic: str, template: Template, deadline: De
 
 
 def _source_cell(cell: Cell) -> dict:
-    return {"cell_type": cell.kind, "locked": bool(cell.nbgrader.get("locked")), "source": cell.source,
-            "checksum": cell.nbgrader.get("checksum")}  # fmt: skip
+    return {
+        "cell_type": cell.kind,
+        "locked": bool(cell.nbgrader.get("locked")),
+        "source": cell.source,
+        "checksum": cell.nbgrader.get("checksum"),
+    }
 
 
 def _submitted(gradebook, topic: str) -> dict:

@@ -33,40 +33,191 @@ LONGEST_LINE = 150  # characters of a line that is shown
 HIDDEN = "its message is not shown, because it could carry hidden numbers; the check in your notebook shows it"
 
 ERRORS = frozenset(
-    """
-    ArithmeticError AssertionError AttributeError BufferError ConnectionError EOFError EnvironmentError Exception
-    FileExistsError FileNotFoundError FloatingPointError ImportError IndentationError IndexError InterruptedError
-    IsADirectoryError KeyError KeyboardInterrupt LookupError MemoryError ModuleNotFoundError NameError
-    NotADirectoryError NotImplementedError OSError OverflowError PermissionError RecursionError ReferenceError
-    RuntimeError StopIteration SyntaxError SystemError SystemExit TabError TimeoutError TypeError UnboundLocalError
-    UnicodeDecodeError UnicodeEncodeError UnicodeError ValueError ZeroDivisionError
-    EinopsError OutOfMemoryError LinAlgError AxisError BrokenPipeError BlockingIOError
-    """.split()
+    [
+        "ArithmeticError",
+        "AssertionError",
+        "AttributeError",
+        "BufferError",
+        "ConnectionError",
+        "EOFError",
+        "EnvironmentError",
+        "Exception",
+        "FileExistsError",
+        "FileNotFoundError",
+        "FloatingPointError",
+        "ImportError",
+        "IndentationError",
+        "IndexError",
+        "InterruptedError",
+        "IsADirectoryError",
+        "KeyError",
+        "KeyboardInterrupt",
+        "LookupError",
+        "MemoryError",
+        "ModuleNotFoundError",
+        "NameError",
+        "NotADirectoryError",
+        "NotImplementedError",
+        "OSError",
+        "OverflowError",
+        "PermissionError",
+        "RecursionError",
+        "ReferenceError",
+        "RuntimeError",
+        "StopIteration",
+        "SyntaxError",
+        "SystemError",
+        "SystemExit",
+        "TabError",
+        "TimeoutError",
+        "TypeError",
+        "UnboundLocalError",
+        "UnicodeDecodeError",
+        "UnicodeEncodeError",
+        "UnicodeError",
+        "ValueError",
+        "ZeroDivisionError",
+        "EinopsError",
+        "OutOfMemoryError",
+        "LinAlgError",
+        "AxisError",
+        "BrokenPipeError",
+        "BlockingIOError",
+    ]
 )
 OF_YOUR_OWN = "an exception of your own"
 
 # Classes of Python, NumPy and torch that a sentence may name.
 TYPES = frozenset(
-    """
-    int float complex bool str bytes list tuple dict set frozenset range slice function method type module generator
-    NoneType ellipsis object map zip filter enumerate reversed property builtin_function_or_method
-    method_descriptor dict_keys dict_values dict_items list_iterator torch.Size torch.dtype torch.device
-    Tensor Parameter Size dtype device ndarray float32 float64 int64 float16 Generator Fraction Decimal partial
-    Module ModuleList ModuleDict ParameterList Sequential Linear Conv1d Conv2d Conv3d LayerNorm BatchNorm2d GroupNorm
-    Embedding Dropout GELU ReLU SiLU Sigmoid Softmax Tanh Identity Flatten AvgPool2d MaxPool2d AdaptiveAvgPool2d Unfold
-    AdamW Adam SGD FakeTensor
-    """.split()
+    [
+        "int",
+        "float",
+        "complex",
+        "bool",
+        "str",
+        "bytes",
+        "list",
+        "tuple",
+        "dict",
+        "set",
+        "frozenset",
+        "range",
+        "slice",
+        "function",
+        "method",
+        "type",
+        "module",
+        "generator",
+        "NoneType",
+        "ellipsis",
+        "object",
+        "map",
+        "zip",
+        "filter",
+        "enumerate",
+        "reversed",
+        "property",
+        "builtin_function_or_method",
+        "method_descriptor",
+        "dict_keys",
+        "dict_values",
+        "dict_items",
+        "list_iterator",
+        "torch.Size",
+        "torch.dtype",
+        "torch.device",
+        "Tensor",
+        "Parameter",
+        "Size",
+        "dtype",
+        "device",
+        "ndarray",
+        "float32",
+        "float64",
+        "int64",
+        "float16",
+        "Generator",
+        "Fraction",
+        "Decimal",
+        "partial",
+        "Module",
+        "ModuleList",
+        "ModuleDict",
+        "ParameterList",
+        "Sequential",
+        "Linear",
+        "Conv1d",
+        "Conv2d",
+        "Conv3d",
+        "LayerNorm",
+        "BatchNorm2d",
+        "GroupNorm",
+        "Embedding",
+        "Dropout",
+        "GELU",
+        "ReLU",
+        "SiLU",
+        "Sigmoid",
+        "Softmax",
+        "Tanh",
+        "Identity",
+        "Flatten",
+        "AvgPool2d",
+        "MaxPool2d",
+        "AdaptiveAvgPool2d",
+        "Unfold",
+        "AdamW",
+        "Adam",
+        "SGD",
+        "FakeTensor",
+    ]
 )
 KINDS_OF_NUMBERS = frozenset(
-    """
-    Float Double Half BFloat16 Long Int Short Byte Char Bool ComplexFloat float double int long bool half
-    torch.bool torch.uint8 torch.uint16 torch.uint32 torch.uint64 torch.int8 torch.int16 torch.int32 torch.int64
-    torch.float16 torch.bfloat16 torch.float32 torch.float64 torch.complex32 torch.complex64 torch.complex128
-    torch.float8_e4m3fn torch.float8_e5m2 torch.qint8 torch.quint8 torch.qint32
-    """.split()
+    [
+        "Float",
+        "Double",
+        "Half",
+        "BFloat16",
+        "Long",
+        "Int",
+        "Short",
+        "Byte",
+        "Char",
+        "Bool",
+        "ComplexFloat",
+        "float",
+        "double",
+        "int",
+        "long",
+        "bool",
+        "half",
+        "torch.bool",
+        "torch.uint8",
+        "torch.uint16",
+        "torch.uint32",
+        "torch.uint64",
+        "torch.int8",
+        "torch.int16",
+        "torch.int32",
+        "torch.int64",
+        "torch.float16",
+        "torch.bfloat16",
+        "torch.float32",
+        "torch.float64",
+        "torch.complex32",
+        "torch.complex64",
+        "torch.complex128",
+        "torch.float8_e4m3fn",
+        "torch.float8_e5m2",
+        "torch.qint8",
+        "torch.quint8",
+        "torch.qint32",
+    ]
 )
-LAYOUTS = frozenset(f"torch.{layout}" for layout in "sparse_coo sparse_csr sparse_csc sparse_bsr sparse_bsc jagged".split())
-PARTS_OF_LAYERS = frozenset("weight bias in_proj_weight in_proj_bias out_proj".split())
+LAYOUTS = frozenset(
+    f"torch.{layout}" for layout in ["sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"]
+)
+PARTS_OF_LAYERS = frozenset(["weight", "bias", "in_proj_weight", "in_proj_bias", "out_proj"])
 
 # What may stand in the holes of `SENTENCES`, before it is checked.
 _HOLES = {
@@ -271,7 +422,7 @@ SENTENCES = [
     *(f"'{bracket}' was never closed" for bracket in "([{"),
     *(f"unmatched '{bracket}'" for bracket in ")]}"),
     *(f"closing parenthesis '{b}' does not match opening parenthesis '{a}'<any>" for b in ")]}" for a in "([{"),
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,9 @@ def _place_of(
 def _is_untouched(cell: Cell, exercise: TemplateExercise) -> bool:
     if exercise.stub is not None:
         return normal_text(cell.source) == normal_text(exercise.stub)
-    return bool(re.search(rf"^[^\S\n]*raise NotImplementedError\([\"']hw\d+\.{exercise.name}[\"']\)", cell.source, re.M))
+    return bool(
+        re.search(rf"^[^\S\n]*raise NotImplementedError\([\"']hw\d+\.{exercise.name}[\"']\)", cell.source, re.M)
+    )
 
 
 def _is_check(cell: Cell, template: Template) -> bool:
@@ -175,10 +177,10 @@ def _notice_tampering(template: Template, cells: list[Cell], merged: Merged) -> 
             copies.setdefault(cell.grade_id, []).append(cell)
     for grade_id, original in template.labelled.items():
         found = copies.get(grade_id, [])
-        if _is_check(original, template) and found:
-            if not any(normal_text(cell.source) == normal_text(original.source) for cell in found):
-                merged.tampered = True
-                merged.messages.append(f"The check cell {grade_id} was edited; this had no effect.")
+        untouched = any(normal_text(cell.source) == normal_text(original.source) for cell in found)
+        if _is_check(original, template) and found and not untouched:
+            merged.tampered = True
+            merged.messages.append(f"The check cell {grade_id} was edited; this had no effect.")
         changed = sorted({key for cell in found for key in _GRADED_KEYS if _differs(key, cell.nbgrader, original)})
         if changed:
             merged.tampered = True

@@ -199,7 +199,7 @@ def _environment() -> dict[str, str]:
     import course
 
     root = os.path.dirname(os.path.dirname(os.path.abspath(course.__file__)))
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     quiet = {"CUDA_VISIBLE_DEVICES": "", "COURSE_OFFLINE": "1", "MPLBACKEND": "agg", "COURSE_BUDGET": "cpu"}
     return {**os.environ, **threads, **quiet, "PYTHONPATH": root}
 

@@ -24,10 +24,12 @@ def sent(calls: bytes) -> bytes:
     described = calls_from_bytes(calls)
     if not any(_asked_later(value) for call in described for value in call.arguments.values()):
         return calls
-    return calls_to_bytes([
-        replace(call, arguments={name: _without_ask(value) for name, value in call.arguments.items()})
-        for call in described
-    ])  # fmt: skip
+    return calls_to_bytes(
+        [
+            replace(call, arguments={name: _without_ask(value) for name, value in call.arguments.items()})
+            for call in described
+        ]
+    )
 
 
 def found_out(seen: Observation, calls: bytes) -> Observation:

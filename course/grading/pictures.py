@@ -108,9 +108,7 @@ def draw(expected: Expected, seen: Observation, *, of_mistake: bool) -> dict[str
     return {"what": what, "of_mistake": of_mistake, "panels": panels}
 
 
-def _observe_public(
-    names: list[str], merged: Merged, checks: PublicChecks, sandbox: Sandbox
-) -> dict[str, Observation]:
+def _observe_public(names: list[str], merged: Merged, checks: PublicChecks, sandbox: Sandbox) -> dict[str, Observation]:
     """What the student's code does with the public inputs, as far as a few seconds reach."""
     seen: dict[str, Observation] = {}
     if not names:

@@ -7,9 +7,9 @@ its arguments and result can be pickled, so that it may be done on another machi
 import traceback
 from dataclasses import dataclass
 
+from course.grading.cells import Unreadable
 from course.grading.child import Stopped
 from course.grading.collect import Missing, choose
-from course.grading.cells import Unreadable
 from course.grading.exam import Exam
 from course.grading.handed_in import HandedIn
 from course.grading.judge import ExerciseResult, judge_exercise, one_line

@@ -61,7 +61,9 @@ def _serve(channel: socket.socket, requests: Any) -> None:
         if os.getpid() != our_id:
             os._exit(0)  # the student's code forked and came back here
         _flush()
-        channel.setblocking(True)  # code that gave a copy of it a timeout made it fail where there is nothing to read yet
+        channel.setblocking(
+            True
+        )  # code that gave a copy of it a timeout made it fail where there is nothing to read yet
         channel.sendall(frames.pack(kind, number, reply))
 
 

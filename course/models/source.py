@@ -22,7 +22,7 @@ def source_of(name: str, **spec_overrides) -> str:
     for module in model.modules():
         if _is_ours(type(module)):
             page.add(type(module))
-    for _, cls, arguments, options in calls.values():
+    for _, _, arguments, options in calls.values():
         for value in [*arguments, *options.values()]:
             if inspect.isclass(value) and _is_ours(value):
                 page.add(value)  # given as an option: a norm, an activation

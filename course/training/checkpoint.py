@@ -67,23 +67,21 @@ def save(
     write_atomically(path, to_bytes(tensors, metadata={"course": json.dumps(header)}))
 
 
-def resume(
-    path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, ema: Ema | None = None
-) -> dict | None:
+def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, ema: Ema | None = None) -> dict | None:
     """Put a checkpoint back into model, optimizer and running mean, and return its progress; None if there is none.
 
     Raises:
         CheckpointError: the file is damaged or of another training. Then nothing was changed.
     """
     if path.is_dir():
-        raise CheckpointError(f"checkpoint= names a file, and {path} is a folder; "
-                              f"say {path / 'run.safetensors'}")
+        raise CheckpointError(f"checkpoint= names a file, and {path} is a folder; say {path / 'run.safetensors'}")
     if not path.exists():
         return None
     header, tensors = _read(path)
     if differences := _differences(header["signature"], signed):
-        raise CheckpointError(f"the checkpoint {path} is of another training: {'; '.join(differences)}. "
-                              f"Make it as it was, {REMEDY}")
+        raise CheckpointError(
+            f"the checkpoint {path} is of another training: {'; '.join(differences)}. Make it as it was, {REMEDY}"
+        )
 
     model.load_state_dict(_below("model.", tensors))
     if ema:
@@ -107,7 +105,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["course"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise damaged from error
     if header.get("format") != FORMAT:
@@ -131,8 +129,9 @@ def _differences(was: dict, now: dict) -> list[str]:
     for kind in ("recipe", "model", "data"):
         old, new = was[kind], now[kind]
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-        found += [f"{kind} {name} was {old.get(name, 'not there')}, is now {new.get(name, 'not there')}"
-                  for name in names[:3]]
+        found += [
+            f"{kind} {name} was {old.get(name, 'not there')}, is now {new.get(name, 'not there')}" for name in names[:3]
+        ]
         if len(names) > 3:
             found.append(f"and {len(names) - 3} more of the {kind}")
     return found

@@ -76,15 +76,23 @@ def _train(
     first = Processes.running().first
     if first:
         count = Processes.running().count
-        print(f"{network.name} on {train.name}, {sum(p.numel() for p in network.parameters()):,} weights, "
-              f"{count} process{'es' if count > 1 else ''} on {device.type}; all of it goes to {out}", flush=True)
+        print(
+            f"{network.name} on {train.name}, {sum(p.numel() for p in network.parameters()):,} weights, "
+            f"{count} process{'es' if count > 1 else ''} on {device.type}; all of it goes to {out}",
+            flush=True,
+        )
     history = fit(network, train.to(device), recipe, val=test.to(device), device=device, checkpoint=out / CHECKPOINT)
     if first:
         figures = {
-            "model": network.name, "data": train.name, "question": train.question, "recipe": asdict(recipe),
-            "steps": history.steps, "loss": history.loss,
-            "val_steps": history.val_steps, "val_accuracy": history.val_accuracy,
-        }  # fmt: skip
+            "model": network.name,
+            "data": train.name,
+            "question": train.question,
+            "recipe": asdict(recipe),
+            "steps": history.steps,
+            "loss": history.loss,
+            "val_steps": history.val_steps,
+            "val_accuracy": history.val_accuracy,
+        }
         with replacing(out / FIGURES) as partial:
             partial.write_text(json.dumps(figures) + "\n", encoding="utf-8")
         with replacing(out / CURVE) as partial:
@@ -111,7 +119,7 @@ def _size(shape: tuple[int, ...]) -> dict:
     """What (C, H, W), or (T, C, H, W), is in the words of a spec."""
     *frames, channels, height, width = shape
     size = {"img_size": height if height == width else (height, width), "in_chans": channels}
-    return size | {"num_frames": count for count in frames}
+    return size | ({"num_frames": frames[0]} if frames else {})
 
 
 def _overrides(spec: list[str]) -> dict:

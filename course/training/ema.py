@@ -75,9 +75,7 @@ class Ema:
                 for name in {**mine, **state}
                 if name not in mine or name not in state or mine[name].shape != state[name].shape
             ]
-            raise ValueError(
-                f"this running mean is of another model: they differ in {', '.join(differing[:3])}"
-            )
+            raise ValueError(f"this running mean is of another model: they differ in {', '.join(differing[:3])}")
         self.updates = int(state["updates"])
         for name, mean in self.mean.items():
             mean.copy_(state[f"mean.{name}"])

@@ -91,9 +91,7 @@ def positions(position: Tensor, old: Grid, new: Grid) -> Tensor:
     return position if old == new else resized_positions(position, old, new)
 
 
-def clip_positions(
-    position: Tensor, old: tuple[int, int, int], new: tuple[int, int, int], class_tokens: int
-) -> Tensor:
+def clip_positions(position: Tensor, old: tuple[int, int, int], new: tuple[int, int, int], class_tokens: int) -> Tensor:
     """Likewise for the (t, h, w) places of a clip, moment by moment, or the (h, w) that all moments share."""
     before, after = old[1:], new[1:]
     moments = position[class_tokens:].unflatten(0, (-1, before[0] * before[1]))  # (t or 1, h*w, D)
@@ -157,9 +155,7 @@ _RESIZED: dict[tuple[type, str], Callable[[nn.Module, nn.Module, Tensor], Tensor
     (WindowAttention, "bias_table"): lambda old, new, table: displacement_table(
         table, (old.window_size,) * 2, (new.window_size,) * 2
     ),
-    (RelativeBiasAttention, "bias_table"): lambda old, new, table: displacement_table(
-        table, old.grid, new.grid
-    ),
+    (RelativeBiasAttention, "bias_table"): lambda old, new, table: displacement_table(table, old.grid, new.grid),
     (RelativeAttention, "rows"): lambda old, new, table: displacement_line(table, new.rows),
     (RelativeAttention, "columns"): lambda old, new, table: displacement_line(table, new.columns),
     (OffsetBias, "table"): lambda old, new, table: offset_table(table, old.grid, new.grid),
@@ -177,9 +173,7 @@ _FIXED = {
 }
 
 
-def _carried(
-    model: nn.Module, result: nn.Module, name: str, weight: Tensor | None, shape: torch.Size
-) -> Tensor:
+def _carried(model: nn.Module, result: nn.Module, name: str, weight: Tensor | None, shape: torch.Size) -> Tensor:
     """The trained weight of that name, resized if it belongs to a place and the places are others."""
     owner, _, leaf = name.rpartition(".")
     if weight is not None:

@@ -73,8 +73,13 @@ class History:
         if right:
             percent = [100 * accuracy for accuracy in self.val_accuracy]
             right.plot(self.val_steps, percent, "o-", color="C1", markersize=4)
-            right.annotate(f"{percent[-1]:.1f} %", (self.val_steps[-1], percent[-1]), (0, -12),
-                           textcoords="offset points", ha="right")
+            right.annotate(
+                f"{percent[-1]:.1f} %",
+                (self.val_steps[-1], percent[-1]),
+                (0, -12),
+                textcoords="offset points",
+                ha="right",
+            )
             right.set(title="validation accuracy, %", xlabel="step")
             right.set(xlim=(0, 1.03 * self.total_steps), ylim=(0, 103))
 

@@ -57,8 +57,11 @@ class Lamb(Optimizer):
         for weight in weights:
             if not self.state[weight]:
                 # The step is a tensor on the CPU, as torch's optimizers have it.
-                self.state[weight] |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(weight),
-                                       "exp_avg_sq": torch.zeros_like(weight)}  # fmt: skip
+                self.state[weight] |= {
+                    "step": torch.tensor(0.0),
+                    "exp_avg": torch.zeros_like(weight),
+                    "exp_avg_sq": torch.zeros_like(weight),
+                }
             self.state[weight]["step"] += 1
         states, grads = [self.state[weight] for weight in weights], [weight.grad for weight in weights]
         steps = [state["step"].item() for state in states]

@@ -24,7 +24,7 @@ from course.training.history import History, LiveCurve
 from course.training.not_finite import TrainingError
 from course.training.parallel import Processes
 from course.training.recipe import Recipe
-from course.training.regularise import set_dropout, set_drop_path
+from course.training.regularise import set_drop_path, set_dropout
 from course.training.speed import Speed, fastest
 from course.training.step import Step, check_logits, lessons
 
@@ -231,7 +231,9 @@ def centre(images: Tensor, share: float) -> Tensor:
 def _evaluated(model: nn.Module, val, recipe: Recipe, speed: Speed, processes: Processes) -> float:
     """`evaluate`, each process its share of the images."""
     mine = tuple(part[processes.rank :: processes.count] for part in val)
-    share = evaluate(model, mine, batch_size=EVALUATED_AT_ONCE, crop=recipe.test_crop, speed=speed) if len(mine[0]) else 0.0
+    share = (
+        evaluate(model, mine, batch_size=EVALUATED_AT_ONCE, crop=recipe.test_crop, speed=speed) if len(mine[0]) else 0.0
+    )
     right = torch.tensor(share * len(mine[0]), device=val[0].device, dtype=torch.float64)
     return round(float(processes.sum(right))) / len(val[0])
 
@@ -270,7 +272,10 @@ class _Display:
         self.history = history
         self.place = (LiveCurve(history) if plot else InPlace()) if in_notebook() else None
         self.bar = progress_bar(
-            history.total_steps, self.place, desc="training", unit="step",
+            history.total_steps,
+            self.place,
+            desc="training",
+            unit="step",
             disable=not progress or budget_name() == "tiny",
         )
 
@@ -312,11 +317,15 @@ def _checked(data, name: str) -> tuple[Tensor, Tensor]:
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         raise ValueError(f"{name}: images and labels are tensors; torch.as_tensor() makes them")
     if images.ndim not in (4, 5) or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        raise ValueError(f"{name}: images are uint8 or float, (N, C, H, W) or for video (N, T, C, H, W); "
-                         f"these are {images.dtype} {tuple(images.shape)}")
+        raise ValueError(
+            f"{name}: images are uint8 or float, (N, C, H, W) or for video (N, T, C, H, W); "
+            f"these are {images.dtype} {tuple(images.shape)}"
+        )
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"{name}: labels are whole numbers (N,), one for each of the {len(images)} images; "
-                         f"these are {labels.dtype} {tuple(labels.shape)}")
+        raise ValueError(
+            f"{name}: labels are whole numbers (N,), one for each of the {len(images)} images; "
+            f"these are {labels.dtype} {tuple(labels.shape)}"
+        )
     if len(images) == 0:
         raise ValueError(f"{name}: there is no image in it")
     if labels.min() < 0:

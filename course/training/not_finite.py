@@ -12,7 +12,9 @@ class TrainingError(RuntimeError):
     """A training that cannot go on; the message says why and what to change."""
 
     @classmethod
-    def at(cls, step: int, steps: int, recipe: Recipe, what: str, path: Path | None, cause: str = "") -> "TrainingError":
+    def at(
+        cls, step: int, steps: int, recipe: Recipe, what: str, path: Path | None, cause: str = ""
+    ) -> "TrainingError":
         """The error of a step, counted from 1."""
         rate = recipe.learning_rate(step - 1, steps)
         kept = f" {path} holds the last whole save before it." if path and path.exists() else ""

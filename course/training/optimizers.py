@@ -11,8 +11,26 @@ from course.training.parts import is_a
 
 # Words in the names of parameters that are looked up or added to activations, and multiply none.
 TABLES = frozenset(
-    """bias biases class cls code column embed embedding latent pos position queries query row table time
-    token word""".split()
+    [
+        "bias",
+        "biases",
+        "class",
+        "cls",
+        "code",
+        "column",
+        "embed",
+        "embedding",
+        "latent",
+        "pos",
+        "position",
+        "queries",
+        "query",
+        "row",
+        "table",
+        "time",
+        "token",
+        "word",
+    ]
 )
 
 
@@ -59,9 +77,7 @@ def make_optimizer(model: nn.Module, recipe) -> Optimizer:
         momentum = recipe.betas[0]
         return torch.optim.SGD(ordered, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0)
     if recipe.optimizer == "lamb":
-        adapted = [
-            group | {"adapt": not spared} for group, (_, spared, _) in zip(ordered, kinds, strict=True)
-        ]
+        adapted = [group | {"adapt": not spared} for group, (_, spared, _) in zip(ordered, kinds, strict=True)]
         return Lamb(adapted, lr=recipe.lr, betas=recipe.betas)
     if recipe.optimizer == "muon":
         count = sum(not others for others, _, _ in kinds)

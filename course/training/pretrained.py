@@ -73,15 +73,15 @@ class Origin:
     date: str
 
     def __str__(self) -> str:
-        return (f"{_percent(self.accuracy)} of the test images, after {self.seconds:.0f} s of training on "
-                f"{self.data} ({self.device}, {self.date})")  # fmt: skip
+        return (
+            f"{_percent(self.accuracy)} of the test images, after {self.seconds:.0f} s of training on "
+            f"{self.data} ({self.device}, {self.date})"
+        )
 
     @property
     def call(self) -> str:
         """What makes the model, as one writes it."""
-        return (
-            f"create_model({', '.join([repr(self.model), *(f'{k}={v}' for k, v in self.overrides.items())])})"
-        )
+        return f"create_model({', '.join([repr(self.model), *(f'{k}={v}' for k, v in self.overrides.items())])})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,9 +98,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         what = "loaded" if self.origin else repr(self.history)
-        return (
-            what if self.accuracy is None or self.history else f"{what}, {_percent(self.accuracy)} right here"
-        )
+        return what if self.accuracy is None or self.history else f"{what}, {_percent(self.accuracy)} right here"
 
 
 def train_or_load(
@@ -158,16 +156,10 @@ def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:
     from safetensors.torch import save as to_bytes
 
     # Clones, because safetensors refuses tensors that share memory.
-    tensors = {
-        name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()
-    }
-    tensors = {
-        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-    }
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     if wrong := _not_finite(tensors):
-        raise ValueError(
-            f"{path.name}: {wrong} has values that are no numbers in half precision; it is not stored"
-        )
+        raise ValueError(f"{path.name}: {wrong} has values that are no numbers in half precision; it is not stored")
     normalise = model.normalise_images
     header = {
         "format": FORMAT,
@@ -177,8 +169,10 @@ def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:
     }
     data = to_bytes(tensors, metadata={"course": json.dumps(header)})
     if len(data) > LARGEST:
-        raise ValueError(f"{path.name} would have {len(data):,} bytes, and stored weights have at most "
-                         f"{LARGEST:,}, two for each number")  # fmt: skip
+        raise ValueError(
+            f"{path.name} would have {len(data):,} bytes, and stored weights have at most "
+            f"{LARGEST:,}, two for each number"
+        )
     write_atomically(path, data)
 
 
@@ -200,15 +194,12 @@ def load_pretrained(path: Path, model: nn.Module) -> Origin:
     origin, normalise, tensors = _opened(path)
     own = model.state_dict()
     shapes = {name: (_shape(tensors.get(name)), _shape(own.get(name))) for name in {**own, **tensors}}
-    differing = [
-        f"{name} is {there} there and {here} here" for name, (there, here) in shapes.items() if there != here
-    ]
+    differing = [f"{name} is {there} there and {here} here" for name, (there, here) in shapes.items() if there != here]
     if getattr(model, "name", origin.model) != origin.model:
         differing.insert(0, f"that one is {origin.model} and this one {model.name}")
     if differing:
         more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise CheckpointError(f"{path} is of another model: {'; '.join(differing[:3])}{more}. "
-                              f"It fits {origin.call}.")  # fmt: skip
+        raise CheckpointError(f"{path} is of another model: {'; '.join(differing[:3])}{more}. It fits {origin.call}.")
     model.load_state_dict(tensors)  # copies, so that the model keeps its own precision and device
     model.normalise_images = normalise
     model.eval()
@@ -220,13 +211,14 @@ def _opened(path: Path) -> tuple[Origin, Normalise, dict[str, Tensor]]:
 
     remedy = "delete it, and a small training takes its place"
     if (size := path.stat().st_size) > LARGEST:
-        raise CheckpointError(f"{path} has {size:,} bytes, and stored weights have at most {LARGEST:,}, so "
-                              f"it was not opened; {remedy}")  # fmt: skip
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, and stored weights have at most {LARGEST:,}, so it was not opened; {remedy}"
+        )
     damaged = CheckpointError(f"{path} is damaged; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["course"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
         if header["format"] != FORMAT:
             raise CheckpointError(f"{path} was written by another version of the course; {remedy}")
         origin = Origin(**header["origin"])

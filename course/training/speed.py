@@ -110,9 +110,7 @@ class Speed:
         return f"{self.precision}, {self.attention} attention{', compiled' if self.compiled else ''}"
 
 
-def fastest(
-    model: nn.Module, images: Tensor, device: torch.device | str, *, steps: int | None = None
-) -> Speed:
+def fastest(model: nn.Module, images: Tensor, device: torch.device | str, *, steps: int | None = None) -> Speed:
     """The speed to train `model` with, measured once for it on this machine and remembered.
 
     On a CPU: `measure`, unless this process or the file ``speed.json`` in the data folder knows. With
@@ -249,7 +247,7 @@ def _winner(speeds: list[Speed], seconds_of: Callable[[Speed], float], seconds: 
     """The fastest of `speeds`, timed in turns; the first of them if no other is so by a clear margin."""
     end = _now() + seconds
     rounds: list[list[float]] = []  # rounds × speeds
-    while len(rounds) < LEAST_ROUNDS or len(rounds) < ROUNDS and _now() < end:
+    while len(rounds) < LEAST_ROUNDS or (len(rounds) < ROUNDS and _now() < end):
         rounds.append([seconds_of(speed) for speed in speeds])
     gains = {}
     for k, speed in enumerate(speeds):

@@ -28,7 +28,9 @@ class Step:
 
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int, classes: int, teacher: nn.Module | None) -> None:
         if (recipe.distill is None) != (teacher is None):
-            has, lacks = ("a recipe with distill", "teacher=") if teacher is None else ("teacher=", "a recipe with distill")
+            has, lacks = (
+                ("a recipe with distill", "teacher=") if teacher is None else ("teacher=", "a recipe with distill")
+            )
             raise ValueError(f"distillation needs both: there is {has} but no {lacks}")
         self.model, self.recipe, self.steps, self.classes, self.teacher = model, recipe, steps, classes, teacher
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -140,5 +142,7 @@ def check_logits(logits, count: int, classes: int) -> None:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"the model must return logits (B, classes), here ({count}, classes), not {found}")
     if classes > logits.shape[1]:
-        raise ValueError(f"the labels go up to {classes - 1}, but the model tells only {logits.shape[1]} "
-                         f"classes apart; give it at least {classes} outputs")  # fmt: skip
+        raise ValueError(
+            f"the labels go up to {classes - 1}, but the model tells only {logits.shape[1]} "
+            f"classes apart; give it at least {classes} outputs"
+        )

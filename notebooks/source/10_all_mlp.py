@@ -153,7 +153,7 @@ plots.matrices({
     "3×3 convolution\n9 numbers": mixing_matrix(built(DepthwiseConv, kernel_size=3)),
     "GFNet's filter\n25 numbers": mixing_matrix(built(GlobalFilter)),
     "linear layer (ResMLP)\n625 numbers": mixing_matrix(on_map(built(TokenLinear))),
-}, numbers=False)  # fmt: skip
+}, numbers=False)
 
 # %% [markdown]
 # Row m is what token m hears. A **shift** copies one neighbour. A **convolution** has the same nine numbers in
@@ -201,7 +201,7 @@ plots.patches(image, 4, order=order)
 small = dict(num_classes=10, embed_dim=64, depth=2)
 like_mixer = dict(num_heads=4, class_tokens=0, head=part(MeanHead))  # of the ViT: the mean is read
 models = {"ViT without positions": create_model("vit_cifar", **small, **like_mixer, position=None),
-          "Mixer": create_model("mixer_cifar", **small)}  # fmt: skip
+          "Mixer": create_model("mixer_cifar", **small)}
 with torch.no_grad():
     for name, model in models.items():
         model.eval()
@@ -296,7 +296,7 @@ mixers = {
     "AS-MLP": part(AxialShift, shift_size=5), "CycleMLP": part(CycleMixing),
     "S²-MLP": part(SpatialShiftMLP), "S²-MLPv2": part(SplitSpatialShift),
     "ShiftViT": part(Shift), "3×3 conv": part(DepthwiseConv, kernel_size=3),
-}  # fmt: skip
+}
 takes_tokens = {"attention", "Mixer", "ResMLP", "gMLP", "S²-MLP"}
 
 # %%
@@ -469,7 +469,7 @@ def weights_at(name, side=14, width=392):
 
 all_mlp.properties({
     name: measured(name) | {"weights, 14×14,\nD = 392": f"{weights_at(name):,}"} for name in mixers
-})  # fmt: skip
+})
 
 # %% [markdown]
 # Read it by columns.
@@ -496,7 +496,7 @@ all_mlp.properties({
 
 # %%
 names = ["mixer_b16", "resmlp_s24", "gmlp_s", "s2mlp_wide", "s2mlp_deep", "as_mlp_t", "cyclemlp_b2",
-         "vip_s7", "gfnet_s", "shiftvit_t"]  # fmt: skip
+         "vip_s7", "gfnet_s", "shiftvit_t"]
 cards = {name: card(name) for name in names[:budget(tiny=1, cpu=10)]}
 for name, its in cards.items():
     ours = f"{its.parameters / 1e6:7.2f}M {its.macs / 1e9:6.2f}G"
@@ -509,7 +509,7 @@ for name, its in cards.items():
 # %%
 slides = {"MLP-Mixer-B/16": ("mixer_b16", "79M"), "S²-MLP-D": ("s2mlp_deep", "71M 14.0G"),
           "S²-MLP-W": ("s2mlp_wide", "51M 10.5G"), "AS-MLP-T": ("as_mlp_t", "28M 4.4G"),
-          "Shift-T": ("shiftvit_t", "28M 4.4G")}  # fmt: skip
+          "Shift-T": ("shiftvit_t", "28M 4.4G")}
 for label, (name, printed) in list(slides.items())[:budget(tiny=1, cpu=5)]:
     its = cards[name]
     ours = f"{its.parameters / 1e6:.1f}M {its.macs / 1e9:.2f}G"
@@ -569,7 +569,7 @@ def network(kind, sizes=small, widths=(3, 16, 32, 64, 64, 64), stride=2):
 train = load("two_questions", "train", size=budget(tiny=80, cpu=4000))
 few = budget(tiny=40, cpu=1000)
 runs = {"texture, 1,000": ("texture", few, 100), "relation, 1,000": ("relation", few, 250),
-        "relation, 4,000": ("relation", len(train), 250)}  # fmt: skip
+        "relation, 4,000": ("relation", len(train), 250)}
 trained, results = {}, {}
 for kind in ("CNN", "ViT", "Mixer"):
     results[kind] = {}
@@ -696,7 +696,7 @@ points = [
     ("AS-MLP-T", local, 4.35, 81.3), ("AS-MLP-S", local, 8.5, 83.1), ("CycleMLP-B2", local, 3.88, 81.6),
     ("ViP-S/7", local, 6.9, 81.5), ("GFNet-S", local, 4.45, 80.0), ("DeiT-B", attention, 17.6, 81.8),
     ("Swin-T", attention, 4.5, 81.3), ("Swin-S", attention, 8.7, 83.0),
-]  # fmt: skip
+]
 left = ("CycleMLP-B2", "AS-MLP-T", "AS-MLP-S", "gMLP-S", "gMLP-B")  # written left of their points
 names = dict(xlabel="multiply–adds, 10⁹ (224 × 224)", ylabel="ImageNet-1k, top-1, %")
 all_mlp.accuracy_and_work(points, left=left, **names)

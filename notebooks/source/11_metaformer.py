@@ -217,10 +217,10 @@ from course.models.norms import LayerNorm
 PARTS = {
     "identity": part(nn.Identity), "pooling": part(Pooling, pool_size=3), "shift": part(Shift, n_div=8),
     "depthwise conv": part(DepthwiseConv, kernel_size=3), "attention": part(SelfAttention, num_heads=4),
-}  # fmt: skip
+}
 pixels = part(ConvStem, patch_size=1, stride=1, padding=0)  # each pixel a token
 plain = replace(entry("poolformer_cifar").spec, stem=pixels, dims=(16,), img_size=11,
-                layer_scale=None, norm=part(LayerNorm))  # fmt: skip
+                layer_scale=None, norm=part(LayerNorm))
 
 def heard(name, blocks):
     torch.manual_seed(0)
@@ -252,7 +252,7 @@ from course.models.norms import GroupNorm1
 shaded = rearrange(image, "c h w -> 1 h w c").clone()  # (B, H, W, D)
 shaded[:, :, 16:] *= 0.3
 normed = {"half in the shade": shaded, "LayerNorm\neach place alone": LayerNorm(3)(shaded),
-          "GroupNorm1\nthe whole map": GroupNorm1(3)(shaded)}  # fmt: skip
+          "GroupNorm1\nthe whole map": GroupNorm1(3)(shaded)}
 stacked = rearrange(list(normed.values()), "three 1 h w c -> three c h w").detach()
 plots.image_grid(stacked, columns=3, captions=list(normed))
 
@@ -292,7 +292,7 @@ body = replace(
     stem=part(ConvStem, patch_size=4, stride=4, padding=0),  # (B, 3, 32, 32) -> (B, 8, 8, 32)
     downsample=part(ConvDownsampling, overlap=False),  # (B, 8, 8, 32) -> (B, 4, 4, 64)
     dims=(32, 64), depths=(1, 1), layer_scale=None, num_classes=10,
-)  # fmt: skip
+)
 for name, filling in PARTS.items():
     model = replace(body, token_mixer=filling).build()
     print(f"{name:15} {sum(weights.numel() for weights in model.parameters()):6d} parameters")
@@ -390,7 +390,7 @@ stem = part(ConvStem, patch_size=7, stride=4, padding=2) if overlap else body.st
 leaky = replace(body, stem=stem, downsample=part(ConvDownsampling, overlap=overlap))
 leaking = trained(PARTS["identity"], "relation", 200, body=leaky)
 both = {"identity, patches side by side": {"relation": results["identity"]["relation"]},
-        "identity, overlapping patches": {"relation": leaking}}  # fmt: skip
+        "identity, overlapping patches": {"relation": leaking}}
 plots.bars(both, chance=0.1)
 
 # %% [markdown]
@@ -422,9 +422,9 @@ table_5 = {
     "no path around": 0.001, "no MLP": 0.057, "no norm": 0.461,
     "identity": 0.743, "random N × N, frozen": 0.758, "pooling 3 × 3": 0.772, "depthwise conv": 0.781,
     "attention in stage 4": 0.783, "attention in stages 3, 4": 0.810,
-}  # fmt: skip
+}
 plots.bars({name: {"ImageNet top-1": accuracy} for name, accuracy in table_5.items()},
-           title="PoolFormer-S12, one thing changed (table 5)")  # fmt: skip
+           title="PoolFormer-S12, one thing changed (table 5)")
 
 # %% [markdown]
 # Read it from the top. Take the **body** apart and there is nothing left: without the path around 0.1 %,
@@ -455,7 +455,7 @@ imagenet = {
     "IdentityFormer": {"S12": (1.8, 74.6), "S24": (3.4, 78.2), "S36": (5.0, 79.3),
                        "M36": (8.8, 80.0), "M48": (11.5, 80.4)},
     "DeiT (attention, one grid)": {"DeiT S": (4.6, 79.8), "DeiT B": (17.5, 81.8)},
-}  # fmt: skip
+}
 figures.families(imagenet, xlabel="multiply–adds, G", ylabel="ImageNet-1k top-1, %")
 
 # %% [markdown]
@@ -489,7 +489,7 @@ card("caformer_s18")
 SAID = {
     "poolformer_s12": "12M 1.8G", "poolformer_m48": "73M 11.6G", "convformer_s18": "27M 3.9G",
     "efficientformer_l1": "12.3M 1.3G", "as_mlp_t": "28M 4.4G", "shiftvit_t": "28M 4.4G",
-}  # fmt: skip
+}
 print(f"{'':20} {'printed':12}    counted")
 for name, said in list(SAID.items())[:budget(tiny=1, cpu=6)]:
     counted = card(name)
@@ -542,7 +542,7 @@ mlp = MLP(dim=D, mlp_ratio=4)  # 8 D² multiply-adds a place
 halves = {"pooling": Pooling(3), "shift": Shift(D), "depthwise 3 × 3": DepthwiseConv(D, 3),
           "depthwise 7 × 7": DepthwiseConv(D, 7), "attention": SelfAttention(D, 10)}
 macs = {"depthwise 3 × 3": 9 * D, "depthwise 7 × 7": 49 * D,
-        "attention": 4 * D**2 + 2 * N * D}  # for each place  # fmt: skip
+        "attention": 4 * D**2 + 2 * N * D}  # for each place
 measured = {name: ratio(mixer, mlp, maps) for name, mixer in halves.items()}
 counted = {name: count / (8 * D**2) for name, count in macs.items()}
 figures.ratios(measured, against="the MLP of the block", counted=counted)
@@ -643,9 +643,9 @@ from course.models.norms import BatchNorm
 def norms_against_linear(side, width):
     line, x = nn.Linear(width, width), torch.randn(4, side, side, width)  # x: (B, H, W, D)
     norms = {"LayerNorm": LayerNorm(width), "GroupNorm1": GroupNorm1(width),
-             "BatchNorm, not folded": BatchNorm(width).eval()}  # fmt: skip
+             "BatchNorm, not folded": BatchNorm(width).eval()}
     return {f"{name}, {side} × {side} × {width}": ratio(norm, line, x, pairs=budget(tiny=1, cpu=30))
-            for name, norm in norms.items()}  # fmt: skip
+            for name, norm in norms.items()}
 
 figures.ratios(norms_against_linear(56, 64) | norms_against_linear(14, 320), against="the linear layer")
 
@@ -664,7 +664,7 @@ from course.models.channel_mixers.star_relu import StarReLU
 
 hidden = torch.randn(4, 14, 14, 4 * D)  # (B, H, W, 4 D)
 activations = {"GELU": nn.GELU(), "GELU, tanh": nn.GELU(approximate="tanh"), "SiLU": nn.SiLU(),
-               "hard-swish": nn.Hardswish(), "StarReLU": StarReLU()}  # fmt: skip
+               "hard-swish": nn.Hardswish(), "StarReLU": StarReLU()}
 against_relu = {name: ratio(act, nn.ReLU(), hidden) for name, act in activations.items()}
 figures.ratios(against_relu, against="ReLU")
 

@@ -48,8 +48,7 @@ def scores_over_width(q, k):
 
 
 @scores.mistake(
-    "You multiplied by the square root of d, which makes large scores larger still. It is there to bring "
-    "them down."
+    "You multiplied by the square root of d, which makes large scores larger still. It is there to bring them down."
 )
 def scores_times_root(q, k):
     return q @ k.T * q.shape[1] ** 0.5
@@ -87,8 +86,7 @@ def scores_cosine(q, k):
 
 
 @scores.mistake(
-    "You have already put the softmax on. Here the raw scores are asked for: any real number, rows need not "
-    "sum to 1."
+    "You have already put the softmax on. Here the raw scores are asked for: any real number, rows need not sum to 1."
 )
 def scores_with_softmax(q, k):
     return (q @ k.T / q.shape[1] ** 0.5).softmax(dim=1)
@@ -200,8 +198,7 @@ for fill in (-torch.inf, -1e9):
 
 
 @sdpa.mistake(
-    "You used the scores themselves as weights. The softmax is missing: it makes them positive and lets them "
-    "sum to 1."
+    "You used the scores themselves as weights. The softmax is missing: it makes them positive and lets them sum to 1."
 )
 def attention_without_softmax(q, k, v, mask=None):
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
@@ -262,9 +259,7 @@ def keys_reshaped(q, k, v, mask=None):
     return scores.softmax(dim=-1) @ v
 
 
-@sdpa.mistake(
-    "The output is right, but you return the weights with it. Asked for is the output alone, one tensor."
-)
+@sdpa.mistake("The output is right, but you return the weights with it. Asked for is the output alone, one tensor.")
 def weights_returned_too(q, k, v, mask=None):
     weights = _weights(q, k, mask)
     return weights @ v, weights
@@ -360,9 +355,7 @@ def one_too_long(lengths, num_tokens):
     return (key <= query) & (key <= length)
 
 
-@masks.mistake(
-    "A key must pass both tests, the causal one and the padding one. Yours needs to pass only one of them."
-)
+@masks.mistake("A key must pass both tests, the causal one and the padding one. Yours needs to pass only one of them.")
 def either_instead_of_both(lengths, num_tokens):
     query, key, length = _places(lengths, num_tokens)
     return (key <= query) | (key < length)
@@ -460,8 +453,7 @@ def heads_left_behind(x, num_heads):
 
 
 @heads.mistake(
-    "split_heads took num_heads for the width of a head. It is how many heads there are; each is D / h "
-    "numbers wide.",
+    "split_heads took num_heads for the width of a head. It is how many heads there are; each is D / h numbers wide.",
     target="split_heads",
 )
 def number_taken_for_width(x, num_heads):
@@ -490,8 +482,7 @@ def heads_become_tokens(x):
 
 
 @heads.mistake(
-    "merge_heads averages over the heads. Nothing is to be lost here: the outputs of the heads stand side by "
-    "side.",
+    "merge_heads averages over the heads. Nothing is to be lost here: the outputs of the heads stand side by side.",
     target="merge_heads",
 )
 def heads_averaged(x):
@@ -499,17 +490,22 @@ def heads_averaged(x):
 
 
 # Both functions wrong in ways that fit together: last, because each of them alone is told apart above.
-heads.mistakes.append(Mistake(
-    "Both functions only pour the numbers into another box. They undo each other, but in between a head "
-    "holds pieces of several tokens: first cut the axis D into h and d, then move the axis h, and go back "
-    "the same way.",
-    {"split_heads": plain_reshape, "merge_heads": plain_reshape_back},
-))
-heads.mistakes.append(Mistake(
-    "Both functions deal the numbers of a token out in turn, like cards. They undo each other, but head 0 "
-    "should be the first d numbers of a token, head 1 the next d, and so on.",
-    {"split_heads": every_hth_number, "merge_heads": every_hth_number_back},
-))
+heads.mistakes.append(
+    Mistake(
+        "Both functions only pour the numbers into another box. They undo each other, but in between a head "
+        "holds pieces of several tokens: first cut the axis D into h and d, then move the axis h, and go back "
+        "the same way.",
+        {"split_heads": plain_reshape, "merge_heads": plain_reshape_back},
+    )
+)
+heads.mistakes.append(
+    Mistake(
+        "Both functions deal the numbers of a token out in turn, like cards. They undo each other, but head 0 "
+        "should be the first d numbers of a token, head 1 the next d, and so on.",
+        {"split_heads": every_hth_number, "merge_heads": every_hth_number_back},
+    )
+)
+
 
 @heads.alternative
 def split_by_einops(x, num_heads):
@@ -556,8 +552,12 @@ def _(draw: Draw):
         if masked:
             arguments["mask"] = _mask(draw, B, N, N)
         yield Call(
-            "MultiHeadSelfAttention", arguments, init={"embed_dim": D, "num_heads": h}, parameters=weights,
-            layouts=(FUSED,), gradients=("x",),
+            "MultiHeadSelfAttention",
+            arguments,
+            init={"embed_dim": D, "num_heads": h},
+            parameters=weights,
+            layouts=(FUSED,),
+            gradients=("x",),
         )
 
 
@@ -671,9 +671,7 @@ for fill in (-torch.inf, -1e9):
             return _weights(q, k, mask, axis=1, fill=self.fill) @ v
 
 
-@multi_head.mistake(
-    "Your softmax runs over the queries. It belongs on the keys, the last axis of the scores."
-)
+@multi_head.mistake("Your softmax runs over the queries. It belongs on the keys, the last axis of the scores.")
 class SoftmaxOverQueries(_FourLayers):
     def attend(self, q, k, v, mask):
         return _weights(q, k, mask, axis=-2) @ v
@@ -685,17 +683,14 @@ class KeysFromQuery(_FourLayers):
         return self.query(x), self.query(x), self.value(x)
 
 
-@multi_head.mistake(
-    "Queries and keys have changed places: each score belongs to the wrong pair, its mirror image."
-)
+@multi_head.mistake("Queries and keys have changed places: each score belongs to the wrong pair, its mirror image.")
 class QueryAndKeySwapped(_FourLayers):
     def project(self, x):
         return self.key(x), self.query(x), self.value(x)
 
 
 @multi_head.mistake(
-    "Your attention mixes the tokens x themselves. What a token passes on is its value, made by the layer "
-    "value."
+    "Your attention mixes the tokens x themselves. What a token passes on is its value, made by the layer value."
 )
 class ValuesNotProjected(_FourLayers):
     def project(self, x):
@@ -708,9 +703,7 @@ class MaskLost(_FourLayers):
         return super().forward(x)
 
 
-@multi_head.mistake(
-    "Your module reads the mask the wrong way round: True means that the query may look at the key."
-)
+@multi_head.mistake("Your module reads the mask the wrong way round: True means that the query may look at the key.")
 class MaskInverted(_FourLayers):
     def forward(self, x, mask=None):
         return super().forward(x, None if mask is None else ~mask)
@@ -783,8 +776,10 @@ class HeadsInTheBatch(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(embed_dim, embed_dim) for _ in range(4))
 
     def forward(self, x, mask=None):
-        q, k, v = (rearrange(layer(x), "b n (h d) -> (b h) n d", h=self.num_heads)
-                   for layer in (self.query, self.key, self.value))
+        q, k, v = (
+            rearrange(layer(x), "b n (h d) -> (b h) n d", h=self.num_heads)
+            for layer in (self.query, self.key, self.value)
+        )
         scores = torch.bmm(q * q.shape[-1] ** -0.5, k.mT)
         if mask is not None:
             scores = scores + (~mask).repeat_interleave(self.num_heads, dim=0) * -1e9
@@ -833,8 +828,7 @@ def cosine_first(num_tokens, embed_dim):
 
 
 @positions.mistake(
-    "Your frequencies fall only half as fast as they should: i counts the pairs of columns, and the exponent "
-    "is 2i/D."
+    "Your frequencies fall only half as fast as they should: i counts the pairs of columns, and the exponent is 2i/D."
 )
 def half_the_exponent(num_tokens, embed_dim):
     frequency = 10000 ** (-torch.arange(embed_dim // 2) / embed_dim)
@@ -923,13 +917,19 @@ def _(draw: Draw):
         mixing = draw.normal(D, D) / D**0.5
         attention = Probe("token_mixer", {"weight": mixing})
         weights = {
-            **draw.norm("norm1", D), "attention.weight": mixing, **draw.norm("norm2", D),
-            **draw.linear("fc1", D, mlp_ratio * D), **draw.linear("fc2", mlp_ratio * D, D),
+            **draw.norm("norm1", D),
+            "attention.weight": mixing,
+            **draw.norm("norm2", D),
+            **draw.linear("fc1", D, mlp_ratio * D),
+            **draw.linear("fc2", mlp_ratio * D, D),
         }
         yield Call(
-            "TransformerBlock", {"x": draw.normal(3, N, D)},
-            init={"embed_dim": D, "attention": attention, "mlp_ratio": mlp_ratio}, parameters=weights,
-            layouts=(AS_SEQUENTIAL,), gradients=("x",),
+            "TransformerBlock",
+            {"x": draw.normal(3, N, D)},
+            init={"embed_dim": D, "attention": attention, "mlp_ratio": mlp_ratio},
+            parameters=weights,
+            layouts=(AS_SEQUENTIAL,),
+            gradients=("x",),
         )
 
 
@@ -984,9 +984,7 @@ class NoResidualAroundMlp(_Parts):
         return self.mlp(self.norm2(x))
 
 
-@block.mistake(
-    "Both residual connections are missing: attention and MLP should add to the stream, not replace it."
-)
+@block.mistake("Both residual connections are missing: attention and MLP should add to the stream, not replace it.")
 class NoResiduals(_Parts):
     def forward(self, x):
         return self.mlp(self.norm2(self.attention(self.norm1(x))))
@@ -1105,10 +1103,16 @@ cost = homework.exercise("attention_cost", points=4)
 def _(draw: Draw):
     for bytes_per_number in (2, 4):
         L, h = draw.sizes(2, low=3, high=9)
-        yield Call("attention_cost", {
-            "num_tokens": draw.integer(20, 300), "embed_dim": h * draw.integer(10, 19), "num_layers": L,
-            "num_heads": h, "bytes_per_number": bytes_per_number,
-        })  # fmt: skip
+        yield Call(
+            "attention_cost",
+            {
+                "num_tokens": draw.integer(20, 300),
+                "embed_dim": h * draw.integer(10, 19),
+                "num_layers": L,
+                "num_heads": h,
+                "bytes_per_number": bytes_per_number,
+            },
+        )
 
 
 def _cost(N, D, L, h, size, projections=4, products=2):
@@ -1116,16 +1120,14 @@ def _cost(N, D, L, h, size, projections=4, products=2):
 
 
 @cost.mistake(
-    "You counted one layer only, both for the multiplications and for the bytes. There are num_layers of "
-    "them."
+    "You counted one layer only, both for the multiplications and for the bytes. There are num_layers of them."
 )
 def cost_of_one_layer(N, D, L, h, size):
     return _cost(N, D, 1, h, size)
 
 
 @cost.mistake(
-    "The multiplications are right, but the bytes are those of one head. Each head has an N × N matrix of "
-    "its own."
+    "The multiplications are right, but the bytes are those of one head. Each head has an N × N matrix of its own."
 )
 def bytes_of_one_head(N, D, L, h, size):
     return _cost(N, D, L, h, size)[0], _cost(N, D, L, 1, size)[1]
@@ -1164,8 +1166,7 @@ def multiplications_and_additions(N, D, L, h, size):
 
 
 @cost.mistake(
-    "The multiplications are right, but your second result counts numbers, not bytes: each takes "
-    "bytes_per_number."
+    "The multiplications are right, but your second result counts numbers, not bytes: each takes bytes_per_number."
 )
 def numbers_not_bytes(N, D, L, h, size):
     return _cost(N, D, L, h, 1)[0], _cost(N, D, L, h, 1)[1]
@@ -1224,21 +1225,35 @@ def _(draw: Draw):
     for steps in (4, 5):
         classes, height, width = draw.sizes(3, low=3, high=6)
         pixels = height * width
-        yield Call("train_on_digits", {
-            "model": Probe(
-                "linear_classifier", {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
-                ask=draw.uniform(2, 1, height, width),
-            ),
-            "images": draw.uniform(40, 1, height, width), "labels": draw.integers(0, classes - 1, 40),
-            "steps": steps, "batch_size": 7, "learning_rate": 0.05,
-            "generator": Seeded(draw.integer(0, 10**6)),
-        })  # fmt: skip
+        yield Call(
+            "train_on_digits",
+            {
+                "model": Probe(
+                    "linear_classifier",
+                    {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
+                    ask=draw.uniform(2, 1, height, width),
+                ),
+                "images": draw.uniform(40, 1, height, width),
+                "labels": draw.integers(0, classes - 1, 40),
+                "steps": steps,
+                "batch_size": 7,
+                "learning_rate": 0.05,
+                "generator": Seeded(draw.integer(0, 10**6)),
+            },
+        )
     images, labels = load("digits", "train", device="cpu")
-    yield Call("train_on_digits", {
-        "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels,
-        "steps": 50, "batch_size": 128, "learning_rate": 0.006, "generator": Seeded(draw.integer(0, 10**6)),
-    })  # fmt: skip
+    yield Call(
+        "train_on_digits",
+        {
+            "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
+            "images": images.float() / 255,
+            "labels": labels,
+            "steps": 50,
+            "batch_size": 128,
+            "learning_rate": 0.006,
+            "generator": Seeded(draw.integer(0, 10**6)),
+        },
+    )
 
 
 @training.goals
@@ -1247,9 +1262,18 @@ def _(draw: Draw):
 
 
 def _train(
-    model, images, labels, steps, batch_size, learning_rate, generator,
-    optimizer=torch.optim.AdamW, draw=None, score=F.cross_entropy, clear=True,
-):  # fmt: skip
+    model,
+    images,
+    labels,
+    steps,
+    batch_size,
+    learning_rate,
+    generator,
+    optimizer=torch.optim.AdamW,
+    draw=None,
+    score=F.cross_entropy,
+    clear=True,
+):
     """The right loop with replaceable parts."""
     optimizer = optimizer(model.parameters(), lr=learning_rate)
     losses = []
@@ -1298,8 +1322,7 @@ def step_before_backward(model, images, labels, steps, batch_size, learning_rate
 
 
 @training.mistake(
-    "Your optimizer moves with the gradients of the step before: it is asked to move before the new ones are "
-    "computed."
+    "Your optimizer moves with the gradients of the step before: it is asked to move before the new ones are computed."
 )
 def one_step_late(model, images, labels, steps, batch_size, learning_rate, generator):
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
@@ -1325,9 +1348,7 @@ def optimizer_made_anew(model, images, labels, steps, batch_size, learning_rate,
     return losses
 
 
-@training.mistake(
-    "The argument learning_rate has no effect: your optimizer runs at its default rate of 0.001."
-)
+@training.mistake("The argument learning_rate has no effect: your optimizer runs at its default rate of 0.001.")
 def rate_ignored(model, images, labels, steps, batch_size, learning_rate, generator):
     return _train(model, images, labels, steps, batch_size, 1e-3, generator)
 
@@ -1337,9 +1358,7 @@ def sgd_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.SGD)
 
 
-@training.mistake(
-    "Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step."
-)
+@training.mistake("Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step.")
 def adam_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 

@@ -295,7 +295,7 @@ with when_done():
     display(plots.regrouped(numbered, {
         "your split_heads  (h, N, d)": split_heads(numbered[None], 2)[0],
         "poured into (h, N, d)": numbered.reshape(2, 3, 4),
-    }))  # fmt: skip
+    }))
 
 # %% [markdown]
 # ## 5 · Multi-head self-attention ●●●○○
@@ -374,7 +374,7 @@ with when_done():
     theirs.load_state_dict({
         "in_proj_weight": packed(weights, "weight"), "in_proj_bias": packed(weights, "bias"),
         "out_proj.weight": weights["out.weight"], "out_proj.bias": weights["out.bias"],
-    })  # fmt: skip
+    })
     x = torch.randn(2, 5, 12)  # (B, N, D)
     print("same as torch's own, to five decimals:", torch.allclose(ours(x), theirs(x, x, x)[0], atol=1e-5))
 
@@ -577,7 +577,7 @@ with when_done():
         sizes, {"scores": [gib[N] for N in sizes]}, log="xy", xlabel="tokens N", ylabel="GiB for one image",
         marks={"14 × 14 patches": (196, gib[196]), "128 × 128 pixels": (16384, gib[16384])},
         levels={"a GPU of 80 GiB": 80},
-    ))  # fmt: skip
+    ))
 
 # %% [markdown]
 # On these two axes a straight line that climbs two steps for each step to the right is a *square*: twice the

@@ -96,23 +96,28 @@ def every_pth_pixel_back(patches, P, height, width):
 for target, wrong, back in (("patchify", "", ""), ("unpatchify", "_back", "back ")):
     cutting.mistake(
         f"{target} only pours the numbers {back}into a box of the right shape. A patch is a square: its rows lie far "
-        "apart in the image, so the axes must be cut, moved and only then put together.", target=target,
-    )(globals()["poured" + wrong])  # fmt: skip
+        "apart in the image, so the axes must be cut, moved and only then put together.",
+        target=target,
+    )(globals()["poured" + wrong])
     cutting.mistake(
         f"{target} has the channels innermost: pixel by pixel, each with its channels. Asked for is channel by "
-        "channel, and in each channel the pixels.", target=target,
-    )(globals()["channels_last" + wrong])  # fmt: skip
+        "channel, and in each channel the pixels.",
+        target=target,
+    )(globals()["channels_last" + wrong])
     cutting.mistake(
         f"{target} walks down the columns of patches. Patches come in reading order: the first row of patches from "
-        "left to right, then the second row.", target=target,
-    )(globals()["down_the_columns" + wrong])  # fmt: skip
+        "left to right, then the second row.",
+        target=target,
+    )(globals()["down_the_columns" + wrong])
     cutting.mistake(
-        f"{target} mirrors every patch: inside a patch, too, the pixels come row by row.", target=target,
-    )(globals()["patches_mirrored" + wrong])  # fmt: skip
+        f"{target} mirrors every patch: inside a patch, too, the pixels come row by row.",
+        target=target,
+    )(globals()["patches_mirrored" + wrong])
     cutting.mistake(
         f"{target} takes pixels that lie a whole grid apart. When an axis is cut in two, the grid is the outer part and "
-        "the place inside the patch the inner one.", target=target,
-    )(globals()["every_pth_pixel" + wrong])  # fmt: skip
+        "the place inside the patch the inner one.",
+        target=target,
+    )(globals()["every_pth_pixel" + wrong])
 
 
 @cutting.mistake(
@@ -140,17 +145,34 @@ def height_and_width_swapped(patches, P, height, width):
 
 # Both wrong in ways that undo each other: last, because each alone is told apart above.
 for sentence, one, other in (
-    ("Both functions only pour numbers into another box. They undo each other, but what is in between are no squares "
-     "of the image.", poured, poured_back),
-    ("Both functions have the channels innermost. They undo each other, but inside a patch the order is channel, row, "
-     "column.", channels_last, channels_last_back),
-    ("Both functions walk down the columns of patches. They undo each other, but patches come in reading order.",
-     down_the_columns, down_the_columns_back),
-    ("Both functions mirror every patch. They undo each other, but inside a patch the pixels come row by row.",
-     patches_mirrored, patches_mirrored_back),
-    ("Both functions take pixels that lie a whole grid apart. They undo each other, but a patch is made of neighbours.",
-     every_pth_pixel, every_pth_pixel_back),
-):  # fmt: skip
+    (
+        "Both functions only pour numbers into another box. They undo each other, but what is in between are no squares "
+        "of the image.",
+        poured,
+        poured_back,
+    ),
+    (
+        "Both functions have the channels innermost. They undo each other, but inside a patch the order is channel, row, "
+        "column.",
+        channels_last,
+        channels_last_back,
+    ),
+    (
+        "Both functions walk down the columns of patches. They undo each other, but patches come in reading order.",
+        down_the_columns,
+        down_the_columns_back,
+    ),
+    (
+        "Both functions mirror every patch. They undo each other, but inside a patch the pixels come row by row.",
+        patches_mirrored,
+        patches_mirrored_back,
+    ),
+    (
+        "Both functions take pixels that lie a whole grid apart. They undo each other, but a patch is made of neighbours.",
+        every_pth_pixel,
+        every_pth_pixel_back,
+    ),
+):
     cutting.mistakes.append(Mistake(sentence, {"patchify": one, "unpatchify": other}))
 
 
@@ -199,7 +221,7 @@ def _(draw: Draw):
         while True:
             Ph, Pw, D = draw.sizes(3, low=2, high=7)
             gh, gw = draw.sizes(2, low=2, high=4)
-            if len({D, C, Ph, Pw}) == 4 and len({B, C, gh * Ph, gw * Pw}) == 4 and D != gh * gw and Ph * Pw <= 12:
+            if len({D, C, Ph, Pw}) == 4 and len({B, C, gh * Ph, gw * Pw}) == 4 and gh * gw != D and Ph * Pw <= 12:
                 break
         weights = {"weight": draw.normal(D, C, Ph, Pw) / (C * Ph * Pw) ** 0.5, "bias": draw.normal(D)}
         yield Call(way, {"images": draw.normal(B, C, gh * Ph, gw * Pw), **weights}, gradients=("weight", "bias"))
@@ -239,12 +261,14 @@ for way in WAYS:
         f"{way} has its tokens down the columns of the image. Patches come in reading order, row by row.", target=way
     )(columns_first)
     embedding.mistake(
-        f"{way} has the right numbers with the axes D and N in exchange: each token should be a row, (B, N, D).", target=way
+        f"{way} has the right numbers with the axes D and N in exchange: each token should be a row, (B, N, D).",
+        target=way,
     )(left_as_map)
     embedding.mistake(
         f"{way} turns (B, D, N) into (B, N, D) by pouring the numbers into another box. That mixes the entries of "
-        "different tokens: the two axes must be exchanged.", target=way,
-    )(map_poured)  # fmt: skip
+        "different tokens: the two axes must be exchanged.",
+        target=way,
+    )(map_poured)
 
 
 @embedding.mistake(
@@ -307,17 +331,21 @@ embedding.mistake(
     target="embed_by_einops",
 )(weight_channels_last)
 
-embedding.mistakes.append(Mistake(
-    "None of the three adds the bias: D numbers, the same for every token.", dict.fromkeys(WAYS, without_bias)
-))
-embedding.mistakes.append(Mistake(
-    "All three have their tokens down the columns of the image. Patches come in reading order, row by row.",
-    dict.fromkeys(WAYS, columns_first),
-))
-embedding.mistakes.append(Mistake(
-    "All three give (B, D, N): the right numbers, but each token should be a row, (B, N, D).",
-    dict.fromkeys(WAYS, left_as_map),
-))
+embedding.mistakes.append(
+    Mistake("None of the three adds the bias: D numbers, the same for every token.", dict.fromkeys(WAYS, without_bias))
+)
+embedding.mistakes.append(
+    Mistake(
+        "All three have their tokens down the columns of the image. Patches come in reading order, row by row.",
+        dict.fromkeys(WAYS, columns_first),
+    )
+)
+embedding.mistakes.append(
+    Mistake(
+        "All three give (B, D, N): the right numbers, but each token should be a row, (B, N, D).",
+        dict.fromkeys(WAYS, left_as_map),
+    )
+)
 
 
 @embedding.alternative
@@ -359,9 +387,15 @@ def _(draw: Draw):
             B, N, D = draw.sizes(3, low=2, high=8)
             if N + 1 != D:
                 break
-        yield Call("add_class_token_and_positions", {
-            "tokens": draw.normal(B, N, D), "class_token": draw.normal(1, 1, D), "positions": draw.normal(1, N + 1, D),
-        }, gradients=("tokens", "class_token", "positions"))  # fmt: skip
+        yield Call(
+            "add_class_token_and_positions",
+            {
+                "tokens": draw.normal(B, N, D),
+                "class_token": draw.normal(1, 1, D),
+                "positions": draw.normal(1, N + 1, D),
+            },
+            gradients=("tokens", "class_token", "positions"),
+        )
 
 
 def _in_front(tokens, class_token):
@@ -402,9 +436,7 @@ def class_token_left_out(tokens, class_token, positions):
     return _in_front(tokens, 0 * class_token) + positions
 
 
-@sequence.mistake(
-    "You multiplied by the positions. They are added, so that a token keeps what it has."
-)
+@sequence.mistake("You multiplied by the positions. They are added, so that a token keeps what it has.")
 def positions_multiplied(tokens, class_token, positions):
     return _in_front(tokens, class_token) * positions
 
@@ -416,16 +448,12 @@ def class_token_added(tokens, class_token, positions):
     return tokens + class_token + positions[:, 1:]
 
 
-@sequence.mistake(
-    "Your class token takes the place of the first patch. It comes in addition: N + 1 tokens."
-)
+@sequence.mistake("Your class token takes the place of the first patch. It comes in addition: N + 1 tokens.")
 def first_patch_overwritten(tokens, class_token, positions):
     return _in_front(tokens[:, 1:], class_token) + positions[:, : tokens.shape[1]]
 
 
-@sequence.mistake(
-    "Your token 0 is the mean of the patches. The class token is learned, and the same for every image."
-)
+@sequence.mistake("Your token 0 is the mean of the patches. The class token is learned, and the same for every image.")
 def mean_for_class_token(tokens, class_token, positions):
     return _in_front(tokens, tokens.mean(dim=1, keepdim=True) + 0 * class_token) + positions
 
@@ -455,13 +483,29 @@ def _(draw: Draw):
         h, w = draw.sizes(2, low=4, high=5)
         new_h, new_w = draw.sizes(2, low=low, high=high)
         positions = draw.normal(1, 1 + h * w, draw.integer(6, 9))
-        yield Call("interpolate_positions", {
-            "positions": positions, "old_height": h, "old_width": w, "new_height": new_h, "new_width": new_w,
-        }, gradients=("positions",))  # fmt: skip
+        yield Call(
+            "interpolate_positions",
+            {
+                "positions": positions,
+                "old_height": h,
+                "old_width": w,
+                "new_height": new_h,
+                "new_width": new_w,
+            },
+            gradients=("positions",),
+        )
 
 
 def _resize(
-    positions, h, w, new_h, new_w, to_image="1 (h w) d -> 1 d h w", back="1 d h w -> 1 (h w) d", mode="bicubic", **options
+    positions,
+    h,
+    w,
+    new_h,
+    new_w,
+    to_image="1 (h w) d -> 1 d h w",
+    back="1 d h w -> 1 (h w) d",
+    mode="bicubic",
+    **options,
 ):
     """The right answer with replaceable parts."""
     image = rearrange(positions[:, 1:], to_image, h=h, w=w)
@@ -490,9 +534,7 @@ def corners_aligned(*arguments):
     return _resize(*arguments, align_corners=True)
 
 
-@resizing.mistake(
-    "You have antialiasing on. Some libraries do; here the option stays at its default, off."
-)
+@resizing.mistake("You have antialiasing on. Some libraries do; here the option stays at its default, off.")
 def antialiased(*arguments):
     return _resize(*arguments, antialias=True)
 
@@ -536,9 +578,7 @@ def image_poured_into_table(positions, h, w, new_h, new_w):
     return torch.cat([right[:, :1], right[:, 1:].mT.reshape(1, new_h * new_w, -1)], dim=1)
 
 
-@resizing.mistake(
-    "The class token's row is lost: it stays, unchanged, in front of the resized ones."
-)
+@resizing.mistake("The class token's row is lost: it stays, unchanged, in front of the resized ones.")
 def class_row_lost(*arguments):
     return _resize(*arguments)[:, 1:]
 
@@ -591,9 +631,11 @@ block = homework.exercise("EncoderBlock", points=5)
 
 ONE_MLP = {
     **{name: [name] for name in ("norm1.weight", "norm1.bias", "attention.weight", "norm2.weight", "norm2.bias")},
-    "mlp.0.weight": ["fc1.weight"], "mlp.0.bias": ["fc1.bias"],
-    "mlp.2.weight": ["fc2.weight"], "mlp.2.bias": ["fc2.bias"],
-}  # fmt: skip
+    "mlp.0.weight": ["fc1.weight"],
+    "mlp.0.bias": ["fc1.bias"],
+    "mlp.2.weight": ["fc2.weight"],
+    "mlp.2.bias": ["fc2.bias"],
+}
 
 
 @block.inputs
@@ -603,13 +645,19 @@ def _(draw: Draw):
         mixing = size * draw.normal(D, D) / D**0.5
         attention = Probe("token_mixer", {"weight": mixing})
         weights = {
-            **draw.norm("norm1", D), "attention.weight": mixing, **draw.norm("norm2", D),
-            **draw.linear("fc1", D, mlp_dim), **draw.linear("fc2", mlp_dim, D),
+            **draw.norm("norm1", D),
+            "attention.weight": mixing,
+            **draw.norm("norm2", D),
+            **draw.linear("fc1", D, mlp_dim),
+            **draw.linear("fc2", mlp_dim, D),
         }
         yield Call(
-            "EncoderBlock", {"x": size * draw.normal(3, N, D)},
-            init={"embed_dim": D, "attention": attention, "mlp_dim": mlp_dim}, parameters=weights,
-            layouts=(ONE_MLP,), gradients=("x",) if size == 1 else (),
+            "EncoderBlock",
+            {"x": size * draw.normal(3, N, D)},
+            init={"embed_dim": D, "attention": attention, "mlp_dim": mlp_dim},
+            parameters=weights,
+            layouts=(ONE_MLP,),
+            gradients=("x",) if size == 1 else (),
         )
 
 
@@ -663,9 +711,7 @@ for default in (1e-6, 1e-5):
             x = self.norm2(x)
             return x + self.mlp(x)
 
-    @block.mistake(
-        "You normalise what attention and MLP give, after them. Normalise what they read, before them."
-    )
+    @block.mistake("You normalise what attention and MLP give, after them. Normalise what they read, before them.")
     class BranchesNormalised(_Wired):
         def forward(self, x):
             x = x + self.norm1(self.attention(x))
@@ -683,9 +729,7 @@ for default in (1e-6, 1e-5):
             x = x + self.attention(self.norm1(x))
             return self.mlp(self.norm2(x))
 
-    @block.mistake(
-        "Both residual connections are missing: attention and MLP should add to the stream, not replace it."
-    )
+    @block.mistake("Both residual connections are missing: attention and MLP should add to the stream, not replace it.")
     class BothReplace(_Wired):
         def forward(self, x):
             return self.mlp(self.norm2(self.attention(self.norm1(x))))
@@ -815,7 +859,14 @@ def _vit_call(draw: Draw, target: str, size: float, extra_tokens: int, **more) -
     if extra_tokens == 2:
         weights |= draw.linear("head_distilled", D, K)
     blocks = {f"block {i}": Probe("token_mixer", {"weight": matrix}) for i, matrix in enumerate(mixing)}
-    init = {"image_height": gh * P, "image_width": gw * P, "patch_size": P, "channels": C, "embed_dim": D, "num_classes": K}
+    init = {
+        "image_height": gh * P,
+        "image_width": gw * P,
+        "patch_size": P,
+        "channels": C,
+        "embed_dim": D,
+        "num_classes": K,
+    }
     arguments = {"images": draw.normal(B, C, gh * P, gw * P), **more}
     return Call(target, arguments, init=init | blocks, parameters=weights, gradients=("images",) if size == 1 else ())
 
@@ -910,9 +961,7 @@ for default in (1e-6, 1e-5):
         def read(self, x):
             return self.head(self.norm(x)[:, -1])
 
-    @vit.mistake(
-        "The positions are never added, so your network cannot know where a patch lies."
-    )
+    @vit.mistake("The positions are never added, so your network cannot know where a patch lies.")
     class NoPositions(_Assembled):
         def sequence(self, x):
             return _in_front(x, self.class_token)
@@ -958,7 +1007,9 @@ for default in (1e-6, 1e-5):
             grid = self.patch_embed(images)
             return grid.reshape(len(grid), -1, grid.shape[1])
 
-    @vit.mistake("The logits are right, but the tokens that you give on request have not passed through the final norm.")
+    @vit.mistake(
+        "The logits are right, but the tokens that you give on request have not passed through the final norm."
+    )
     class TokensNotNormalised(_Assembled):
         def tokens(self, x):
             return x
@@ -1092,10 +1143,18 @@ def _(draw: Draw):
     for _ in range(2):
         P, grid = draw.sizes(2, low=5, high=9)
         D = draw.integer(20, 60)
-        yield Call("count_parameters", {
-            "image_size": P * grid, "patch_size": P, "channels": draw.integer(2, 4), "embed_dim": D,
-            "depth": draw.integer(3, 9), "mlp_dim": 4 * D + draw.integer(1, 9), "num_classes": draw.integer(90, 200),
-        })  # fmt: skip
+        yield Call(
+            "count_parameters",
+            {
+                "image_size": P * grid,
+                "patch_size": P,
+                "channels": draw.integer(2, 4),
+                "embed_dim": D,
+                "depth": draw.integer(3, 9),
+                "mlp_dim": 4 * D + draw.integer(1, 9),
+                "num_classes": draw.integer(90, 200),
+            },
+        )
 
 
 def _count(image, P, C, D, depth, mlp, K, patch=0, tokens=0, each_block=0, head=0):
@@ -1139,9 +1198,7 @@ def patches_only(image, P, C, D, depth, mlp, K):
     return _count(image, P, C, D, depth, mlp, K, tokens=-2 * D)
 
 
-@counting.mistake(
-    "You took the number of patches along one side for the number of all patches: the grid is a square."
-)
+@counting.mistake("You took the number of patches along one side for the number of all patches: the grid is a square.")
 def one_row_of_patches(image, P, C, D, depth, mlp, K):
     return _count(image, P, C, D, depth, mlp, K, tokens=(image // P - (image // P) ** 2) * D)
 
@@ -1190,9 +1247,7 @@ def mlp_of_one_layer(image, P, C, D, depth, mlp, K):
     return _count(image, P, C, D, depth, mlp, K, each_block=-mlp * D - D)
 
 
-@counting.mistake(
-    "You took the inner width of the MLP to be 4·D. It is an argument here, and need not be that."
-)
+@counting.mistake("You took the inner width of the MLP to be 4·D. It is an argument here, and need not be that.")
 def mlp_four_times_wider(image, P, C, D, depth, mlp, K):
     return _count(image, P, C, D, depth, 4 * D, K)
 
@@ -1267,21 +1322,37 @@ def _(draw: Draw):
     for steps, warmup in ((7, 3), (8, 2)):
         classes, height, width = draw.sizes(3, low=3, high=6)
         pixels = height * width
-        yield Call("train_with_warmup", {
-            "model": Probe(
-                "linear_classifier", {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
-                ask=draw.uniform(2, 1, height, width),
-            ),
-            "images": 3 * draw.uniform(40, 1, height, width), "labels": draw.integers(0, classes - 1, 40),
-            "steps": steps, "batch_size": 7, "peak_rate": 0.05, "warmup_steps": warmup,
-            "generator": Seeded(draw.integer(0, 10**6)),
-        })  # fmt: skip
+        yield Call(
+            "train_with_warmup",
+            {
+                "model": Probe(
+                    "linear_classifier",
+                    {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
+                    ask=draw.uniform(2, 1, height, width),
+                ),
+                "images": 3 * draw.uniform(40, 1, height, width),
+                "labels": draw.integers(0, classes - 1, 40),
+                "steps": steps,
+                "batch_size": 7,
+                "peak_rate": 0.05,
+                "warmup_steps": warmup,
+                "generator": Seeded(draw.integer(0, 10**6)),
+            },
+        )
     images, labels = load("digits", "train", device="cpu").subset(800)
-    yield Call("train_with_warmup", {
-        "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "steps": 50, "batch_size": 128, "peak_rate": 0.01,
-        "warmup_steps": 5, "generator": Seeded(draw.integer(0, 10**6)),
-    })  # fmt: skip
+    yield Call(
+        "train_with_warmup",
+        {
+            "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
+            "images": images.float() / 255,
+            "labels": labels,
+            "steps": 50,
+            "batch_size": 128,
+            "peak_rate": 0.01,
+            "warmup_steps": 5,
+            "generator": Seeded(draw.integer(0, 10**6)),
+        },
+    )
 
 
 @training.goals
@@ -1296,10 +1367,25 @@ def _rate(step, steps, warmup):
 
 
 def _train(
-    model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator, *,
-    rate=_rate, rate_late=False, optimizer=torch.optim.AdamW, decay=0.05, draw=None, score=F.cross_entropy,
-    clear="before", clip="norm", returned=lambda losses: losses,
-):  # fmt: skip
+    model,
+    images,
+    labels,
+    steps,
+    batch_size,
+    peak_rate,
+    warmup_steps,
+    generator,
+    *,
+    rate=_rate,
+    rate_late=False,
+    optimizer=torch.optim.AdamW,
+    decay=0.05,
+    draw=None,
+    score=F.cross_entropy,
+    clear="before",
+    clip="norm",
+    returned=lambda losses: losses,
+):
     """The right loop with replaceable parts."""
     moves = optimizer(model.parameters(), lr=peak_rate, weight_decay=decay)
 
@@ -1468,7 +1554,9 @@ def two_softmaxes(*arguments):
     return _train(*arguments, score=lambda scores, labels: F.cross_entropy(scores.softmax(dim=1), labels))
 
 
-@training.mistake("Your batches are random, but not drawn from the generator you were given: nobody can repeat your run.")
+@training.mistake(
+    "Your batches are random, but not drawn from the generator you were given: nobody can repeat your run."
+)
 def own_generator(model, images, labels, steps, batch_size, *rest):
     draw = lambda: torch.randint(len(images), (batch_size,))
     return _train(model, images, labels, steps, batch_size, *rest, draw=draw)
@@ -1477,9 +1565,7 @@ def own_generator(model, images, labels, steps, batch_size, *rest):
 @training.mistake("Every step uses the same batch: draw a new one inside the loop.")
 def one_batch_for_all(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator):
     chosen = torch.randint(len(images), (batch_size,), generator=generator)
-    return _train(
-        model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator, draw=lambda: chosen
-    )
+    return _train(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator, draw=lambda: chosen)
 
 
 @training.mistake("The training is right, but you return only the last loss. One for each step is asked for.")
@@ -1557,9 +1643,7 @@ def _roll(layers, own=0.5, first_layer_first=True):
     return product
 
 
-@rollouts.mistake(
-    "The identity is missing: the residual connection carries half of every token on to itself."
-)
+@rollouts.mistake("The identity is missing: the residual connection carries half of every token on to itself.")
 def without_residual(q, k):
     return _roll(_layers(q, k).mean(2), own=0.0)
 
@@ -1607,9 +1691,7 @@ def first_layer_only(q, k):
     return _roll(_layers(q, k).mean(2)[:1])
 
 
-@rollouts.mistake(
-    "You took the largest weight over the heads. Later work does that; here the heads are averaged."
-)
+@rollouts.mistake("You took the largest weight over the heads. Later work does that; here the heads are averaged.")
 def largest_over_heads(q, k):
     return _roll(_layers(q, k).amax(2))
 
@@ -1680,9 +1762,14 @@ def _(draw: Draw):
     for B, h in ((2, 4), (4, 3)):
         gh, gw = draw.sizes(2, low=3, high=5)
         weights = (1.5 * draw.normal(B, h, gh * gw, gh * gw + 1)).softmax(dim=-1)
-        yield Call("mean_attention_distance", {
-            "weights": weights, "grid_width": gw, "patch_size": draw.integer(6, 9),
-        })  # fmt: skip
+        yield Call(
+            "mean_attention_distance",
+            {
+                "weights": weights,
+                "grid_width": gw,
+                "patch_size": draw.integer(6, 9),
+            },
+        )
 
 
 def _lengths(N, grid_width, P, measure="straight"):
@@ -1732,9 +1819,7 @@ def in_patches(weights, grid_width, P):
     return _reach(_to_patches(weights), _lengths(weights.shape[2], grid_width, 1))
 
 
-@reach.mistake(
-    "Your distances go along the streets: rows plus columns. The straight line is asked for, by Pythagoras."
-)
+@reach.mistake("Your distances go along the streets: rows plus columns. The straight line is asked for, by Pythagoras.")
 def along_the_streets(weights, grid_width, P):
     return _reach(_to_patches(weights), _lengths(weights.shape[2], grid_width, P, "blocks"))
 
@@ -1758,9 +1843,7 @@ def along_the_sequence(weights, grid_width, P):
     return _reach(_to_patches(weights), (place[:, None] - place).abs())
 
 
-@reach.mistake(
-    "You took the height of the grid for its width: patches number 0 to grid_width − 1 lie side by side."
-)
+@reach.mistake("You took the height of the grid for its width: patches number 0 to grid_width − 1 lie side by side.")
 def grid_on_its_side(weights, grid_width, P):
     return _reach(_to_patches(weights), _lengths(weights.shape[2], weights.shape[2] // grid_width, P))
 
@@ -1828,14 +1911,27 @@ def _(draw: Draw):
     for _ in range(2):
         B, K = draw.sizes(2, low=4, high=8)
         labels = draw.integers(0, K - 1, B)
-        yield Call("soft_distillation_loss", {
-            "scores": 2 * draw.normal(B, K), "labels": labels, "teacher_scores": 3 * draw.normal(B, K),
-            "temperature": 1.5 + draw.integer(1, 3), "weight": draw.integer(2, 4) / 10,
-        }, gradients=("scores",))  # fmt: skip
-        yield Call("hard_distillation_loss", {
-            "scores": 2 * draw.normal(B, K), "distillation_scores": 2 * draw.normal(B, K), "labels": labels,
-            "teacher_scores": 3 * draw.normal(B, K),
-        }, gradients=("scores", "distillation_scores"))  # fmt: skip
+        yield Call(
+            "soft_distillation_loss",
+            {
+                "scores": 2 * draw.normal(B, K),
+                "labels": labels,
+                "teacher_scores": 3 * draw.normal(B, K),
+                "temperature": 1.5 + draw.integer(1, 3),
+                "weight": draw.integer(2, 4) / 10,
+            },
+            gradients=("scores",),
+        )
+        yield Call(
+            "hard_distillation_loss",
+            {
+                "scores": 2 * draw.normal(B, K),
+                "distillation_scores": 2 * draw.normal(B, K),
+                "labels": labels,
+                "teacher_scores": 3 * draw.normal(B, K),
+            },
+            gradients=("scores", "distillation_scores"),
+        )
 
 
 def _soft(scores, labels, teacher, temperature, weight, factor=None, hot=(True, True), over=None):
@@ -1862,7 +1958,9 @@ def without_factor(*arguments):
     return _soft(*arguments, factor=1)
 
 
-@soft_mistake("soft_distillation_loss has the temperature as a factor. Its square is needed to bring the gradients back.")
+@soft_mistake(
+    "soft_distillation_loss has the temperature as a factor. Its square is needed to bring the gradients back."
+)
 def factor_not_squared(scores, labels, teacher, temperature, weight):
     return _soft(scores, labels, teacher, temperature, weight, factor=temperature)
 
@@ -1888,12 +1986,16 @@ def divergences_added(*arguments):
     return _soft(*arguments, over=lambda student, teacher: _divergence(student, teacher) * len(student))
 
 
-@soft_mistake("soft_distillation_loss softens the student only: the teacher's scores are divided by the temperature too.")
+@soft_mistake(
+    "soft_distillation_loss softens the student only: the teacher's scores are divided by the temperature too."
+)
 def teacher_not_softened(*arguments):
     return _soft(*arguments, hot=(True, False))
 
 
-@soft_mistake("soft_distillation_loss softens the teacher only: the student's scores are divided by the temperature too.")
+@soft_mistake(
+    "soft_distillation_loss softens the teacher only: the student's scores are divided by the temperature too."
+)
 def student_not_softened(*arguments):
     return _soft(*arguments, hot=(False, True))
 
@@ -1926,11 +2028,13 @@ def label_term_softened(scores, labels, teacher, temperature, weight):
     return _soft(scores, labels, teacher, temperature, weight) + (1 - weight) * label_term
 
 
-@soft_mistake("soft_distillation_loss adds both terms in full. They share: 1 − weight for the label, weight for the teacher.")
+@soft_mistake(
+    "soft_distillation_loss adds both terms in full. They share: 1 − weight for the label, weight for the teacher."
+)
 def both_in_full(scores, labels, teacher, temperature, weight):
-    return _soft(scores, labels, teacher, temperature, weight) / weight + (
-        2 - 1 / weight
-    ) * F.cross_entropy(scores, labels)
+    return _soft(scores, labels, teacher, temperature, weight) / weight + (2 - 1 / weight) * F.cross_entropy(
+        scores, labels
+    )
 
 
 @soft_mistake("soft_distillation_loss leaves out the labels: a share of 1 − weight is theirs.")
@@ -1985,7 +2089,9 @@ def least_likely(scores, distilled, labels, teacher):
 @distilling.alternative
 def soft_by_kl_div(scores, labels, teacher_scores, temperature, weight):
     divergence = F.kl_div(
-        F.log_softmax(scores / temperature, dim=-1), F.softmax(teacher_scores / temperature, dim=-1), reduction="batchmean"
+        F.log_softmax(scores / temperature, dim=-1),
+        F.softmax(teacher_scores / temperature, dim=-1),
+        reduction="batchmean",
     )
     return (1 - weight) * F.cross_entropy(scores, labels) + weight * divergence * temperature * temperature
 
@@ -2058,9 +2164,7 @@ class DistilledDefaultEps(_DeiT):
     eps = 1e-5
 
 
-@deit.mistake(
-    "Your distillation token comes before the class token. The order is class, distillation, patches."
-)
+@deit.mistake("Your distillation token comes before the class token. The order is class, distillation, patches.")
 class DistillationFirst(_DeiT):
     def sequence(self, x):
         return _in_front(_in_front(x, self.class_token), self.distillation_token) + self.positions
@@ -2070,9 +2174,7 @@ class DistillationFirst(_DeiT):
         return self.head(x[:, 1]), self.head_distilled(x[:, 0])
 
 
-@deit.mistake(
-    "Your distillation token stands behind the patches. The order is class, distillation, patches."
-)
+@deit.mistake("Your distillation token stands behind the patches. The order is class, distillation, patches.")
 class DistillationLast(_DeiT):
     def sequence(self, x):
         x = torch.cat([_in_front(x, self.class_token), self.distillation_token.expand(len(x), -1, -1)], dim=1)
@@ -2130,7 +2232,9 @@ class ProbabilitiesAveraged(_DeiT):
         return (scores.softmax(-1) + distilled.softmax(-1)) / 2
 
 
-@deit.mistake("Your pair is in the wrong order: the class token's scores first, those of the distillation token second.")
+@deit.mistake(
+    "Your pair is in the wrong order: the class token's scores first, those of the distillation token second."
+)
 class PairReversed(_DeiT):
     def forward(self, images, both=False):
         out = super().forward(images, both)

@@ -114,7 +114,7 @@ with when_done():
     rows = patchify(numbered, 2)[0]  # (N, P·P) = (6, 4)
     names = [f"patch {n}" for n in range(6)]
     display(plots.matrices({"the image (H, W)": numbered[0, 0], "patches (N, P·P)": rows},
-                           rows={"patches (N, P·P)": names}))  # fmt: skip
+                           rows={"patches (N, P·P)": names}))
 
 # %% [markdown]
 # Once it is a sequence, many things are one line. Here the tokens are shuffled, thinned out, and averaged, and
@@ -325,7 +325,7 @@ with when_done():
     as_list = F.interpolate(table[:, 1:].mT, size=side * side, mode="linear")[0, channel].reshape(side, side)
     old = table[0, 1:, channel].reshape(8, 8)
     display(plots.matrices({"for 8 × 8 patches": old, f"yours, {side} × {side}": yours, "as a list": as_list},
-                           numbers=False, shared=True))  # fmt: skip
+                           numbers=False, shared=True))
 
 # %% [markdown]
 # **Libraries differ here.** timm smooths before it shrinks (`antialias=True`), torchvision aligns the corners: find out
@@ -896,7 +896,7 @@ with when_done():
     scores = table[1:] @ table.T  # (N, N + 1), like queries times keys
     far = [mean_attention_distance((s * scores).softmax(dim=-1)[None, None], 8, 4).item() for s in sharpness]
     display(plots.curves(sharpness, {"distance": far}, log="x", xlabel="sharpness", ylabel="pixels",
-                         levels={"everywhere alike": 16.5, "3 × 3 patches alike": 4.3}))  # fmt: skip
+                         levels={"everywhere alike": 16.5, "3 × 3 patches alike": 4.3}))
 
 # %% [markdown]
 # So a head *can* become a convolution; it only does not have to. Now back to the trained network: where do the heads of layer
@@ -1071,7 +1071,7 @@ with when_done():
     with torch.no_grad():
         said = [scores.softmax(dim=1).mean(dim=0) for scores in deit(standard(of_class_3), True)]  # (K,) twice
     display(plots.matrices({"what the heads say of direction 3": torch.stack(said)},
-                           rows=["class token", "distillation token"], columns=texture.classes))  # fmt: skip
+                           rows=["class token", "distillation token"], columns=texture.classes))
 
 # %% [markdown]
 # The same image, the same blocks, one network: and each token brings home the answer that *its* head is asked for. DeiT's
@@ -1094,7 +1094,7 @@ def names_in_yours(theirs, one_mlp):
         "encoder.layers.encoder_layer_": "blocks.", "ln_1": "norm1", "ln_2": "norm2", "mlp.3": "mlp.2" if one_mlp else "fc2",
         "mlp.0": "mlp.0" if one_mlp else "fc1", "self_attention.in_proj_": "attention.qkv.",
         "self_attention.out_proj": "attention.out",
-    }  # fmt: skip
+    }
     for old, new in renamed.items():
         theirs = theirs.replace(old, new)
     return theirs

@@ -23,6 +23,7 @@ homework = Homework("hw3_swin", forbidden=("torch.nn.functional.scaled_dot_produ
 
 windows = homework.exercise("windows", points=5, targets=("window_partition", "window_reverse"))
 
+
 def _map_sizes(draw: Draw) -> tuple[int, int, int, int]:
     """Windows downwards and across, tokens on a side of a window, width of a token: never one of the others."""
     down, across = draw.sizes(2, low=2, high=3)
@@ -37,9 +38,10 @@ def _(draw: Draw):
     i, j, M, D = _map_sizes(draw)
     B = 2 if M == 3 else 3
     yield Call(
-        "window_reverse", {"windows": draw.normal(B, i * j, M * M, D), "height": i * M, "width": j * M},
+        "window_reverse",
+        {"windows": draw.normal(B, i * j, M * M, D), "height": i * M, "width": j * M},
         gradients=("windows",),
-    )  # fmt: skip
+    )
 
 
 def _cut(x, M, to="b (i j) (m n) d"):
@@ -82,9 +84,7 @@ def spread_out(x, window_size):
 
 def spread_out_back(windows, height, width):
     M = math.isqrt(windows.shape[2])
-    return rearrange(
-        windows, "b (i j) (m n) d -> b (m i) (n j) d", i=height // M, j=width // M, m=M, n=M
-    )  # fmt: skip
+    return rearrange(windows, "b (i j) (m n) d -> b (m i) (n j) d", i=height // M, j=width // M, m=M, n=M)
 
 
 windows.mistake(
@@ -147,8 +147,7 @@ windows.mistake(
     target="window_reverse",
 )(windows_by_columns_back)
 windows.mistake(
-    "window_reverse lays the tokens of each window down its columns: every window comes out mirrored at its "
-    "diagonal.",
+    "window_reverse lays the tokens of each window down its columns: every window comes out mirrored at its diagonal.",
     target="window_reverse",
 )(tokens_by_columns_back)
 windows.mistake(
@@ -173,28 +172,33 @@ for poured_at_the_end in (False, True):
 # Both functions wrong in ways that fit together come last: each of them alone is told apart above.
 for first, second, sentence in (
     (
-        poured, poured_back,
+        poured,
+        poured_back,
         "Both functions only pour the numbers into another box. They undo each other, but a window then holds "
         "pieces of long rows of the map. Cut both sides of the map, then bring the two axes inside a window "
         "together.",
     ),
     (
-        windows_by_columns, windows_by_columns_back,
+        windows_by_columns,
+        windows_by_columns_back,
         "Both functions count the windows down the columns of the map. They undo each other, but here windows "
         "are counted as one reads: along the first row of windows, then the next.",
     ),
     (
-        tokens_by_columns, tokens_by_columns_back,
+        tokens_by_columns,
+        tokens_by_columns_back,
         "Both functions count the tokens inside a window down its columns. They undo each other, but here "
         "tokens are counted as one reads: along the first row of the window, then the next.",
     ),
     (
-        spread_out, spread_out_back,
+        spread_out,
+        spread_out_back,
         "Both functions make a window of tokens that lie far apart, spread over the whole map like the teeth of "
         "a comb. They undo each other, but a window is a square of neighbours.",
     ),
-):  # fmt: skip
+):
     windows.mistakes.append(Mistake(sentence, {"window_partition": first, "window_reverse": second}))
+
 
 @windows.alternative
 def cut_by_einops(x, window_size):
@@ -246,9 +250,10 @@ def _(draw: Draw):
     for M in (2, 3):
         entries, (N, K) = (2 * M - 1) ** 2, draw.sizes(2, low=6, high=8)
         yield Call(
-            "relative_position_bias", {"table": draw.normal(entries, h), "index": draw.integers(0, entries - 1, N, K)},
+            "relative_position_bias",
+            {"table": draw.normal(entries, h), "index": draw.integers(0, entries - 1, N, K)},
             gradients=("table",),
-        )  # fmt: skip
+        )
 
 
 def _steps(M):
@@ -455,9 +460,10 @@ def _mask(draw: Draw, count: int, N: int) -> torch.Tensor:
 
 def _attention_weights(draw: Draw, name: str, D: int, h: int, M: int) -> dict:
     return {
-        **draw.linear(f"{name}qkv", D, 3 * D), **draw.linear(f"{name}proj", D, D),
+        **draw.linear(f"{name}qkv", D, 3 * D),
+        **draw.linear(f"{name}proj", D, D),
         f"{name}table": draw.normal((2 * M - 1) ** 2, h),
-    }  # fmt: skip
+    }
 
 
 @attention.inputs
@@ -469,9 +475,12 @@ def _(draw: Draw):
         if masked:
             arguments["mask"] = _mask(draw, count, N)
         yield Call(
-            "WindowAttention", arguments, init={"embed_dim": D, "num_heads": h, "window_size": M},
-            parameters=_attention_weights(draw, "", D, h, M), gradients=("windows",),
-        )  # fmt: skip
+            "WindowAttention",
+            arguments,
+            init={"embed_dim": D, "num_heads": h, "window_size": M},
+            parameters=_attention_weights(draw, "", D, h, M),
+            gradients=("windows",),
+        )
 
 
 class _Windows(nn.Module):
@@ -528,8 +537,7 @@ class BiasScaledToo(_Windows):
 
 
 @attention.mistake(
-    "Your bias is added after the softmax, so the weights of a query no longer sum to 1. It is a part of the "
-    "scores."
+    "Your bias is added after the softmax, so the weights of a query no longer sum to 1. It is a part of the scores."
 )
 class BiasAfterSoftmax(_Windows):
     def scores(self, q, k):
@@ -539,9 +547,7 @@ class BiasAfterSoftmax(_Windows):
         return super().weights(scores, mask) + self.bias()
 
 
-@attention.mistake(
-    "Your bias multiplies the scores. It is added to them: where it is 0, nothing happens to a score."
-)
+@attention.mistake("Your bias multiplies the scores. It is added to them: where it is 0, nothing happens to a score.")
 class BiasMultiplied(_Windows):
     def scores(self, q, k):
         return self.raw(q, k) * self.bias()
@@ -563,8 +569,7 @@ class OneBiasForAll(_Windows):
 
 
 @attention.mistake(
-    "The scores of the heads are not divided by the square root of the head width d; only then is the bias "
-    "added."
+    "The scores of the heads are not divided by the square root of the head width d; only then is the bias added."
 )
 class ScoresNotScaled(_Windows):
     def raw(self, q, k):
@@ -594,9 +599,7 @@ class MaskNotUsed(_Windows):
         return super().forward(windows)
 
 
-@attention.mistake(
-    "Your module reads the mask the wrong way round: True means that the query may look at the key."
-)
+@attention.mistake("Your module reads the mask the wrong way round: True means that the query may look at the key.")
 class MaskUpsideDown(_Windows):
     def forward(self, windows, mask=None):
         return super().forward(windows, None if mask is None else ~mask)
@@ -640,9 +643,7 @@ class HeadByHead(_Windows):
     heads_inside = "(h three d)"
 
 
-@attention.mistake(
-    "Your heads take every h-th number of a query, key or value instead of d neighbours in a row."
-)
+@attention.mistake("Your heads take every h-th number of a query, key or value instead of d neighbours in a row.")
 class EveryHthNumber(_Windows):
     heads_inside = "(three d h)"
 
@@ -777,11 +778,14 @@ shifts.mistake(
 )(up_and_left)
 
 
-shifts.mistakes.append(Mistake(
-    "Both functions go the wrong way: cyclic_shift moves the map up and to the left, so that token (s, s) comes "
-    "to the corner, and undo_shift brings it back.",
-    {"cyclic_shift": down_and_right, "undo_shift": up_and_left},
-))  # fmt: skip
+shifts.mistakes.append(
+    Mistake(
+        "Both functions go the wrong way: cyclic_shift moves the map up and to the left, so that token (s, s) comes "
+        "to the corner, and undo_shift brings it back.",
+        {"cyclic_shift": down_and_right, "undo_shift": up_and_left},
+    )
+)
+
 
 def _both_ways(sentence, move):
     """The same slip in one of the two functions, or in both."""
@@ -845,6 +849,8 @@ _both_ways(
     "no zeros appear.",
     not_around,
 )
+
+
 @shifts.alternative
 def shift_by_cutting(x, shift):
     x = torch.cat([x[:, shift:], x[:, :shift]], dim=1)
@@ -894,8 +900,7 @@ def _right_mask(height, width, window_size, shift):
 
 
 @mask.mistake(
-    "Your mask is upside down: it is True where two tokens may not meet. True means that the query may look at "
-    "the key."
+    "Your mask is upside down: it is True where two tokens may not meet. True means that the query may look at the key."
 )
 def true_where_forbidden(height, width, window_size, shift):
     return ~_right_mask(height, width, window_size, shift)
@@ -946,8 +951,7 @@ def seam_on_the_other_side(height, width, window_size, shift):
 
 
 @mask.mistake(
-    "Your seam is off by one: of the tokens that came round the edge, the first is taken for one that belongs "
-    "there."
+    "Your seam is off by one: of the tokens that came round the edge, the first is taken for one that belongs there."
 )
 def seam_off_by_one(height, width, window_size, shift):
     return _right_mask(height, width, window_size, shift - 1)
@@ -1044,14 +1048,20 @@ def _(draw: Draw):
         i, j = draw.sizes(2, low=2, high=3) if M == 3 else draw.sizes(2, low=4, high=5)
         B, D, h = (1, 4, 2) if M == 3 else (2, 6, 3)
         weights = {
-            **draw.norm("norm1", D), **_attention_weights(draw, "attention.", D, h, M),
-            **draw.norm("norm2", D), **draw.linear("fc1", D, mlp_ratio * D), **draw.linear("fc2", mlp_ratio * D, D),
+            **draw.norm("norm1", D),
+            **_attention_weights(draw, "attention.", D, h, M),
+            **draw.norm("norm2", D),
+            **draw.linear("fc1", D, mlp_ratio * D),
+            **draw.linear("fc2", mlp_ratio * D, D),
         }
         yield Call(
-            "SwinBlock", {"x": draw.normal(B, i * M, j * M, D)},
+            "SwinBlock",
+            {"x": draw.normal(B, i * M, j * M, D)},
             init={"embed_dim": D, "num_heads": h, "window_size": M, "shift": shift, "mlp_ratio": mlp_ratio},
-            parameters=weights, layouts=(AS_SEQUENTIAL,), gradients=("x",),
-        )  # fmt: skip
+            parameters=weights,
+            layouts=(AS_SEQUENTIAL,),
+            gradients=("x",),
+        )
 
 
 class _Block(nn.Module):
@@ -1152,8 +1162,7 @@ class StreamLeftShifted(_Block):
 
 
 @block.mistake(
-    "Your windows are put together by pouring them into the shape of the map. Undo the partition step by step "
-    "instead."
+    "Your windows are put together by pouring them into the shape of the map. Undo the partition step by step instead."
 )
 class WindowsPoured(_Block):
     def in_windows(self, x):
@@ -1283,9 +1292,12 @@ def _(draw: Draw):
         D = (3, 5)[draw.integer(0, 1)]
         weights = {**draw.norm("norm", 4 * D), "reduction.weight": draw.normal(2 * D, 4 * D) / D**0.5}
         yield Call(
-            "PatchMerging", {"x": draw.normal(B, 2 * i, 2 * j, D)}, init={"embed_dim": D}, parameters=weights,
+            "PatchMerging",
+            {"x": draw.normal(B, 2 * i, 2 * j, D)},
+            init={"embed_dim": D},
+            parameters=weights,
             gradients=("x",),
-        )  # fmt: skip
+        )
 
 
 class _Merging(nn.Module):
@@ -1363,8 +1375,10 @@ class NotNormalised(_Merging):
         return self.reduction(self.gather(x))
 
 
-@merging.mistake("The linear layer is there, but each of the four neighbours is normalised by itself, D numbers "
-                 "at a time. Normalise the 4D numbers as one.")  # fmt: skip
+@merging.mistake(
+    "The linear layer is there, but each of the four neighbours is normalised by itself, D numbers "
+    "at a time. Normalise the 4D numbers as one."
+)
 class NormalisedOneByOne(_Merging):
     def forward(self, x):
         x = self.gather(F.layer_norm(x, x.shape[-1:]))
@@ -1380,9 +1394,7 @@ class LargerEps(_Merging):
         self.norm.eps = 1e-3
 
 
-@merging.mistake(
-    "Your map comes out with height and width changed about: rows of the map stay rows."
-)
+@merging.mistake("Your map comes out with height and width changed about: rows of the map stay rows.")
 class MapOnItsSide(_Merging):
     def forward(self, x):
         return super().forward(x).transpose(1, 2)
@@ -1426,9 +1438,7 @@ class MergingByUnfold(_Merging):
 
     def gather(self, x):
         squares = F.unfold(rearrange(x, "b h w d -> b d h w"), kernel_size=2, stride=2)  # (B, D·4, H/2·W/2)
-        return rearrange(
-            squares, "b (d p q) (i j) -> b i j (q p d)", p=2, q=2, i=x.shape[1] // 2
-        )  # fmt: skip
+        return rearrange(squares, "b (d p q) (i j) -> b i j (q p d)", p=2, q=2, i=x.shape[1] // 2)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -1441,9 +1451,15 @@ cost = homework.exercise("attention_macs", points=4)
 def _(draw: Draw):
     for M in (draw.integer(3, 5), draw.integer(6, 9)):
         i, j = draw.sizes(2, low=3, high=9)
-        yield Call("attention_macs", {
-            "height": i * M, "width": j * M, "embed_dim": draw.integer(20, 90), "window_size": M,
-        })  # fmt: skip
+        yield Call(
+            "attention_macs",
+            {
+                "height": i * M,
+                "width": j * M,
+                "embed_dim": draw.integer(20, 90),
+                "window_size": M,
+            },
+        )
 
 
 def _macs(H, W, D, M, layers=4, products=2, of_all=None, of_window=None):
@@ -1453,24 +1469,19 @@ def _macs(H, W, D, M, layers=4, products=2, of_all=None, of_window=None):
     return layers * N * D * D + of_all, layers * N * D * D + of_window
 
 
-@cost.mistake(
-    "You counted three linear layers: query, key and value. After them comes a fourth, proj."
-)
+@cost.mistake("You counted three linear layers: query, key and value. After them comes a fourth, proj.")
 def three_layers(H, W, D, M):
     return _macs(H, W, D, M, layers=3)
 
 
 @cost.mistake(
-    "You left out the linear layers. They cost the same with and without windows, and in Swin they are the larger "
-    "part."
+    "You left out the linear layers. They cost the same with and without windows, and in Swin they are the larger part."
 )
 def products_alone(H, W, D, M):
     return _macs(H, W, D, M, layers=0)
 
 
-@cost.mistake(
-    "You counted one product between tokens. There are two: the scores, and the weights times the values."
-)
+@cost.mistake("You counted one product between tokens. There are two: the scores, and the weights times the values.")
 def scores_alone(H, W, D, M):
     return _macs(H, W, D, M, products=1)
 
@@ -1553,10 +1564,16 @@ plan = homework.exercise("swin_plan", points=5)
 @plan.inputs
 def _(draw: Draw):
     def call(image, patch, M, depths):
-        return Call("swin_plan", {
-            "image_size": image, "patch_size": patch, "embed_dim": 2 * draw.integer(10, 40), "window_size": M,
-            "depths": torch.tensor(depths),
-        })  # fmt: skip
+        return Call(
+            "swin_plan",
+            {
+                "image_size": image,
+                "patch_size": patch,
+                "embed_dim": 2 * draw.integer(10, 40),
+                "window_size": M,
+                "depths": torch.tensor(depths),
+            },
+        )
 
     # The third stage is covered by one window, the fourth is smaller than one. Odd depths: where the alternation
     # starts anew in each stage, and where it runs on, are then different.
@@ -1567,9 +1584,18 @@ def _(draw: Draw):
 
 
 def _plan(
-    image, patch, dim, M, depths, shift=lambda number, in_all, M: M // 2 * (number % 2), grow=2, shrink=2, early=0,
-    covered=True, clipped=True,
-):  # fmt: skip
+    image,
+    patch,
+    dim,
+    M,
+    depths,
+    shift=lambda number, in_all, M: M // 2 * (number % 2),
+    grow=2,
+    shrink=2,
+    early=0,
+    covered=True,
+    clipped=True,
+):
     """The right table with replaceable parts."""
     rows = []
     for stage, depth in enumerate(depths.tolist()):
@@ -1692,8 +1718,9 @@ def plan_step_by_step(image_size, patch_size, embed_dim, window_size, depths):
         shifted = False
         for _ in range(int(depths[stage])):
             covers = window_size >= side
-            rows.append([stage, side, dim, side if covers else window_size,
-                         window_size // 2 if shifted and not covers else 0])  # fmt: skip
+            rows.append(
+                [stage, side, dim, side if covers else window_size, window_size // 2 if shifted and not covers else 0]
+            )
             shifted = not shifted
         side, dim = side // 2, dim * 2
     return rows
@@ -1720,21 +1747,39 @@ def _(draw: Draw):
     for steps, warmup in ((7, 3), (6, 2)):
         classes, height, width = draw.sizes(3, low=3, high=6)
         pixels = height * width
-        yield Call("train_with_schedule", {
-            "model": Probe(
-                "linear_classifier", {"weight": draw.normal(classes, pixels), "bias": 2 + draw.normal(classes)},
-                ask=draw.uniform(2, 1, height, width),
-            ),
-            "images": draw.uniform(40, 1, height, width), "labels": draw.integers(0, classes - 1, 40),
-            "steps": steps, "warmup": warmup, "batch_size": 7, "peak_rate": 0.05, "weight_decay": 0.9,
-            "generator": Seeded(draw.integer(0, 10**6)),
-        })  # fmt: skip
+        yield Call(
+            "train_with_schedule",
+            {
+                "model": Probe(
+                    "linear_classifier",
+                    {"weight": draw.normal(classes, pixels), "bias": 2 + draw.normal(classes)},
+                    ask=draw.uniform(2, 1, height, width),
+                ),
+                "images": draw.uniform(40, 1, height, width),
+                "labels": draw.integers(0, classes - 1, 40),
+                "steps": steps,
+                "warmup": warmup,
+                "batch_size": 7,
+                "peak_rate": 0.05,
+                "weight_decay": 0.9,
+                "generator": Seeded(draw.integer(0, 10**6)),
+            },
+        )
     images, labels = load("digits", "train", size=1000, device="cpu")  # they are stored with the public check
-    yield Call("train_with_schedule", {
-        "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "steps": 50, "warmup": 5, "batch_size": 128,
-        "peak_rate": 0.01, "weight_decay": 0.05, "generator": Seeded(draw.integer(0, 10**6)),
-    })  # fmt: skip
+    yield Call(
+        "train_with_schedule",
+        {
+            "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
+            "images": images.float() / 255,
+            "labels": labels,
+            "steps": 50,
+            "warmup": 5,
+            "batch_size": 128,
+            "peak_rate": 0.01,
+            "weight_decay": 0.05,
+            "generator": Seeded(draw.integer(0, 10**6)),
+        },
+    )
 
 
 @training.goals
@@ -1754,11 +1799,9 @@ def _half_wave(done):
 def _schedule(
     up=lambda step, warmup: (step + 1) / warmup,
     down=lambda step, steps, warmup: _half_wave(_left(step, steps, warmup)),
-):  # fmt: skip
+):
     """The right learning rate with replaceable halves."""
-    return lambda step, steps, warmup, peak: peak * (
-        up(step, warmup) if step < warmup else down(step, steps, warmup)
-    )
+    return lambda step, steps, warmup, peak: peak * (up(step, warmup) if step < warmup else down(step, steps, warmup))
 
 
 _rate = _schedule()
@@ -1771,9 +1814,24 @@ def _both(model, decay):
 
 
 def _train(
-    model, images, labels, steps, warmup, batch_size, peak_rate, weight_decay, generator, rate=_rate, groups=_both,
-    scheduled=slice(None), late=False, clear=True, optimizer=torch.optim.AdamW, draw=None, score=F.cross_entropy,
-):  # fmt: skip
+    model,
+    images,
+    labels,
+    steps,
+    warmup,
+    batch_size,
+    peak_rate,
+    weight_decay,
+    generator,
+    rate=_rate,
+    groups=_both,
+    scheduled=slice(None),
+    late=False,
+    clear=True,
+    optimizer=torch.optim.AdamW,
+    draw=None,
+    score=F.cross_entropy,
+):
     """The right loop with replaceable parts."""
     parameters = groups(model, weight_decay)
     optimizer = optimizer(parameters, lr=peak_rate)
@@ -1843,7 +1901,9 @@ def cosine_too_long(*arguments):
     "that it leaves its peak and reaches 0 without a kink."
 )
 def quarter_of_a_wave(*arguments):
-    return _train(*arguments, rate=_schedule(down=lambda step, steps, warmup: math.cos(math.pi / 2 * _left(step, steps, warmup))))
+    return _train(
+        *arguments, rate=_schedule(down=lambda step, steps, warmup: math.cos(math.pi / 2 * _left(step, steps, warmup)))
+    )
 
 
 @training.mistake("After the warm-up your rate falls along a straight line. It should follow a cosine.")
@@ -1880,9 +1940,7 @@ def nothing_decays(*arguments):
     return _train(*arguments, groups=lambda model, decay: _both(model, 0.0))
 
 
-@training.mistake(
-    "Your groups are changed about: biases decay and matrices do not."
-)
+@training.mistake("Your groups are changed about: biases decay and matrices do not.")
 def groups_swapped(*arguments):
     def swapped(model, decay):
         many, few = _both(model, decay)

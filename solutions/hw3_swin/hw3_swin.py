@@ -118,7 +118,7 @@ with when_done():
         colours={"the map (H, W)": owner, "your windows (n, M²)": owner.flatten()[windows],
                  "poured": owner.flatten()[poured]},
         window={"the map (H, W)": 2},
-    ))  # fmt: skip
+    ))
 
 # %% [markdown]
 # **Change a number.** A window of $M = 1$: what do the shapes say, and what could attention inside such a
@@ -191,7 +191,7 @@ decks = torch.tensor([
     [12, 11, 10, 7, 6, 5, 2, 1, 0], [13, 12, 11, 8, 7, 6, 3, 2, 1], [14, 13, 12, 9, 8, 7, 4, 3, 2],
     [17, 16, 15, 12, 11, 10, 7, 6, 5], [18, 17, 16, 13, 12, 11, 8, 7, 6], [19, 18, 17, 14, 13, 12, 9, 8, 7],
     [22, 21, 20, 17, 16, 15, 12, 11, 10], [23, 22, 21, 18, 17, 16, 13, 12, 11], [24, 23, 22, 19, 18, 17, 14, 13, 12],
-])  # fmt: skip
+])
 with when_done():
     index = relative_position_index(3)  # (M², M²) = (9, 9)
     print(int((index == decks).sum()), "of 81 entries as in the decks")
@@ -364,7 +364,7 @@ with when_done():
     display(plots.token_maps(
         {"the map": places, "shifted by 2": shifted[..., 0]},
         colours={"the map": owner, "shifted by 2": shifted[..., 1]}, window=4,
-    ))  # fmt: skip
+    ))
 
 # %% [markdown]
 # ## 5 · Who may not meet ●●●●○
@@ -559,7 +559,7 @@ with when_done():
         {"the map (H, W)": numbered[0, :, :, 0], "your six new tokens": gathered},
         colours={"the map (H, W)": owner, "your six new tokens": owner.flatten()[gathered]},
         window={"the map (H, W)": 2},
-    ))  # fmt: skip
+    ))
 
 # %% [markdown]
 # But once weights are *given*, the order is part of them. Here the public layer lends yours its weights. Then
@@ -630,7 +630,7 @@ with when_done():
     lines = {name: [macs[side][k] / 1e9 for side in sides] for k, name in enumerate(names)}
     display(plots.curves(
         sides, lines, log="xy", xlabel="side of the map, in tokens", ylabel="10⁹ multiply-accumulates",
-    ))  # fmt: skip
+    ))
 
 # %% [markdown]
 # A formula can be wrong; so **count**. torch can record every product that a module really makes (it counts a
@@ -751,7 +751,7 @@ NAMES = [
     ("embed_norm.", "features.0.2."), ("embed.", "features.0.0."),
     ("attention.table", "attn.relative_position_bias_table"),
     ("attention.", "attn."), ("fc1.", "mlp.0."), ("fc2.", "mlp.3."), ("mlp.2.", "mlp.3."),
-]  # fmt: skip
+]
 
 
 def public_names(names, depths):
@@ -931,7 +931,7 @@ with when_done():
         steps = budget(tiny=15, cpu=220)
         train_with_schedule(
             net, train_set, train_set[:, :, 1:], steps, steps // 10, 32, 0.01, 0.0, torch.Generator().manual_seed(0)
-        )  # fmt: skip
+        )
         with torch.no_grad():
             right = (net(asked).argmax(dim=1) == asked[:, :, 1:]).float()  # (500, 8, 7)
         shares[f"{name}: {right.mean():.0%} right"] = (100 * right.mean(dim=0)).round()
@@ -964,7 +964,7 @@ with when_done():
     losses = train_with_schedule(
         swin, standard(digits.images), digits.labels, steps, steps // 10, 32, 0.01, 0.05,
         torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
     with torch.no_grad():
         answers = swin(standard(held_out.images)).argmax(dim=1)  # (397,)
     print(f"{(answers == held_out.labels).float().mean():.1%} of 397 held-out digits right")
@@ -991,7 +991,7 @@ def train_on_photographs():
     swin = SwinTransformer(32, 2, 64, (2, 4), 4, (2, 4)).cuda()
     train_with_schedule(
         swin, as_floats(train.images), train.labels, 4000, 400, 256, 0.001, 0.05, torch.Generator().manual_seed(0)
-    )  # fmt: skip
+    )
     with torch.no_grad():
         answers = torch.cat([swin(as_floats(part)).argmax(dim=1) for part in test.images.split(1000)])
     print(f"{(answers == test.labels).float().mean():.1%} of the test photographs right (no augmentation)")

@@ -35,8 +35,7 @@ def mix_without_bias(x, weight, bias):
 
 
 @mix.mistake(
-    "Your bias is added in the inner loop, once for every old token. It belongs to the new token, after the "
-    "sum: once."
+    "Your bias is added in the inner loop, once for every old token. It belongs to the new token, after the sum: once."
 )
 def bias_in_the_inner_loop(x, weight, bias):
     return weight @ x + len(x) * bias[:, None]
@@ -51,8 +50,7 @@ def only_the_last_token(x, weight, bias):
 
 
 @mix.mistake(
-    "Only your first row is filled: the function returns inside the loop, before the other new tokens are "
-    "made."
+    "Only your first row is filled: the function returns inside the loop, before the other new tokens are made."
 )
 def returned_too_early(x, weight, bias):
     y = torch.zeros(len(weight), x.shape[1])
@@ -84,8 +82,7 @@ def mix_with_softmax(x, weight, bias):
 
 
 @mix.mistake(
-    "You added up the channels too. Each channel is mixed for itself: a new token has D numbers, as the old "
-    "ones have."
+    "You added up the channels too. Each channel is mixed for itself: a new token has D numbers, as the old ones have."
 )
 def channels_added_up(x, weight, bias):
     return (weight @ x).sum(dim=1) + bias
@@ -135,8 +132,11 @@ def _(draw: Draw):
         width = D if target == "ChannelMixing" else N
         name = "embed_dim" if target == "ChannelMixing" else "num_tokens"
         yield Call(
-            target, {"x": draw.normal(3, N, D)}, init={name: width, "hidden": hidden},
-            parameters=draw.linear("fc1", width, hidden) | draw.linear("fc2", hidden, width), gradients=("x",),
+            target,
+            {"x": draw.normal(3, N, D)},
+            init={name: width, "hidden": hidden},
+            parameters=draw.linear("fc1", width, hidden) | draw.linear("fc2", hidden, width),
+            gradients=("x",),
         )
 
 
@@ -215,9 +215,7 @@ class TokensPouredBack(_Tokens):
         return x.reshape(x.shape[0], x.shape[2], x.shape[1])
 
 
-@mixing.mistake(
-    "TokenMixing returns (B, D, N): it turned the table and did not turn it back.", target="TokenMixing"
-)
+@mixing.mistake("TokenMixing returns (B, D, N): it turned the table and did not turn it back.", target="TokenMixing")
 class TokensLeftTurned(_Tokens):
     def turn_back(self, x):
         return x
@@ -344,10 +342,12 @@ def _(draw: Draw):
     for size in (1.0, 0.01):
         N, D, token_hidden, channel_hidden = draw.sizes(4, low=4, high=9)
         yield Call(
-            "MixerBlock", {"x": size * draw.normal(3, N, D)},
+            "MixerBlock",
+            {"x": size * draw.normal(3, N, D)},
             init={"num_tokens": N, "embed_dim": D, "token_hidden": token_hidden, "channel_hidden": channel_hidden},
-            parameters=_block_weights(draw, N, D, token_hidden, channel_hidden), gradients=("x",) if size == 1.0 else (),
-        )  # fmt: skip
+            parameters=_block_weights(draw, N, D, token_hidden, channel_hidden),
+            gradients=("x",) if size == 1.0 else (),
+        )
 
 
 class _Block(nn.Module):
@@ -442,7 +442,9 @@ class OneNormForBoth(_Block):
         return x + self.channel_mixing(self.norm1(x))
 
 
-@block.mistake("norm1 and norm2 have changed places: the token mixing reads through norm1, the channel mixing through norm2.")
+@block.mistake(
+    "norm1 and norm2 have changed places: the token mixing reads through norm1, the channel mixing through norm2."
+)
 class NormsSwapped(_Block):
     def forward(self, x):
         x = x + self.token_mixing(self.norm2(x))
@@ -526,13 +528,20 @@ def _(draw: Draw):
         weights |= draw.norm("norm", D) | draw.linear("head", D, classes)
         H, W = h * patch_size, w * patch_size
         yield Call(
-            "MLPMixer", {"images": draw.normal(2, C, H, W)},
+            "MLPMixer",
+            {"images": draw.normal(2, C, H, W)},
             init={
-                "height": H, "width": W, "patch_size": patch_size, "in_channels": C, "embed_dim": D,
-                "depth": depth, "num_classes": classes,
+                "height": H,
+                "width": W,
+                "patch_size": patch_size,
+                "in_channels": C,
+                "embed_dim": D,
+                "depth": depth,
+                "num_classes": classes,
             },
-            parameters=weights, gradients=("images",),
-        )  # fmt: skip
+            parameters=weights,
+            gradients=("images",),
+        )
 
 
 class _Network(nn.Module):
@@ -597,8 +606,7 @@ class NormAfterMean(_Network):
 
 
 @mixer.mistake(
-    "Your head reads the first token only, as if it were a class token. The Mixer has none: average all "
-    "tokens."
+    "Your head reads the first token only, as if it were a class token. The Mixer has none: average all tokens."
 )
 class FirstToken(_Network):
     def pool(self, x):
@@ -618,8 +626,7 @@ class SumOverTokens(_Network):
 
 
 @mixer.mistake(
-    "Only your first block is used, again and again. Each of the blocks has weights of its own, and each "
-    "comes once."
+    "Only your first block is used, again and again. Each of the blocks has weights of its own, and each comes once."
 )
 class SameBlockAgain(_Network):
     def through(self, x):
@@ -665,17 +672,14 @@ class SoftmaxAtTheEnd(_Network):
         return super().forward(images).softmax(dim=-1)
 
 
-@mixer.mistake(
-    "Your blocks lack the token mixing: no token hears of another before the mean at the end."
-)
+@mixer.mistake("Your blocks lack the token mixing: no token hears of another before the mean at the end.")
 class WithoutTokenMixing(_Network):
     def make(self, N, D):
         return TokensForgotten(N, D, D // 2, 4 * D)
 
 
 @mixer.mistake(
-    "The head is never used: you return the averaged token, D numbers, where one score for each class is "
-    "asked for."
+    "The head is never used: you return the averaged token, D numbers, where one score for each class is asked for."
 )
 class HeadForgotten(_Network):
     def forward(self, images):
@@ -713,9 +717,16 @@ convolutions = homework.exercise("as_convolutions", points=7, targets=("token_ke
 def _(draw: Draw):
     for _ in range(2):
         h, w, M, D = draw.sizes(4, low=2, high=6)
-        yield Call("token_kernels", {
-            "weight": draw.normal(M, h * w), "bias": draw.normal(M), "height": h, "width": w, "channels": D,
-        })  # fmt: skip
+        yield Call(
+            "token_kernels",
+            {
+                "weight": draw.normal(M, h * w),
+                "bias": draw.normal(M),
+                "height": h,
+                "width": w,
+                "channels": D,
+            },
+        )
     E, D = draw.sizes(2, low=3, high=7)
     yield Call("channel_kernels", {"weight": draw.normal(E, D), "bias": draw.normal(E)})
 
@@ -788,8 +799,7 @@ def sides_exchanged(weight, bias, height, width, channels):
 
 
 @convolutions.mistake(
-    "token_kernels: you divided by the number of places. The layer adds up over the places, and so does a "
-    "convolution.",
+    "token_kernels: you divided by the number of places. The layer adds up over the places, and so does a convolution.",
     target="token_kernels",
 )
 def kernels_averaged(weight, bias, height, width, channels):
@@ -867,17 +877,41 @@ counting = homework.exercise("mixer_parameters", points=4)
 def _(draw: Draw):
     for patch_size in (4, 7):
         h, w, depth = draw.sizes(3, low=3, high=9)
-        yield Call("mixer_parameters", {
-            "height": h * patch_size, "width": w * patch_size, "patch_size": patch_size,
-            "in_channels": draw.integer(3, 5), "embed_dim": 2 * draw.integer(20, 60), "depth": depth,
-            "num_classes": draw.integer(11, 99),
-        })  # fmt: skip
+        yield Call(
+            "mixer_parameters",
+            {
+                "height": h * patch_size,
+                "width": w * patch_size,
+                "patch_size": patch_size,
+                "in_channels": draw.integer(3, 5),
+                "embed_dim": 2 * draw.integer(20, 60),
+                "depth": depth,
+                "num_classes": draw.integer(11, 99),
+            },
+        )
 
 
 def _count(
-    H, W, P, C, D, L, K, biases=1, block_norms=2, last_norm=1, stem=1, head=1, blocks=None, extra=0,
-    token_mlps=1, token_hidden=None, pixels=None, in_channels=None, stem_bias=1,
-):  # fmt: skip
+    H,
+    W,
+    P,
+    C,
+    D,
+    L,
+    K,
+    biases=1,
+    block_norms=2,
+    last_norm=1,
+    stem=1,
+    head=1,
+    blocks=None,
+    extra=0,
+    token_mlps=1,
+    token_hidden=None,
+    pixels=None,
+    in_channels=None,
+    stem_bias=1,
+):
     """The right count with replaceable parts."""
     N = (H // P) * (W // P)
     mlp = lambda outside, inside: 2 * outside * inside + biases * (outside + inside)
@@ -902,8 +936,10 @@ counted("You left out the layer norms of the blocks.", "no_block_norms", block_n
 counted("Each block has two layer norms; you counted one.", "one_norm_in_a_block", block_norms=1)
 counted(
     "You counted one number for each channel of a layer norm. It has two: a weight and a bias.",
-    "half_norms", block_norms=1, last_norm=0.5,
-)  # fmt: skip
+    "half_norms",
+    block_norms=1,
+    last_norm=0.5,
+)
 counted("The last layer norm is missing, between the blocks and the head.", "no_last_norm", last_norm=0)
 counted("You left out all layer norms.", "no_norms", block_norms=0, last_norm=0)
 counted("The head is missing: linear from D to the classes.", "no_head", head=0)
@@ -912,30 +948,34 @@ counted("You counted one block. There are depth of them.", "one_block", blocks=1
 counted(
     "Your token mixing is half of N wide inside. In the Mixer its hidden width is half of D, whatever the "
     "number of tokens.",
-    "hidden_from_tokens", token_hidden=lambda H, W, P, C, D, L, K: (H // P) * (W // P) // 2,
-)  # fmt: skip
+    "hidden_from_tokens",
+    token_hidden=lambda H, W, P, C, D, L, K: (H // P) * (W // P) // 2,
+)
 counted(
     "Your token mixing is 4·D wide inside, as the channel mixing is. It is half of D.",
-    "token_hidden_like_channels", token_hidden=lambda H, W, P, C, D, L, K: 4 * D,
-)  # fmt: skip
+    "token_hidden_like_channels",
+    token_hidden=lambda H, W, P, C, D, L, K: 4 * D,
+)
 counted(
-    "You counted a token MLP for each of the D channels. All channels share one: this is what keeps the "
-    "Mixer small.",
-    "mlp_for_each_channel", token_mlps=lambda H, W, P, C, D, L, K: D,
-)  # fmt: skip
+    "You counted a token MLP for each of the D channels. All channels share one: this is what keeps the Mixer small.",
+    "mlp_for_each_channel",
+    token_mlps=lambda H, W, P, C, D, L, K: D,
+)
 counted(
-    "You counted position codes, N·D numbers. The Mixer has none: the places are in the weights of its token "
-    "layers.",
-    "position_codes", extra=lambda H, W, P, C, D, L, K: (H // P) * (W // P) * D,
-)  # fmt: skip
+    "You counted position codes, N·D numbers. The Mixer has none: the places are in the weights of its token layers.",
+    "position_codes",
+    extra=lambda H, W, P, C, D, L, K: (H // P) * (W // P) * D,
+)
 counted(
     "Your stem counts a patch as P numbers. It has P·P pixels.",
-    "patch_as_a_line", pixels=lambda H, W, P, C, D, L, K: P,
-)  # fmt: skip
+    "patch_as_a_line",
+    pixels=lambda H, W, P, C, D, L, K: P,
+)
 counted(
     "Your stem reads one colour only: a patch has P·P pixels in each of the C channels of the image.",
-    "one_colour", in_channels=1,
-)  # fmt: skip
+    "one_colour",
+    in_channels=1,
+)
 counted("Your stem has no bias: it has one number for each of its D outputs.", "stem_without_bias", stem_bias=0)
 
 
@@ -970,10 +1010,19 @@ def _(draw: Draw):
         h, w = draw.sizes(2, low=least, high=most)
         new_h, new_w = draw.sizes(2, low=new_least, high=new_most)
         N = h * w
-        yield Call("resize_token_mixing", {
-            "fc1_weight": draw.normal(M, N), "fc2_weight": draw.normal(N, M), "fc2_bias": draw.normal(N),
-            "height": h, "width": w, "new_height": new_h, "new_width": new_w,
-        }, gradients=("fc1_weight",))  # fmt: skip
+        yield Call(
+            "resize_token_mixing",
+            {
+                "fc1_weight": draw.normal(M, N),
+                "fc2_weight": draw.normal(N, M),
+                "fc2_bias": draw.normal(N),
+                "height": h,
+                "width": w,
+                "new_height": new_h,
+                "new_width": new_w,
+            },
+            gradients=("fc1_weight",),
+        )
 
 
 def _resized(pictures, grid, new_grid, mode="bilinear", align=False):
@@ -1004,16 +1053,14 @@ def factor_upside_down(fc1, fc2, bias, h, w, new_h, new_w):
 
 
 @resizing.mistake(
-    "You scaled fc2 and its bias as well. They write to each place, and do not add up over places: no "
-    "factor there."
+    "You scaled fc2 and its bias as well. They write to each place, and do not add up over places: no factor there."
 )
 def everything_scaled(fc1, fc2, bias, h, w, new_h, new_w):
     return _resize(fc1, fc2, bias, h, w, new_h, new_w, out_factor=h * w / (new_h * new_w))
 
 
 @resizing.mistake(
-    "You scaled fc2 instead of fc1. The layer that adds up over the places is fc1; fc2 writes to each of "
-    "them."
+    "You scaled fc2 instead of fc1. The layer that adds up over the places is fc1; fc2 writes to each of them."
 )
 def wrong_layer_scaled(fc1, fc2, bias, h, w, new_h, new_w):
     right = _resize(fc1, fc2, bias, h, w, new_h, new_w, in_factor=1.0)
@@ -1021,8 +1068,7 @@ def wrong_layer_scaled(fc1, fc2, bias, h, w, new_h, new_w):
 
 
 @resizing.mistake(
-    "You resized with the corners aligned. Here the pictures are aligned by their outer edges: "
-    "align_corners is False."
+    "You resized with the corners aligned. Here the pictures are aligned by their outer edges: align_corners is False."
 )
 def corners_aligned(*arguments):
     return _resize(*arguments, align=True)
@@ -1106,10 +1152,15 @@ def _(draw: Draw):
     weights = {"alpha": 1 + 0.5 * draw.normal(D), "beta": draw.normal(D)}
     yield Call("Affine", {"x": draw.normal(3, N, D)}, init={"embed_dim": D}, parameters=weights, gradients=("x",))
     E, D = draw.sizes(2, low=3, high=8)
-    yield Call("fold_affine", {
-        "alpha": 1 + 0.5 * draw.normal(D), "beta": draw.normal(D), "weight": draw.normal(E, D),
-        "bias": draw.normal(E),
-    })  # fmt: skip
+    yield Call(
+        "fold_affine",
+        {
+            "alpha": 1 + 0.5 * draw.normal(D),
+            "beta": draw.normal(D),
+            "weight": draw.normal(E, D),
+            "bias": draw.normal(E),
+        },
+    )
 
 
 class _Affine(nn.Module):
@@ -1238,9 +1289,12 @@ def _(draw: Draw):
         N, half = draw.sizes(2, low=4, high=8)
         E = 2 * half if 2 * half != N else 2 * half + 2
         yield Call(
-            "SpatialGatingUnit", {"z": draw.normal(3, N, E)}, init={"embed_dim": E, "num_tokens": N},
-            parameters=draw.norm("norm", E // 2) | draw.linear("proj", N, N), gradients=("z",),
-        )  # fmt: skip
+            "SpatialGatingUnit",
+            {"z": draw.normal(3, N, E)},
+            init={"embed_dim": E, "num_tokens": N},
+            parameters=draw.norm("norm", E // 2) | draw.linear("proj", N, N),
+            gradients=("z",),
+        )
 
 
 @gating.mistake(
@@ -1329,9 +1383,7 @@ class HalvesExchanged(_Gate):
         return z.chunk(2, dim=-1)[::-1]
 
 
-@gate_mistake(
-    "You dealt the channels out in turn, like cards. u is the first half of the channels, v the second half."
-)
+@gate_mistake("You dealt the channels out in turn, like cards. u is the first half of the channels, v the second half.")
 class HalvesDealtOut(_Gate):
     def cut(self, z):
         return z[..., 0::2], z[..., 1::2]
@@ -1363,9 +1415,7 @@ class GateAdded(_Gate):
         return u + self.gate(v)
 
 
-@gate_mistake(
-    "Your gate goes through a sigmoid. Here it is used as it is: it may be negative, and larger than 1."
-)
+@gate_mistake("Your gate goes through a sigmoid. Here it is used as it is: it may be negative, and larger than 1.")
 class GateWithSigmoid(_Gate):
     def gate(self, v):
         return super().gate(v).sigmoid()
@@ -1470,8 +1520,7 @@ def _shift(x, moves=MOVES, border="keep", cut=lambda x: x.chunk(4, dim=-1), join
 
 
 @shift.mistake(
-    "What leaves your map on one side comes in on the other. Nothing wraps around here: the border keeps "
-    "what it has."
+    "What leaves your map on one side comes in on the other. Nothing wraps around here: the border keeps what it has."
 )
 def wrapped_around(x):
     return _shift(x, border="round")
@@ -1482,9 +1531,7 @@ def zeros_at_the_border(x):
     return _shift(x, border="zero")
 
 
-@shift.mistake(
-    "Everything moves the wrong way. To move right means that a place now holds what was on its left."
-)
+@shift.mistake("Everything moves the wrong way. To move right means that a place now holds what was on its left.")
 def all_directions_reversed(x):
     return _shift(x, moves=(MOVES[1], MOVES[0], MOVES[3], MOVES[2]))
 
@@ -1495,8 +1542,7 @@ def right_and_left_exchanged(x):
 
 
 @shift.mistake(
-    "Down and up have changed places. Rows are counted from the top, so what moves down goes to a larger "
-    "number."
+    "Down and up have changed places. Rows are counted from the top, so what moves down goes to a larger number."
 )
 def down_and_up_exchanged(x):
     return _shift(x, moves=(MOVES[0], MOVES[1], MOVES[3], MOVES[2]))
@@ -1581,12 +1627,15 @@ def shift_by_places(x):
     """Each place asks a clamped neighbour."""
     H, W, quarter = x.shape[1], x.shape[2], x.shape[3] // 4
     row, column = torch.arange(H), torch.arange(W)
-    return torch.cat([
-        x[:, :, (column - 1).clamp(min=0), :quarter],
-        x[:, :, (column + 1).clamp(max=W - 1), quarter : 2 * quarter],
-        x[:, (row - 1).clamp(min=0), :, 2 * quarter : 3 * quarter],
-        x[:, (row + 1).clamp(max=H - 1), :, 3 * quarter :],
-    ], dim=-1)  # fmt: skip
+    return torch.cat(
+        [
+            x[:, :, (column - 1).clamp(min=0), :quarter],
+            x[:, :, (column + 1).clamp(max=W - 1), quarter : 2 * quarter],
+            x[:, (row - 1).clamp(min=0), :, 2 * quarter : 3 * quarter],
+            x[:, (row + 1).clamp(max=H - 1), :, 3 * quarter :],
+        ],
+        dim=-1,
+    )
 
 
 @shift.alternative
@@ -1627,21 +1676,37 @@ def _(draw: Draw):
     for steps, reach in ((5, 2), (6, 1)):
         classes, height, width = draw.sizes(3, low=4, high=7)
         pixels = height * width
-        yield Call("train_with_shifts", {
-            "model": Probe(
-                "linear_classifier", {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
-                ask=draw.uniform(2, 1, height, width),
-            ),
-            "images": draw.uniform(40, 1, height, width), "labels": draw.integers(0, classes - 1, 40),
-            "steps": steps, "batch_size": 8, "learning_rate": 0.05, "reach": reach,
-            "generator": Seeded(draw.integer(0, 10**6)),
-        })  # fmt: skip
+        yield Call(
+            "train_with_shifts",
+            {
+                "model": Probe(
+                    "linear_classifier",
+                    {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
+                    ask=draw.uniform(2, 1, height, width),
+                ),
+                "images": draw.uniform(40, 1, height, width),
+                "labels": draw.integers(0, classes - 1, 40),
+                "steps": steps,
+                "batch_size": 8,
+                "learning_rate": 0.05,
+                "reach": reach,
+                "generator": Seeded(draw.integer(0, 10**6)),
+            },
+        )
     images, labels = load("digits", "train", device="cpu")
-    yield Call("train_with_shifts", {
-        "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "steps": 100, "batch_size": 96,
-        "learning_rate": 0.005, "reach": 1, "generator": Seeded(draw.integer(0, 10**6)),
-    })  # fmt: skip
+    yield Call(
+        "train_with_shifts",
+        {
+            "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
+            "images": images.float() / 255,
+            "labels": labels,
+            "steps": 100,
+            "batch_size": 96,
+            "learning_rate": 0.005,
+            "reach": 1,
+            "generator": Seeded(draw.integer(0, 10**6)),
+        },
+    )
 
 
 @training.goals
@@ -1650,9 +1715,20 @@ def _(draw: Draw):
 
 
 def _train(
-    model, images, labels, steps, batch_size, learning_rate, reach, generator,
-    optimizer=torch.optim.AdamW, draw=None, score=F.cross_entropy, clear=True, move=_moved,
-):  # fmt: skip
+    model,
+    images,
+    labels,
+    steps,
+    batch_size,
+    learning_rate,
+    reach,
+    generator,
+    optimizer=torch.optim.AdamW,
+    draw=None,
+    score=F.cross_entropy,
+    clear=True,
+    move=_moved,
+):
     """The right loop with replaceable parts. draw() -> (indices, (down, right))."""
     optimizer = optimizer(model.parameters(), lr=learning_rate)
     losses = []
@@ -1707,16 +1783,18 @@ def down_and_right_exchanged(*arguments):
 )
 def reach_left_out(model, images, labels, steps, batch_size, learning_rate, reach, generator):
     draw = lambda: (
-        _batch(images, batch_size, generator), torch.randint(-reach, reach, (2,), generator=generator).tolist(),
-    )  # fmt: skip
+        _batch(images, batch_size, generator),
+        torch.randint(-reach, reach, (2,), generator=generator).tolist(),
+    )
     return _train(model, images, labels, steps, batch_size, learning_rate, reach, generator, draw=draw)
 
 
 @training.mistake("Your images move down and to the right only. The numbers run from minus the reach to the reach.")
 def forth_only(model, images, labels, steps, batch_size, learning_rate, reach, generator):
     draw = lambda: (
-        _batch(images, batch_size, generator), torch.randint(0, reach + 1, (2,), generator=generator).tolist(),
-    )  # fmt: skip
+        _batch(images, batch_size, generator),
+        torch.randint(0, reach + 1, (2,), generator=generator).tolist(),
+    )
     return _train(model, images, labels, steps, batch_size, learning_rate, reach, generator, draw=draw)
 
 
@@ -1756,8 +1834,7 @@ def images_wander_off(model, images, labels, steps, batch_size, learning_rate, r
 
 
 @training.mistake(
-    "What leaves your images on one side comes in on the other. The given function moves them, and lets "
-    "black come in."
+    "What leaves your images on one side comes in on the other. The given function moves them, and lets black come in."
 )
 def images_wrap_around(*arguments):
     return _train(*arguments, move=lambda images, down, right: images.roll((down, right), dims=(2, 3)))
@@ -1789,9 +1866,7 @@ def sgd_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.SGD)
 
 
-@training.mistake(
-    "Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step."
-)
+@training.mistake("Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step.")
 def adam_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 
@@ -1802,16 +1877,13 @@ def rate_ignored(model, images, labels, steps, batch_size, learning_rate, reach,
 
 
 @training.mistake(
-    "Your batches and moves are random, but not drawn from the generator you were given, so nobody can "
-    "repeat your run."
+    "Your batches and moves are random, but not drawn from the generator you were given, so nobody can repeat your run."
 )
 def generator_ignored(model, images, labels, steps, batch_size, learning_rate, reach, generator):
     return _train(model, images, labels, steps, batch_size, learning_rate, reach, None)
 
 
-@training.mistake(
-    "The batches come from the generator, but the moves do not: nobody can repeat your run."
-)
+@training.mistake("The batches come from the generator, but the moves do not: nobody can repeat your run.")
 def moves_without_generator(model, images, labels, steps, batch_size, learning_rate, reach, generator):
     draw = lambda: (_batch(images, batch_size, generator), _way(reach, None))
     return _train(model, images, labels, steps, batch_size, learning_rate, reach, generator, draw=draw)

@@ -214,7 +214,7 @@ with when_done():
     display(plots.matrices({
         "ChannelMixing (N, D)": news(channels), "TokenMixing (N, D)": news(along_tokens),
         "one after the other": news(nn.Sequential(along_tokens, channels)),
-    }, numbers=False))  # fmt: skip
+    }, numbers=False))
 
 # %% [markdown]
 # ## 3 · The block ●●○○○
@@ -508,7 +508,7 @@ with when_done():
     display(plots.curves(
         sides, {"Mixer-B/16": millions, "attention in its place": [as_vit] * len(sides)}, log="x",
         xlabel="side of the image, pixels", ylabel="million parameters", marks={"224": (224, millions[2])},
-    ))  # fmt: skip
+    ))
 
 # %% [markdown]
 # **Change a number.** For which side of the image would a Mixer-B/16 really have 79 million parameters?
@@ -579,7 +579,7 @@ with when_done():
     display(plots.matrices({
         "left to right": kernels[0].view(4, 4), "for 6 × 6": larger[0].view(6, 6),
         "middle": kernels[1].view(4, 4), "for 6 × 6 too": larger[1].view(6, 6),
-    }, numbers=False))  # fmt: skip
+    }, numbers=False))
 
 # %% [markdown]
 # The authors of the Mixer went another way for larger images: they cut the larger image into parts of the old
@@ -660,7 +660,7 @@ with when_done():
     with torch.no_grad():
         display(plots.matrices({
             "x": pair[0], "layer norm": nn.LayerNorm(4)(pair)[0], "Affine at its start": Affine(4)(pair)[0],
-        }, rows=["token", "10 × token"]))  # fmt: skip
+        }, rows=["token", "10 × token"]))
 
 # %% [markdown]
 # ## 9 · gMLP: let a gate decide ●●●○○
@@ -914,7 +914,7 @@ def reads(model):
         return {
             name: sum(float((model(moved(images, *way)).argmax(1) == held_out.labels).float().mean()) for way in some)
             / len(some) for name, some in ways.items()
-        }  # fmt: skip
+        }
 
 # %% [markdown]
 # *Price of the next cell: about 8 s on a laptop's CPU. A GPU would not help networks so small.*

@@ -100,9 +100,7 @@ def border_repeated(image, pool_size):
     return _counted(image, pool_size, "replicate")
 
 
-@means.mistake(
-    "Beyond the border your map is mirrored. Only what is on the map counts, each place once."
-)
+@means.mistake("Beyond the border your map is mirrored. Only what is on the map counts, each place once.")
 def border_mirrored(image, pool_size):
     return _counted(image, pool_size, "reflect")
 
@@ -116,16 +114,13 @@ def wrapped_around(image, pool_size):
 
 
 @means.mistake(
-    "Your neighbourhood starts at the place itself and reaches right and down only. The place should be in its "
-    "middle."
+    "Your neighbourhood starts at the place itself and reaches right and down only. The place should be in its middle."
 )
 def place_in_the_corner(image, pool_size):
     return _by_window(image, lambda i, j: (i, i + pool_size, j, j + pool_size))
 
 
-@means.mistake(
-    "Your neighbourhood lacks its last row and its last column: the end of a range is not part of it."
-)
+@means.mistake("Your neighbourhood lacks its last row and its last column: the end of a range is not part of it.")
 def one_row_short(image, pool_size):
     reach = pool_size // 2
     return _by_window(image, lambda i, j: (i - reach, i + reach, j - reach, j + reach))
@@ -141,9 +136,7 @@ def size_as_reach(image, pool_size):
 
 @means.mistake("You left out the place itself. It belongs to its own neighbourhood.")
 def without_the_middle(image, pool_size):
-    return _by_window(
-        image, _square(pool_size), lambda inside, centre: (inside.sum() - centre) / (inside.numel() - 1)
-    )
+    return _by_window(image, _square(pool_size), lambda inside, centre: (inside.sum() - centre) / (inside.numel() - 1))
 
 
 @means.mistake("Your result is the largest of the neighbours. Their average is asked for.")
@@ -181,7 +174,9 @@ def means_place_by_place(image, pool_size):
     for i in range(H):
         for j in range(W):
             inside = [
-                image[a, b] for a in range(i - reach, i + reach + 1) for b in range(j - reach, j + reach + 1)
+                image[a, b]
+                for a in range(i - reach, i + reach + 1)
+                for b in range(j - reach, j + reach + 1)
                 if 0 <= a < H and 0 <= b < W
             ]
             out[i, j] = sum(inside) / len(inside)
@@ -198,7 +193,12 @@ pooling = homework.exercise("Pooling", points=4)
 def _(draw: Draw):
     for pool_size in (3, 5):
         C, H, W = draw.sizes(3, low=4, high=7)
-        yield Call("Pooling", {"x": draw.normal(2, C, H, W)}, init={"pool_size": pool_size}, gradients=("x",) * (pool_size == 3))
+        yield Call(
+            "Pooling",
+            {"x": draw.normal(2, C, H, W)},
+            init={"pool_size": pool_size},
+            gradients=("x",) * (pool_size == 3),
+        )
 
 
 class _Pooled(nn.Module):
@@ -224,9 +224,7 @@ class BorderZerosCounted(_Pooled):
         return F.avg_pool2d(x, self.k, stride=1, padding=self.k // 2)
 
 
-@pooling.mistake(
-    "Your output is the bare average. The path around the mixer adds x again, so x is subtracted here."
-)
+@pooling.mistake("Your output is the bare average. The path around the mixer adds x again, so x is subtracted here.")
 class NotSubtracted(_Pooled):
     def forward(self, x):
         return self.average(x)
@@ -262,9 +260,7 @@ class ChannelsAveragedToo(_Pooled):
         return F.avg_pool3d(x, k, stride=1, padding=k // 2, count_include_pad=False)
 
 
-@pooling.mistake(
-    "Your average runs along the rows only. The neighbourhood is a square, k places high and k wide."
-)
+@pooling.mistake("Your average runs along the rows only. The neighbourhood is a square, k places high and k wide.")
 class AlongRowsOnly(_Pooled):
     def average(self, x):
         k = self.k
@@ -314,19 +310,19 @@ class PoolingBySlices(_Pooled):
         H, W = x.shape[2:]
         r = self.k // 2
         rows = [
-            torch.stack([
-                x[:, :, max(i - r, 0) : i + r + 1, max(j - r, 0) : j + r + 1].mean(dim=(2, 3)) for j in range(W)
-            ], dim=-1) for i in range(H)
-        ]  # fmt: skip
+            torch.stack(
+                [x[:, :, max(i - r, 0) : i + r + 1, max(j - r, 0) : j + r + 1].mean(dim=(2, 3)) for j in range(W)],
+                dim=-1,
+            )
+            for i in range(H)
+        ]
         return torch.stack(rows, dim=2)
 
 
 # ------------------------------------------------------------------------------------------------------------
 # 3. GroupNorm1
 
-norm = homework.exercise(
-    "GroupNorm1", points=6, forbidden=("torch.nn.GroupNorm", "torch.nn.functional.group_norm")
-)
+norm = homework.exercise("GroupNorm1", points=6, forbidden=("torch.nn.GroupNorm", "torch.nn.functional.group_norm"))
 
 
 @norm.inputs
@@ -334,10 +330,12 @@ def _(draw: Draw):
     for size in (1.0, 0.003):  # the second so quiet that eps counts
         C, H, W = draw.sizes(3, low=3, high=6)
         yield Call(
-            "GroupNorm1", {"x": size * (draw.normal(2, C, H, W) + draw.normal(2, C, 1, 1))}, init={"channels": C},
+            "GroupNorm1",
+            {"x": size * (draw.normal(2, C, H, W) + draw.normal(2, C, 1, 1))},
+            init={"channels": C},
             parameters={"weight": 1 + 0.3 * draw.normal(C), "bias": 0.3 * draw.normal(C)},
             gradients=("x",) if size == 1 else (),
-        )  # fmt: skip
+        )
 
 
 class _Norm(nn.Module):
@@ -493,9 +491,7 @@ class NormImageByImage(_Norm):
 # ------------------------------------------------------------------------------------------------------------
 # 4. patch_embedding
 
-patches = homework.exercise(
-    "patch_embedding", points=7, forbidden=("torch.nn.Conv2d", "torch.nn.functional.conv2d")
-)
+patches = homework.exercise("patch_embedding", points=7, forbidden=("torch.nn.Conv2d", "torch.nn.functional.conv2d"))
 
 
 @patches.inputs
@@ -507,16 +503,30 @@ def _(draw: Draw):
         length = C * patch_size**2
         yield Call(
             "patch_embedding",
-            {"x": draw.normal(2, C, H, W), "weight": draw.normal(D, length) / length**0.5, "bias": draw.normal(D),
-             "patch_size": patch_size, "stride": stride, "padding": padding},
+            {
+                "x": draw.normal(2, C, H, W),
+                "weight": draw.normal(D, length) / length**0.5,
+                "bias": draw.normal(D),
+                "patch_size": patch_size,
+                "stride": stride,
+                "padding": padding,
+            },
             gradients=("weight", "bias") * (patch_size == 3),
-        )  # fmt: skip
+        )
 
 
 def _embed(
-    x, weight, bias, k, s, p, order="b c gh gw kh kw -> b gh gw (c kh kw)", pad=None, mode="constant",
+    x,
+    weight,
+    bias,
+    k,
+    s,
+    p,
+    order="b c gh gw kh kw -> b gh gw (c kh kw)",
+    pad=None,
+    mode="constant",
     back="b gh gw d -> b d gh gw",
-):  # fmt: skip
+):
     """The right answer with replaceable parts."""
     x = F.pad(x, (p, p, p, p) if pad is None else pad, mode=mode)
     vectors = rearrange(x.unfold(2, k, s).unfold(3, k, s), order)
@@ -642,8 +652,11 @@ block = homework.exercise("MetaFormerBlock", points=8)
 
 BLOCK_NAMES = ["norm1.weight", "norm1.bias", "mixer.weight", "norm2.weight", "norm2.bias", "scale1", "scale2"]
 BLOCK_AS_SEQUENTIAL = {name: [name] for name in BLOCK_NAMES} | {
-    "mlp.0.weight": ["fc1.weight"], "mlp.0.bias": ["fc1.bias"], "mlp.2.weight": ["fc2.weight"], "mlp.2.bias": ["fc2.bias"],
-}  # fmt: skip
+    "mlp.0.weight": ["fc1.weight"],
+    "mlp.0.bias": ["fc1.bias"],
+    "mlp.2.weight": ["fc2.weight"],
+    "mlp.2.bias": ["fc2.bias"],
+}
 
 
 def _pointwise(draw: Draw, name: str, inputs: int, outputs: int) -> dict[str, torch.Tensor]:
@@ -663,16 +676,27 @@ def _(draw: Draw):
         # The stand-in mixes along a map's rows: enough to be told from everything else.
         mixing = draw.normal(W, W) / W**0.5
         weights = {
-            **draw.norm("norm1", C), "mixer.weight": mixing, **draw.norm("norm2", C),
-            **_pointwise(draw, "fc1", C, mlp_ratio * C), **_pointwise(draw, "fc2", mlp_ratio * C, C),
-            "scale1": _scale(draw, C), "scale2": _scale(draw, C),
-        }  # fmt: skip
+            **draw.norm("norm1", C),
+            "mixer.weight": mixing,
+            **draw.norm("norm2", C),
+            **_pointwise(draw, "fc1", C, mlp_ratio * C),
+            **_pointwise(draw, "fc2", mlp_ratio * C, C),
+            "scale1": _scale(draw, C),
+            "scale2": _scale(draw, C),
+        }
         yield Call(
-            "MetaFormerBlock", {"x": draw.normal(2, C, H, W)},
-            init={"channels": C, "mixer": Probe("token_mixer", {"weight": mixing}), "mlp_ratio": mlp_ratio,
-                  "layer_scale": 1e-5},
-            parameters=weights, layouts=(BLOCK_AS_SEQUENTIAL,), gradients=("x",),
-        )  # fmt: skip
+            "MetaFormerBlock",
+            {"x": draw.normal(2, C, H, W)},
+            init={
+                "channels": C,
+                "mixer": Probe("token_mixer", {"weight": mixing}),
+                "mlp_ratio": mlp_ratio,
+                "layer_scale": 1e-5,
+            },
+            parameters=weights,
+            layouts=(BLOCK_AS_SEQUENTIAL,),
+            gradients=("x",),
+        )
 
 
 class _Block(nn.Module):
@@ -772,9 +796,7 @@ class SumScaled(_Block):
         return self.s2 * (x + self.mlp(self.norm2(x)))
 
 
-@block.mistake(
-    "Your scales multiply what goes into mixer and MLP, behind the norm. They multiply what comes out."
-)
+@block.mistake("Your scales multiply what goes into mixer and MLP, behind the norm. They multiply what comes out.")
 class InputScaled(_Block):
     def forward(self, x):
         x = x + self.mixer(self.s1 * self.norm1(x))
@@ -1002,9 +1024,7 @@ class Quarters(_Shifted):
         return x.shape[1] // 4
 
 
-@shift.mistake(
-    "Your groups move by two places, not by one: from where a place was to where it comes to is one step."
-)
+@shift.mistake("Your groups move by two places, not by one: from where a place was to where it comes to is one step.")
 class TwoSteps(_Shifted):
     def forward(self, x):
         g = self.group(x)
@@ -1032,9 +1052,16 @@ class ShiftByPadding(nn.Module):
     def forward(self, x):
         g = x.shape[1] // self.num_parts
         left, right, up, down, still = x.split([g, g, g, g, x.shape[1] - 4 * g], dim=1)
-        return torch.cat([
-            F.pad(left, (-1, 1)), F.pad(right, (1, -1)), F.pad(up, (0, 0, -1, 1)), F.pad(down, (0, 0, 1, -1)), still,
-        ], dim=1)  # fmt: skip
+        return torch.cat(
+            [
+                F.pad(left, (-1, 1)),
+                F.pad(right, (1, -1)),
+                F.pad(up, (0, 0, -1, 1)),
+                F.pad(down, (0, 0, 1, -1)),
+                still,
+            ],
+            dim=1,
+        )
 
 
 @shift.alternative
@@ -1089,9 +1116,13 @@ def _(draw: Draw):
         for name in ("query", "key", "value", "out"):
             weights |= draw.linear(name, C, C)
         yield Call(
-            "MapAttention", {"x": draw.normal(2, C, H, W)}, init={"channels": C, "num_heads": h}, parameters=weights,
-            layouts=(FUSED,), gradients=("x",),
-        )  # fmt: skip
+            "MapAttention",
+            {"x": draw.normal(2, C, H, W)},
+            init={"channels": C, "num_heads": h},
+            parameters=weights,
+            layouts=(FUSED,),
+            gradients=("x",),
+        )
 
 
 class _OnMap(nn.Module):
@@ -1174,7 +1205,9 @@ class RowsOnly(_OnMap):
         return rearrange(self.out(self.merge(self.attend(q, k, v))), "(b h) w c -> b c h w", h=x.shape[2])
 
 
-@attention.mistake("Your heads are cut by a bare reshape: each holds pieces of several tokens. Cut the channels, then move the axis h.")
+@attention.mistake(
+    "Your heads are cut by a bare reshape: each holds pieces of several tokens. Cut the channels, then move the axis h."
+)
 class HeadsPoured(_OnMap):
     def split(self, x):
         B, N, C = x.shape
@@ -1281,8 +1314,11 @@ class MapAttentionByLoop(_OnMap):
 convnext = homework.exercise("ConvNeXtBlock", points=4)
 
 NEXT_AS_SEQUENTIAL = {name: [name] for name in ("conv.weight", "conv.bias", "norm.weight", "norm.bias", "scale")} | {
-    "mlp.0.weight": ["fc1.weight"], "mlp.0.bias": ["fc1.bias"], "mlp.2.weight": ["fc2.weight"], "mlp.2.bias": ["fc2.bias"],
-}  # fmt: skip
+    "mlp.0.weight": ["fc1.weight"],
+    "mlp.0.bias": ["fc1.bias"],
+    "mlp.2.weight": ["fc2.weight"],
+    "mlp.2.bias": ["fc2.bias"],
+}
 
 
 @convnext.inputs
@@ -1290,15 +1326,21 @@ def _(draw: Draw):
     for kernel_size, mlp_ratio in ((3, 2), (5, 3)):
         C, H, W = draw.sizes(3, low=4, high=7)
         weights = {
-            "conv.weight": draw.normal(C, 1, kernel_size, kernel_size) / kernel_size, "conv.bias": 0.3 * draw.normal(C),
-            **draw.norm("norm", C), **draw.linear("fc1", C, mlp_ratio * C), **draw.linear("fc2", mlp_ratio * C, C),
+            "conv.weight": draw.normal(C, 1, kernel_size, kernel_size) / kernel_size,
+            "conv.bias": 0.3 * draw.normal(C),
+            **draw.norm("norm", C),
+            **draw.linear("fc1", C, mlp_ratio * C),
+            **draw.linear("fc2", mlp_ratio * C, C),
             "scale": _scale(draw, C),
-        }  # fmt: skip
+        }
         yield Call(
-            "ConvNeXtBlock", {"x": draw.normal(2, C, H, W)},
+            "ConvNeXtBlock",
+            {"x": draw.normal(2, C, H, W)},
             init={"channels": C, "kernel_size": kernel_size, "mlp_ratio": mlp_ratio, "layer_scale": 1e-6},
-            parameters=weights, layouts=(NEXT_AS_SEQUENTIAL,), gradients=("x",),
-        )  # fmt: skip
+            parameters=weights,
+            layouts=(NEXT_AS_SEQUENTIAL,),
+            gradients=("x",),
+        )
 
 
 class _Next(nn.Module):
@@ -1344,7 +1386,9 @@ class TwoPaths(_Next):
         return x + self.scale * self.mlp(self.norm(x))
 
 
-@convnext.mistake("Your norm comes before the convolution. In this block it stands between the convolution and the MLP.")
+@convnext.mistake(
+    "Your norm comes before the convolution. In this block it stands between the convolution and the MLP."
+)
 class NormFirst(_Next):
     def block(self, x):
         return x + self.scale * self.mlp(self.look(self.norm(x)))
@@ -1476,11 +1520,19 @@ def _(draw: Draw):
         # The MLPs of the student's block may be called mlp.0 and mlp.2.
         renamed = {name.replace(".fc1.", ".mlp.0.").replace(".fc2.", ".mlp.2."): [name] for name in weights}
         yield Call(
-            "MetaFormer", {"images": draw.normal(2, in_channels, H, W)},
-            init={"in_channels": in_channels, "num_classes": num_classes, "width": width, "num_stages": num_stages,
-                  "depth": depth, "kind": kind},
-            parameters=weights, layouts=(renamed,),
-        )  # fmt: skip
+            "MetaFormer",
+            {"images": draw.normal(2, in_channels, H, W)},
+            init={
+                "in_channels": in_channels,
+                "num_classes": num_classes,
+                "width": width,
+                "num_stages": num_stages,
+                "depth": depth,
+                "kind": kind,
+            },
+            parameters=weights,
+            layouts=(renamed,),
+        )
 
 
 class _Sample(nn.Module):
@@ -1634,7 +1686,9 @@ class PyramidByLists(nn.Module):
         widths = [in_channels] + [width << stage for stage in range(num_stages)]
         self.head, self.norm = nn.Linear(widths[-1], num_classes), nn.LayerNorm(widths[-1], eps=1e-6)
         self.stages = nn.ModuleList([nn.Sequential(*[_make(kind, C) for _ in range(depth)]) for C in widths[1:]])
-        sizes = [dict(kernel_size=7, stride=4, padding=2)] + [dict(kernel_size=3, stride=2, padding=1)] * (num_stages - 1)
+        sizes = [dict(kernel_size=7, stride=4, padding=2)] + [dict(kernel_size=3, stride=2, padding=1)] * (
+            num_stages - 1
+        )
         self.embed = nn.ModuleList([nn.Conv2d(a, b, **size) for a, b, size in zip(widths, widths[1:], sizes)])
 
     def forward(self, images):
@@ -1670,26 +1724,44 @@ def _held_out(draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
 def _(draw: Draw):
     asked, _ = _held_out(draw)  # first of all, so that the goals below draw the same ones
     for warmup_steps in (3, 5):
-        yield Call("learning_rates", {
-            "steps": draw.integer(11, 16), "warmup_steps": warmup_steps, "peak": 0.1 + draw.integer(1, 9) / 10,
-        })  # fmt: skip
+        yield Call(
+            "learning_rates",
+            {
+                "steps": draw.integer(11, 16),
+                "warmup_steps": warmup_steps,
+                "peak": 0.1 + draw.integer(1, 9) / 10,
+            },
+        )
     for steps in (4, 5):
         classes, height, width = draw.sizes(3, low=3, high=6)
         pixels = height * width
-        yield Call("train", {
-            "model": Probe(
-                "linear_classifier", {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
-                ask=draw.uniform(2, 1, height, width),
-            ),
-            "images": draw.uniform(40, 1, height, width), "labels": draw.integers(0, classes - 1, 40),
-            "rates": 0.02 + 0.08 * draw.uniform(steps), "batch_size": 7, "generator": Seeded(draw.integer(0, 10**6)),
-        })  # fmt: skip
+        yield Call(
+            "train",
+            {
+                "model": Probe(
+                    "linear_classifier",
+                    {"weight": draw.normal(classes, pixels), "bias": draw.normal(classes)},
+                    ask=draw.uniform(2, 1, height, width),
+                ),
+                "images": draw.uniform(40, 1, height, width),
+                "labels": draw.integers(0, classes - 1, 40),
+                "rates": 0.02 + 0.08 * draw.uniform(steps),
+                "batch_size": 7,
+                "generator": Seeded(draw.integer(0, 10**6)),
+            },
+        )
     images, labels = load("digits", "train", device="cpu")
-    yield Call("train", {
-        "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
-        "images": images.float() / 255, "labels": labels, "rates": torch.tensor(_rates(50, 5, 0.01)),
-        "batch_size": 128, "generator": Seeded(draw.integer(0, 10**6)),
-    })  # fmt: skip
+    yield Call(
+        "train",
+        {
+            "model": Probe("digits_net", seed=draw.integer(0, 10**6), ask=asked),
+            "images": images.float() / 255,
+            "labels": labels,
+            "rates": torch.tensor(_rates(50, 5, 0.01)),
+            "batch_size": 128,
+            "generator": Seeded(draw.integer(0, 10**6)),
+        },
+    )
 
 
 @training.goals
@@ -1739,9 +1811,7 @@ def cosine_from_the_start(steps, warmup_steps, peak):
     target="learning_rates",
 )
 def cosine_too_long(steps, warmup_steps, peak):
-    return _rates(
-        steps, warmup_steps, peak, fall=lambda t: 0.5 * (1 + math.cos(math.pi * (t - warmup_steps) / steps))
-    )
+    return _rates(steps, warmup_steps, peak, fall=lambda t: 0.5 * (1 + math.cos(math.pi * (t - warmup_steps) / steps)))
 
 
 @training.mistake(
@@ -1769,15 +1839,26 @@ def straight_fall(steps, warmup_steps, peak):
 )
 def zero_at_the_end(steps, warmup_steps, peak):
     return _rates(
-        steps, warmup_steps, peak,
+        steps,
+        warmup_steps,
+        peak,
         fall=lambda t: 0.5 * (1 + math.cos(math.pi * (t - warmup_steps) / (steps - 1 - warmup_steps))),
-    )  # fmt: skip
+    )
 
 
 def _train(
-    model, images, labels, rates, batch_size, generator, optimizer=torch.optim.AdamW, draw=None, clear=True,
-    score=F.cross_entropy, rate_of=lambda step, rates: float(rates[step]),
-):  # fmt: skip
+    model,
+    images,
+    labels,
+    rates,
+    batch_size,
+    generator,
+    optimizer=torch.optim.AdamW,
+    draw=None,
+    clear=True,
+    score=F.cross_entropy,
+    rate_of=lambda step, rates: float(rates[step]),
+):
     """The right loop with replaceable parts."""
     optimizer = optimizer(model.parameters(), lr=1e-3)
     losses = []
@@ -1794,9 +1875,7 @@ def _train(
     return losses
 
 
-@training.mistake(
-    "Your loop never uses the rates: the optimizer runs at its own default throughout.", target="train"
-)
+@training.mistake("Your loop never uses the rates: the optimizer runs at its own default throughout.", target="train")
 def rates_unused(*arguments):
     return _train(*arguments, rate_of=lambda step, rates: 1e-3)
 
@@ -1869,7 +1948,9 @@ def one_batch_only(model, images, labels, rates, batch_size, generator):
     return _train(model, images, labels, rates, batch_size, generator, draw=lambda: chosen)
 
 
-@training.mistake("The training is right, but you return only the last loss. All of them are asked for.", target="train")
+@training.mistake(
+    "The training is right, but you return only the last loss. All of them are asked for.", target="train"
+)
 def only_the_last_loss(*arguments):
     return _train(*arguments)[-1]
 

@@ -127,7 +127,7 @@ with when_done():
     display(plots.matrices({
         "the 36, averaged": neighbour_mean(by_hand, pool_size), "ones, averaged": neighbour_mean(ones, pool_size),
         "zeros outside counted": zeros_counted,
-    }))  # fmt: skip
+    }))
 
 # %% [markdown]
 # ## 2 · The mixer ●○○○○
@@ -180,7 +180,7 @@ with when_done():
     mixed = Pooling(3)(image[None, None])[0, 0]  # (H, W)
     display(plots.matrices(
         {"a digit x": image, "x + mixer(x)": image + mixed, "mixer(x)": mixed}, numbers=False
-    ))  # fmt: skip
+    ))
 
 # %% [markdown]
 # **You know this mixer already.** A depthwise convolution has one $k \times k$ kernel for each channel,
@@ -261,7 +261,7 @@ with when_done():
     each_place = F.layer_norm(loud.movedim(0, -1), (2,)).movedim(-1, 0)  # (C, H, W)
     display(plots.matrices({
         "before": loudness(loud), "GroupNorm1": loudness(whole), "LayerNorm at each place": loudness(each_place),
-    }))  # fmt: skip
+    }))
 
 # %% [markdown]
 # ## 4 · Patches that overlap ●●●○○
@@ -614,7 +614,7 @@ with when_done():
         "identity": nn.Identity(), "pooling": Pooling(3), "shift": Shift(num_parts=5),
         "depthwise 3 × 3": nn.Conv2d(20, 20, 3, padding=1, groups=20),
         "attention": MapAttention(20, 4), "ConvNeXt block": ConvNeXtBlock(20, 7, 4, 1.0),
-    }  # fmt: skip
+    }
     moved = {name: told(mixer) for name, mixer in zoo.items()}  # (H, W) each
     display(plots.matrices({name: moved[name].sqrt() for name in list(moved)[:3]}, numbers=False))
     display(plots.matrices({name: moved[name].sqrt() for name in list(moved)[3:]}, numbers=False))
@@ -630,7 +630,7 @@ from torchvision.models.convnext import CNBlock
 THEIR_NAMES = {
     "conv.": "block.0.", "norm.": "block.2.", "fc1.": "block.3.", "fc2.": "block.5.", "mlp.0.": "block.3.",
     "mlp.2.": "block.5.", "scale": "layer_scale",
-}  # fmt: skip
+}
 with when_done():
     theirs, ours = CNBlock(12, layer_scale=0.7, stochastic_depth_prob=0.0), ConvNeXtBlock(12, 7, 4, 0.7)
     weights = theirs.state_dict()
@@ -832,7 +832,7 @@ with when_done():
 two_questions = load("two_questions", label="relation", device="cpu")
 plots.image_grid(two_questions, count=8, columns=8, captions=[
     two_questions.classes[int(label)] for label in two_questions.labels[:8]
-])  # fmt: skip
+])
 
 # %% [markdown]
 # **One more mixer.** Attention by itself does not know where a place is (homework 1, exercise 6). So it
@@ -1000,9 +1000,9 @@ def public_poolformer():
         num_classes=10, depths=(1, 1, 1, 1), dims=(8, 16, 32, 64), token_mixers=Pooling, mlp_act=nn.GELU, mlp_bias=True,
         norm_layers=GroupNorm1, downsample_norm=None, layer_scale_init_values=1e-5, res_scale_init_values=None,
         use_mlp_head=False,
-    ).eval()  # fmt: skip
+    ).eval()
     for name, weight in model.named_parameters():
-        around = 1.0 if "scale" in name or "norm" in name and name.endswith("weight") else 0.0
+        around = 1.0 if "scale" in name or ("norm" in name and name.endswith("weight")) else 0.0
         nn.init.normal_(weight, mean=around, std=0.2)
     return model
 

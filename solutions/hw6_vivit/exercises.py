@@ -98,8 +98,7 @@ def mean_of_each_group(clips, every):
 
 
 @sampling.mistake(
-    "You took `every` for the number of frames to keep. It is how many frames stand in a group, from which one "
-    "is kept."
+    "You took `every` for the number of frames to keep. It is how many frames stand in a group, from which one is kept."
 )
 def step_taken_for_number(clips, every):
     step = clips.shape[1] // every
@@ -114,9 +113,7 @@ def channels_sampled(clips, every):
     return clips[:, :, every // 2 :: every]
 
 
-@sampling.mistake(
-    "You sampled the clips of the batch. A clip is (B, T, C, H, W): time is the second axis."
-)
+@sampling.mistake("You sampled the clips of the batch. A clip is (B, T, C, H, W): time is the second axis.")
 def batch_sampled(clips, every):
     return clips[every // 2 :: every]
 
@@ -141,8 +138,9 @@ folding = homework.exercise("fold_tubelets", points=6)
 @folding.inputs
 def _(draw: Draw):
     for t, p, (B, T, C), sides, gradients in (
-        (2, 3, (3, 4, 2), (6, 9), ()), (3, 2, (2, 6, 3), (4, 8), ("clips",)),
-    ):  # fmt: skip
+        (2, 3, (3, 4, 2), (6, 9), ()),
+        (3, 2, (2, 6, 3), (4, 8), ("clips",)),
+    ):
         H, W = shuffled(draw, *sides)
         yield Call("fold_tubelets", {"clips": draw.normal(B, T, C, H, W), "t": t, "p": p}, gradients=gradients)
 
@@ -153,49 +151,58 @@ def _fold(pattern):
 
 for name, pattern, sentence in (
     (
-        "frame_before_channel", "b (T t) c (h p) (w q) -> b T h w (t c p q)",
+        "frame_before_channel",
+        "b (T t) c (h p) (w q) -> b T h w (t c p q)",
         "The boxes are right, but inside them the frame stands before the channel. PyTorch keeps the filters of a "
         "3-D convolution with the channel first, then the frame, so that order is asked for.",
     ),
     (
-        "channel_last", "b (T t) c (h p) (w q) -> b T h w (t p q c)",
+        "channel_last",
+        "b (T t) c (h p) (w q) -> b T h w (t p q c)",
         "The boxes are right, but inside them the channel changes fastest. The order asked for is channel, frame, "
         "row, column.",
     ),
     (
-        "frame_last", "b (T t) c (h p) (w q) -> b T h w (c p q t)",
+        "frame_last",
+        "b (T t) c (h p) (w q) -> b T h w (c p q t)",
         "The boxes are right, but inside them the frame changes fastest. The order asked for is channel, frame, row, "
         "column.",
     ),
     (
-        "column_before_row", "b (T t) c (h p) (w q) -> b T h w (c t q p)",
+        "column_before_row",
+        "b (T t) c (h p) (w q) -> b T h w (c t q p)",
         "The boxes are right, but each lies on its side: the column should change fastest inside a box, yours has "
         "the row.",
     ),
     (
-        "every_other_frame", "b (t T) c (h p) (w q) -> b T h w (c t p q)",
+        "every_other_frame",
+        "b (t T) c (h p) (w q) -> b T h w (c t p q)",
         "Your boxes hold frames that lie far apart. When you cut the axis of time in two, the number of the box comes "
         "first, then the frame inside it: neighbours stay together.",
     ),
     (
-        "every_other_pixel", "b (T t) c (p h) (q w) -> b T h w (c t p q)",
+        "every_other_pixel",
+        "b (T t) c (p h) (q w) -> b T h w (c t p q)",
         "Your boxes hold pixels that lie far apart, like a comb. When you cut an axis of pixels in two, the number of "
         "the box comes first, then the pixel inside it.",
     ),
     (
-        "grid_on_its_side", "b (T t) c (h p) (w q) -> b T w h (c t p q)",
+        "grid_on_its_side",
+        "b (T t) c (h p) (w q) -> b T w h (c t p q)",
         "The boxes are right, but your grid of them lies on its side: first the axis of H, then that of W.",
     ),
     (
-        "one_row_of_tokens", "b (T t) c (h p) (w q) -> b (T h w) (c t p q)",
+        "one_row_of_tokens",
+        "b (T t) c (h p) (w q) -> b (T h w) (c t p q)",
         "The numbers are right, but all boxes stand in one row already. Keep the three axes of time, height and "
         "width apart; later exercises need them.",
     ),
     (
-        "one_frame_at_a_time", "b (T t) c (h p) (w q) -> b (T t) h w (c p q)",
+        "one_frame_at_a_time",
+        "b (T t) c (h p) (w q) -> b (T t) h w (c p q)",
         "You cut each frame by itself, into flat patches. A tubelet is t frames deep: they belong into one box.",
     ),
-):  # fmt: skip
+):
     variant = _fold(pattern)
     variant.__name__ = name
     folding.mistake(sentence)(variant)
@@ -228,9 +235,13 @@ def fold_by_permute(clips, t, p):
 @folding.alternative
 def fold_by_loops(clips, t, p):
     B, T, C, H, W = clips.shape
-    places = [[[
-        clips[:, i : i + t, :, j : j + p, k : k + p].transpose(1, 2).flatten(1)
-        for k in range(0, W, p)] for j in range(0, H, p)] for i in range(0, T, t)]  # fmt: skip
+    places = [
+        [
+            [clips[:, i : i + t, :, j : j + p, k : k + p].transpose(1, 2).flatten(1) for k in range(0, W, p)]
+            for j in range(0, H, p)
+        ]
+        for i in range(0, T, t)
+    ]
     return torch.stack([torch.stack([torch.stack(row, 1) for row in rows], 1) for rows in places], 1)
 
 
@@ -249,15 +260,18 @@ embedding = homework.exercise("TubeletEmbedding", points=5)
 @embedding.inputs
 def _(draw: Draw):
     for t, p, (B, T, C), sides, D, gradients in (
-        (2, 3, (2, 4, 3), (6, 9), 5, ()), (3, 2, (3, 6, 2), (4, 8), 5, ("clips",)),
-    ):  # fmt: skip
+        (2, 3, (2, 4, 3), (6, 9), 5, ()),
+        (3, 2, (3, 6, 2), (4, 8), 5, ("clips",)),
+    ):
         H, W = shuffled(draw, *sides)
         filters = draw.normal(D, C, t, p, p) / (C * t * p * p) ** 0.5
         yield Call(
-            "TubeletEmbedding", {"clips": draw.normal(B, T, C, H, W)},
+            "TubeletEmbedding",
+            {"clips": draw.normal(B, T, C, H, W)},
             init={"in_channels": C, "embed_dim": D, "t": t, "p": p},
-            parameters={"proj.weight": filters, "proj.bias": draw.normal(D)}, gradients=gradients,
-        )  # fmt: skip
+            parameters={"proj.weight": filters, "proj.bias": draw.normal(D)},
+            gradients=gradients,
+        )
 
 
 class _Embedding(nn.Module):
@@ -435,9 +449,7 @@ def central_last(image_filters, t):
     return _at_frame(image_filters, t, t - 1)
 
 
-@filters.mistake(
-    "central_frame_filters counts the central frame one too late: frames are counted from 0."
-)
+@filters.mistake("central_frame_filters counts the central frame one too late: frames are counted from 0.")
 def central_too_late(image_filters, t):
     return _at_frame(image_filters, t, t // 2 + 1)
 
@@ -511,11 +523,13 @@ def inflated_random(image_filters, t):
     return nn.init.kaiming_uniform_(torch.empty(D, C, t, p, q), a=5**0.5)
 
 
-filters.mistakes.append(Mistake(
-    "Your two functions have changed names: the one with zeros is the central frame, the one with equal shares is "
-    "the inflated.",
-    {"central_frame_filters": inflated_right, "inflated_filters": central_right},
-))  # fmt: skip
+filters.mistakes.append(
+    Mistake(
+        "Your two functions have changed names: the one with zeros is the central frame, the one with equal shares is "
+        "the inflated.",
+        {"central_frame_filters": inflated_right, "inflated_filters": central_right},
+    )
+)
 
 
 @filters.alternative
@@ -546,22 +560,31 @@ def _(draw: Draw):
     T, h, w = shuffled(draw, 2, 3, 4)
     N = T * h * w
     yield Call(
-        "ClipTokens", {"x": draw.normal(B, T, h, w, D)}, init={"num_tokens": N, "embed_dim": D},
+        "ClipTokens",
+        {"x": draw.normal(B, T, h, w, D)},
+        init={"num_tokens": N, "embed_dim": D},
         parameters={"class_token": draw.normal(1, 1, D), "positions": draw.normal(1, 1 + N, D)},
-    )  # fmt: skip
+    )
     T, h, w = shuffled(draw, 2, 3, 4)
     mixing = draw.normal(D, D) / D**0.5
     yield Call(
-        "SpatioTemporalEncoder", {"x": draw.normal(B, T, h, w, D)},
+        "SpatioTemporalEncoder",
+        {"x": draw.normal(B, T, h, w, D)},
         init={
-            "blocks": Probe("token_mixer", {"weight": mixing}), "num_tokens": N, "embed_dim": D, "num_classes": classes,
+            "blocks": Probe("token_mixer", {"weight": mixing}),
+            "num_tokens": N,
+            "embed_dim": D,
+            "num_classes": classes,
         },
         parameters={
-            "tokens.class_token": draw.normal(1, 1, D), "tokens.positions": draw.normal(1, 1 + N, D),
-            "blocks.weight": mixing, **draw.norm("norm", D), **draw.linear("head", D, classes),
+            "tokens.class_token": draw.normal(1, 1, D),
+            "tokens.positions": draw.normal(1, 1 + N, D),
+            "blocks.weight": mixing,
+            **draw.norm("norm", D),
+            **draw.linear("head", D, classes),
         },
         gradients=("x",),
-    )  # fmt: skip
+    )
 
 
 class _Tokens(nn.Module):
@@ -666,8 +689,7 @@ class ClassAdded(_Tokens):
 
 
 @tokens_mistake(
-    "Your positions are multiplied with the tokens. They are added: the token keeps what it is and learns where it "
-    "is."
+    "Your positions are multiplied with the tokens. They are added: the token keeps what it is and learns where it is."
 )
 class PositionsMultiplied(_Tokens):
     def forward(self, x):
@@ -746,9 +768,7 @@ class EncoderNormsAll(_Encoder):
 # ------------------------------------------------------------------------------------------------------------
 # 6. attend_over_space and attend_over_time
 
-axes = homework.exercise(
-    "attend_over_space_and_time", points=6, targets=("attend_over_space", "attend_over_time")
-)
+axes = homework.exercise("attend_over_space_and_time", points=6, targets=("attend_over_space", "attend_over_time"))
 
 
 @axes.inputs
@@ -890,16 +910,20 @@ def time_still_folded(x, attention):
     return attention(rearrange(x, "b t s d -> (b s) t d"))
 
 
-axes.mistakes.append(Mistake(
-    "Your two functions have changed names: what is folded into the batch is kept apart, so the one that folds T looks "
-    "over space.",
-    {"attend_over_space": over_time, "attend_over_time": over_space},
-))  # fmt: skip
-axes.mistakes.append(Mistake(
-    "Both functions let all tokens of a clip see each other, as Model 1 does. The axis that is to be kept apart belongs "
-    "in the batch.",
-    {"attend_over_space": over_all, "attend_over_time": over_all},
-))  # fmt: skip
+axes.mistakes.append(
+    Mistake(
+        "Your two functions have changed names: what is folded into the batch is kept apart, so the one that folds T looks "
+        "over space.",
+        {"attend_over_space": over_time, "attend_over_time": over_space},
+    )
+)
+axes.mistakes.append(
+    Mistake(
+        "Both functions let all tokens of a clip see each other, as Model 1 does. The axis that is to be kept apart belongs "
+        "in the batch.",
+        {"attend_over_space": over_all, "attend_over_time": over_all},
+    )
+)
 
 
 @axes.alternative
@@ -937,20 +961,30 @@ def _(draw: Draw):
         classes = 5
         space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
         weights = {
-            "space_class": draw.normal(1, 1, D), "space_positions": draw.normal(1, 1 + S, D), "space_blocks.weight": space,
+            "space_class": draw.normal(1, 1, D),
+            "space_positions": draw.normal(1, 1 + S, D),
+            "space_blocks.weight": space,
             **draw.norm("space_norm", D),
-            "time_class": draw.normal(1, 1, D), "time_positions": draw.normal(1, 1 + T, D), "time_blocks.weight": time,
-            **draw.norm("time_norm", D), **draw.linear("head", D, classes),
-        }  # fmt: skip
+            "time_class": draw.normal(1, 1, D),
+            "time_positions": draw.normal(1, 1 + T, D),
+            "time_blocks.weight": time,
+            **draw.norm("time_norm", D),
+            **draw.linear("head", D, classes),
+        }
         yield Call(
-            "FactorisedEncoder", {"x": draw.normal(2, T, S, D)},
+            "FactorisedEncoder",
+            {"x": draw.normal(2, T, S, D)},
             init={
                 "space_blocks": Probe("token_mixer", {"weight": space}),
                 "time_blocks": Probe("token_mixer", {"weight": time}),
-                "num_frames": T, "num_patches": S, "embed_dim": D, "num_classes": classes,
+                "num_frames": T,
+                "num_patches": S,
+                "embed_dim": D,
+                "num_classes": classes,
             },
-            parameters=weights, gradients=gradients,
-        )  # fmt: skip
+            parameters=weights,
+            gradients=gradients,
+        )
 
 
 def joined(first, x):
@@ -998,9 +1032,7 @@ class FramesOfOtherClips(_Late):
         return x.transpose(0, 1).flatten(0, 1)
 
 
-@late.mistake(
-    "A frame is the mean of its tokens in your model. Its class token speaks for it, and it alone."
-)
+@late.mistake("A frame is the mean of its tokens in your model. Its class token speaks for it, and it alone.")
 class MeanOfAFrame(_Late):
     def of_space(self, frames):
         return self.space_norm(self.space_blocks(joined(self.space_class, frames) + self.space_positions)).mean(dim=1)
@@ -1021,9 +1053,7 @@ class FramesAveraged(_Late):
         return self.time_norm(moments.mean(dim=1))
 
 
-@late.mistake(
-    "time_positions are never added. Without them the second transformer sees a bag of frames, in no order."
-)
+@late.mistake("time_positions are never added. Without them the second transformer sees a bag of frames, in no order.")
 class NoTimePositions(_Late):
     def of_time(self, moments):
         return self.time_norm(self.time_blocks(joined(self.time_class, moments))[:, 0])
@@ -1050,9 +1080,7 @@ class NoTimeNorm(_Late):
         return self.time_blocks(joined(self.time_class, moments) + self.time_positions)[:, 0]
 
 
-@late.mistake(
-    "space_norm is used twice, and time_norm not at all. Each of the two transformers has a norm of its own."
-)
+@late.mistake("space_norm is used twice, and time_norm not at all. Each of the two transformers has a norm of its own.")
 class OneNormForBoth(_Late):
     def of_time(self, moments):
         return self.space_norm(self.time_blocks(joined(self.time_class, moments) + self.time_positions)[:, 0])
@@ -1107,9 +1135,7 @@ class BlocksSwapped(_Late):
             self.space_blocks, self.time_blocks = self.time_blocks, self.space_blocks
 
 
-@late.mistake(
-    "At the end of each transformer you read the last token, not the class token, which stands in front."
-)
+@late.mistake("At the end of each transformer you read the last token, not the class token, which stands in front.")
 class LastTokensRead(_Late):
     def of_space(self, frames):
         return self.space_norm(self.space_blocks(joined(self.space_class, frames) + self.space_positions)[:, -1])
@@ -1161,18 +1187,27 @@ def _(draw: Draw):
         T, S, D = shuffled(draw, 3, 4, 5)
         space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
         weights = {
-            **draw.norm("norm_space", D), "space_attention.weight": space, **draw.norm("norm_time", D),
-            "time_attention.weight": time, **draw.norm("norm_mlp", D),
-            **draw.linear("fc1", D, mlp_ratio * D), **draw.linear("fc2", mlp_ratio * D, D),
-        }  # fmt: skip
+            **draw.norm("norm_space", D),
+            "space_attention.weight": space,
+            **draw.norm("norm_time", D),
+            "time_attention.weight": time,
+            **draw.norm("norm_mlp", D),
+            **draw.linear("fc1", D, mlp_ratio * D),
+            **draw.linear("fc2", mlp_ratio * D, D),
+        }
         yield Call(
-            "FactorisedBlock", {"x": draw.normal(2, T, S, D)},
+            "FactorisedBlock",
+            {"x": draw.normal(2, T, S, D)},
             init={
-                "embed_dim": D, "space_attention": Probe("token_mixer", {"weight": space}),
-                "time_attention": Probe("token_mixer", {"weight": time}), "mlp_ratio": mlp_ratio,
+                "embed_dim": D,
+                "space_attention": Probe("token_mixer", {"weight": space}),
+                "time_attention": Probe("token_mixer", {"weight": time}),
+                "mlp_ratio": mlp_ratio,
             },
-            parameters=weights, layouts=(AS_SEQUENTIAL,), gradients=gradients,
-        )  # fmt: skip
+            parameters=weights,
+            layouts=(AS_SEQUENTIAL,),
+            gradients=gradients,
+        )
 
 
 class _Parts(nn.Module):
@@ -1253,7 +1288,9 @@ class OneAttentionForBoth(_Parts):
         return over_time(x, self.space_attention)
 
 
-@block.mistake("Both attentions of your block look inside the frames: nobody ever learns what happened at another time.")
+@block.mistake(
+    "Both attentions of your block look inside the frames: nobody ever learns what happened at another time."
+)
 class SpaceTwice(_Parts):
     def time(self, x):
         return over_space(x, self.time_attention)
@@ -1369,17 +1406,24 @@ def _(draw: Draw):
         T, S, D = shuffled(draw, 3, 4, 5)
         space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
         weights = {
-            **draw.norm("norm_time", D), "time_attention.weight": time, **draw.linear("time_linear", D, D),
-            **draw.norm("norm_space", D), "space_attention.weight": space,
-        }  # fmt: skip
+            **draw.norm("norm_time", D),
+            "time_attention.weight": time,
+            **draw.linear("time_linear", D, D),
+            **draw.norm("norm_space", D),
+            "space_attention.weight": space,
+        }
         yield Call(
-            "DividedAttention", {"x": draw.normal(2, 1 + T * S, D)},
+            "DividedAttention",
+            {"x": draw.normal(2, 1 + T * S, D)},
             init={
-                "embed_dim": D, "num_frames": T, "time_attention": Probe("token_mixer", {"weight": time}),
+                "embed_dim": D,
+                "num_frames": T,
+                "time_attention": Probe("token_mixer", {"weight": time}),
                 "space_attention": Probe("token_mixer", {"weight": space}),
             },
-            parameters=weights, gradients=gradients,
-        )  # fmt: skip
+            parameters=weights,
+            gradients=gradients,
+        )
 
 
 class _Divided(nn.Module):
@@ -1447,7 +1491,9 @@ class FirstCopyOnly(_Divided):
         return copies[:, 0]
 
 
-@divided.mistake("The T results of the class token are added up. Their mean is asked for: one token, of the same size as before.")
+@divided.mistake(
+    "The T results of the class token are added up. Their mean is asked for: one token, of the same size as before."
+)
 class CopiesAddedUp(_Divided):
     def gather(self, copies):
         return copies.sum(dim=1)
@@ -1685,7 +1731,9 @@ def split_over_full_width(q, k, v):
     return _split(q, k, v, scale=(q.shape[-1] * q.shape[3]) ** -0.5)
 
 
-@split.mistake("Your softmax runs over the queries. Each query shares out its own attention: over the keys, the last axis of the scores.")
+@split.mistake(
+    "Your softmax runs over the queries. Each query shares out its own attention: over the keys, the last axis of the scores."
+)
 def split_softmax_over_queries(q, k, v):
     return _split(q, k, v, axis=-2)
 
@@ -1708,7 +1756,9 @@ def split_by_einsum(q, k, v):
     (qs, qt), (ks, kt), (vs, vt) = (x.split(half, dim=3) for x in (q, k, v))
     space = torch.einsum("btihd,btjhd->bthij", qs, ks).div(math.sqrt(q.shape[-1])).softmax(-1)
     time = torch.einsum("bishd,bjshd->bshij", qt, kt).div(math.sqrt(q.shape[-1])).softmax(-1)
-    return torch.cat([torch.einsum("bthij,btjhd->btihd", space, vs), torch.einsum("bshij,bjshd->bishd", time, vt)], dim=3)
+    return torch.cat(
+        [torch.einsum("bthij,btjhd->btihd", space, vs), torch.einsum("bshij,bjshd->bishd", time, vt)], dim=3
+    )
 
 
 @split.alternative
@@ -1733,16 +1783,41 @@ def _(draw: Draw):
     for model in (1, 2, 3, 4):
         t, p = draw.sizes(2, low=2, high=5)
         depth, time_depth = draw.sizes(2, low=3, high=9)
-        yield Call("video_cost", {
-            "model": model, "frames": t * draw.integer(5, 8), "side": p * draw.integer(9, 12), "t": t, "p": p,
-            "embed_dim": 4 * draw.integer(10, 19), "depth": depth, "time_depth": time_depth,
-        })  # fmt: skip
+        yield Call(
+            "video_cost",
+            {
+                "model": model,
+                "frames": t * draw.integer(5, 8),
+                "side": p * draw.integer(9, 12),
+                "t": t,
+                "p": p,
+                "embed_dim": 4 * draw.integer(10, 19),
+                "depth": depth,
+                "time_depth": time_depth,
+            },
+        )
 
 
 def _cost(
-    model, frames, side, t, p, D, depth, time_depth,
-    first=1, mlp=8, products=2, sets=2, late=None, late_first=None, half=2, pairs=None, whole=False, patches=None,
-):  # fmt: skip
+    model,
+    frames,
+    side,
+    t,
+    p,
+    D,
+    depth,
+    time_depth,
+    first=1,
+    mlp=8,
+    products=2,
+    sets=2,
+    late=None,
+    late_first=None,
+    half=2,
+    pairs=None,
+    whole=False,
+    patches=None,
+):
     """The right answer, with parts that a mistake replaces."""
     T, S = frames // t, (side // p) ** 2 if patches is None else patches
     block = lambda N: (4 + mlp) * N * D**2 + products * N**2 * D
@@ -1787,12 +1862,16 @@ def no_class_token_over_time(*sizes):
     return _cost(*sizes, late_first=0)
 
 
-@cost.mistake("The tokens are right, but your blocks have no MLP. It takes twice what the four linear layers of attention take.")
+@cost.mistake(
+    "The tokens are right, but your blocks have no MLP. It takes twice what the four linear layers of attention take."
+)
 def no_mlp(*sizes):
     return _cost(*sizes, mlp=0)
 
 
-@cost.mistake("The tokens are right, but you counted one product of tokens with tokens. There are two: the scores, and the weights times the values.")
+@cost.mistake(
+    "The tokens are right, but you counted one product of tokens with tokens. There are two: the scores, and the weights times the values."
+)
 def one_product(*sizes):
     return _cost(*sizes, products=1)
 
@@ -1830,12 +1909,16 @@ def one_group_of_each(*sizes):
     return _cost(*sizes, pairs=lambda T, S: S**2 + T**2)
 
 
-@cost.mistake("Model 3 is right. In Model 4 half of the heads look over space and half over time, so each kind is only half as wide as D.")
+@cost.mistake(
+    "Model 3 is right. In Model 4 half of the heads look over space and half over time, so each kind is only half as wide as D."
+)
 def full_width_for_both(*sizes):
     return _cost(*sizes, half=1)
 
 
-@cost.mistake("The tokens are right, but your operations are twice what is asked for: a multiplication and the addition after it count as one.")
+@cost.mistake(
+    "The tokens are right, but your operations are twice what is asked for: a multiplication and the addition after it count as one."
+)
 def multiplications_and_additions(*sizes):
     tokens, macs = _cost(*sizes)
     return tokens, 2 * macs
@@ -1913,22 +1996,37 @@ def _(draw: Draw):
     for steps in (4, 5):
         T, C, H, W = shuffled(draw, 3, 2, 4, 5)
         size, classes = T * C * H * W, 6
-        yield Call("train_on_clips", {
-            "model": Probe(
-                "linear_classifier",
-                {"weight": draw.normal(classes, size) / size**0.5, "bias": draw.normal(classes)},
-                ask=draw.uniform(2, T, C, H, W),
-            ),
-            "clips": draw.integers(0, 255, 40, T, C, H, W).to(torch.uint8), "labels": draw.integers(0, classes - 1, 40),
-            "backwards": torch.tensor([1, 2, 3, 4, 5, 0]), "steps": steps, "batch_size": 7, "learning_rate": 0.05,
-            "generator": Seeded(draw.integer(0, 10**6)),
-        })  # fmt: skip
+        yield Call(
+            "train_on_clips",
+            {
+                "model": Probe(
+                    "linear_classifier",
+                    {"weight": draw.normal(classes, size) / size**0.5, "bias": draw.normal(classes)},
+                    ask=draw.uniform(2, T, C, H, W),
+                ),
+                "clips": draw.integers(0, 255, 40, T, C, H, W).to(torch.uint8),
+                "labels": draw.integers(0, classes - 1, 40),
+                "backwards": torch.tensor([1, 2, 3, 4, 5, 0]),
+                "steps": steps,
+                "batch_size": 7,
+                "learning_rate": 0.05,
+                "generator": Seeded(draw.integer(0, 10**6)),
+            },
+        )
     clips, labels = _small("train")
-    yield Call("train_on_clips", {
-        "model": Probe("linear_classifier", {"weight": torch.zeros(4, 320), "bias": torch.zeros(4)}, ask=asked),
-        "clips": clips[:TRAIN], "labels": labels[:TRAIN], "backwards": OPPOSITE,
-        "steps": 150, "batch_size": 64, "learning_rate": 0.02, "generator": Seeded(draw.integer(0, 10**6)),
-    })  # fmt: skip
+    yield Call(
+        "train_on_clips",
+        {
+            "model": Probe("linear_classifier", {"weight": torch.zeros(4, 320), "bias": torch.zeros(4)}, ask=asked),
+            "clips": clips[:TRAIN],
+            "labels": labels[:TRAIN],
+            "backwards": OPPOSITE,
+            "steps": 150,
+            "batch_size": 64,
+            "learning_rate": 0.02,
+            "generator": Seeded(draw.integer(0, 10**6)),
+        },
+    )
 
 
 @training.goals
@@ -1937,9 +2035,23 @@ def _(draw: Draw):
 
 
 def _train(
-    model, clips, labels, backwards, steps, batch_size, learning_rate, generator,
-    optimizer=torch.optim.AdamW, coins=None, play=None, name=None, scale=255, clear=True, coins_first=False, threshold=None,
-):  # fmt: skip
+    model,
+    clips,
+    labels,
+    backwards,
+    steps,
+    batch_size,
+    learning_rate,
+    generator,
+    optimizer=torch.optim.AdamW,
+    coins=None,
+    play=None,
+    name=None,
+    scale=255,
+    clear=True,
+    coins_first=False,
+    threshold=None,
+):
     """The right loop with replaceable parts."""
     optimizer = optimizer(model.parameters(), lr=learning_rate)
     toss = coins or (lambda: torch.rand(batch_size, generator=generator) < 0.5)
@@ -1983,17 +2095,23 @@ def nothing_turned(*arguments):
     "second."
 )
 def mirrored(*arguments):
-    return _train(*arguments, play=lambda batch, reverse: torch.where(reverse[:, None, None, None, None], batch.flip(-1), batch))
+    return _train(
+        *arguments, play=lambda batch, reverse: torch.where(reverse[:, None, None, None, None], batch.flip(-1), batch)
+    )
 
 
 @training.mistake(
     "You reversed the order of the channels, not of the frames. In (B, T, C, H, W) time is the second axis."
 )
 def channels_reversed(*arguments):
-    return _train(*arguments, play=lambda batch, reverse: torch.where(reverse[:, None, None, None, None], batch.flip(2), batch))
+    return _train(
+        *arguments, play=lambda batch, reverse: torch.where(reverse[:, None, None, None, None], batch.flip(2), batch)
+    )
 
 
-@training.mistake("Every clip is played backwards in every step. A coin decides for each, and about half keep their direction.")
+@training.mistake(
+    "Every clip is played backwards in every step. A coin decides for each, and about half keep their direction."
+)
 def always_backwards(model, clips, labels, backwards, steps, batch_size, learning_rate, generator):
     def coins():
         torch.rand(batch_size, generator=generator)
@@ -2017,13 +2135,17 @@ def one_coin_a_batch(model, clips, labels, backwards, steps, batch_size, learnin
     return _train(model, clips, labels, backwards, steps, batch_size, learning_rate, generator, coins=coins)
 
 
-@training.mistake("Your coins are random, but not drawn from the generator you were given, so nobody can repeat your run.")
+@training.mistake(
+    "Your coins are random, but not drawn from the generator you were given, so nobody can repeat your run."
+)
 def coins_of_another_generator(model, clips, labels, backwards, steps, batch_size, learning_rate, generator):
     coins = lambda: torch.rand(batch_size) < 0.5
     return _train(model, clips, labels, backwards, steps, batch_size, learning_rate, generator, coins=coins)
 
 
-@training.mistake("You toss the coins before you draw the batch. First the indices, then the coins, so that runs can be compared.")
+@training.mistake(
+    "You toss the coins before you draw the batch. First the indices, then the coins, so that runs can be compared."
+)
 def coins_before_the_batch(*arguments):
     return _train(*arguments, coins_first=True)
 
@@ -2048,7 +2170,9 @@ def rate_ignored(model, clips, labels, backwards, steps, batch_size, learning_ra
     return _train(model, clips, labels, backwards, steps, batch_size, 1e-3, generator)
 
 
-@training.mistake("The training is right, but you return only the last loss. All of them are asked for, one for each step.")
+@training.mistake(
+    "The training is right, but you return only the last loss. All of them are asked for, one for each step."
+)
 def last_loss_only(*arguments):
     return _train(*arguments)[-1]
 

@@ -1124,7 +1124,7 @@ def public_vivit():
     config = VivitConfig(
         image_size=32, num_frames=4, tubelet_size=[2, 8, 8], hidden_size=48, num_hidden_layers=2,
         num_attention_heads=4, intermediate_size=96, num_labels=10,
-    )  # fmt: skip
+    )
     theirs = VivitForVideoClassification(config).eval()
     for name, weight in theirs.named_parameters():
         nn.init.normal_(weight, mean=float("norm" in name and "weight" in name), std=0.2)

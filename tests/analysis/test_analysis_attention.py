@@ -67,9 +67,7 @@ def test_the_shapes_of_each_family():
     for name in ("vit_cifar", "swin_cifar", "pvt_s", "cait_s24"):
         size = SMALL[name].get("img_size", 32)
         model = create_model(name, **SMALL[name])
-        shapes[name] = [
-            tuple(layer.shape) for layer in attention_weights(model, torch.randn(2, 3, size, size))
-        ]
+        shapes[name] = [tuple(layer.shape) for layer in attention_weights(model, torch.randn(2, 3, size, size))]
     assert shapes["vit_cifar"] == [(2, 4, 65, 65)] * 2
     assert shapes["swin_cifar"] == [(2, 16, 3, 16, 16)] * 2 + [(2, 4, 6, 16, 16)] * 2
     assert shapes["pvt_s"] == [(2, 1, 256, 4), (2, 2, 64, 4), (2, 5, 16, 4), (2, 8, 5, 5)]
@@ -168,15 +166,11 @@ def test_what_is_no_attention_is_not_taken_for_it():
     assert [layer.shape for layer in attention_weights(model, IMAGES)] == [(2, 3, 5, 5)] * 2  # and no router
     with pytest.raises(ValueError, match=r"no attention .* F\.scaled_dot_product_attention.*softmax"):
         attention_weights(create_model("mixer_cifar", depth=1), IMAGES)
-    pools_tokens = create_model(
-        "cct_7_3x1_cifar", depth=1, embed_dim=32, num_heads=2
-    )  # by a softmax over them
+    pools_tokens = create_model("cct_7_3x1_cifar", depth=1, embed_dim=32, num_heads=2)  # by a softmax over them
     assert [layer.shape for layer in attention_weights(pools_tokens, IMAGES)] == [(2, 2, 256, 256)]
     for probabilities in (
         lambda q, k, v: q[:, 0, 0].softmax(dim=-1) @ torch.ones(8, 2),  # of classes, (B, 8)
-        lambda q, k, v: (
-            q.softmax(dim=-1).sum(dim=1) @ torch.ones(8, 2)
-        ),  # summed up, so no longer of one row each
+        lambda q, k, v: q.softmax(dim=-1).sum(dim=1) @ torch.ones(8, 2),  # summed up, so no longer of one row each
     ):
         with pytest.raises(ValueError, match="no attention was seen"):
             attention_weights(Attention(probabilities), TOKENS)
@@ -198,9 +192,7 @@ def test_the_model_is_left_as_it_was_and_images_are_normalised_as_fit_did():
 def test_a_compiled_model_is_run_as_it_was_before():
     model = create_model("vit_cifar", **SMALL["vit_cifar"])
     plain = attention_weights(model, IMAGES)
-    assert all(
-        torch.equal(a, b) for a, b in zip(plain, attention_weights(torch.compile(model), IMAGES), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(plain, attention_weights(torch.compile(model), IMAGES), strict=True))
 
 
 def test_weights_below_zero_are_no_shares():

@@ -10,13 +10,13 @@ GENERATOR = torch.Generator().manual_seed(3)
 IMAGES = torch.randn(32, 3, 4, 4, generator=GENERATOR)
 
 
-def hsic(k, l):
+def hsic(k, m):
     """Unbiased HSIC with loops: equation 3 of arXiv:2010.15327 for Gram matrices (n, n)."""
     n = len(k)
-    k, l = ([[0.0 if i == j else float(g[i][j]) for j in range(n)] for i in range(n)] for g in (k, l))
-    trace = sum(k[i][j] * l[j][i] for i in range(n) for j in range(n))
-    sums = [sum(map(sum, g)) for g in (k, l)]
-    middle = sum(sum(k[i][j] for i in range(n)) * sum(l[j][i] for i in range(n)) for j in range(n))
+    k, m = ([[0.0 if i == j else float(g[i][j]) for j in range(n)] for i in range(n)] for g in (k, m))
+    trace = sum(k[i][j] * m[j][i] for i in range(n) for j in range(n))
+    sums = [sum(map(sum, g)) for g in (k, m)]
+    middle = sum(sum(k[i][j] for i in range(n)) * sum(m[j][i] for i in range(n)) for j in range(n))
     return (trace + sums[0] * sums[1] / ((n - 1) * (n - 2)) - 2 * middle / (n - 2)) / (n * (n - 3))
 
 
@@ -25,7 +25,7 @@ def slow_cka(batches):
     rows = [[x.double() @ x.double().T, y.double() @ y.double().T] for x, y in batches]
     mean = [
         sum(hsic(*pair) for pair in pairs) / len(rows)
-        for pairs in (rows, [[k, k] for k, _ in rows], [[l, l] for _, l in rows])
+        for pairs in (rows, [[k, k] for k, _ in rows], [[y, y] for _, y in rows])
     ]
     return mean[0] / (mean[1] * mean[2]) ** 0.5
 

@@ -22,9 +22,7 @@ def one_hot(targets, heads=1):
 
 def test_it_is_what_loops_over_all_pairs_give():
     generator = torch.Generator().manual_seed(0)
-    weights = (2 * torch.randn(2, 3, 13, 13, generator=generator)).softmax(
-        dim=-1
-    )  # a class token and 3×4 patches
+    weights = (2 * torch.randn(2, 3, 13, 13, generator=generator)).softmax(dim=-1)  # a class token and 3×4 patches
     expected = torch.zeros(3)
     for head in range(3):
         for image in range(2):
@@ -54,9 +52,7 @@ def test_seeing_all_alike_in_a_row_of_patches(n):
 def test_seeing_all_alike_on_a_fine_grid():
     """The mean distance of two random points of a square of side 1 is (2 + √2 + 5 asinh 1) / 15 = 0.5214."""
     alike = torch.full((1, 1, 1, 1), 1 / 1024).expand(1, 1, 1024, 1024)
-    assert float(only(alike, 100)) == pytest.approx(
-        100 * (2 + math.sqrt(2) + 5 * math.asinh(1)) / 15, rel=2e-3
-    )
+    assert float(only(alike, 100)) == pytest.approx(100 * (2 + math.sqrt(2) + 5 * math.asinh(1)) / 15, rel=2e-3)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
@@ -72,9 +68,7 @@ def test_a_head_that_looks_so_many_patches_to_the_right(step):
 def test_a_diagonal_step_is_as_long_as_pythagoras_says():
     place = torch.arange(16)
     inside = (place % 4 < 3) & (place // 4 < 3)
-    assert float(only(one_hot(torch.where(inside, place + 5, place)), 16)) == pytest.approx(
-        4 * math.sqrt(2) * 9 / 16
-    )
+    assert float(only(one_hot(torch.where(inside, place + 5, place)), 16)) == pytest.approx(4 * math.sqrt(2) * 9 / 16)
 
 
 @pytest.mark.parametrize("class_tokens", [1, 2])
@@ -119,9 +113,7 @@ def test_swin_sees_no_farther_than_a_window_and_deeper_windows_are_larger():
     first, _, third, _ = mean_attention_distance(attention_weights(model, torch.randn(2, 3, 32, 32)), 32)
     assert first.shape == (3,) and third.shape == (6,)
     alike = only(torch.full((1, 4, 1, 16, 16), 1 / 16), 16)  # windows of 8 pixels
-    assert torch.allclose(first, alike.expand(3), rtol=0.05) and torch.allclose(
-        third, 2 * alike.expand(6), rtol=0.05
-    )
+    assert torch.allclose(first, alike.expand(3), rtol=0.05) and torch.allclose(third, 2 * alike.expand(6), rtol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def roughness(images):
 
 def test_each_image_is_what_its_class_likes():
     images = most_exciting(Templates(), [1, 0], SHAPE, jitter=0, roughness_cost=0.0)
-    assert images.shape == (2, *SHAPE) and 0 <= images.min() and images.max() <= 1
+    assert images.shape == (2, *SHAPE) and images.min() >= 0 and images.max() <= 1
     said = Templates()(images)
     drawn = Templates()(torch.rand(500, *SHAPE, generator=torch.Generator().manual_seed(0)))
     assert said[0, 1] > 0.8 > 4 * drawn[:, 1].max()
@@ -34,9 +34,7 @@ def test_each_image_is_what_its_class_likes():
 
 
 def test_a_class_that_needs_a_place_suffers_from_jitter():
-    still, moved = (
-        most_exciting(Templates(), [0], SHAPE, jitter=jitter, roughness_cost=0.0) for jitter in (0, 8)
-    )
+    still, moved = (most_exciting(Templates(), [0], SHAPE, jitter=jitter, roughness_cost=0.0) for jitter in (0, 8))
     assert Templates()(moved)[0, 0] < 0.5 * Templates()(still)[0, 0]
 
 

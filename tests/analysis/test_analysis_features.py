@@ -14,9 +14,10 @@ IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 def test_the_layers_are_the_parts_and_not_what_strings_them_together():
     model = create_model("vit_cifar", embed_dim=8, depth=2, num_heads=1, num_classes=3)
     assert layers(model) == ["stem", "stages.0.entry", "stages.0.blocks.0", "stages.0.blocks.1", "head"]
-    assert layers(
-        nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout(), nn.Sequential(nn.ReLU(), nn.Identity()))
-    ) == ["0", "2.0"]
+    assert layers(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout(), nn.Sequential(nn.ReLU(), nn.Identity()))) == [
+        "0",
+        "2.0",
+    ]
 
 
 def test_what_a_layer_returned_is_not_what_the_next_one_made_of_it():

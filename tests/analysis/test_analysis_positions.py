@@ -10,9 +10,7 @@ from course.models.stems import sinusoidal_2d
 
 
 def test_it_is_the_cosine_of_each_pair():
-    table = torch.randn(
-        1 + 12, 8, generator=torch.Generator().manual_seed(0)
-    )  # a class token and 3×4 positions
+    table = torch.randn(1 + 12, 8, generator=torch.Generator().manual_seed(0))  # a class token and 3×4 positions
     similarity = position_similarity(table, (3, 4))
     assert similarity.shape == (3, 4, 3, 4)
     for row, column, other_row, other_column in [(0, 0, 0, 1), (2, 3, 1, 0), (1, 2, 2, 2), (1, 1, 1, 1)]:
@@ -53,9 +51,7 @@ def test_a_model_brings_its_own_table_and_grid():
     table = model.stages[0].entry.position
     assert torch.equal(similarity, position_similarity(table[None], (4, 8)))
     distilled = create_model("deit_s_distilled", img_size=32, depth=1, position_on_class=True)
-    assert torch.equal(
-        position_similarity(distilled), position_similarity(distilled.stages[0].entry.position[2:])
-    )
+    assert torch.equal(position_similarity(distilled), position_similarity(distilled.stages[0].entry.position[2:]))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ IMAGES = torch.rand(3, 3, 31, 31, generator=torch.Generator().manual_seed(5))
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_a_stack_of_3x3_convolutions_sees_exactly_its_square(depth):
     torch.manual_seed(depth)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), *[nn.Conv2d(8, 8, 3, padding=1) for _ in range(depth - 1)]
-    )
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *[nn.Conv2d(8, 8, 3, padding=1) for _ in range(depth - 1)])
     field = receptive_fields(model, IMAGES)[str(depth - 1)]
     square = torch.zeros(31, 31, dtype=torch.bool)
     square[15 - depth : 16 + depth, 15 - depth : 16 + depth] = True

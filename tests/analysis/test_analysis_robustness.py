@@ -31,9 +31,7 @@ def one_tile():
 
 def vit(**options):
     torch.manual_seed(0)
-    return create_model(
-        "vit_cifar", img_size=16, embed_dim=32, depth=2, num_heads=2, num_classes=5, **options
-    ).eval()
+    return create_model("vit_cifar", img_size=16, embed_dim=32, depth=2, num_heads=2, num_classes=5, **options).eval()
 
 
 def test_gone_tiles_are_0_and_no_others():
@@ -50,9 +48,7 @@ def test_the_order_decides_what_is_left(one_tile):
     chance = float((data[1] == 0).float().mean())  # of saying 0 always
     one, all_but_one = 1 / 16, 15 / 16
     assert occlusion(model, data, [0, one, 1], grid=4, order="salient") == pytest.approx([1, chance, chance])
-    assert occlusion(model, data, [0, all_but_one, 1], grid=4, order="non-salient") == pytest.approx(
-        [1, 1, chance]
-    )
+    assert occlusion(model, data, [0, all_but_one, 1], grid=4, order="non-salient") == pytest.approx([1, 1, chance])
     random = occlusion(model, data, [0, 0.5, 1], grid=4)
     assert random[0] == 1 and chance < random[1] < 1 and random[2] == pytest.approx(chance)
 
@@ -85,9 +81,7 @@ def test_seeds_and_batches():
 def test_tiles_change_places_and_stay_whole():
     images = torch.arange(2 * 16 * 16).view(2, 1, 16, 16).float()
     shuffled = shuffle_tiles(images, 4, torch.Generator().manual_seed(0))
-    tiles = [
-        x.unfold(1, 4, 4).unfold(2, 4, 4).reshape(16, 16) for x in (*images, *shuffled)
-    ]  # (tiles, pixels)
+    tiles = [x.unfold(1, 4, 4).unfold(2, 4, 4).reshape(16, 16) for x in (*images, *shuffled)]  # (tiles, pixels)
     orders = []
     for before, after in ((tiles[0], tiles[2]), (tiles[1], tiles[3])):
         order = after[:, 0].argsort()
@@ -101,9 +95,7 @@ def test_tiles_change_places_and_stay_whole():
 def test_without_positions_the_order_of_the_patches_is_nothing(grid):
     images = IMAGES.float() / 128 - 1
     shuffled = shuffle_tiles(images, grid, torch.Generator().manual_seed(0))
-    pooled = nn.Sequential(
-        nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
-    )
+    pooled = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
     for model in (vit(position=None), pooled):
         with torch.no_grad():
             assert torch.allclose(model(images), model(shuffled), atol=1e-5)

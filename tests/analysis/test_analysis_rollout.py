@@ -8,9 +8,7 @@ from course.analysis import rollout, rollout_maps
 
 def random_layers(depth=4, heads=3, tokens=10, batch=2):
     generator = torch.Generator().manual_seed(0)
-    return [
-        (3 * torch.randn(batch, heads, tokens, tokens, generator=generator)).softmax(-1) for _ in range(depth)
-    ]
+    return [(3 * torch.randn(batch, heads, tokens, tokens, generator=generator)).softmax(-1) for _ in range(depth)]
 
 
 @pytest.mark.parametrize("heads", ["mean", "max", "min"])
@@ -30,15 +28,10 @@ def test_it_is_the_papers_recursion_written_as_loops():
     expected = [[float(i == j) for j in range(4)] for i in range(4)]
     for layer in layers:
         attention = [
-            [
-                0.5 * sum(float(layer[0, head, i, j]) for head in range(2)) / 2 + 0.5 * (i == j)
-                for j in range(4)
-            ]
+            [0.5 * sum(float(layer[0, head, i, j]) for head in range(2)) / 2 + 0.5 * (i == j) for j in range(4)]
             for i in range(4)
         ]
-        expected = [
-            [sum(attention[i][k] * expected[k][j] for k in range(4)) for j in range(4)] for i in range(4)
-        ]
+        expected = [[sum(attention[i][k] * expected[k][j] for k in range(4)) for j in range(4)] for i in range(4)]
     assert torch.allclose(rollout(layers)[0], torch.tensor(expected), atol=1e-6)
 
 

@@ -25,7 +25,7 @@ def small_vit():
     torch.manual_seed(1)
     return create_model(
         "vit_cifar", img_size=4, patch_size=2, embed_dim=4, depth=1, num_heads=1, mlp_ratio=1, num_classes=3
-    )  # fmt: skip
+    )
 
 
 def hessian(model):
@@ -73,9 +73,7 @@ def test_the_fused_kernel_would_not_have_done():
 
 
 def test_the_largest_is_found_with_its_sign():
-    assert largest_eigenvalue(Bowl([1.0, 1, 1]), DATA, loss=bends(5, 3, -1)).value == pytest.approx(
-        5, rel=1e-3
-    )
+    assert largest_eigenvalue(Bowl([1.0, 1, 1]), DATA, loss=bends(5, 3, -1)).value == pytest.approx(5, rel=1e-3)
     found = largest_eigenvalue(Bowl([1.0, 1, 1]), DATA, loss=bends(-5, 3, 1))
     assert found.converged and found.value == pytest.approx(3, rel=1e-3)
 

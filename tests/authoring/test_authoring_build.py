@@ -192,9 +192,7 @@ def test_any_path_of_a_source_means_it(built, monkeypatch, path, expected):
 
 
 def test_an_unknown_path_is_an_error_with_the_list(built, monkeypatch, capsys):
-    with pytest.raises(
-        AuthoringError, match="02_none.py belongs to no source here.*there are 01_tiny, hw7_tiny"
-    ):
+    with pytest.raises(AuthoringError, match="02_none.py belongs to no source here.*there are 01_tiny, hw7_tiny"):
         check(built, "notebooks/source/02_none.py")
     monkeypatch.chdir(built)
     assert build_command(["nothing.py"]) == 2
@@ -234,9 +232,7 @@ BROKEN = {
     ),
     "lecture with a cell more": (
         LECTURE,
-        lambda nb: nb["cells"].append(
-            {"cell_type": "markdown", "id": "abc", "metadata": {}, "source": ["more"]}
-        ),
+        lambda nb: nb["cells"].append({"cell_type": "markdown", "id": "abc", "metadata": {}, "source": ["more"]}),
         "cell 6 (abc): not in the source",
     ),
     "lecture with a cell less": (LECTURE, lambda nb: nb["cells"].pop(2), "cell 3 (", "missing, or changed"),
@@ -309,9 +305,7 @@ def test_check_names_what_is_missing_or_unreadable(built, name):
 def test_check_names_check_data_that_is_missing_or_old(built, edit):
     exercises = built / "solutions/hw7_tiny/exercises.py"
     edit(exercises, "You returned x as it was.", "You gave x back as it was.")
-    assert check(built) == [
-        f"{CHECKS}: not what exercises.py gives; run `course build solutions/hw7_tiny/hw7_tiny.py`"
-    ]
+    assert check(built) == [f"{CHECKS}: not what exercises.py gives; run `course build solutions/hw7_tiny/hw7_tiny.py`"]
     edit(exercises, "You gave x back as it was.", "You returned x as it was.")
     edit(exercises, "draw.normal(5)", "2 * draw.normal(5)")
     assert check(built)[0].startswith(f"{CHECKS}: not what")
@@ -358,9 +352,7 @@ def test_a_source_that_cannot_be_read_is_named_by_build_and_check(built, edit):
     source = built / "solutions/hw7_tiny/hw7_tiny.py"
     edit(source, "    ### BEGIN SOLUTION\n    return x.chunk", "    ### BEGN SOLUTION\n    return x.chunk")
     for problems in (check(built), rebuild(built)[0]):
-        assert problems[0].startswith(
-            "solutions/hw7_tiny/hw7_tiny.py:28: '### BEGN SOLUTION' looks like a marker"
-        )
+        assert problems[0].startswith("solutions/hw7_tiny/hw7_tiny.py:28: '### BEGN SOLUTION' looks like a marker")
     assert "### BEGN" not in (built / ASSIGNMENT).read_text()
 
 
@@ -466,13 +458,9 @@ def test_lines_that_students_see_anyway_are_no_leak(built, edit):
 def test_a_whole_answer_in_a_lecture_is_found_and_a_line_of_one_is_not(built, tmp_path):
     secrets = leaks.secrets_in_tree(built / "solutions")
     file = tmp_path / "lecture.py"
-    body = (
-        "    pieces = torch.tensor_split(x, 2, dim=0)\n    first, second = pieces\n    return first, second\n"
-    )
+    body = "    pieces = torch.tensor_split(x, 2, dim=0)\n    first, second = pieces\n    return first, second\n"
     file.write_text(f"def shown(x):\n    # another comment\n{body}")
-    assert leaks.find_in_other_file(file, secrets) == [
-        "holds cut_along_the_rows in exercises.py of hw7_tiny, whole"
-    ]
+    assert leaks.find_in_other_file(file, secrets) == ["holds cut_along_the_rows in exercises.py of hw7_tiny, whole"]
     file.write_text("def shown(x):\n    return torch.tensor_split(x, 2, dim=0)\n")
     assert leaks.find_in_other_file(file, secrets) == []
     for text in ("    ### END SOLUTION\n", '# %% exercise="double"\n', '@double.mistake("x")\n'):

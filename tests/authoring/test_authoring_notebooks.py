@@ -97,9 +97,7 @@ def test_nbgrader_accepts_both_versions(solution, assignment):
         ("why_two", True, True, False, 4, True),
     ],
 )
-def test_graded_cells_carry_nbgraders_schema_3(
-    assignment, cell_id, grade, is_solution, locked, points, editable
-):
+def test_graded_cells_carry_nbgraders_schema_3(assignment, cell_id, grade, is_solution, locked, points, editable):
     cell = by_id(assignment)[cell_id]
     graded = cell.metadata.nbgrader
     assert (graded.schema_version, graded.grade_id, graded.task) == (3, cell_id, False)

@@ -14,9 +14,7 @@ ROOT = Path("/srv/checkout/vit")
 
 
 def notebook_of(*outputs, tags=()):
-    cell = new_code_cell(
-        "x", outputs=list(outputs), execution_count=7, metadata={"tags": list(tags)} if tags else {}
-    )
+    cell = new_code_cell("x", outputs=list(outputs), execution_count=7, metadata={"tags": list(tags)} if tags else {})
     return new_notebook(cells=[cell])
 
 
@@ -61,8 +59,10 @@ def test_progress_goes_and_what_was_said_beside_it_stays():
 
 
 def test_text_is_one_piece_however_it_arrived():
-    whole, cut = notebook_of(stream("a\nb\n"), stream("w\n", "stderr")), notebook_of(
-        stream("a\n"), stream("w\n", "stderr"), stream("b\n"))  # fmt: skip
+    whole, cut = (
+        notebook_of(stream("a\nb\n"), stream("w\n", "stderr")),
+        notebook_of(stream("a\n"), stream("w\n", "stderr"), stream("b\n")),
+    )
     other = notebook_of(stream("w\n", "stderr"), stream("a\nb\n"))
     for notebook in (whole, cut, other):
         clean(notebook)

@@ -28,10 +28,25 @@ def out(tmp_path):
 
 def test_a_students_tree_holds_what_a_student_needs_and_nothing_else(built, out):
     written, said = give(built, out)
-    assert files_below(out) == sorted([MARKER, *map(str, written)]) == sorted([
-        MARKER, "LICENSE", "Makefile", "README.md", "environment.yml", "pyproject.toml", "requirements.lock",
-        "course/__init__.py", "notebooks/01_tiny.ipynb", NOTEBOOK, "assignments/hw7_tiny/checks.safetensors",
-    ])  # fmt: skip
+    assert (
+        files_below(out)
+        == sorted([MARKER, *map(str, written)])
+        == sorted(
+            [
+                MARKER,
+                "LICENSE",
+                "Makefile",
+                "README.md",
+                "environment.yml",
+                "pyproject.toml",
+                "requirements.lock",
+                "course/__init__.py",
+                "notebooks/01_tiny.ipynb",
+                NOTEBOOK,
+                "assignments/hw7_tiny/checks.safetensors",
+            ]
+        )
+    )
     for name in (
         NOTEBOOK,
         "assignments/hw7_tiny/checks.safetensors",
@@ -79,9 +94,7 @@ def test_only_an_empty_folder_or_a_release_is_written_to(built, out):
     other = out.parent / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")
-    with pytest.raises(
-        AuthoringError, match="is not empty and no earlier release: empty it, or give another folder"
-    ):
+    with pytest.raises(AuthoringError, match="is not empty and no earlier release: empty it, or give another folder"):
         give(built, other)
     assert files_below(other) == ["thesis.txt"]
     with pytest.raises(AuthoringError, match="is a file"):
@@ -124,8 +137,7 @@ def test_a_students_work_is_never_overwritten(built, out, edit):
     _, said = give(built, out)
     beside = out / "assignments/hw7_tiny/hw7_tiny.new.ipynb"
     assert (
-        said[0]
-        == f"{NOTEBOOK}: changed since it was released, so kept; the new version is {beside.relative_to(out)}"
+        said[0] == f"{NOTEBOOK}: changed since it was released, so kept; the new version is {beside.relative_to(out)}"
     )
     assert (out / NOTEBOOK).read_text() == work
     assert beside.read_bytes() == (built / NOTEBOOK).read_bytes()
@@ -156,10 +168,14 @@ def test_homework_released_before_stays_when_another_is_released(built, out):
         ("course/extra.py", "    ### BEGIN SOLUTION\n", "course/extra.py: holds the marker"),
         ("notebooks/images/note.md", "### END SOLUTION\n", "notebooks/images/note.md: holds the marker"),
         ("course/exercises.py", "@double.mistake('x')\n", "course/exercises.py: holds an author's cells or exercises"),
-        ("course/wrong.py", "def f(x):\n    pieces = torch.tensor_split(x, 2, dim=0)\n    first, second = pieces\n"
-                            "    return first, second\n", "course/wrong.py: holds cut_along_the_rows in exercises.py"),
+        (
+            "course/wrong.py",
+            "def f(x):\n    pieces = torch.tensor_split(x, 2, dim=0)\n    first, second = pieces\n"
+            "    return first, second\n",
+            "course/wrong.py: holds cut_along_the_rows in exercises.py",
+        ),
     ],
-)  # fmt: skip
+)
 def test_nothing_is_released_that_holds_an_answer(built, out, name, text, expected):
     (built / name).parent.mkdir(exist_ok=True)
     (built / name).write_text(text)

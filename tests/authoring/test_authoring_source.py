@@ -21,8 +21,16 @@ def test_a_right_source_has_no_problem_and_its_cells_are_typed(sources):
     assert problems_of(sources) == []
     cells = read_source(sources / "solutions/hw7_tiny/hw7_tiny.py", sources).cells
     assert [cell.role for cell in cells] == [
-        "plain", "setup", "plain", "exercise", "check", "exercise", "check", "plain", "written",
-    ]  # fmt: skip
+        "plain",
+        "setup",
+        "plain",
+        "exercise",
+        "check",
+        "exercise",
+        "check",
+        "plain",
+        "written",
+    ]
     lines = (sources / "solutions/hw7_tiny/hw7_tiny.py").read_text().split("\n")
     for cell in cells:
         first = cell.text.split("\n")[0]
@@ -111,8 +119,7 @@ SLIPS = {
     ),
     "negative points": ("points=4", "points=-1", "49: question 'why_two' needs its points"),
     "written without an answer": (
-        "# ### BEGIN SOLUTION\n# Because one half alone would be nothing but the whole.\n"
-        "# ### END SOLUTION\n",
+        "# ### BEGIN SOLUTION\n# Because one half alone would be nothing but the whole.\n# ### END SOLUTION\n",
         "#\n",
         "has no solution region to hold the model answer",
     ),
@@ -195,12 +202,15 @@ def f():
         c
         ### END SOLUTION
     return 3"""
-    assert Cell("code", text, 1, role="exercise", name="f").stripped("hw3").text == """\
+    assert (
+        Cell("code", text, 1, role="exercise", name="f").stripped("hw3").text
+        == """\
 def f():
     raise NotImplementedError("hw3.f")
     if 1:
         raise NotImplementedError("hw3.f")
     return 3"""
+    )
 
 
 def test_the_root_is_found_upwards_and_a_students_tree_is_told_apart(sources, tmp_path):

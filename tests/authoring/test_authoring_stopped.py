@@ -16,8 +16,10 @@ from course.authoring import builder, leaks
 
 LINE = "stopped; nothing is half-written, run it again"
 HOMEWORK = (
-    "solutions/hw7_tiny/hw7_tiny.ipynb", "assignments/hw7_tiny/hw7_tiny.ipynb", "assignments/hw7_tiny/checks.safetensors"
-)  # fmt: skip
+    "solutions/hw7_tiny/hw7_tiny.ipynb",
+    "assignments/hw7_tiny/hw7_tiny.ipynb",
+    "assignments/hw7_tiny/checks.safetensors",
+)
 
 
 def left_over(root):
@@ -45,14 +47,20 @@ def test_a_build_that_is_told_to_end(built, edit, moment, number):
     if moment == "in the solution":  # with other check data, which must not be left beside the old notebooks
         edit(built / "solutions/hw7_tiny/exercises.py", "draw.normal(5)", "draw.normal(6)")
         edit(built / "solutions/hw7_tiny/hw7_tiny.py", "# Play with it here.", waits.format(file))
-    before = {path: path.read_bytes() for path in built.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts}
+    before = {
+        path: path.read_bytes() for path in built.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts
+    }
     package = str(Path(course.__file__).parents[1])  # and not the course/ of the small course
     environment = {**os.environ, "TMPDIR": str(built.parent), "PYTHONPATH": package, "PYTHONSAFEPATH": "1"}
     build = subprocess.Popen(
-        [sys.executable, "-m", "course", "build"], cwd=built, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "course", "build"],
+        cwd=built,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    )
     try:
         assert build.stderr.readline() == "course build: loading PyTorch\n"
         while moment != "loading PyTorch" and not (file.exists() and file.read_text()):

@@ -8,7 +8,9 @@ from course.checks.calls import calls_from_bytes, calls_to_bytes
 from course.checks.observe import observe
 
 CALLS = [
-    Call("f", {"x": torch.arange(6.0).view(2, 3), "mask": None, "scale": 0.5, "n": 3, "causal": True}, gradients=("x",)),
+    Call(
+        "f", {"x": torch.arange(6.0).view(2, 3), "mask": None, "scale": 0.5, "n": 3, "causal": True}, gradients=("x",)
+    ),
     Call(
         "Net",
         {"x": torch.ones(1, 2, dtype=torch.bool), "generator": Seeded(7)},
@@ -26,7 +28,11 @@ def test_calls_come_back_as_they_went():
     assert first.arguments["mask"] is None and first.arguments["causal"] is True and first.init is None
     assert second.arguments["generator"] == Seeded(7) and second.arguments["x"].dtype == torch.bool
     probe = second.init["attention"]
-    assert probe.kind == "token_mixer" and torch.equal(probe.tensors["weight"], torch.eye(4)) and probe.ask.shape == (1, 3, 4)
+    assert (
+        probe.kind == "token_mixer"
+        and torch.equal(probe.tensors["weight"], torch.eye(4))
+        and probe.ask.shape == (1, 3, 4)
+    )
     assert second.layouts == CALLS[1].layouts and first.gradients == ("x",)
 
 
@@ -47,7 +53,14 @@ def test_observation_round_trip():
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"\0" * 8, b"\xff" * 64, b"not safetensors at all", (2**62).to_bytes(8, "little") + b"{}", b"\x02" + b"\0" * 7 + b"{}"],
+    [
+        b"",
+        b"\0" * 8,
+        b"\xff" * 64,
+        b"not safetensors at all",
+        (2**62).to_bytes(8, "little") + b"{}",
+        b"\x02" + b"\0" * 7 + b"{}",
+    ],
 )
 def test_garbage_is_a_value_error(garbage):
     with pytest.raises(ValueError):

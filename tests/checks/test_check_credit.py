@@ -8,7 +8,7 @@ from course.checks.calls import FORBIDDEN
 from course.checks.observe import observe
 from course.checks.show import card_html
 
-SOURCE = '''
+SOURCE = """
 # %% exercise="scale"
 def scale(x):
     return 2 * x
@@ -20,7 +20,7 @@ def order(x):
 # %% exercise="total"
 def total(x):
     return x.sum()
-'''
+"""
 PARTS = Credit(shape=0.1, values=0.6, gradients=0.3)
 
 
@@ -30,9 +30,11 @@ def homework_with(folder, **credit) -> Homework:
     for name in ("scale", "order", "total"):
         exercise = homework.exercise(name, points=4)
         gradients = () if name == "order" else ("x",)
-        exercise.inputs(lambda draw, name=name, gradients=gradients: [
-            Call(name, {"x": draw.normal(size)}, gradients=gradients) for size in (7, 3)
-        ])  # fmt: skip
+        exercise.inputs(
+            lambda draw, name=name, gradients=gradients: [
+                Call(name, {"x": draw.normal(size)}, gradients=gradients) for size in (7, 3)
+            ]
+        )
     homework.exercises["scale"].mistake("You tripled.")(lambda x: 3 * x)
     return homework
 

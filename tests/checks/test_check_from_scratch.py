@@ -22,16 +22,23 @@ SETUP = "import torch\nimport torch.nn.functional as F\nfrom torch import nn"
 @pytest.mark.parametrize(
     "cell, written, line",
     [
-        ("def attend(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)", "F.scaled_dot_product_attention", 2),
-        ("def attend(q, k, v):\n    f = torch.nn.functional\n    return torch.nn.functional.scaled_dot_product_attention(q, k, v)",
-         "torch.nn.functional.scaled_dot_product_attention", 3),
+        (
+            "def attend(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)",
+            "F.scaled_dot_product_attention",
+            2,
+        ),
+        (
+            "def attend(q, k, v):\n    f = torch.nn.functional\n    return torch.nn.functional.scaled_dot_product_attention(q, k, v)",
+            "torch.nn.functional.scaled_dot_product_attention",
+            3,
+        ),
         ("from torch.nn.functional import scaled_dot_product_attention as mine", "scaled_dot_product_attention", 1),
         ("class Mine(nn.MultiheadAttention):\n    pass", "nn.MultiheadAttention", 1),
         ("import timm.models.vision_transformer as t", "timm.models.vision_transformer", 1),
         ("from course.models import create_model", "create_model", 1),
         ("import torchvision\nnet = torchvision.models.vit_b_16()", "torchvision.models.vit_b_16", 2),
     ],
-)  # fmt: skip
+)
 def test_found(cell, written, line):
     [use, *_] = forbidden_uses(cell, RULES, imported_names([SETUP, cell]))
     assert (use.written, use.line) == (written, line)
@@ -76,7 +83,10 @@ def test_a_function_that_is_there_is_read_too():
 @pytest.mark.parametrize("module", ["course.checks.guards", "course.grading"])
 def test_what_checks_the_work_may_not_be_used_by_it(module):
     [use] = forbidden_uses(f"import {module} as m", (), imported_names([SETUP]))
-    assert use.sentence == f"Line 1 of your cell uses {module}, which checks your work: no answer needs it. Leave it alone."
+    assert (
+        use.sentence
+        == f"Line 1 of your cell uses {module}, which checks your work: no answer needs it. Leave it alone."
+    )
 
 
 # -- the notebook's check has the guards of grading
@@ -84,7 +94,12 @@ def test_what_checks_the_work_may_not_be_used_by_it(module):
 
 FAMILIES = {
     "attention": (spellings.ATTENTION, torch.randn(2, 5, 4), spellings.OF_ATTENTION, {}),
-    "convolution": (spellings.CONVOLUTION, torch.randn(2, 3, 6, 7), spellings.OF_CONVOLUTION, spellings.HONEST_CONVOLUTION),
+    "convolution": (
+        spellings.CONVOLUTION,
+        torch.randn(2, 3, 6, 7),
+        spellings.OF_CONVOLUTION,
+        spellings.HONEST_CONVOLUTION,
+    ),
     "norm": (spellings.NORM, torch.randn(2, 3, 6, 7), spellings.OF_NORM, spellings.HONEST_NORM),
 }
 SPELLED = [(family, name) for family in FAMILIES for table in FAMILIES[family][2:] for name in table]
@@ -109,7 +124,11 @@ def test_nothing_is_left_behind_in_the_notebook():
     with watching("hw9.f", spellings.ATTENTION):
         pass
     assert before == (F.scaled_dot_product_attention, nn.MultiheadAttention.__init__, list(sys.meta_path))
-    assert F.scaled_dot_product_attention(torch.ones(1, 2, 3), torch.ones(1, 2, 3), torch.ones(1, 2, 3)).shape == (1, 2, 3)
+    assert F.scaled_dot_product_attention(torch.ones(1, 2, 3), torch.ones(1, 2, 3), torch.ones(1, 2, 3)).shape == (
+        1,
+        2,
+        3,
+    )
     assert found() is None
 
 
@@ -127,4 +146,7 @@ for name in "fG":
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     f, g = done.stdout.strip().splitlines()[-2:]
-    assert "Line 2 of your cell (inside f) uses F.group_norm" in f and "Line 3 of your cell (inside G) uses F.group_norm" in g
+    assert (
+        "Line 2 of your cell (inside f) uses F.group_norm" in f
+        and "Line 3 of your cell (inside G) uses F.group_norm" in g
+    )

@@ -10,7 +10,7 @@ from course.checks.calls import Observation
 from course.checks.compare import Expected
 from course.checks.rounding import ORDERS, close, noise_between, nudged
 
-SOURCE = '''
+SOURCE = """
 # %% tags=["setup"]
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ class Affine(nn.Module):
 # %% exercise="train"
 def train(model, images):
     model.weight.data += 1
-'''
+"""
 
 
 @pytest.fixture
@@ -78,8 +78,13 @@ def homework(tmp_path):
 
     @train.inputs
     def _(draw):
-        yield Call("train", {"model": Probe("linear_classifier", {"weight": weight, "bias": torch.zeros(4)}, ask=images),
-                             "images": images})  # fmt: skip
+        yield Call(
+            "train",
+            {
+                "model": Probe("linear_classifier", {"weight": weight, "bias": torch.zeros(4)}, ask=images),
+                "images": images,
+            },
+        )
 
     train.goals(lambda draw: {0: Accuracy(torch.arange(4), 0.75)})
     homework.folder = folder
@@ -223,6 +228,7 @@ def test_the_reference_is_run_from_setup_and_solution_cells_only(homework):
 
 # -- the public file
 
+
 def write_public(homework):
     path = homework.folder / public.FILE_NAME
     path.write_bytes(public.to_bytes(homework))
@@ -359,13 +365,22 @@ def test_nudging_moves_every_float_by_its_last_digit_and_nothing_else():
 def test_noise_is_the_largest_finite_difference_of_each_tensor():
     inf, nan = torch.inf, torch.nan
     seen = observation(
-        a=torch.tensor([1.0, 2.0, 3.0]), finite=torch.tensor([1.0, inf, nan]), never=torch.tensor([inf]),
-        whole=torch.tensor([1]), shape=torch.zeros(2), gone=torch.zeros(2), empty=torch.zeros(0),
-    )  # fmt: skip
+        a=torch.tensor([1.0, 2.0, 3.0]),
+        finite=torch.tensor([1.0, inf, nan]),
+        never=torch.tensor([inf]),
+        whole=torch.tensor([1]),
+        shape=torch.zeros(2),
+        gone=torch.zeros(2),
+        empty=torch.zeros(0),
+    )
     other = observation(
-        a=torch.tensor([1.0, 2.5, 2.75]), finite=torch.tensor([1.125, 3.0, nan]), never=torch.tensor([1.0]),
-        whole=torch.tensor([2]), shape=torch.zeros(3), empty=torch.zeros(0),
-    )  # fmt: skip
+        a=torch.tensor([1.0, 2.5, 2.75]),
+        finite=torch.tensor([1.125, 3.0, nan]),
+        never=torch.tensor([1.0]),
+        whole=torch.tensor([2]),
+        shape=torch.zeros(3),
+        empty=torch.zeros(0),
+    )
     assert noise_between(seen, other) == {"0.a": 0.5, "0.finite": 0.125, "0.never": 0.0}
 
 

@@ -11,8 +11,14 @@ from torchvision.transforms.v2 import functional as one
 
 from course.data import colour
 from course.data.augment import (
-    AUGMENTATIONS, ColorJitter, Cutout, RandomCrop, RandomFlip, RandomResizedCrop, ThreeAugment,
-)  # fmt: skip
+    AUGMENTATIONS,
+    ColorJitter,
+    Cutout,
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    ThreeAugment,
+)
 from course.data.mix import Mix, RandomErasing
 from course.data.rand_augment import OPERATIONS, RandAugment
 
@@ -116,10 +122,10 @@ def test_nothing_waits_for_the_device(name, shape):
     assert only_images(augmentation.apply(images.to("meta"), drawn.to("meta"))).shape == shape
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[pytest.mark.long] * (name not in ("random_resized_crop", "cutmix")))
-    for name in EVERY
-])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] * (name not in ("random_resized_crop", "cutmix"))) for name in EVERY],
+)
 def test_all_is_one_graph(name):
     images, augmentation = fitting(name, (6, 3, 8, 8)), EVERY[name]
     drawn = augmentation.draw(6, images.shape, seeded())
@@ -154,16 +160,19 @@ def test_erasing_and_mixing_want_normalised_images_and_say_so(name):
         EVERY[name](images_like((2, 3, 8, 8)), seeded())
 
 
-@pytest.mark.parametrize(("build", "says"), [
-    (lambda: ColorJitter(1.5), "0..1, not 1.5"),
-    (lambda: RandomErasing(-0.1), "0..1, not -0.1"),
-    (lambda: RandAugment(11, 0.5), "not 11 and 0.5"),
-    (lambda: RandAugment(9, -1), "not 9 and -1"),
-    (lambda: Mix(-1, 0), "here -1 and 0"),
-    (lambda: Mix(0, 3), "here 0 and 3"),
-    (lambda: RandomErasing(0.5).draw(2, (8, 8), seeded()), "has no channels"),
-    (lambda: RandomCrop(8).draw(2, (8, 8), seeded()), "padding is 8"),
-])
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: ColorJitter(1.5), "0..1, not 1.5"),
+        (lambda: RandomErasing(-0.1), "0..1, not -0.1"),
+        (lambda: RandAugment(11, 0.5), "not 11 and 0.5"),
+        (lambda: RandAugment(9, -1), "not 9 and -1"),
+        (lambda: Mix(-1, 0), "here -1 and 0"),
+        (lambda: Mix(0, 3), "here 0 and 3"),
+        (lambda: RandomErasing(0.5).draw(2, (8, 8), seeded()), "has no channels"),
+        (lambda: RandomCrop(8).draw(2, (8, 8), seeded()), "padding is 8"),
+    ],
+)
 def test_a_wrong_number_is_named(build, says):
     with pytest.raises(ValueError, match=says):
         build()
@@ -177,8 +186,11 @@ def every_crop(image: Tensor, padding: int) -> list[Tensor]:
     """All crops of one image (C, H, W), by padding and slicing."""
     height, width = image.shape[-2:]
     padded = F.pad(image[None].float(), [padding] * 4, mode="reflect")[0]
-    return [padded[:, top : top + height, left : left + width]
-            for top in range(2 * padding + 1) for left in range(2 * padding + 1)]
+    return [
+        padded[:, top : top + height, left : left + width]
+        for top in range(2 * padding + 1)
+        for left in range(2 * padding + 1)
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -277,7 +289,8 @@ WITH_STRENGTH = {
     "posterize": (colour.posterize, lambda x, bits: one.posterize(x, int(bits)), torch.arange(40) % 9),
     "solarize": (colour.solarize, one.solarize, torch.linspace(0, 255, 40).floor()),
     "solarize_add": (
-        colour.solarize_add, lambda image, add: torch.where(image < 128, image + int(add), image),
+        colour.solarize_add,
+        lambda image, add: torch.where(image < 128, image + int(add), image),
         torch.linspace(0, 110, 40).floor(),
     ),
 }
@@ -325,8 +338,10 @@ def test_blur_is_gaussian(size, kernel):
     ours = colour.gaussian_blur(images, sigma, reach=kernel // 2)
     theirs = [one.gaussian_blur(*pair, [s.item()] * 2) for *pair, s in zip(images, [kernel] * 10, sigma)]
     assert_close(ours, torch.stack(theirs))
-    assert torch.equal(colour.gaussian_blur(images[..., :5, :5], sigma, reach=6),
-                       colour.gaussian_blur(images[..., :5, :5], sigma, reach=4)), "no farther than the image"
+    assert torch.equal(
+        colour.gaussian_blur(images[..., :5, :5], sigma, reach=6),
+        colour.gaussian_blur(images[..., :5, :5], sigma, reach=4),
+    ), "no farther than the image"
 
 
 def test_three_augment_is_one_of_three():
@@ -414,14 +429,16 @@ def test_each_operation_is_torchvisions(operation, layer):
 def test_two_operations_come_one_after_the_other():
     images = photographs(6)
     number = OPERATIONS.index
-    drawn = torch.tensor([
-        [number("solarize"), 0.5, number("brightness"), 0.6],
-        [number("brightness"), 0.6, number("solarize"), 0.5],
-        [number("rotate"), -0.8, number("translate_x"), 0.5],
-        [number("translate_y"), 0.5, number("posterize"), 0.9],
-        [-1, 0.9, -1, 0.9],
-        [number("translate_x"), 0.4, number("translate_x"), -0.4],
-    ])  # fmt: skip
+    drawn = torch.tensor(
+        [
+            [number("solarize"), 0.5, number("brightness"), 0.6],
+            [number("brightness"), 0.6, number("solarize"), 0.5],
+            [number("rotate"), -0.8, number("translate_x"), 0.5],
+            [number("translate_y"), 0.5, number("posterize"), 0.9],
+            [-1, 0.9, -1, 0.9],
+            [number("translate_x"), 0.4, number("translate_x"), -0.4],
+        ]
+    )
     ours = RandAugment().apply(images, drawn)
     assert_close(ours[0], expected_of(expected_of(images[0], "solarize", 0.5), "brightness", 0.6))
     assert_close(ours[1], expected_of(expected_of(images[1], "brightness", 0.6), "solarize", 0.5))

@@ -26,8 +26,9 @@ def make_archive(base: str, train: list[str], test: str, meta: str, label_key: s
     """The files, as torchvision expects them, and the archive: {name: bytes}, bytes."""
     random = np.random.default_rng(0)
     files = {
-        name: pickle.dumps({"data": random.integers(0, 256, (20, 3072), dtype=np.uint8),
-                            label_key: random.integers(0, 3, 20).tolist()})
+        name: pickle.dumps(
+            {"data": random.integers(0, 256, (20, 3072), dtype=np.uint8), label_key: random.integers(0, 3, 20).tolist()}
+        )
         for name in [*train, test]
     }
     files[meta] = pickle.dumps({meta_key: CLASSES})
@@ -119,8 +120,7 @@ def test_download_read_and_not_again(small):
 
 
 def test_cifar100_has_its_fine_labels(small, monkeypatch):
-    files, archive = make_archive(
-        "cifar-100-python", ["train"], "test", "meta", "fine_labels", "fine_label_names")
+    files, archive = make_archive("cifar-100-python", ["train"], "test", "meta", "fine_labels", "fine_label_names")
     small.content = archive
 
     class SmallCIFAR100(CIFAR100):
@@ -143,9 +143,14 @@ def test_a_broken_transfer_is_tried_again(small):
     assert small.requests == 3 and left_in(small.folder) == {"cifar-10-batches-py"}
 
 
-@pytest.mark.parametrize(("action", "reason"), [
-    ("changed", "wrong checksum"), ("truncated", "network failed"), ("missing", "network failed"),
-])
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ("changed", "wrong checksum"),
+        ("truncated", "network failed"),
+        ("missing", "network failed"),
+    ],
+)
 def test_what_never_comes_right_is_never_used(small, action, reason):
     small.plan = [action]
     with pytest.raises(cifar.DataError) as caught:

@@ -15,11 +15,14 @@ def distinct_images(images: Tensor) -> set[bytes]:
     return {image.numpy().tobytes() for image in images.cpu()}
 
 
-@pytest.mark.parametrize(("name", "shape", "train", "test", "classes"), [
-    ("digits", (1, 8, 8), 1400, 397, 10),
-    ("two_questions", (3, 32, 32), 5000, 1000, 10),
-    ("digit_video", (5, 1, 16, 16), 4000, 1000, 4),
-])
+@pytest.mark.parametrize(
+    ("name", "shape", "train", "test", "classes"),
+    [
+        ("digits", (1, 8, 8), 1400, 397, 10),
+        ("two_questions", (3, 32, 32), 5000, 1000, 10),
+        ("digit_video", (5, 1, 16, 16), 4000, 1000, 4),
+    ],
+)
 def test_sizes_types_and_classes(name, shape, train, test, classes):
     for split, count in (("train", train), ("test", test)):
         data = load(name, split, device="cpu")
@@ -69,6 +72,7 @@ def test_digits_are_scikit_learns_and_split_once():
 
 # two_questions
 # -------------------------------------------------------------------------------------------------------
+
 
 def glyph_centres(images: Tensor) -> tuple[Tensor, Tensor]:
     """Where the plus and the ring are, found by template: (N, 2) each, as (x, y)."""
@@ -135,6 +139,7 @@ def test_labels_are_balanced_and_independent():
 # digit_video
 # ---------------------------------------------------------------------------------------------------------
 
+
 def box_starts(clips: Tensor) -> Tensor:
     """Centre of mass of the bright pixels of every frame: (N, T, 2) as (x, y)."""
     bright = clips[:, :, 0].float().clamp(min=110) - 110  # (N, T, H, W), above the noise
@@ -177,16 +182,20 @@ def test_the_digits_of_a_split_are_its_own():
 # What a caller can do wrong, and the object itself
 # -------------------------------------------------------------------
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ({"name": "cifar1O"}, ["cifar1O", "cifar10", "two_questions"]),
-    ({"name": "mnist"}, ["mnist", "digits"]),
-    ({"name": "digits", "split": "trian"}, ["trian", "'train'", "test"]),
-    ({"name": "two_questions", "label": "texure"}, ["texure", "'texture'", "relation"]),
-    ({"name": "digit_video", "label": "relation"}, ["relation", "motion", "digit"]),
-    ({"name": "digits", "size": 2000}, ["1400", "2000"]),
-    ({"name": "digits", "size": 0}, ["size"]),
-    ({"name": "two_questions", "seed": -1}, ["seed"]),
-])
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "cifar1O"}, ["cifar1O", "cifar10", "two_questions"]),
+        ({"name": "mnist"}, ["mnist", "digits"]),
+        ({"name": "digits", "split": "trian"}, ["trian", "'train'", "test"]),
+        ({"name": "two_questions", "label": "texure"}, ["texure", "'texture'", "relation"]),
+        ({"name": "digit_video", "label": "relation"}, ["relation", "motion", "digit"]),
+        ({"name": "digits", "size": 2000}, ["1400", "2000"]),
+        ({"name": "digits", "size": 0}, ["size"]),
+        ({"name": "two_questions", "seed": -1}, ["seed"]),
+    ],
+)
 def test_wrong_arguments_are_named(arguments, words):
     with pytest.raises(ValueError) as caught:
         load(**arguments)

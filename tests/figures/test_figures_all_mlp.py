@@ -16,7 +16,9 @@ def tables():
 
 def frames(axis):
     """The rectangles that are drawn on an axis, as (x, y, width, height)."""
-    return [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in axis.patches if hasattr(patch, "get_xy")]
+    return [
+        (*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in axis.patches if hasattr(patch, "get_xy")
+    ]
 
 
 def drawn():
@@ -34,9 +36,10 @@ def drawn():
 def test_every_figure_is_drawn_here_fits_a_page_and_says_what_it_shows():
     pictures = drawn()
     public = {
-        name for name, value in vars(all_mlp).items()
+        name
+        for name, value in vars(all_mlp).items()
         if callable(value) and getattr(value, "__module__", "") == "course.figures.all_mlp" and not name.startswith("_")
-    }  # fmt: skip
+    }
     assert public == set(pictures)
     for name, picture in pictures.items():
         png = picture.png()
@@ -96,7 +99,12 @@ def test_every_point_has_its_name():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: all_mlp.mixer_block(torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(2, 3), token=0, channel=0, hidden=(1, 1)), "one shape"),
+        (
+            lambda: all_mlp.mixer_block(
+                torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(2, 3), token=0, channel=0, hidden=(1, 1)
+            ),
+            "one shape",
+        ),
         (lambda: all_mlp.mixer_block(*tables(), token=6, channel=0, hidden=(1, 1)), "no token 6"),
         (lambda: all_mlp.reach_maps({}), "no map"),
         (lambda: all_mlp.reach_maps({"a": torch.zeros(4)}), "must be"),
@@ -107,7 +115,7 @@ def test_every_point_has_its_name():
         (lambda: all_mlp.properties({"a": {"x": 1}, "b": {"y": 1}}), "'b' has"),
         (lambda: all_mlp.accuracy_and_work([("a", "g", 0.0, 1.0)], xlabel="", ylabel=""), "above 0"),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_named(call, says):
     with pytest.raises(ValueError, match=says):
         call()

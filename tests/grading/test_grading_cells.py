@@ -14,13 +14,21 @@ def notebook(*sources, **more) -> bytes:
 
 
 def test_sources_and_labels_are_read_and_outputs_dropped():
-    data = json.dumps({"cells": [
-        {"cell_type": "code", "source": ["x = 1\r\n", "y = 2"], "outputs": [{"text": "x" * 10**6}],
-         "metadata": {"nbgrader": {"grade_id": "a", "points": 3}, "tags": ["setup", 5]}},
-        {"cell_type": "markdown", "source": "text"},
-        {"cell_type": "spaceship", "source": 7, "metadata": "none"},
-        "no cell",
-    ]}).encode()  # fmt: skip
+    data = json.dumps(
+        {
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "source": ["x = 1\r\n", "y = 2"],
+                    "outputs": [{"text": "x" * 10**6}],
+                    "metadata": {"nbgrader": {"grade_id": "a", "points": 3}, "tags": ["setup", 5]},
+                },
+                {"cell_type": "markdown", "source": "text"},
+                {"cell_type": "spaceship", "source": 7, "metadata": "none"},
+                "no cell",
+            ]
+        }
+    ).encode()
     first, second, third = cells_from_bytes(data)
     assert (first.kind, first.source, first.grade_id, first.tags) == ("code", "x = 1\ny = 2", "a", ("setup",))
     assert first.nbgrader["points"] == 3 and first.is_setup
@@ -109,19 +117,39 @@ def test_definitions_only_keeps_lines_in_their_places():
         "class C:\n    x = 1\nz: int = -4"
     )
     kept = python_source.definitions_only(source).split("\n")
-    assert kept == ["import math", "", "@decorated", "def f(x):", "    return x", "", "SIZES = [1, 2]", "", "class C:",
-                    "    x = 1", "z: int = -4"]  # fmt: skip
+    assert kept == [
+        "import math",
+        "",
+        "@decorated",
+        "def f(x):",
+        "    return x",
+        "",
+        "SIZES = [1, 2]",
+        "",
+        "class C:",
+        "    x = 1",
+        "z: int = -4",
+    ]
     assert python_source.definitions_only("print(1)\nx = f()") == ""
     assert python_source.definitions_only("not python at all") == ""
 
 
 @pytest.mark.parametrize(
     "source",
-    ["(" * 100_000, "x=" + "-" * 100_000 + "1", "x=a" + ".b" * 50_000, "x=" + "+".join("a" * 50_000), "x=1\0",
-     "x='\ud800'", "x=" + "lambda:" * 30_000 + "1", "if a:\n pass\n" + "elif a:\n pass\n" * 10_000,
-     "%" * 100_000, "x = " + "9" * 10_000],
+    [
+        "(" * 100_000,
+        "x=" + "-" * 100_000 + "1",
+        "x=a" + ".b" * 50_000,
+        "x=" + "+".join("a" * 50_000),
+        "x=1\0",
+        "x='\ud800'",
+        "x=" + "lambda:" * 30_000 + "1",
+        "if a:\n pass\n" + "elif a:\n pass\n" * 10_000,
+        "%" * 100_000,
+        "x = " + "9" * 10_000,
+    ],
     ids=range(10),
-)  # fmt: skip
+)
 def test_monstrous_source_raises_nothing(source):
     python_source.plain_python(source)
     python_source.defined_names(source)

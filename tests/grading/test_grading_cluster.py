@@ -69,8 +69,11 @@ class Dask:
         with open(self.folder / "log.txt", "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.{what}", *arguments, "--host", "127.0.0.1", "--no-dashboard"],
-                cwd=self.folder, env=ENVIRONMENT, stdout=log, stderr=log,
-            )  # fmt: skip
+                cwd=self.folder,
+                env=ENVIRONMENT,
+                stdout=log,
+                stderr=log,
+            )
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from course.grading import cells, collect as collecting, platforms
+from course.grading import cells, platforms
+from course.grading import collect as collecting
 from course.grading.cells import Unreadable
 from course.grading.collect import Missing, NothingToGrade, choose, collect
 from course.grading.exports import Listed, Roster, match
@@ -211,8 +212,12 @@ def test_a_class_that_is_not_there(tmp_path):
     (tmp_path / "text.txt").write_text("no zip")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.zip").write_bytes(b"no zip")
-    for name, words in (("nowhere", "does not exist"), ("text.txt", "neither"), ("empty", "no submission"),
-                        ("broken.zip", "damaged")):  # fmt: skip
+    for name, words in (
+        ("nowhere", "does not exist"),
+        ("text.txt", "neither"),
+        ("empty", "no submission"),
+        ("broken.zip", "damaged"),
+    ):
         with pytest.raises(NothingToGrade, match=words):
             collect(tmp_path / name, TOPIC)
 
@@ -381,15 +386,21 @@ def doubts(place) -> dict[str, str]:
 def test_a_file_named_like_an_entry_of_moodle_is_its_owners(tmp_path, work, new_work):
     other = new_work().solve().to_bytes()
     imitation = f"Bob Builder_124_assignsubmission_file_{TOPIC}.ipynb"
-    place = of_class(tmp_path, {
-        f"Ada Lovelace_123_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
-        f"Bob Builder_124_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
-        f"Eve Evil_666_assignsubmission_file_{imitation}": other,
-        f"Eve Evil_666_assignsubmission_file_x_{imitation}": other,
-    })  # fmt: skip
+    place = of_class(
+        tmp_path,
+        {
+            f"Ada Lovelace_123_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
+            f"Bob Builder_124_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
+            f"Eve Evil_666_assignsubmission_file_{imitation}": other,
+            f"Eve Evil_666_assignsubmission_file_x_{imitation}": other,
+        },
+    )
     found = by_name(place)
     assert {name: student.upload.id for name, student in found.items()} == {
-        "Ada Lovelace": "123", "Bob Builder": "124", "Eve Evil": "666"}  # fmt: skip
+        "Ada Lovelace": "123",
+        "Bob Builder": "124",
+        "Eve Evil": "666",
+    }
     assert [entry.parts for entry in found["Bob Builder"].entries] == [(f"{TOPIC}.ipynb",)]
     assert [entry.parts for entry in found["Eve Evil"].entries] == [(imitation,), (f"x_{imitation}",)]
     assert chosen(place, "Bob Builder").messages == [] and doubts(place) == {}
@@ -397,37 +408,53 @@ def test_a_file_named_like_an_entry_of_moodle_is_its_owners(tmp_path, work, new_
 
 def test_a_download_is_of_one_platform(tmp_path, work):
     """A Canvas zip with a file named as Moodle names entries, and the other way round."""
-    canvas = of_class(tmp_path, {
-        f"adalovelace_101_900_{TOPIC}.ipynb": work.to_bytes(),
-        f"evilelse_666_901_Bob_124_assignsubmission_file_{TOPIC}.ipynb": b"{}",
-    })  # fmt: skip
+    canvas = of_class(
+        tmp_path,
+        {
+            f"adalovelace_101_900_{TOPIC}.ipynb": work.to_bytes(),
+            f"evilelse_666_901_Bob_124_assignsubmission_file_{TOPIC}.ipynb": b"{}",
+        },
+    )
     assert {name: found.upload for name, found in by_name(canvas).items()} == {
-        "adalovelace": Upload("Canvas", "101"), "evilelse": Upload("Canvas", "666")}  # fmt: skip
-    moodle = of_class(tmp_path, {
-        f"Ada Lovelace_123_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
-        "Eve_666_assignsubmission_file_bob_124_900_x.ipynb": b"{}",
-    })  # fmt: skip
+        "adalovelace": Upload("Canvas", "101"),
+        "evilelse": Upload("Canvas", "666"),
+    }
+    moodle = of_class(
+        tmp_path,
+        {
+            f"Ada Lovelace_123_assignsubmission_file_{TOPIC}.ipynb": work.to_bytes(),
+            "Eve_666_assignsubmission_file_bob_124_900_x.ipynb": b"{}",
+        },
+    )
     assert {name: found.upload for name, found in by_name(moodle).items()} == {
-        "Ada Lovelace": Upload("Moodle", "123"), "Eve": Upload("Moodle", "666")}  # fmt: skip
+        "Ada Lovelace": Upload("Moodle", "123"),
+        "Eve": Upload("Moodle", "666"),
+    }
 
 
 def test_the_only_student_of_a_moodle_zip_hands_in_for_nobody_else(tmp_path, work):
-    place = of_class(tmp_path, {
-        "Eve_666_assignsubmission_file/Bob_124_assignsubmission_file_x.ipynb": work.to_bytes(),
-        "Eve_666_assignsubmission_file/Ada_123_assignsubmission_file_x.ipynb": work.to_bytes(),
-    })  # fmt: skip
+    place = of_class(
+        tmp_path,
+        {
+            "Eve_666_assignsubmission_file/Bob_124_assignsubmission_file_x.ipynb": work.to_bytes(),
+            "Eve_666_assignsubmission_file/Ada_123_assignsubmission_file_x.ipynb": work.to_bytes(),
+        },
+    )
     assert names(place) == ["Eve"]
 
 
 def test_two_entries_that_claim_one_id_are_a_status(tmp_path, work, exam):
-    place = of_class(tmp_path, {
-        f"Ada_123_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
-        f"Bob_124_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
-        f"Robert_124_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
-        "Bob_124_assignsubmission_onlinetext/onlinetext.html": b"<p>Hello</p>",
-        f"Zoe_125_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
-        f"Zoe_125_assignsubmission_file_/{TOPIC}.ipynb": work.to_bytes(),
-    })  # fmt: skip
+    place = of_class(
+        tmp_path,
+        {
+            f"Ada_123_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+            f"Bob_124_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+            f"Robert_124_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+            "Bob_124_assignsubmission_onlinetext/onlinetext.html": b"<p>Hello</p>",
+            f"Zoe_125_assignsubmission_file/{TOPIC}.ipynb": work.to_bytes(),
+            f"Zoe_125_assignsubmission_file_/{TOPIC}.ipynb": work.to_bytes(),
+        },
+    )
     assert list(doubts(place)) == ["Bob", "Zoe"] and names(place) == ["Ada", "Bob", "Zoe"]
     with pytest.raises(Unreadable, match=r"Bob_124_.*Robert_124_\S+ claims to be of participant 124") as caught:
         chosen(place, "Bob")
@@ -463,13 +490,19 @@ def test_one_spelling_of_each_name(tmp_path, work):
 
 
 def test_a_display_name_that_looks_like_another_with_its_id(tmp_path, work):
-    place = of_class(tmp_path, {
-        "Bob_126_assignsubmission_file/a.ipynb": work.to_bytes(),
-        "Bob_127_assignsubmission_file/a.ipynb": work.to_bytes(),
-        "Bob_126_130_assignsubmission_file/a.ipynb": work.to_bytes(),
-    })  # fmt: skip
+    place = of_class(
+        tmp_path,
+        {
+            "Bob_126_assignsubmission_file/a.ipynb": work.to_bytes(),
+            "Bob_127_assignsubmission_file/a.ipynb": work.to_bytes(),
+            "Bob_126_130_assignsubmission_file/a.ipynb": work.to_bytes(),
+        },
+    )
     assert {name: found.upload.id for name, found in by_name(place).items()} == {
-        "Bob_126": "126", "Bob_127": "127", "Bob_126_130": "130"}  # fmt: skip
+        "Bob_126": "126",
+        "Bob_127": "127",
+        "Bob_126_130": "130",
+    }
 
 
 def test_a_display_name_of_canvas_that_ends_in_anothers_id(tmp_path, work):
@@ -489,13 +522,16 @@ def test_a_display_name_of_canvas_that_ends_in_anothers_id(tmp_path, work):
 
 
 def test_an_anonymous_download_of_canvas(tmp_path, work):
-    place = of_class(tmp_path, {
-        f"anon_Ab1cD_900_{TOPIC}.ipynb": work.to_bytes(),
-        f"LATE_anon_x8Yz1_901_{TOPIC}.ipynb": work.to_bytes(),
-        "LATE_anon_x8Yz1_902_1_2_3.pdf": b"%PDF",
-        "anon_12345_903_work.ipynb": work.to_bytes(),
-        "anon_Zz9zz_text.html": b"<p>Hello</p>",
-    })  # fmt: skip
+    place = of_class(
+        tmp_path,
+        {
+            f"anon_Ab1cD_900_{TOPIC}.ipynb": work.to_bytes(),
+            f"LATE_anon_x8Yz1_901_{TOPIC}.ipynb": work.to_bytes(),
+            "LATE_anon_x8Yz1_902_1_2_3.pdf": b"%PDF",
+            "anon_12345_903_work.ipynb": work.to_bytes(),
+            "anon_Zz9zz_text.html": b"<p>Hello</p>",
+        },
+    )
     found = by_name(place)
     assert list(found) == ["anon_12345", "anon_Ab1cD", "anon_Zz9zz", "anon_x8Yz1"] and doubts(place) == {}
     assert {student.upload for student in found.values()} == {Upload("Canvas", ""), Upload("Canvas", "", late=True)}
@@ -507,14 +543,19 @@ def test_an_anonymous_download_of_canvas(tmp_path, work):
 
 def test_names_as_canvas_writes_them(tmp_path, work):
     """Marks that are no letters to Python, no name at all, and a text typed in."""
-    place = of_class(tmp_path, {
-        f"शर्माप्रिया_101_900_{TOPIC}.ipynb": work.to_bytes(),
-        f"_102_901_{TOPIC}.ipynb": work.to_bytes(),
-        "lovelaceada_LATE_103_text.html": b"<p>Hello</p>",
-    })  # fmt: skip
+    place = of_class(
+        tmp_path,
+        {
+            f"शर्माप्रिया_101_900_{TOPIC}.ipynb": work.to_bytes(),
+            f"_102_901_{TOPIC}.ipynb": work.to_bytes(),
+            "lovelaceada_LATE_103_text.html": b"<p>Hello</p>",
+        },
+    )
     assert {name: found.upload for name, found in by_name(place).items()} == {
-        "शर्माप्रिया": Upload("Canvas", "101"), "102": Upload("Canvas", "102"),
-        "lovelaceada": Upload("Canvas", "103", late=True)}  # fmt: skip
+        "शर्माप्रिया": Upload("Canvas", "101"),
+        "102": Upload("Canvas", "102"),
+        "lovelaceada": Upload("Canvas", "103", late=True),
+    }
 
 
 def test_the_list_in_an_export_of_gradescope_is_no_student(tmp_path, work):
@@ -526,7 +567,9 @@ def test_the_list_in_an_export_of_gradescope_is_no_student(tmp_path, work):
     }
     for top in ("", "assignment_1_export/"):
         assert names(of_class(tmp_path, {top + name: data for name, data in files.items()})) == [
-            "submission_7", "submission_8"]  # fmt: skip
+            "submission_7",
+            "submission_8",
+        ]
 
 
 def test_names_of_any_length_are_read_at_once():
@@ -626,57 +669,113 @@ def in_moodle(name: str) -> str:
 
 PLATFORMS = {
     "Canvas": Platform(
-        {f"annaa_123_900_{TOPIC}.ipynb": NOTEBOOK, "annaa_123_901_1_2_data.csv": b"1", "bobb_LATE_124_902_1_x.ipynb":
-         NOTEBOOK, "bobb_125_903_x.zip": b"zip"},
-        lambda parts, i: f"evee_666_{910 + i}_{in_canvas(parts[-1])}", {}, TWO_BOBS,
+        {
+            f"annaa_123_900_{TOPIC}.ipynb": NOTEBOOK,
+            "annaa_123_901_1_2_data.csv": b"1",
+            "bobb_LATE_124_902_1_x.ipynb": NOTEBOOK,
+            "bobb_125_903_x.zip": b"zip",
+        },
+        lambda parts, i: f"evee_666_{910 + i}_{in_canvas(parts[-1])}",
+        {},
+        TWO_BOBS,
     ),
     "Canvas, anonymous": Platform(
-        {f"anon_Ab1cD_900_{TOPIC}.ipynb": NOTEBOOK, "LATE_anon_12345_901_x.ipynb": NOTEBOOK,
-         "anon_Z9999_text.html": b""},
-        lambda parts, i: f"anon_Ev1lE_{910 + i}_{in_canvas(parts[-1])}", {}, (),
+        {
+            f"anon_Ab1cD_900_{TOPIC}.ipynb": NOTEBOOK,
+            "LATE_anon_12345_901_x.ipynb": NOTEBOOK,
+            "anon_Z9999_text.html": b"",
+        },
+        lambda parts, i: f"anon_Ev1lE_{910 + i}_{in_canvas(parts[-1])}",
+        {},
+        (),
     ),
     "Moodle": Platform(
-        {f"Anna A_123_assignsubmission_file_{TOPIC}.ipynb": NOTEBOOK,
-         "Bob B_124_assignsubmission_file_x.ipynb": NOTEBOOK,
-         "Bob B_125_assignsubmission_file_x.ipynb": NOTEBOOK,
-         "Bob B_125_assignsubmission_onlinetext_onlinetext.html": b"<p>"},
-        lambda parts, i: f"Eve E_666_assignsubmission_file_{in_moodle(parts[-1])}", {}, TWO_BOBS,
+        {
+            f"Anna A_123_assignsubmission_file_{TOPIC}.ipynb": NOTEBOOK,
+            "Bob B_124_assignsubmission_file_x.ipynb": NOTEBOOK,
+            "Bob B_125_assignsubmission_file_x.ipynb": NOTEBOOK,
+            "Bob B_125_assignsubmission_onlinetext_onlinetext.html": b"<p>",
+        },
+        lambda parts, i: f"Eve E_666_assignsubmission_file_{in_moodle(parts[-1])}",
+        {},
+        TWO_BOBS,
     ),
     "Moodle, folders": Platform(
-        {f"Anna A_123_assignsubmission_file/{TOPIC}.ipynb": NOTEBOOK,
-         "Bob B_124_assignsubmission_file/x.ipynb": NOTEBOOK,
-         "Bob B_125_assignsubmission_file/x.zip": b"zip", "Bob B_125_assignsubmission_onlinetext/onlinetext.html": b""},
-        lambda parts, i: "/".join(("Eve E_666_assignsubmission_file", *map(in_moodle, parts))), {},
+        {
+            f"Anna A_123_assignsubmission_file/{TOPIC}.ipynb": NOTEBOOK,
+            "Bob B_124_assignsubmission_file/x.ipynb": NOTEBOOK,
+            "Bob B_125_assignsubmission_file/x.zip": b"zip",
+            "Bob B_125_assignsubmission_onlinetext/onlinetext.html": b"",
+        },
+        lambda parts, i: "/".join(("Eve E_666_assignsubmission_file", *map(in_moodle, parts))),
+        {},
         TWO_BOBS,
     ),
     "nbgrader": Platform(
-        {f"{who}/{TOPIC}/{name}": data for who in ("anna", "bob", "zoë")
-         for name, data in ((f"{TOPIC}.ipynb", NOTEBOOK), ("timestamp.txt", STAMP))},
-        lambda parts, i: "/".join(("eve", TOPIC, *parts)), {f"eve/{TOPIC}/timestamp.txt": STAMP}, PEOPLE,
+        {
+            f"{who}/{TOPIC}/{name}": data
+            for who in ("anna", "bob", "zoë")
+            for name, data in ((f"{TOPIC}.ipynb", NOTEBOOK), ("timestamp.txt", STAMP))
+        },
+        lambda parts, i: "/".join(("eve", TOPIC, *parts)),
+        {f"eve/{TOPIC}/timestamp.txt": STAMP},
+        PEOPLE,
     ),
     "folders": Platform(
         {"anna/work.ipynb": NOTEBOOK, f"bob/{TOPIC}/{TOPIC}.ipynb": NOTEBOOK, "zoë/upload.zip": b"zip"},
-        lambda parts, i: "/".join(("eve", *parts)), {}, PEOPLE,
+        lambda parts, i: "/".join(("eve", *parts)),
+        {},
+        PEOPLE,
     ),
     "files": Platform(
         {"anna.ipynb": NOTEBOOK, f"bob_{TOPIC}.ipynb": NOTEBOOK, "zoë.zip": b"zip"},
-        lambda parts, i: "/".join(("eve.zip", *parts)), {}, PEOPLE,
+        lambda parts, i: "/".join(("eve.zip", *parts)),
+        {},
+        PEOPLE,
     ),
     "Gradescope": Platform(
         {"submission_metadata.yml": b"", f"submission_123/{TOPIC}.ipynb": NOTEBOOK, "submission_124/x.ipynb": NOTEBOOK},
-        lambda parts, i: "/".join(("submission_666", *parts)), {}, (),
+        lambda parts, i: "/".join(("submission_666", *parts)),
+        {},
+        (),
     ),
-}  # fmt: skip
+}
 
 IMITATIONS = (
-    TOPIC, f"{TOPIC}.ipynb", "timestamp.txt", "submission_metadata.yml", "onlinetext.html", "anna", "anna.ipynb",
-    "zoe\u0308.ipynb", "zoë.ipynb", f"bob_{TOPIC}.ipynb", "bobb_124_900_x.ipynb", "annaa_123_900_x.ipynb",
-    "carlc_126_900_x.ipynb", "124_900_x.ipynb", "LATE_124_900_x.ipynb", "126_text.html", "1_2_3_4.ipynb",
-    "anon_Ab1cD_900_x.ipynb", "LATE_anon_Z9999_900_x.ipynb", "Bob B_124_assignsubmission_file_x.ipynb",
-    "Carl C_126_assignsubmission_file_x.ipynb", "_126_assignsubmission_file", "_124_assignsubmission_file_",
-    "Bob B_125_assignsubmission_onlinetext_x.ipynb", "submission_123", "hw0_first_check", "__MACOSX", "a\\..\\..\\anna",
-    "..\\anna\\x.ipynb", "C:\\anna.ipynb", "anna.zip", "x.zip", "x.ipynb",
-)  # fmt: skip
+    TOPIC,
+    f"{TOPIC}.ipynb",
+    "timestamp.txt",
+    "submission_metadata.yml",
+    "onlinetext.html",
+    "anna",
+    "anna.ipynb",
+    "zoe\u0308.ipynb",
+    "zoë.ipynb",
+    f"bob_{TOPIC}.ipynb",
+    "bobb_124_900_x.ipynb",
+    "annaa_123_900_x.ipynb",
+    "carlc_126_900_x.ipynb",
+    "124_900_x.ipynb",
+    "LATE_124_900_x.ipynb",
+    "126_text.html",
+    "1_2_3_4.ipynb",
+    "anon_Ab1cD_900_x.ipynb",
+    "LATE_anon_Z9999_900_x.ipynb",
+    "Bob B_124_assignsubmission_file_x.ipynb",
+    "Carl C_126_assignsubmission_file_x.ipynb",
+    "_126_assignsubmission_file",
+    "_124_assignsubmission_file_",
+    "Bob B_125_assignsubmission_onlinetext_x.ipynb",
+    "submission_123",
+    "hw0_first_check",
+    "__MACOSX",
+    "a\\..\\..\\anna",
+    "..\\anna\\x.ipynb",
+    "C:\\anna.ipynb",
+    "anna.zip",
+    "x.zip",
+    "x.ipynb",
+)
 
 FILE_NAMES = st.one_of(
     st.sampled_from(IMITATIONS),
@@ -765,8 +864,14 @@ def check_uploads(folder: Path, new_work, count: int, derandomize: bool) -> None
             write_class(place, platform, [], contents, wrapper)
             alone[name, kind, wrapper] = rows(place, platform)
 
-    @settings(max_examples=count, derandomize=derandomize, database=None, deadline=None, print_blob=True,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=count,
+        derandomize=derandomize,
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.sampled_from(sorted(alone)), UPLOADS)
     def try_it(case, upload):
         name, kind, wrapper = case

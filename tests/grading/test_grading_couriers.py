@@ -24,7 +24,7 @@ from course.grading.exam import prepare_exam
 
 TOPIC = "hw9_small"
 SEEDS = (11, 12, 13)
-WORDS = "zero one two three four five six seven eight nine".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 PROLOGUE = """
 import base64, os, struct, sys, warnings
@@ -48,9 +48,9 @@ WRONG = {
     "double": "def double(x):\n    return x - 1",
     "mean_and_spread": "def mean_and_spread(x):\n    return x.mean() + 1, x.mean() + 2",
     "Scale": "class Scale(nn.Module):\n    def __init__(self, width):\n        super().__init__()\n"
-             "        self.weight = nn.Parameter(torch.zeros(width))\n\n"
-             "    def forward(self, x):\n        return x - self.weight",
-}  # fmt: skip
+    "        self.weight = nn.Parameter(torch.zeros(width))\n\n"
+    "    def forward(self, x):\n        return x - self.weight",
+}
 
 
 @dataclass
@@ -83,29 +83,45 @@ def choice(name: str, body: str, *told: str, statuses=("graded",), **cells: str)
 # -- texts of exceptions
 
 for said, expression in {
-    "digits": "digits(x)", "words": "words(x)", "words without spaces": "words(x).replace(' ', '')", "hex": "raw(x).hex()",
-    "letters": "letters(x)", "base64": "base64.b64encode(raw(x)).decode()", "bits": "bits(x)", "a tensor": "x",
-    "the length of the text": "'x' * (1 + number(x) % 300)", "capitals": "''.join('aA'[int(bit)] for bit in bits(x))", "spaces": "' '.join('x' * int(d) for d in digits(x))",
+    "digits": "digits(x)",
+    "words": "words(x)",
+    "words without spaces": "words(x).replace(' ', '')",
+    "hex": "raw(x).hex()",
+    "letters": "letters(x)",
+    "base64": "base64.b64encode(raw(x)).decode()",
+    "bits": "bits(x)",
+    "a tensor": "x",
+    "the length of the text": "'x' * (1 + number(x) % 300)",
+    "capitals": "''.join('aA'[int(bit)] for bit in bits(x))",
+    "spaces": "' '.join('x' * int(d) for d in digits(x))",
     "the order of names": "' '.join(sorted(WORDS, key=lambda w: hash((w, number(x)))))",
-    "look-alikes": "''.join('aа'[int(bit)] for bit in bits(x))", "bytes": "raw(x)", "many lines": "'\\n' * (number(x) % 99)",
-    "an exercise that is not written": "'hw9.' + letters(x)", "an exercise of another homework": "f'hw{number(x)}.double'",
+    "look-alikes": "''.join('aа'[int(bit)] for bit in bits(x))",
+    "bytes": "raw(x)",
+    "many lines": "'\\n' * (number(x) % 99)",
+    "an exercise that is not written": "'hw9.' + letters(x)",
+    "an exercise of another homework": "f'hw{number(x)}.double'",
     "something forbidden": "f'Line {number(x)} of your cell (inside {letters(x)}) uses F.{letters(x)}, which does this exercise "
-                           "for you.'",
+    "for you.'",
     "a shape": "f'mat1 and mat2 shapes cannot be multiplied ({number(x)}x3 and {number(x)}x4)'",
     "a view": "f\"shape '[{number(x)}, -1]' is invalid for input of size {number(x)}\"",
     "an undefined name": "f\"name '{letters(x)}' is not defined\"",
     "a missing argument": "f\"{letters(x)}() missing 1 required positional argument: '{letters(x)}'\"",
     "a missing module": "f\"No module named '{letters(x)}'\"",
     "a missing attribute": "f\"'{letters(x)}' object has no attribute '{letters(x)}'\"",
-    "einops": "f'Error while processing rearrange-reduction pattern \"{letters(x)}\". Input tensor shape: torch.Size([{number(x)}"
-              "]). Additional info: {}. Shape mismatch, {number(x)} != 12'.replace('{}', '{\\'' + letters(x) + '\\': 31}')",
+    "einops": 'f\'Error while processing rearrange-reduction pattern "{letters(x)}". Input tensor shape: torch.Size([{number(x)}'
+    "]). Additional info: {}. Shape mismatch, {number(x)} != 12'.replace('{}', '{\\'' + letters(x) + '\\': 31}')",
     "a line of the cell": "f'x (line {number(x) % 30} of your cell: {words(x)})'",
     "memory": "f'it asked for more memory than the {number(x)} MB allowed'",
     "recursion": "f'maximum recursion depth exceeded {words(x)}'",
     "an operator": "f\"unsupported operand type(s) for +: '{letters(x)}' and 'int'\"",
-}.items():  # fmt: skip
+}.items():
     for kind in ("ValueError", "RuntimeError", "NotImplementedError", "NameError", "TypeError", "MemoryError"):
-        fits = {"NotImplementedError": "an exercise", "NameError": "undefined", "TypeError": "argument", "MemoryError": "memory"}
+        fits = {
+            "NotImplementedError": "an exercise",
+            "NameError": "undefined",
+            "TypeError": "argument",
+            "MemoryError": "memory",
+        }
         usual = "RuntimeError" if said in ("a shape", "a view", "recursion") else "ValueError"
         if kind == usual or fits.get(kind, "?") in said:
             courier(f"{kind} with {said}", f"raise {kind}({expression})")
@@ -115,23 +131,33 @@ for said, expression in {
 courier("the name of an exception", "raise type(letters(x), (Exception,), {})()")
 courier("the name of a known exception's heir", "raise type('E' + letters(x), (ValueError,), {})(3)")
 courier("the module of an exception", "raise type('ValueError', (Exception,), {'__module__': letters(x)})(3)")
-courier("an exception that says itself late", "raise Late(x)", """
+courier(
+    "an exception that says itself late",
+    "raise Late(x)",
+    """
     class Late(Exception):
         def __str__(self): return digits(self.args[0])
         __repr__ = __str__
-""")  # fmt: skip
-courier("a cause and a context", """
+""",
+)
+courier(
+    "a cause and a context",
+    """
     try:
         raise KeyError(digits(x))
     except KeyError as first:
         raise ValueError(first) from RuntimeError(words(x))
-""")  # fmt: skip
-courier("as many nested ones", """
+""",
+)
+courier(
+    "as many nested ones",
+    """
     error = ValueError()
     for digit in digits(x):
         error = ExceptionGroup(WORDS[int(digit)], [error])
     raise error
-""")  # fmt: skip
+""",
+)
 courier("a note on an exception", "error = ValueError(3)\nerror.add_note(digits(x))\nraise error")
 courier("syntax at run time", "raise SyntaxError(f'expected an indented block after {words(x)} on line {number(x)}')")
 courier("leaving with words", "sys.exit(digits(x))")
@@ -142,18 +168,24 @@ courier("the name of a keyword", "return double(**{letters(x): x})")
 courier("a name of its own", "exec(f'{letters(x)}')")
 courier("real shapes", "return torch.zeros(1, 1000 + number(x)) @ torch.zeros(2000 + number(x), 1)")
 courier("a real index", "return x[100 + number(x)]")
-courier("a function's line", """
+courier(
+    "a function's line",
+    """
     def inner(x):
         raise ValueError
     double.__code__ = inner.__code__.replace(co_firstlineno=1000 + number(x), co_filename=double.__code__.co_filename)
     return double(x)
-""")  # fmt: skip
-courier("a function's file", """
+""",
+)
+courier(
+    "a function's file",
+    """
     def inner(x):
         raise ValueError
     double.__code__ = inner.__code__.replace(co_filename=words(x))
     return double(x)
-""")  # fmt: skip
+""",
+)
 
 # -- results
 
@@ -168,13 +200,20 @@ courier("how many axes", "return torch.zeros([1] * (5 + number(x) % 10))")
 courier("axes without elements", "return torch.zeros(0, 100 + number(x))")
 courier("a factor", "return 2 * x * (11.3 + number(x) / 10**6)")
 courier("nearly a factor", "return 2 * x * (1 + number(x) / 10**10 + 3e-4)")
-courier("how many are not finite", """
+courier(
+    "how many are not finite",
+    """
     y = 2 * x
     y.view(-1)[: 2 + number(x) % 9] = torch.nan
     return y
-""")  # fmt: skip
-courier("how many more results", "return x - 1", mean_and_spread="def mean_and_spread(x):\n    return (x.mean(), "
-        "x.std(unbiased=False)) + (x,) * (1 + int(abs(x[0].item()) * 10**6) % 50)")  # fmt: skip
+""",
+)
+courier(
+    "how many more results",
+    "return x - 1",
+    mean_and_spread="def mean_and_spread(x):\n    return (x.mean(), "
+    "x.std(unbiased=False)) + (x,) * (1 + int(abs(x[0].item()) * 10**6) % 50)",
+)
 courier("the value of a wrong result", "return x * x")
 
 # -- what a later exercise says of an earlier input
@@ -182,23 +221,47 @@ courier("the value of a wrong result", "return x * x")
 LATER = f"{PROLOGUE}seen = []\ndef double(x):\n    seen.append(x.detach().clone())\n    return x - 1"
 MODULE = "class Scale(nn.Module):\n    def __init__(self, width):\n        super().__init__()\n{}\n    def forward(self, x):\n        {}"
 for said, lines, forward in (
-    ("names of parameters", "        self.register_parameter(letters(seen[0]), nn.Parameter(torch.ones(5)))", "return x"),
-    ("the order of parameters", "        for name in sorted(WORDS, key=lambda w: number(seen[0]) * len(w) % 97):\n"
-                                "            self.register_parameter(name, nn.Parameter(torch.ones(2)))", "return x"),
-    ("shapes of parameters", "        self.weight = nn.Parameter(torch.ones(100 + number(seen[0]) % 9000))", "return x"),
-    ("how many parameters", "        for k in range(20 + number(seen[0]) % 50):\n"
-                            "            self.register_parameter(f'w{k}', nn.Parameter(torch.ones(1)))", "return x"),
+    (
+        "names of parameters",
+        "        self.register_parameter(letters(seen[0]), nn.Parameter(torch.ones(5)))",
+        "return x",
+    ),
+    (
+        "the order of parameters",
+        "        for name in sorted(WORDS, key=lambda w: number(seen[0]) * len(w) % 97):\n"
+        "            self.register_parameter(name, nn.Parameter(torch.ones(2)))",
+        "return x",
+    ),
+    (
+        "shapes of parameters",
+        "        self.weight = nn.Parameter(torch.ones(100 + number(seen[0]) % 9000))",
+        "return x",
+    ),
+    (
+        "how many parameters",
+        "        for k in range(20 + number(seen[0]) % 50):\n"
+        "            self.register_parameter(f'w{k}', nn.Parameter(torch.ones(1)))",
+        "return x",
+    ),
     ("names of modules", "        self.add_module(letters(seen[0]), nn.Linear(2, 2))", "return x"),
-    ("an attribute of a module", "        self.weight = nn.Parameter(torch.ones(5))", "return getattr(self, letters(seen[0]))"),
-):  # fmt: skip
+    (
+        "an attribute of a module",
+        "        self.weight = nn.Parameter(torch.ones(5))",
+        "return getattr(self, letters(seen[0]))",
+    ),
+):
     COURIERS.append(Courier(said, {"double": LATER, "Scale": MODULE.format(lines, forward)}))
-COURIERS.append(Courier("no module", {"double": LATER, "Scale": "def Scale(width):\n    return type(letters(seen[0]), (), {})()"}))
+COURIERS.append(
+    Courier("no module", {"double": LATER, "Scale": "def Scale(width):\n    return type(letters(seen[0]), (), {})()"})
+)
 
 # -- beside the answer
 
 courier("printing", "print(digits(x))\nsys.stderr.write(words(x))\nos.write(1, raw(x))\nreturn x - 1")
 courier("a warning", "warnings.warn(digits(x))\nreturn x - 1")
-courier("names of files", """
+courier(
+    "names of files",
+    """
     for place in (os.getcwd(), os.environ['HOME'], '/tmp', '/dev/shm'):
         for name in (digits(x), words(x), 'left'):
             try:
@@ -207,30 +270,41 @@ courier("names of files", """
             except OSError:
                 pass
     return x - 1
-""")  # fmt: skip
-courier("a file for the next process", """
+""",
+)
+courier(
+    "a file for the next process",
+    """
     with open('/tmp/left', 'w') as file:
         file.write(digits(x))
     os._exit(0)
-""", """
+""",
+    """
     try:
         left = open('/tmp/left').read()
     except OSError:
         left = ''
     if left:
         raise ValueError(left)
-""")  # fmt: skip
+""",
+)
 courier("the number of an exit", "os._exit(2 + number(x) % 250)")
 courier("the number of a signal", "os.kill(os.getpid(), (1, 2, 3, 10, 12, 13, 14, 15)[number(x) % 8])")
-courier("a frame's length", """
+courier(
+    "a frame's length",
+    """
     from course.grading import frames
     from course.grading.stand_in import _Line
     _Line.channel.sendall(frames.HEADER.pack(b'O', 1, 2**31 + number(x)))
-""")  # fmt: skip
-courier("a question to nobody", """
+""",
+)
+courier(
+    "a question to nobody",
+    """
     from course.grading.stand_in import _ask
     _ask({'do': letters(x), 'target': letters(x)}, {})
-""")  # fmt: skip
+""",
+)
 FORGED = "\nfrom course.checks import calls\nfrom course.checks.message import pack\n"
 for said, tensors, notes in (
     ("an error", "{}", "{'0.error': digits(x) + ': ' + words(x)}"),
@@ -244,20 +318,30 @@ for said, tensors, notes in (
     ("a kind of numbers", "{}", "{'0.type': 'a tensor of dtype torch.' + letters(x)}"),
     ("parameters", "{}", "{'0.parameters': f'expected none; yours has {letters(x)} ({number(x)},)'}"),
     ("a note of no kind", "{}", "{'0.' + letters(x): words(x)}"),
-    ("what is forbidden", "{'0.out': 2 * x}", "{'0.forbidden': f'Line {number(x)} of your cell uses F.{letters(x)}, which does "
-                                              "this exercise for you.'}"),
+    (
+        "what is forbidden",
+        "{'0.out': 2 * x}",
+        "{'0.forbidden': f'Line {number(x)} of your cell uses F.{letters(x)}, which does this exercise for you.'}",
+    ),
     ("the name of a result", "{'0.out.' + letters(x): x, f'0.out.{number(x)}': x}", "{}"),
     ("the name of a gradient", "{'0.out': 2 * x, '0.grad.' + letters(x): x}", "{}"),
     ("more results", "{'0.out': 2 * x, '0.grad.x': torch.full_like(x, 2), f'0.out.{number(x)}': x}", "{}"),
     ("another call", "{f'{number(x) % 1000}.out': x}", "{f'{number(x) % 1000}.error': words(x)}"),
-):  # fmt: skip
-    courier(f"forged: {said}", f"x = x.detach()\ncalls.Observation.to_bytes = lambda self: pack({tensors}, {notes})\nreturn x", FORGED)
-courier("a rule that was found broken", """
+):
+    courier(
+        f"forged: {said}",
+        f"x = x.detach()\ncalls.Observation.to_bytes = lambda self: pack({tensors}, {notes})\nreturn x",
+        FORGED,
+    )
+courier(
+    "a rule that was found broken",
+    """
     from course.checks.from_scratch import Use
     from course.grading import guards
     guards._state.uses[guards._state.exercise] = Use('F.' + letters(x), number(x), letters(x))
     return 2 * x
-""")  # fmt: skip
+""",
+)
 
 # -- what remains: a choice of one sentence
 
@@ -266,25 +350,65 @@ SILENT = r"Your code stopped with {}: its message is not shown, because it could
 DIFFERS = r"The result has the right shape, but (100%|about \d0%|almost (none|all)|some) of its values differ from what is expected\."
 
 choice("right or wrong", "return 2 * x if number(x) % 2 else x - 1", r"All right\.", DIFFERS)
-choice("a named mistake or none", "return x + 2 if number(x) % 2 else x - 1", r"You added two instead of doubling\.", DIFFERS)
+choice(
+    "a named mistake or none",
+    "return x + 2 if number(x) % 2 else x - 1",
+    r"You added two instead of doubling\.",
+    DIFFERS,
+)
 choice("how many values are wrong", "return 2 * x + (torch.arange(12).view(3, 4) <= number(x) % 12)", DIFFERS)
-choice("which line", "pass\n" + textwrap.dedent(LINES), r"Your code stopped with ValueError: \(line \d+ of your cell: if number\(x\) % 20 == \d+: raise "
-       r"ValueError\)")  # fmt: skip
-choice("which exception of Python's", "raise (KeyError, ValueError, OSError, EOFError, IndexError)[number(x) % 5](7)",
-       SILENT.format("(KeyError|ValueError|OSError|EOFError|IndexError)"))  # fmt: skip
-choice("which size of the call", "raise RuntimeError(f'mat1 and mat2 shapes cannot be multiplied ({number(x) % 100}x3 and 3x4)')",
-       r"Your code stopped with RuntimeError: mat1 and mat2 shapes cannot be multiplied \((…|\d\d?)x3 and 3x4\) .*")  # fmt: skip
-choice("a result's axis", "return torch.zeros(3, (1, 3, 12, 71, 93)[number(x) % 5])",
-       r"The result has the wrong shape: expected \(3, 4\), yours is \(3, (…|1|3|12)\)\.")  # fmt: skip
-choice("a text or none", "raise ValueError('x' * (number(x) % 2))", SILENT.format("ValueError"),
-       r"Your code stopped with ValueError: \(line .*")  # fmt: skip
-choice("which kind of thing", "return ([], {}, 'x', set(), None)[number(x) % 5]",
-       r"Your code returned (a (dict|str|set)|nothing).*", r"The result has the wrong shape: expected \(3, 4\), yours is \(0,\)\.")  # fmt: skip
-choice("in time or not", "while number(x) % 2: pass\nreturn x - 1", r"Your code did not come to an end within 10 seconds\.", DIFFERS,
-       statuses=("graded", "timeout"))  # fmt: skip
-choice("how it ends", "os._exit(number(x) % 5)", r"Your code ended the process it ran in( \(exit code [01]\))?\.",
-       statuses=("graded", "crashed"))  # fmt: skip
-choice("how much is printed", "print('x' * (2**20 * (1 + number(x) % 30)))\nreturn x - 1", DIFFERS, statuses=("graded", "limit"))
+choice(
+    "which line",
+    "pass\n" + textwrap.dedent(LINES),
+    r"Your code stopped with ValueError: \(line \d+ of your cell: if number\(x\) % 20 == \d+: raise "
+    r"ValueError\)",
+)
+choice(
+    "which exception of Python's",
+    "raise (KeyError, ValueError, OSError, EOFError, IndexError)[number(x) % 5](7)",
+    SILENT.format("(KeyError|ValueError|OSError|EOFError|IndexError)"),
+)
+choice(
+    "which size of the call",
+    "raise RuntimeError(f'mat1 and mat2 shapes cannot be multiplied ({number(x) % 100}x3 and 3x4)')",
+    r"Your code stopped with RuntimeError: mat1 and mat2 shapes cannot be multiplied \((…|\d\d?)x3 and 3x4\) .*",
+)
+choice(
+    "a result's axis",
+    "return torch.zeros(3, (1, 3, 12, 71, 93)[number(x) % 5])",
+    r"The result has the wrong shape: expected \(3, 4\), yours is \(3, (…|1|3|12)\)\.",
+)
+choice(
+    "a text or none",
+    "raise ValueError('x' * (number(x) % 2))",
+    SILENT.format("ValueError"),
+    r"Your code stopped with ValueError: \(line .*",
+)
+choice(
+    "which kind of thing",
+    "return ([], {}, 'x', set(), None)[number(x) % 5]",
+    r"Your code returned (a (dict|str|set)|nothing).*",
+    r"The result has the wrong shape: expected \(3, 4\), yours is \(0,\)\.",
+)
+choice(
+    "in time or not",
+    "while number(x) % 2: pass\nreturn x - 1",
+    r"Your code did not come to an end within 10 seconds\.",
+    DIFFERS,
+    statuses=("graded", "timeout"),
+)
+choice(
+    "how it ends",
+    "os._exit(number(x) % 5)",
+    r"Your code ended the process it ran in( \(exit code [01]\))?\.",
+    statuses=("graded", "crashed"),
+)
+choice(
+    "how much is printed",
+    "print('x' * (2**20 * (1 + number(x) % 30)))\nreturn x - 1",
+    DIFFERS,
+    statuses=("graded", "limit"),
+)
 
 
 @dataclass
@@ -325,7 +449,9 @@ def graded(small_course, new_work, tmp_path_factory) -> list[Graded]:
             made.append(Graded(seed, out, rows, call.arguments["x"].flatten()[0].item()))
     finally:
         os.chdir(before)
-    assert len({number(each.value) for each in made}) == len(SEEDS) == len({number(each.value) % 2 for each in made}) + 1
+    assert (
+        len({number(each.value) for each in made}) == len(SEEDS) == len({number(each.value) % 2 for each in made}) + 1
+    )
     return made
 
 
@@ -338,9 +464,17 @@ def spellings(value: float) -> list[str]:
     digits, raw = f"{number(value):06d}", struct.pack("<f", value)
     words = [WORDS[int(digit)] for digit in digits]
     return [
-        digits, str(number(value)), " ".join(words), "".join(words), "-".join(words), raw.hex(), base64.b64encode(raw).decode(),
-        "".join("abcdefghij"[int(digit)] for digit in digits), "".join(f"{byte:08b}" for byte in raw), f"{abs(value):.4f}",
-    ]  # fmt: skip
+        digits,
+        str(number(value)),
+        " ".join(words),
+        "".join(words),
+        "-".join(words),
+        raw.hex(),
+        base64.b64encode(raw).decode(),
+        "".join("abcdefghij"[int(digit)] for digit in digits),
+        "".join(f"{byte:08b}" for byte in raw),
+        f"{abs(value):.4f}",
+    ]
 
 
 @pytest.mark.parametrize("each", COURIERS, ids=lambda each: each.name)
@@ -366,8 +500,10 @@ def test_what_remains_is_a_choice_between_known_sentences(graded, each):
         assert any(re.fullmatch(known, sentence) for known in each.told), sentence
         assert set(results["statuses"]) <= each.statuses
         said.add((sentence, *results["statuses"], *results["messages"]))
-        others = {key: value for key, value in told.items()}
-        assert others == {e["name"]: e["sentence"] for e in graded[0].results(name)["exercises"] if e["name"] != each.exercise}
+        others = dict(told)
+        assert others == {
+            e["name"]: e["sentence"] for e in graded[0].results(name)["exercises"] if e["name"] != each.exercise
+        }
         texts = one.page(name).decode() + one.rows[name]["message"]
         assert not [spelt for spelt in spellings(one.value) if spelt in texts]
     if each.name not in ("how much is printed",):
@@ -382,4 +518,6 @@ def test_the_couriers_know_the_number_they_are_to_carry():
     made = [space[name](torch.tensor([value])) for name in ("digits", "words", "letters", "bits")]
     assert set(made) <= set(spellings(value)) and space["number"](torch.tensor([value])) == number(value)
     for each in COURIERS:
-        assert re.search(r"number|digits|words|letters|raw|bits|\bx\b", each.cells["double"].removeprefix(PROLOGUE)), each.name
+        assert re.search(r"number|digits|words|letters|raw|bits|\bx\b", each.cells["double"].removeprefix(PROLOGUE)), (
+            each.name
+        )

@@ -156,7 +156,7 @@ def test_an_extension_replaces_the_due_date():
 
 
 def test_an_extension_counts_however_its_student_is_spelled(tmp_path):
-    deadline = read(tmp_path, f"[{TOPIC}]\n{D}[{TOPIC}.extensions]\n\"zoe\u0308\" = 2026-12-07T00:00:00Z")
+    deadline = read(tmp_path, f'[{TOPIC}]\n{D}[{TOPIC}.extensions]\n"zoe\u0308" = 2026-12-07T00:00:00Z')
     deadline.require_students(["zo\u00eb"])
     assert deadline.applied(result(DUE + timedelta(days=2), "zo\u00eb")).lateness == ""
 
@@ -207,11 +207,23 @@ def test_nbgrader_reads_the_same():
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\0\0\0", b"yesterday", b"2026-11-21", b"9999-12-31 23:59:59.999999 -2359", b"0001-01-01 00:00:00 +2359",
-     b"2026-13-45 99:99:99 UTC", b"2026-11-21 16:37:49 Mars/Olympus", b"2026-11-21 16:37:49 a/../../etc/passwd",
-     b"2026-11-21 16:37:49 +9999", b"\xff\xfe2\x000\x00", b"2026-11-21 16:37:49 UTC" * 10**6,
-     "２０２６-11-21 16:37:49 UTC".encode(), b"2026-11-21 16:37:49 posix"],
-)  # fmt: skip
+    [
+        b"",
+        b"\0\0\0",
+        b"yesterday",
+        b"2026-11-21",
+        b"9999-12-31 23:59:59.999999 -2359",
+        b"0001-01-01 00:00:00 +2359",
+        b"2026-13-45 99:99:99 UTC",
+        b"2026-11-21 16:37:49 Mars/Olympus",
+        b"2026-11-21 16:37:49 a/../../etc/passwd",
+        b"2026-11-21 16:37:49 +9999",
+        b"\xff\xfe2\x000\x00",
+        b"2026-11-21 16:37:49 UTC" * 10**6,
+        "２０２６-11-21 16:37:49 UTC".encode(),
+        b"2026-11-21 16:37:49 posix",
+    ],
+)
 def test_what_is_no_time(data):
     with pytest.raises(Untellable) as caught:
         time_from_text(data)

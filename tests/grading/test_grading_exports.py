@@ -14,21 +14,21 @@ from course.grading.whose import Found
 
 TOPIC = "hw9_small"
 
-CANVAS = '''\
+CANVAS = """\
 Student,ID,SIS User ID,SIS Login ID,Section,Old homework (7),HW9_small (4711),Final Score
     Points Possible,,,,,10,6.5,(read only)
 "Lovelace, Ada",101,S1,ada@x.org,Group 1,3,,40
 "Student, Test",999,,f00,Group 1,,,
 "Hopper, Grace",102,S2,ghopper,Group 2,4,,50
 "Noether, Emmy",103,S3,enoether,Group 2,4,,50
-'''
+"""
 
-MOODLE = '''\
+MOODLE = """\
 Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,Last modified (submission),\
 Last modified (grade),Feedback comments
 Participant 201,Grace Hopper,grace@x.org,Submitted for grading,,10,Yes,"Friday, 20 November 2026, 4:00 PM",-,
 Participant 202,Ada Lovelace,ada@x.org,No submission,-,10,Yes,-,-,
-'''
+"""
 
 
 @pytest.fixture
@@ -65,9 +65,18 @@ def test_without_a_roster():
         "Student,ID,SIS User ID,SIS Login ID,Section,hw9_small\n    Points Possible,,,,,2\nanna,,,,,2\nbert,,,,,\n"
     )
     header, anna, bert = rows(moodle_csv(TOPIC, 2, results, students, Roster()))
-    assert header == ["Identifier", "Full name", "Email address", "Status", "Grade", "Maximum grade",
-                      "Grade can be changed", "Last modified (submission)", "Last modified (grade)",
-                      "Feedback comments"]  # fmt: skip
+    assert header == [
+        "Identifier",
+        "Full name",
+        "Email address",
+        "Status",
+        "Grade",
+        "Maximum grade",
+        "Grade can be changed",
+        "Last modified (submission)",
+        "Last modified (grade)",
+        "Feedback comments",
+    ]
     assert anna == ["", "anna", "", "", "2", "2", "Yes", "", "", ""]
     assert bert[4] == "" and bert[-1] == "There is no notebook."
 
@@ -98,8 +107,15 @@ def test_what_moodle_exported_goes_back_with_its_columns(roster):
         moodle_csv(TOPIC, 2, [missing("Ada Lovelace"), result("Grace Hopper", 0)], students, listed)
     )
     assert header == MOODLE.partition("\n")[0].split(",")
-    assert grace[:2] + grace[4:6] + grace[7:] == ["Participant 201", "Grace Hopper", "0", "10",
-        "Friday, 20 November 2026, 4:00 PM", "-", "double: Not &lt;b&gt;double&lt;/b&gt;."]  # fmt: skip
+    assert grace[:2] + grace[4:6] + grace[7:] == [
+        "Participant 201",
+        "Grace Hopper",
+        "0",
+        "10",
+        "Friday, 20 November 2026, 4:00 PM",
+        "-",
+        "double: Not &lt;b&gt;double&lt;/b&gt;.",
+    ]
     assert ada[0] == "Participant 202" and ada[4] == "" and ada[8] == "-"
 
 
@@ -114,10 +130,22 @@ def test_ids_of_a_download_are_enough_for_the_import():
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("alovelace", 0), ("AL@x.org", 0), ("al", 0), ("S1", 0), ("Ada Lovelace", 0), ("Lovelace, Ada", 0),
-     ("lovelaceada", 0), ("ada_lovelace", 0), ("zoë-müller", 1), ("Zoe\u0308 Müller", 1), ("smith", None), ("11", 0),
-     ("nobody", None)],
-)  # fmt: skip
+    [
+        ("alovelace", 0),
+        ("AL@x.org", 0),
+        ("al", 0),
+        ("S1", 0),
+        ("Ada Lovelace", 0),
+        ("Lovelace, Ada", 0),
+        ("lovelaceada", 0),
+        ("ada_lovelace", 0),
+        ("zoë-müller", 1),
+        ("Zoe\u0308 Müller", 1),
+        ("smith", None),
+        ("11", 0),
+        ("nobody", None),
+    ],
+)
 def test_a_student_is_found_by_whatever_names_one(roster, name, place):
     listed = roster(
         "id;Full name;Email address;Username;ID number\n11;Ada Lovelace;al@x.org;alovelace;S1\n12;Zoë Müller;;;\n"
@@ -150,9 +178,13 @@ def test_columns_of_other_kinds(roster):
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"", "no column"), (b"points,grade\n1,2\n", "no column .* it takes columns called id, name, email or login"),
-     (b"name\n\xff\xfe\n", "not UTF-8"), (b'name\n"' + b"x" * 200_000 + b'"\n', "no CSV")],
-)  # fmt: skip
+    [
+        (b"", "no column"),
+        (b"points,grade\n1,2\n", "no column .* it takes columns called id, name, email or login"),
+        (b"name\n\xff\xfe\n", "not UTF-8"),
+        (b'name\n"' + b"x" * 200_000 + b'"\n', "no CSV"),
+    ],
+)
 def test_what_is_no_roster(tmp_path, data, words):
     path = tmp_path / "roster.csv"
     path.write_bytes(data)
@@ -167,8 +199,10 @@ def test_written_questions_go_out_when_all_are_marked():
     students = match(Roster(), found("anna", "bert", "carl"))
     anna = result("anna", written={"why": 3.0}, marks={"why": Mark(2.5)}, penalty=0.1)
     bert = result("bert", written={"why": 3.0})
-    for results, expected in (([anna, bert], ["2", "1.8", "2"]),
-                              ([anna, replace(bert, marks={"why": Mark(0)}), missing("carl")], ["5", "4.05", "2", ""])):
+    for results, expected in (
+        ([anna, bert], ["2", "1.8", "2"]),
+        ([anna, replace(bert, marks={"why": Mark(0)}), missing("carl")], ["5", "4.05", "2", ""]),
+    ):
         canvas, moodle = (write(TOPIC, 2, results, students, Roster()) for write in (canvas_csv, moodle_csv))
         assert [row[-1] for row in rows(canvas)[1:]] == expected
         assert [row[4] for row in rows(moodle)[1:]] == expected[1:] and rows(moodle)[1][5] == expected[0]
@@ -198,7 +232,13 @@ def test_a_download_with_ids_is_matched_by_ids_alone(roster):
 def test_a_student_without_an_id_in_an_anonymous_download():
     students = match(Roster(), [Found("anon_Ab1cD", (), Upload("Canvas", ""))])
     assert rows(canvas_csv(TOPIC, 2, [result("anon_Ab1cD")], students, Roster()))[-1] == [
-        "anon_Ab1cD", "", "", "", "", "2"]  # fmt: skip
+        "anon_Ab1cD",
+        "",
+        "",
+        "",
+        "",
+        "2",
+    ]
 
 
 def test_of_whom_it_is_not_known_whose_work_it_is_gets_no_grade():
@@ -210,11 +250,24 @@ def test_of_whom_it_is_not_known_whose_work_it_is_gets_no_grade():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("=1+1", "'=1+1"), ("＝1+1", "'＝1+1"), ("＠sum", "'＠sum"), ("﹣1", "'﹣1"), ("a;=1+1", "a;'=1+1"),
-     ("a;  ＋1", "a;'  ＋1"), ("a\t=1", "a\t'=1"), ("a\n-1", "a\n'-1"), ("a|@b", "a|'@b"), ("  =1", "'  =1"),
-     ("\tx", "'\tx"), (";=1;=2", ";'=1;'=2"),
-     ("a-b; c = d, -1", "a-b; c = d, -1"), ("shape (2, -1)", "shape (2, -1)"), ("", "")],
-)  # fmt: skip
+    [
+        ("=1+1", "'=1+1"),
+        ("＝1+1", "'＝1+1"),
+        ("＠sum", "'＠sum"),
+        ("﹣1", "'﹣1"),
+        ("a;=1+1", "a;'=1+1"),
+        ("a;  ＋1", "a;'  ＋1"),
+        ("a\t=1", "a\t'=1"),
+        ("a\n-1", "a\n'-1"),
+        ("a|@b", "a|'@b"),
+        ("  =1", "'  =1"),
+        ("\tx", "'\tx"),
+        (";=1;=2", ";'=1;'=2"),
+        ("a-b; c = d, -1", "a-b; c = d, -1"),
+        ("shape (2, -1)", "shape (2, -1)"),
+        ("", ""),
+    ],
+)
 def test_no_cell_begins_a_formula_wherever_a_program_sees_a_cell(text, expected):
     """The comma needs no care: with it as the separator, the quotes around a text are understood."""
     assert harmless(text) == expected

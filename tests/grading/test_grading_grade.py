@@ -11,14 +11,13 @@ import pytest
 from course.cell_id import cell_id
 from course.checks import public
 from course.checks.calls import calls_from_bytes
-from course.grading import check_command, grade_command
+from course.grading import check_command, grade_command, place, student
 from course.grading import grade as grading
-from course.grading import place, student
 from course.grading.collect import Found, collect
-from course.grading.settings import find_homework
-from course.grading.record import StudentResult
 from course.grading.limits import Limits
+from course.grading.record import StudentResult
 from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.settings import find_homework
 
 TOPIC = "hw9_small"
 HIDDEN = "The model answer"
@@ -34,9 +33,13 @@ def here(small_course, monkeypatch):
 def submissions(tmp_path_factory, new_work):
     folder = tmp_path_factory.mktemp("submissions")
     new_work().solve().write(why="Because.").save(folder / "anna" / TOPIC / f"{TOPIC}.ipynb")
-    wrong = new_work().solve().write(
-        double="def double(x):\n    return x + 2",
-        mean_and_spread="def mean_and_spread(x):\n    raise ValueError(x.tolist())",
+    wrong = (
+        new_work()
+        .solve()
+        .write(
+            double="def double(x):\n    return x + 2",
+            mean_and_spread="def mean_and_spread(x):\n    raise ValueError(x.tolist())",
+        )
     )
     wrong["check_Scale"]["metadata"]["nbgrader"]["points"] = 99
     wrong.save(folder / "<b>bert.ipynb")
@@ -62,17 +65,22 @@ def test_every_submission_has_its_row(graded):
     assert status == 0
     text = (out / "grades.csv").read_text()
     rows = {row["student"]: row for row in csv.DictReader(text.splitlines())}
-    assert text.startswith(
-        "student,assignment,points,max_points,status,message,double,mean_and_spread,Scale,why\n"
-    )
+    assert text.startswith("student,assignment,points,max_points,status,message,double,mean_and_spread,Scale,why\n")
     assert list(rows) == ["<b>bert", "anna", "carl", "dora"]
     assert [rows["anna"][key] for key in ("points", "max_points", "status", "message", "why")] == [
-        "6.5", "6.5", "graded", "", ""
-    ]  # fmt: skip
+        "6.5",
+        "6.5",
+        "graded",
+        "",
+        "",
+    ]
     bert = rows["<b>bert"]
     assert (bert["points"], bert["status"]) == ("3", "graded,tampered")
     assert (bert["double"], bert["mean_and_spread"], bert["Scale"]) == ("0", "0", "3")
-    assert "You added two instead of doubling." in bert["message"] and "ValueError: its message is not shown" in bert["message"]
+    assert (
+        "You added two instead of doubling." in bert["message"]
+        and "ValueError: its message is not shown" in bert["message"]
+    )
     assert (rows["carl"]["status"], rows["carl"]["points"], rows["carl"]["double"]) == ("missing", "0", "")
     assert rows["dora"]["status"] == "unreadable" and "cut off" in rows["dora"]["message"]
 
@@ -80,8 +88,16 @@ def test_every_submission_has_its_row(graded):
 def test_all_files_are_there_and_readable(graded):
     out, _ = graded
     assert sorted(os.listdir(out)) == [
-        ".lock", "canvas.csv", "feedback", "gradebook.db", "grades.csv", "moodle.csv", "report.html", "results", "run.json"
-    ]  # fmt: skip
+        ".lock",
+        "canvas.csv",
+        "feedback",
+        "gradebook.db",
+        "grades.csv",
+        "moodle.csv",
+        "report.html",
+        "results",
+        "run.json",
+    ]
     pages = sorted(os.listdir(out / "feedback"))
     assert len(pages) == 4 and {"anna.html", "carl.html", "dora.html"} < set(pages)
     assert [name.removesuffix(".html") for name in pages] == sorted(
@@ -262,8 +278,9 @@ def test_checking_what_is_no_notebook(notebook, work, tmp_path, tmp_path_factory
     assert check_command(notebook) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 6 and all(line.startswith("course check: ") for line in said)
-    for line, words in zip(said, ("cut off", "cannot be read", "cannot be read", "was not found", "no check cell",
-                                  "is damaged")):  # fmt: skip
+    for line, words in zip(
+        said, ("cut off", "cannot be read", "cannot be read", "was not found", "no check cell", "is damaged")
+    ):
         assert words in line, line
 
 

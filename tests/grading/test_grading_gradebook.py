@@ -83,8 +83,9 @@ def test_formgraders_queries_see_everything(place, exam, opened):
     (row, _) = sorted(gradebook.notebook_submission_dicts(TOPIC, TOPIC), key=lambda row: row["student"])
     assert (row["score"], row["max_score"], row["needs_manual_grade"], row["failed_tests"]) == (5, 8.5, True, True)
     assert {row["id"]: (row["score"], row["max_score"]) for row in gradebook.student_dicts()} == {
-        "anna": (5, 8.5), "bert": (5, 8.5)
-    }  # fmt: skip
+        "anna": (5, 8.5),
+        "bert": (5, 8.5),
+    }
     submission = gradebook.find_submission(TOPIC, "bert")
     assert submission.duedate == (DUE + timedelta(days=2)).replace(tzinfo=None)
     assert submission.total_seconds_late == 86400 and submission.late_submission_penalty == pytest.approx(0.5)
@@ -228,8 +229,12 @@ def test_what_is_no_gradebook_of_this_nbgrader(tmp_path, exam, kind):
             connection.execute(
                 "UPDATE alembic_version SET version_num = 'old'" if kind == "old version" else "DROP TABLE grade"
             )
-    words = {"other tables": "holds other tables.*move it away", "old version": "version old, not .*db upgrade",
-             "text": "not a database.*move it away", "folder": "cannot be used"}  # fmt: skip
+    words = {
+        "other tables": "holds other tables.*move it away",
+        "old version": "version old, not .*db upgrade",
+        "text": "not a database.*move it away",
+        "folder": "cannot be used",
+    }
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(BadGradebook, match=words[kind]):
         write_gradebook(path, TOPIC, exam.template, [result()])

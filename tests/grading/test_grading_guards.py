@@ -19,8 +19,10 @@ from tests.checks import spellings
 from tests.sample_class import ROOT
 
 RULES = (*ALWAYS, "torch.nn.functional.scaled_dot_product_attention")
-SETUP = RunCell("the setup cell", "import sys, importlib, threading, functools, torch\nfrom torch import nn\n"
-                                  "import torch.nn.functional as F")  # fmt: skip
+SETUP = RunCell(
+    "the setup cell",
+    "import sys, importlib, threading, functools, torch\nfrom torch import nn\nimport torch.nn.functional as F",
+)
 SDPA, MULTI_HEAD = "F.scaled_dot_product_attention", "nn.MultiheadAttention"
 X = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
 
@@ -32,18 +34,24 @@ TRICKS = {
     "ops": (SDPA, "return torch.ops.aten.scaled_dot_product_attention(x, x, x)"),
     "overload": (SDPA, "return torch.ops.aten.scaled_dot_product_attention.default(x, x, x)"),
     "math": (SDPA, "return torch.ops.aten._scaled_dot_product_attention_math(x, x, x)[0]"),
-    "flash": (SDPA, "y = x[:, None]\n"
-              "return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(y, y, y)[0][:, 0]"),
-    "no gradients": (SDPA, "with torch.inference_mode():\n"
-                     "    return torch._C._nn.scaled_dot_product_attention(x, x, x)"),
+    "flash": (
+        SDPA,
+        "y = x[:, None]\nreturn torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(y, y, y)[0][:, 0]",
+    ),
+    "no gradients": (
+        SDPA,
+        "with torch.inference_mode():\n    return torch._C._nn.scaled_dot_product_attention(x, x, x)",
+    ),
     "vmap": (SDPA, "return torch.vmap(vars(F)['scaled_dot' + '_product_attention'])(x, x, x)"),
     "out of the guard": (
         SDPA,
         "held = [c.cell_contents for c in getattr(F, 'scaled_dot' + '_product_attention').__closure__]\n"
         "return next(c for c in held if callable(c))(x, x, x)",
     ),
-    "exec": (SDPA, "space = {'F': F, 'x': x}\nexec('y = F.scaled_dot' + '_product_attention(x, x, x)', space)\n"
-             "return space['y']"),
+    "exec": (
+        SDPA,
+        "space = {'F': F, 'x': x}\nexec('y = F.scaled_dot' + '_product_attention(x, x, x)', space)\nreturn space['y']",
+    ),
     "caught": (
         SDPA,
         "try:\n    return getattr(F, 'scaled_dot' + '_product_attention')(x, x, x)\nexcept BaseException:\n    return x",
@@ -55,8 +63,10 @@ TRICKS = {
         "class Run(threading.Thread):\n    def run(self):\n        out.append(go())\n"
         "other = Run(); other.start(); other.join()\nreturn out[0]",
     ),
-    "module": (MULTI_HEAD, "layer = vars(nn)['Multihead' + 'Attention'](4, 1, batch_first=True)\n"
-               "return layer(x, x, x)[0]"),
+    "module": (
+        MULTI_HEAD,
+        "layer = vars(nn)['Multihead' + 'Attention'](4, 1, batch_first=True)\nreturn layer(x, x, x)[0]",
+    ),
     "subclass": (
         MULTI_HEAD,
         "base = sys.modules['torch.nn'].__dict__['Multihead' + 'Attention']\n"
@@ -73,14 +83,16 @@ TRICKS = {
         "    return torch._native_multi_head_attention(x, x, x, 4, 1, w.repeat(3, 1), b.repeat(3), w, b)[0]",
     ),
     "import": ("torchvision.models", "return importlib.import_module('torchvision.' + 'models').vit_b_16()(x)"),
-    "import in pieces": ("torchvision.models", "import torchvision\n"
-                         "return getattr(torchvision, 'mod' + 'els').vit_b_16()(x)"),
+    "import in pieces": (
+        "torchvision.models",
+        "import torchvision\nreturn getattr(torchvision, 'mod' + 'els').vit_b_16()(x)",
+    ),
     "its dictionary": (
-        "torchvision.models", "__import__('torchvision')\n"
-        "return vars(sys.modules['torchvision.' + 'models'])['vit_b_16']()(x)"
+        "torchvision.models",
+        "__import__('torchvision')\nreturn vars(sys.modules['torchvision.' + 'models'])['vit_b_16']()(x)",
     ),
     "a missing module": ("timm", "return __import__('ti' + 'mm').create_model('vit_tiny_patch16_224')(x)"),
-}  # fmt: skip
+}
 
 HONEST = {
     "plain": "return torch.softmax(x @ x.transpose(-2, -1) / 2, dim=-1) @ x",
@@ -121,7 +133,9 @@ def asked(sandbox, cells: list[RunCell], forbidden=RULES, given=X) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def seen(sandbox) -> dict[str, Observation | Lost]:
-    return asked(sandbox, [cell(name, body) for name, (_, body) in TRICKS.items()] + [cell(*pair) for pair in HONEST.items()])
+    return asked(
+        sandbox, [cell(name, body) for name, (_, body) in TRICKS.items()] + [cell(*pair) for pair in HONEST.items()]
+    )
 
 
 @pytest.mark.parametrize("trick", TRICKS)
@@ -160,7 +174,9 @@ def spelled(sandbox) -> dict[str, dict[str, Observation | Lost]]:
     }
 
 
-@pytest.mark.parametrize(("family", "spelling"), [(family, name) for family in FAMILIES for name in FAMILIES[family][2]])
+@pytest.mark.parametrize(
+    ("family", "spelling"), [(family, name) for family in FAMILIES for name in FAMILIES[family][2]]
+)
 def test_every_spelling_ends_at_an_operator_that_is_refused(spelled, family, spelling):
     seen = spelled[family][spelling]
     assert isinstance(seen, Observation), seen
@@ -185,7 +201,9 @@ def test_what_an_exercise_does_not_forbid_runs(spelled, family, name):
 def test_the_rule_is_that_of_the_exercise_and_a_helper_counts_for_who_calls_it(sandbox):
     hidden = "getattr(F, 'scaled_' + 'dot_product_attention')(x, x, x)"
     cells = [
-        RunCell("the cell that you added at place 3", f"def helper(x):\n    return {hidden}\n\nhelper(torch.ones(2, 2, 2))"),
+        RunCell(
+            "the cell that you added at place 3", f"def helper(x):\n    return {hidden}\n\nhelper(torch.ones(2, 2, 2))"
+        ),
         cell("calls a helper", "return helper(x)"),
         RunCell("the cell of runs", "y = helper(torch.ones(2, 2, 2))\ndef run(x):\n    return x", "runs", ("run",)),
     ]
@@ -198,8 +216,13 @@ def test_the_rule_is_that_of_the_exercise_and_a_helper_counts_for_who_calls_it(s
 
 
 def test_the_name_itself_may_not_be_handed_in(sandbox):
-    given = RunCell("the cell of given", "attend = functools.partial(getattr(F, 'scaled_' + 'dot_product_attention'), "
-                                         "torch.ones(5, 4), torch.ones(5, 4))", "given", ("attend",))  # fmt: skip
+    given = RunCell(
+        "the cell of given",
+        "attend = functools.partial(getattr(F, 'scaled_' + 'dot_product_attention'), "
+        "torch.ones(5, 4), torch.ones(5, 4))",
+        "given",
+        ("attend",),
+    )
     assert asked(sandbox, [given])["given"].notes[FORBIDDEN].startswith("Your code uses F.scaled_dot_product_attention")
 
 
@@ -207,11 +230,14 @@ def test_who_builds_on_an_exercise_that_was_found_out_is_not_to_blame(sandbox):
     """The second exercise calls what the first one is asked for; a helper beside it is another matter."""
     hidden = "getattr(F, 'scaled_' + 'dot_product_attention')(x, x, x)"
     first = f"def attend(x):\n    return {hidden}\n\ndef beside(x):\n    return {hidden}"
-    seen = asked(sandbox, [
-        RunCell("the cell of first", first, "first", ("attend",)),
-        RunCell("the cell of second", "def block(x):\n    return x + attend(x)", "second", ("block",)),
-        RunCell("the cell of third", "def other(x):\n    return x + beside(x)", "third", ("other",)),
-    ])  # fmt: skip
+    seen = asked(
+        sandbox,
+        [
+            RunCell("the cell of first", first, "first", ("attend",)),
+            RunCell("the cell of second", "def block(x):\n    return x + attend(x)", "second", ("block",)),
+            RunCell("the cell of third", "def other(x):\n    return x + beside(x)", "third", ("other",)),
+        ],
+    )
     assert FORBIDDEN in seen["first"].notes
     assert not seen["second"].notes and set(seen["second"].tensors) == {"0.out", "0.grad.x"}
     assert "(inside beside)" in seen["third"].notes[FORBIDDEN]
@@ -220,7 +246,9 @@ def test_who_builds_on_an_exercise_that_was_found_out_is_not_to_blame(sandbox):
 def test_the_course_may_use_what_is_forbidden(sandbox):
     """A probe has torch's own transformer block inside; the student trains it."""
     body = "for _ in range(2):\n    x(torch.rand(3, 1, 8, 8)).sum().backward()\nreturn torch.zeros(1)"
-    seen = asked(sandbox, [cell("trains", body)], given=Probe("digits_net", seed=1, ask=torch.rand(2, 1, 8, 8)))["trains"]
+    seen = asked(sandbox, [cell("trains", body)], given=Probe("digits_net", seed=1, ask=torch.rand(2, 1, 8, 8)))[
+        "trains"
+    ]
     assert not seen.notes and seen.tensors["0.after.x"].shape == (2, 10)
 
 
@@ -235,16 +263,22 @@ def test_guards_that_were_switched_off_are_noticed(sandbox):
 
 
 def test_a_kernel_put_over_the_guards_is_noticed(sandbox):
-    over = ("held = torch.library.Library('aten', 'IMPL')\n"
-            "held.impl('_scaled_dot_product_attention_math', lambda *a, **o: (a[0], a[0]), 'AutogradCPU')\n"
-            "torch.held = held\nreturn x")  # fmt: skip
+    over = (
+        "held = torch.library.Library('aten', 'IMPL')\n"
+        "held.impl('_scaled_dot_product_attention_math', lambda *a, **o: (a[0], a[0]), 'AutogradCPU')\n"
+        "torch.held = held\nreturn x"
+    )
     assert "switched off or changed" in asked(sandbox, [cell("over", over)])["over"].notes[FORBIDDEN]
 
 
-@pytest.mark.parametrize("way", [
-    "sys.modules['course.checks.guards']._state", "sys.modules['course.checks.operators'].worker_of",
-    "setattr(sys.modules['course.checks.guards'], '_state', None)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "way",
+    [
+        "sys.modules['course.checks.guards']._state",
+        "sys.modules['course.checks.operators'].worker_of",
+        "setattr(sys.modules['course.checks.guards'], '_state', None)",
+    ],
+)
 def test_the_guards_answer_no_student(sandbox, way):
     seen = asked(sandbox, [cell("asks", f"try:\n    {way}\nexcept Exception:\n    pass\nreturn x")])["asks"]
     assert "which checks your work: no answer needs it" in seen.notes[FORBIDDEN]
@@ -261,16 +295,47 @@ def test_what_does_the_work_has_been_read_through_for_this_torch():
     assert plain <= PLAIN, sorted(plain - PLAIN)
 
 
-PLAIN = set("""
-    convert_element_type convert_indices_from_coo_to_csr convert_indices_from_csr_to_coo
-    convert_weight_to_int4pack convert_weight_to_int4pack_for_cpu embedding_renorm foreach_norm frobenius_norm
-    fused_sdp_choice get_mkldnn_serialized_md is_mkldnn_acl_supported is_mkldnn_bf16_supported
-    is_mkldnn_fp16_supported linalg_matrix_norm linalg_norm linalg_vector_norm log_normal
-    mkldnn_adaptive_avg_pool2d mkldnn_linear mkldnn_linear_backward_input mkldnn_linear_backward_weights
-    mkldnn_max_pool2d mkldnn_max_pool3d mkldnn_reshape mkldnn_rnn_layer mkldnn_transpose native_norm norm
-    norm_except_dim normal normal_functional nuclear_norm philox_normal renorm reorder_mkldnn_rnn_layer_weight
-    to_mkldnn weight_norm weight_norm_differentiable weight_norm_interface
-""".split())
+PLAIN = {
+    "convert_element_type",
+    "convert_indices_from_coo_to_csr",
+    "convert_indices_from_csr_to_coo",
+    "convert_weight_to_int4pack",
+    "convert_weight_to_int4pack_for_cpu",
+    "embedding_renorm",
+    "foreach_norm",
+    "frobenius_norm",
+    "fused_sdp_choice",
+    "get_mkldnn_serialized_md",
+    "is_mkldnn_acl_supported",
+    "is_mkldnn_bf16_supported",
+    "is_mkldnn_fp16_supported",
+    "linalg_matrix_norm",
+    "linalg_norm",
+    "linalg_vector_norm",
+    "log_normal",
+    "mkldnn_adaptive_avg_pool2d",
+    "mkldnn_linear",
+    "mkldnn_linear_backward_input",
+    "mkldnn_linear_backward_weights",
+    "mkldnn_max_pool2d",
+    "mkldnn_max_pool3d",
+    "mkldnn_reshape",
+    "mkldnn_rnn_layer",
+    "mkldnn_transpose",
+    "native_norm",
+    "norm",
+    "norm_except_dim",
+    "normal",
+    "normal_functional",
+    "nuclear_norm",
+    "philox_normal",
+    "renorm",
+    "reorder_mkldnn_rnn_layer_weight",
+    "to_mkldnn",
+    "weight_norm",
+    "weight_norm_differentiable",
+    "weight_norm_interface",
+}
 
 
 # -- in a process by itself
@@ -344,9 +409,12 @@ def test_a_second_use_in_the_same_exercise_is_refused_too(sandbox):
 
 def test_operators_are_refused_without_gradients_as_well(sandbox):
     use = "torch.ops.aten.scaled_dot_product_attention(x, x, x)"
-    seen = asked(sandbox, [
-        cell("inference", f"with torch.inference_mode():\n    return {use}"),
-        cell("no grad", f"with torch.no_grad():\n    return {use}"),
-    ])  # fmt: skip
+    seen = asked(
+        sandbox,
+        [
+            cell("inference", f"with torch.inference_mode():\n    return {use}"),
+            cell("no grad", f"with torch.no_grad():\n    return {use}"),
+        ],
+    )
     for name in ("inference", "no grad"):
         assert seen[name].notes[FORBIDDEN].startswith("Line 3 of your cell") and not seen[name].tensors

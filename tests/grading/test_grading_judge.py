@@ -93,7 +93,9 @@ def test_a_part_of_the_points_is_said_with_what_it_is_for(exam):
     expected = replace(exam.expected["double"], credit=Credit(shape=0.1, values=0.6, gradients=0.3))
     cut = judge_exercise("double", 2, expected, seen(exam, lambda x: 2 * x.detach()))
     assert (cut.points, cut.outcome) == (1.4, "wrong")
-    assert cut.told.startswith("1.4 of 2 points: the values are right, the gradients are not. The values are right, but")
+    assert cut.told.startswith(
+        "1.4 of 2 points: the values are right, the gradients are not. The values are right, but"
+    )
     named = judge_exercise("double", 2, expected, seen(exam, lambda x: x + 2))
     assert named.told == "0.2 of 2 points: the shape is right. You added two instead of doubling." and named.named
     forged = Observation({"0.out": torch.zeros(3, 4)}, {FORBIDDEN: "x" * 10**6 + "\n<b>\x00"})
@@ -114,10 +116,16 @@ def test_a_use_of_what_is_forbidden_costs_all_however_it_was_noticed(exam):
     assert (refused.points, refused.outcome, refused.sentence) == (0, "wrong", told)
 
 
-@pytest.mark.parametrize("said", [
-    "x was 0.71093", Use("nn.Transformer", 71093, "double").sentence, Use("nn.Seven_one", 3, "double").sentence,
-    Use("nn.Transformer", 3, "seven_one").sentence, Use("nn.Transformer.seven_one", 3, "double").sentence,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "said",
+    [
+        "x was 0.71093",
+        Use("nn.Transformer", 71093, "double").sentence,
+        Use("nn.Seven_one", 3, "double").sentence,
+        Use("nn.Transformer", 3, "seven_one").sentence,
+        Use("nn.Transformer.seven_one", 3, "double").sentence,
+    ],
+)
 def test_what_is_said_of_a_refusal_is_made_of_known_parts(said, exam):
     known = exam.known["double"].about("def double(x):\n    F = nn\n    F.Transformer(3)", (), 0)
     seen = Observation(notes={FORBIDDEN: said})
@@ -165,23 +173,41 @@ def double(x):
     [
         ("return nn.Linear(51, 40)(x)", "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x4 and 51x40)"),
         ("return x @ x", "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x4 and 3x4)"),
-        ("return x + torch.ones(3, 5)", "RuntimeError: The size of tensor a (4) must match the size of tensor b (5) at "
-                                        "non-singleton dimension 1"),
+        (
+            "return x + torch.ones(3, 5)",
+            "RuntimeError: The size of tensor a (4) must match the size of tensor b (5) at non-singleton dimension 1",
+        ),
         ("return x.view(5, -1)", "RuntimeError: shape '[5, -1]' is invalid for input of size 12"),
-        ("return torch.cat([x, torch.ones(2, 5)])", "RuntimeError: Sizes of tensors must match except in dimension 0. "
-         "Expected size 4 but got size 5 for tensor number 1 in the list."),
+        (
+            "return torch.cat([x, torch.ones(2, 5)])",
+            "RuntimeError: Sizes of tensors must match except in dimension 0. "
+            "Expected size 4 but got size 5 for tensor number 1 in the list.",
+        ),
         ("return x[0, 0, 0]", "IndexError: too many indices for tensor of dimension 2"),
         ("return x.sum(5)", "IndexError: Dimension out of range (expected to be in range of [-2, 1], but got 5)"),
-        ("return x.T.view(12)", "RuntimeError: view size is not compatible with input tensor's size and stride (at least "
-         "one dimension spans across two contiguous subspaces). Use .reshape(...) instead."),
-        ("return nn.LayerNorm(5)(x)", "RuntimeError: Given normalized_shape=[5], expected input with shape [*, 5], but got "
-         "input of size[3, 4]"),
-        ("return einops.rearrange(x, 'b (h d) -> b h d', h=3)", "EinopsError: Error while processing rearrange-reduction "
-         "pattern \"b (h d) -> b h d\". Input tensor shape: torch.Size([3, 4]). Additional info: {'h': 3}. Shape mismatch, "
-         "can't divide axis of length 4 in chunks of 3"),
-        ("return x.double() @ x.T", "RuntimeError: expected m1 and m2 to have the same dtype, but got: double != float"),
-        ("return x.numpy()", "RuntimeError: Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
-         "instead."),
+        (
+            "return x.T.view(12)",
+            "RuntimeError: view size is not compatible with input tensor's size and stride (at least "
+            "one dimension spans across two contiguous subspaces). Use .reshape(...) instead.",
+        ),
+        (
+            "return nn.LayerNorm(5)(x)",
+            "RuntimeError: Given normalized_shape=[5], expected input with shape [*, 5], but got input of size[3, 4]",
+        ),
+        (
+            "return einops.rearrange(x, 'b (h d) -> b h d', h=3)",
+            "EinopsError: Error while processing rearrange-reduction "
+            "pattern \"b (h d) -> b h d\". Input tensor shape: torch.Size([3, 4]). Additional info: {'h': 3}. Shape mismatch, "
+            "can't divide axis of length 4 in chunks of 3",
+        ),
+        (
+            "return x.double() @ x.T",
+            "RuntimeError: expected m1 and m2 to have the same dtype, but got: double != float",
+        ),
+        (
+            "return x.numpy()",
+            "RuntimeError: Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.",
+        ),
         ("return twice * x", "NameError: name 'twice' is not defined"),
         ("return x.twice()", "AttributeError: 'Tensor' object has no attribute 'twice'"),
         ("return F.twice(x)", "AttributeError: module 'torch.nn.functional' has no attribute 'twice'"),
@@ -198,7 +224,7 @@ def double(x):
         ("return 1 / 0", "ZeroDivisionError: division by zero"),
         ("assert y == 4", "AssertionError:"),
     ],
-)  # fmt: skip
+)
 def test_an_honest_error_reads_as_python_or_torch_says_it(line, told, exam):
     cell = CELL.replace("LINE", line)
     names = {}
@@ -219,20 +245,35 @@ def test_every_sentence_of_python_and_torch_can_be_written():
 @pytest.mark.parametrize(
     "note",
     [
-        "E71093: x", "Seventy: x", "ValueError: seven one", "RuntimeError: mat1 and mat2 shapes cannot be multiplied (71x0 and 93x71093)",
-        "NameError: name 'seven_one' is not defined", "TypeError: seven_one() missing 1 required positional argument: 'seven'",
-        "AttributeError: 'Seven' object has no attribute 'seven'", "KeyError: 'seven'", "ModuleNotFoundError: No module named 'seven.one'",
-        "ValueError: x (line 71093 of your cell: seven one)", "ValueError: x (line 2 of your cell: seven one)",
-        "RuntimeError: shape '[71093, 71]' is invalid for input of size 71093", "MemoryError: it asked for more memory than the 71093 MB allowed",
-        "IndexError: index 71093 is out of bounds for dimension 71 with size 93", "RuntimeError: expected scalar type Seven but found One",
-        "EinopsError: Error while processing rearrange-reduction pattern \"seven one\". Input tensor shape: torch.Size([71, 93]). "
+        "E71093: x",
+        "Seventy: x",
+        "ValueError: seven one",
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (71x0 and 93x71093)",
+        "NameError: name 'seven_one' is not defined",
+        "TypeError: seven_one() missing 1 required positional argument: 'seven'",
+        "AttributeError: 'Seven' object has no attribute 'seven'",
+        "KeyError: 'seven'",
+        "ModuleNotFoundError: No module named 'seven.one'",
+        "ValueError: x (line 71093 of your cell: seven one)",
+        "ValueError: x (line 2 of your cell: seven one)",
+        "RuntimeError: shape '[71093, 71]' is invalid for input of size 71093",
+        "MemoryError: it asked for more memory than the 71093 MB allowed",
+        "IndexError: index 71093 is out of bounds for dimension 71 with size 93",
+        "RuntimeError: expected scalar type Seven but found One",
+        'EinopsError: Error while processing rearrange-reduction pattern "seven one". Input tensor shape: torch.Size([71, 93]). '
         "Additional info: {'seven': 71, 'x': 93}. Shape mismatch, 71 != 93",
-        "ImportError: cannot import name 'seven' from 'one' (71093)", "RecursionError: maximum recursion depth exceeded seven",
+        "ImportError: cannot import name 'seven' from 'one' (71093)",
+        "RecursionError: maximum recursion depth exceeded seven",
         "RuntimeError: one of the variables needed for gradient computation has been modified by an inplace operation: seven 71093",
-        "SyntaxError: expected an indented block after seven on line 71093", "TypeError: Seven object is not callable",
-        "(line 71093 of your cell: seven)", ": seven", "ValueError:seven", "ValueError\n: seven", "\N{FULLWIDTH DIGIT SEVEN}: seven",
+        "SyntaxError: expected an indented block after seven on line 71093",
+        "TypeError: Seven object is not callable",
+        "(line 71093 of your cell: seven)",
+        ": seven",
+        "ValueError:seven",
+        "ValueError\n: seven",
+        "\N{FULLWIDTH DIGIT SEVEN}: seven",
     ],
-)  # fmt: skip
+)
 def test_what_is_known_nowhere_else_is_not_written(note, exam):
     known = exam.known["double"].about("def double(x):\n    return 3 * x", (), 2**20)
     for key in ("error", "type", "undefined", "unwritten", "changed", "no_gradient", "parameters", "seven", "71093"):
@@ -252,13 +293,20 @@ def test_numbers_of_results_are_said_in_a_few_words(exam):
     assert said(lambda y: 0.5002 * y) == "The result is the right one times 0.5: a factor is missing or too many."
     assert said(lambda y: -y) == "The result is the right one times -1: a factor is missing or too many."
     assert said(lambda y: torch.zeros(3, 71)) == "The result has the wrong shape: expected (3, 4), yours is (3, …)."
-    assert said(lambda y: torch.zeros([1] * 7)) == "The result has the wrong shape: expected (3, 4), yours has too many axes."
+    assert (
+        said(lambda y: torch.zeros([1] * 7))
+        == "The result has the wrong shape: expected (3, 4), yours has too many axes."
+    )
     nan = torch.full((3, 4), torch.nan)
     assert said(lambda y: torch.where(torch.arange(12.0).view(3, 4) < 5, nan, y)).startswith("Some of 12 values")
     some = said(lambda y: y + (torch.arange(12.0).view(3, 4) < 5))
     assert some == "The result has the right shape, but about 40% of its values differ from what is expected."
-    many = judge_exercise("mean_and_spread", 1, exam.expected["mean_and_spread"], seen(
-        exam, lambda x: (x.mean(), x.std(unbiased=False), *[x] * 71), "mean_and_spread"))  # fmt: skip
+    many = judge_exercise(
+        "mean_and_spread",
+        1,
+        exam.expected["mean_and_spread"],
+        seen(exam, lambda x: (x.mean(), x.std(unbiased=False), *[x] * 71), "mean_and_spread"),
+    )
     assert right.ndim == 0 and many.sentence == "Your code returned more than was asked for (result number 3)."
 
 

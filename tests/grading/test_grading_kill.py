@@ -33,11 +33,30 @@ class Course:
 
     def start(self, out: Path, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "course.cli", "grade", str(self.submissions), "-a", TOPIC, "-o", str(out),
-             "--seed", "5", "--workers", "2", "--timeout", "60"],
-            cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            [
+                sys.executable,
+                "-m",
+                "course.cli",
+                "grade",
+                str(self.submissions),
+                "-a",
+                TOPIC,
+                "-o",
+                str(out),
+                "--seed",
+                "5",
+                "--workers",
+                "2",
+                "--timeout",
+                "60",
+            ],
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
             env=os.environ | environment,
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +118,7 @@ def test_a_run_leaves_nothing_in_the_temporary_folder(course):
     assert list(course.temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "i", [pytest.param(i, marks=[] if i < QUICK else [pytest.mark.long]) for i in range(MOMENTS)]
-)
+@pytest.mark.parametrize("i", [pytest.param(i, marks=[] if i < QUICK else [pytest.mark.long]) for i in range(MOMENTS)])
 def test_killed_and_started_again(course, tmp_path, i):
     out = tmp_path / "grades"
     run = course.start(out)

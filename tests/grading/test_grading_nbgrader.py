@@ -48,6 +48,10 @@ def test_generate_autograde_feedback_and_export_work_on_the_first_homework(tmp_p
 def _nbgrader(root: Path, *arguments: str, **environment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", *arguments],
-        cwd=root, env={**os.environ, "COURSE_BUDGET": "tiny", **environment}, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+        cwd=root,
+        env={**os.environ, "COURSE_BUDGET": "tiny", **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import resource
 import time
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,9 +28,13 @@ QUICK = 0.05  # seconds of processor time
 
 def example_count(ordinary: int) -> settings:
     return settings(
-        max_examples=ordinary, derandomize=True, database=None, deadline=None,
-        suppress_health_check=list(HealthCheck), print_blob=False,
-    )  # fmt: skip
+        max_examples=ordinary,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
 
 
 def raw(header, data: bytes = b"", size: int | None = None) -> bytes:
@@ -95,9 +100,7 @@ FORGED = {
     "a tensor twice": raw(
         '{"__metadata__": {"json": "{}"}, "0.out": %s, "0.out": %s}' % ((json.dumps(entry()),) * 2), bytes(4)
     ),
-    "too many tensors": raw(
-        notes() | {f"{i}.o": entry("U8", (0,), (0, 0)) for i in range(BOUNDS.tensors + 1)}
-    ),
+    "too many tensors": raw(notes() | {f"{i}.o": entry("U8", (0,), (0, 0)) for i in range(BOUNDS.tensors + 1)}),
     "a tensor with a name that is none": raw(notes() | {"....": entry()}, bytes(4)),
     "an entry that is a list": raw(notes() | {"0.out": []}),
     "an entry without a shape": raw(notes() | {"0.out": {"dtype": "F32", "data_offsets": [0, 4]}}, bytes(4)),
@@ -142,7 +145,7 @@ def test_a_refusal_takes_no_memory_from_the_system_either():
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 4 * FEW_MB,) * 2)
         for data in FORGED.values():
             try:
@@ -461,7 +464,11 @@ def test_a_message_may_hold_exactly_what_its_bounds_say():
     data = message.pack({"a": torch.ones(2), "b": torch.zeros(3)}, "x" * 100)
     size = int.from_bytes(data[:8], "little")
     tensors, described = message.unpack(data, message.Bounds(header=size, tensors=2))
-    assert described == "x" * 100 and torch.equal(tensors["a"], torch.ones(2)) and torch.equal(tensors["b"], torch.zeros(3))
+    assert (
+        described == "x" * 100
+        and torch.equal(tensors["a"], torch.ones(2))
+        and torch.equal(tensors["b"], torch.zeros(3))
+    )
     with pytest.raises(ValueError, match=f"a header of {size} bytes, where {size - 1} can be"):
         message.unpack(data, message.Bounds(header=size - 1, tensors=2))
     with pytest.raises(ValueError, match="2 tensors, where 1 are the most"):

@@ -96,6 +96,9 @@ def test_nbval_runs_through_it_unchanged(tmp_path):
     nbformat.write(notebook, tmp_path / "a.ipynb")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", str(tmp_path / "a.ipynb")],
-        capture_output=True, text=True, cwd=tmp_path, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+    )
     assert "2 passed" in done.stdout, done.stdout + done.stderr

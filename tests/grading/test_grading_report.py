@@ -8,15 +8,14 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from course.grading.judge import ExerciseResult
-from course.grading.merge import ShownCell, merge
-from course.grading.record import StudentResult
 from course.checks.calls import Observation
+from course.grading.judge import ExerciseResult, judge_exercise
+from course.grading.limits import Limits
+from course.grading.merge import ShownCell, merge
 from course.grading.pictures import LARGEST, PublicChecks, draw, with_pictures
+from course.grading.record import StudentResult
 from course.grading.report import class_page, feedback_page, similar_pages
 from course.grading.run import run_submission
-from course.grading.judge import judge_exercise
-from course.grading.limits import Limits
 from course.grading.sandbox import Sandbox
 from course.grading.similarity import Work, similar_submissions
 
@@ -59,14 +58,21 @@ def test_nothing_in_a_feedback_page_runs(exam):
         ShownCell("code", f"x = '{HOSTILE}'\n# </pre></div>{HOSTILE}", exercise="double"),
         ShownCell("code", "</script>" * 5000),
         ShownCell("code", f"'''{HOSTILE}" + "x" * 30_000),
-        ShownCell("markdown", f"{HOSTILE}\n\n[a](javascript:alert(1)) ![b](javascript:alert(2)) ![<u>](https://x.y/z.png) <b onclick=x>c</b>\n\n"
-                              f"<javascript:alert(3)>\n\n| a |\n|---|\n| {HOSTILE} |", written="why"),
+        ShownCell(
+            "markdown",
+            f"{HOSTILE}\n\n[a](javascript:alert(1)) ![b](javascript:alert(2)) ![<u>](https://x.y/z.png) <b onclick=x>c</b>\n\n"
+            f"<javascript:alert(3)>\n\n| a |\n|---|\n| {HOSTILE} |",
+            written="why",
+        ),
         ShownCell("markdown", "[" * 5_000 + "*" * 5_000 + ">" * 5_000),
-    ]  # fmt: skip
+    ]
     result = StudentResult(
-        HOSTILE, "page", ("graded", "tampered"), exercises(("wrong", True), ("lost", False), ("not started", False)),
+        HOSTILE,
+        "page",
+        ("graded", "tampered"),
+        exercises(("wrong", True), ("lost", False), ("not started", False)),
         (HOSTILE,),
-    )  # fmt: skip
+    )
     page = feedback_page("hw9_small", exam.template, result, shown, 6.5, HOSTILE)
     assert_nothing_runs(page)
     assert page.count(b"{{ 7 * 7 }}") >= 5  # what students write is no template
@@ -89,8 +95,17 @@ def test_a_feedback_page_says_what_there_is_to_say(exam, work):
     )
     result = StudentResult("zoë", "zoë", ("graded", "timeout"), graded, ("Something was odd.",))
     page = feedback_page("hw9_small", exam.template, result, merged.shown, 6.5, "process limits only").decode()
-    for words in ("zoë", "2</b>of 6.5 points", "All right.", "You forgot the root.", "Your code hangs.",
-                  "Something was odd.", "<em>this</em>", "process limits only", "A person reads this one"):  # fmt: skip
+    for words in (
+        "zoë",
+        "2</b>of 6.5 points",
+        "All right.",
+        "You forgot the root.",
+        "Your code hangs.",
+        "Something was odd.",
+        "<em>this</em>",
+        "process limits only",
+        "A person reads this one",
+    ):
         assert words in page
     assert "The model answer" not in page and "SOLUTION" not in page
     assert 'class="source"' in page  # code is coloured
@@ -98,16 +113,20 @@ def test_a_feedback_page_says_what_there_is_to_say(exam, work):
 
 def test_a_student_without_a_notebook_has_a_page_too(exam):
     result = StudentResult("bert", "bert", ("missing",), messages=("There is no notebook.",))
-    page = feedback_page("hw9_small", exam.template, result, [], 6.5, Sandbox(Limits(enforced=False)).isolation).decode()
+    page = feedback_page(
+        "hw9_small", exam.template, result, [], 6.5, Sandbox(Limits(enforced=False)).isolation
+    ).decode()
     assert "There is no notebook." in page and "Nothing could be graded." in page and "none was asked for" in page
 
 
 def test_the_class_page_counts(exam):
     def student(name, *outcomes):
         made = [
-            ExerciseResult(e, most if o == "right" else 0.0, most, o, "You added two." if o == "wrong" else "", o == "wrong")
+            ExerciseResult(
+                e, most if o == "right" else 0.0, most, o, "You added two." if o == "wrong" else "", o == "wrong"
+            )
             for (e, most), o in zip(POINTS.items(), outcomes)
-        ]  # fmt: skip
+        ]
         return StudentResult(name, name, ("graded",), tuple(made))
 
     results = [
@@ -159,8 +178,10 @@ def test_a_named_mistake_has_a_picture_without_running_anything(exam, checks):
     page = page_of(exam, result)
     assert_nothing_runs(page)
     assert [panel["title"] for panel in result.picture["panels"]] == [
-        "expected", "with this mistake", "with this mistake − expected"
-    ]  # fmt: skip
+        "expected",
+        "with this mistake",
+        "with this mistake − expected",
+    ]
     assert addresses(page) == [panel["address"] for panel in result.picture["panels"]]
     assert "On the inputs of the check in your notebook" in page.decode()
 
@@ -261,5 +282,7 @@ def test_pairs_whose_names_run_together_have_pages_of_their_own(exam):
     pages = [("a--b", "c"), ("a", "b--c"), ("A", "B--c")]
     pairs = tuple(dataclasses.replace(pair, first=work(a), second=work(b)) for a, b in pages)
     assert set(similar_pages("hw9_small", dataclasses.replace(similar_submissions([], []), pairs=pairs), "")) == {
-        "a--b--c", "a--b--c+", "A--B--c++"
-    }  # fmt: skip
+        "a--b--c",
+        "a--b--c+",
+        "A--B--c++",
+    }

@@ -123,7 +123,7 @@ def room(small_course, new_work, exam, monkeypatch, tmp_path, capsys):
     return ClassRoom(monkeypatch, tmp_path, new_work, exam, capsys)
 
 
-ALL = {name: EXERCISES for name in ("anna", "bert", "faye", "odette", "walt", "wanda")}
+ALL = dict.fromkeys(("anna", "bert", "faye", "odette", "walt", "wanda"), EXERCISES)
 FAYE = {"faye": EXERCISES}  # the machine failed her: she is graded again every time
 
 
@@ -150,10 +150,15 @@ def test_only_what_changed_is_run(room, new_work, exam, monkeypatch):
     monkeypatch.setattr(grade, "prepare_exam", lambda *_: dearer)
     # What is wrong may be right with the course's own answers in place of others, so it is asked with the rest.
     assert room.grade() == {
-        **FAYE, "anna": ("double",), "bert": ("double",), "odette": EXERCISES, "walt": EXERCISES, "wanda": EXERCISES
-    }  # fmt: skip
+        **FAYE,
+        "anna": ("double",),
+        "bert": ("double",),
+        "odette": EXERCISES,
+        "walt": EXERCISES,
+        "wanda": EXERCISES,
+    }
     rows = dict(line.split(",", 1) for line in room.files()["grades.csv"].decode().splitlines())
-    assert rows["bert"].startswith("hw9_small,8.5,") and rows["odette"].startswith("hw9_small,8.5,8.5,\"graded,timeout")
+    assert rows["bert"].startswith("hw9_small,8.5,") and rows["odette"].startswith('hw9_small,8.5,8.5,"graded,timeout')
     monkeypatch.setattr(grade, "prepare_exam", prepare)
     room.hand_in("anna.ipynb", anna)
     room.hand_in("bert.ipynb", bert)
@@ -164,9 +169,7 @@ def test_only_what_changed_is_run(room, new_work, exam, monkeypatch):
 def test_the_answers_matter_to_what_is_wrong_only(room, exam, monkeypatch):
     room.grade()
     monkeypatch.setattr(grade, "prepare_exam", lambda *_: replace(exam, reference="other = 1"))
-    assert room.grade() == {
-        **FAYE, "odette": EXERCISES, "walt": EXERCISES[1:], "wanda": EXERCISES[1:]
-    }  # fmt: skip
+    assert room.grade() == {**FAYE, "odette": EXERCISES, "walt": EXERCISES[1:], "wanda": EXERCISES[1:]}
 
 
 def test_other_circumstances_are_another_grading(room, monkeypatch):
@@ -210,9 +213,16 @@ def test_a_damaged_or_altered_result_is_graded_again(room):
     path = room.out / "results" / "walt.json"
     kept = path.read_text()
     for damaged in (
-        "", kept[:-40], "[]", "null", '{"kept": 3}', kept.replace('"wrong"', '"right"'), kept.replace("0.0", "1.5"),
-        re.sub(r'"kept": \{', '"kept": {"more": 1,', kept), "[" * 100_000,
-    ):  # fmt: skip
+        "",
+        kept[:-40],
+        "[]",
+        "null",
+        '{"kept": 3}',
+        kept.replace('"wrong"', '"right"'),
+        kept.replace("0.0", "1.5"),
+        re.sub(r'"kept": \{', '"kept": {"more": 1,', kept),
+        "[" * 100_000,
+    ):
         path.write_text(damaged)
         assert damaged != kept and room.grade() == {**FAYE, "walt": EXERCISES}, damaged
         assert f"{path} is damaged" in room.errors and "walt is graded again" in room.errors
@@ -283,7 +293,9 @@ def test_a_second_grader_is_refused(room):
 
 def test_the_first_word_comes_before_anything_slow_and_every_part_has_its_own(room, monkeypatch):
     prepare, said = grade.prepare_exam, []
-    monkeypatch.setattr(grade, "prepare_exam", lambda *given: (said.append(room.capsys.readouterr().err), prepare(*given))[1])
+    monkeypatch.setattr(
+        grade, "prepare_exam", lambda *given: (said.append(room.capsys.readouterr().err), prepare(*given))[1]
+    )
     room.grade()
     before = f"course grade: preparing {TOPIC}: "
     assert said == [f"{before}loading PyTorch\n{before}reading the submissions\n"]

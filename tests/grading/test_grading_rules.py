@@ -27,7 +27,10 @@ def test_the_line_and_the_name_are_told_and_only_that_exercise_is_hit():
 
 def test_a_helper_in_another_cell_is_followed_through_others():
     merged = cells(
-        ("", "def inner(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)\n\n\ndef unrelated(x):\n    return x"),
+        (
+            "",
+            "def inner(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)\n\n\ndef unrelated(x):\n    return x",
+        ),
         ("", "def outer(q, k, v):\n    return inner(q, k, v)"),
         ("attend", "def attend(q, k, v):\n    return outer(q, k, v)"),
         ("block", "def block(x):\n    return unrelated(x)"),

@@ -12,9 +12,9 @@ import torch
 from course.checks import Call
 from course.checks.calls import Observation, Probe, calls_from_bytes, calls_to_bytes
 from course.grading import outside, run
-from course.grading.merge import Merged, RunCell
 from course.grading.child import NO_ANSWER, ChildLost, Question, Stopped, start_child
 from course.grading.limits import WHOLE_SUBMISSION, Limits
+from course.grading.merge import Merged, RunCell
 from course.grading.run import Lost, run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 
@@ -31,9 +31,7 @@ def submission(**bodies: str) -> tuple[Merged, dict[str, Question]]:
     """Exercises that each define a function of their own name and are asked for twice (0, 1, 2)."""
     cells = [RunCell("the setup cell", "import torch, os, sys, time")]
     cells += [cell(name, body, name) for name, body in bodies.items()]
-    questions = {
-        name: Question(calls_to_bytes([Call(name, {"x": torch.arange(3.0)})]), 2**16) for name in bodies
-    }
+    questions = {name: Question(calls_to_bytes([Call(name, {"x": torch.arange(3.0)})]), 2**16) for name in bodies}
     return Merged(cells), questions
 
 
@@ -182,9 +180,9 @@ def test_each_mishap_costs_its_own_exercise():
         oversized=find_channel + "channel.send(b'O' + (2**32 - 1).to_bytes(4, 'big') * 2)\ntime.sleep(60)",
         dies="import ctypes\nctypes.string_at(0)",
         hangs=f"import subprocess\nsubprocess.Popen(['sleep', '{marker}'])\n"
-              "while True:\n    try: time.sleep(1)\n    except BaseException: pass",
+        "while True:\n    try: time.sleep(1)\n    except BaseException: pass",
         after="return 2 * x",
-    )  # fmt: skip
+    )
     outcome = run_submission(merged, questions, Sandbox(Limits(timeout=5)))
     seen = outcome.exercises
     assert answer(seen["before"]) == answer(seen["after"]) == answer(seen["prints"]) == [0, 2, 4]
@@ -240,9 +238,11 @@ def test_cells_that_hang_or_raise_cost_their_own_exercise():
 
 def test_memory_is_limited_and_the_limit_named():
     merged, questions = submission(
-        python="return [0] * 10**9", torch_="return torch.ones(10**9)", fine="return 2 * x",
+        python="return [0] * 10**9",
+        torch_="return torch.ones(10**9)",
+        fine="return 2 * x",
         modest="return 2 * torch.ones(2 * 10**7)[:3] * x",
-    )  # fmt: skip
+    )
     outcome = run_submission(merged, questions, Sandbox(Limits(timeout=20, memory=2**29)))
     assert answer(outcome.exercises["fine"]) == answer(outcome.exercises["modest"]) == [0, 2, 4]
     for name in ("python", "torch_"):
@@ -308,7 +308,7 @@ def script(monkeypatch):
 
 
 def test_after_a_loss_the_good_cells_are_run_again_and_the_bad_one_is_not(script):
-    made, outcome = script("abc", Limits(timeout=10), **{"b": ChildLost("crashed", "died")})
+    made, outcome = script("abc", Limits(timeout=10), b=ChildLost("crashed", "died"))
     first = ["cell a", "cell b", "cell c", "ask a", "ask b"]
     assert made.log == [*first, "cell a", "stand-in for cell b", "cell c", "ask c"] and made.starts == 2
     assert outcome.exercises["b"] == Lost("crashed", "Your code died.")
@@ -323,7 +323,7 @@ def test_a_bad_cell_is_left_out_before_anything_is_asked(script):
 
 def test_the_whole_submission_has_a_limit_too(script):
     names = [f"e{i}" for i in range(12)]
-    made, outcome = script(names, Limits(timeout=10), **{name: 100 for name in names})
+    made, outcome = script(names, Limits(timeout=10), **dict.fromkeys(names, 100))
     assert len(outcome.exercises) == 12
     assert made.clock[0] == WHOLE_SUBMISSION * 10 and made.starts == WHOLE_SUBMISSION
     told = [outcome.exercises[name].sentence for name in names]
@@ -357,9 +357,8 @@ def test_what_is_known_stays_when_no_further_child_can_be_started(script, monkey
 
 def test_a_child_that_cannot_start_says_why(monkeypatch, own_server):
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
-    with pytest.raises(CannotStart, match="No such file"):
-        with start_child(Sandbox(Limits())):
-            pass
+    with pytest.raises(CannotStart, match="No such file"), start_child(Sandbox(Limits())):
+        pass
 
 
 def test_stopping_ends_a_running_child_soon():

@@ -17,10 +17,12 @@ def test_the_sample_class_is_graded_as_expected(tmp_path, capsys):
     for page in [*pages.values(), (out / "report.html").read_text()]:
         assert "SOLUTION" not in page and "<script" not in page
     with sqlite3.connect(out / "gradebook.db") as connection:
-        scores = dict(connection.execute(
-            "SELECT s.student_id, sum(g.auto_score) FROM submitted_assignment s JOIN submitted_notebook n "
-            "ON n.assignment_id = s.id JOIN grade g ON g.notebook_id = n.id GROUP BY s.student_id"
-        ))  # fmt: skip
+        scores = dict(
+            connection.execute(
+                "SELECT s.student_id, sum(g.auto_score) FROM submitted_assignment s JOIN submitted_notebook n "
+                "ON n.assignment_id = s.id JOIN grade g ON g.notebook_id = n.id GROUP BY s.student_id"
+            )
+        )
     ungraded = {"missing", "unreadable"}
     assert scores == {name: points for name, (points, status) in expected().items() if not status & ungraded}
     assert (out / "grades.csv").read_text().count(f",{TOPIC},") == len(expected())

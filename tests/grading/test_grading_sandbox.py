@@ -33,7 +33,9 @@ def sandbox(request):
         pytest.skip("this kernel's Landlock does not keep signals in")
     with pytest.MonkeyPatch.context() as patch:
         kind = house.NAMESPACES if request.param == BUBBLEWRAP else request.param
-        around = [walls for walls in client._walls(None) if walls[0] == kind and bool(walls[1]) == (request.param != kind)]
+        around = [
+            walls for walls in client._walls(None) if walls[0] == kind and bool(walls[1]) == (request.param != kind)
+        ]
         patch.setattr(client, "_walls", lambda exchange: around)
         with Sandbox(Limits(timeout=20, memory=2**30)) as sandbox:
             yield sandbox
@@ -52,8 +54,13 @@ def tries(*attempts: str) -> str:
     """Source that notes for each expression what it raises, or ``"done"``."""
     lines = ["import ctypes, glob, os, pathlib, signal, socket, subprocess, sys", "seen = []"]
     for attempt in attempts:
-        lines += ["try:", f"    {attempt}", "    seen.append('done')", "except Exception as error:",
-                  "    seen.append(type(error).__name__)"]  # fmt: skip
+        lines += [
+            "try:",
+            f"    {attempt}",
+            "    seen.append('done')",
+            "except Exception as error:",
+            "    seen.append(type(error).__name__)",
+        ]
     return "\n".join(lines)
 
 
@@ -63,11 +70,17 @@ def tries(*attempts: str) -> str:
 def test_the_answers_and_everybody_elses_files_are_not_there(sandbox, tmp_path):
     (tmp_path / "classmate.ipynb").write_text("{}")
     tmp_path.chmod(0o755)
-    found = look(sandbox, tries(
-        f"os.listdir({str(ROOT / 'solutions')!r})", f"open({str(ROOT / 'README.md')!r})",
-        f"open({str(tmp_path / 'classmate.ipynb')!r})", "open('/etc/shadow')", "os.listdir(os.path.expanduser('~root'))",
-        "open('/proc/1/environ').read() and os.getpid() != 1 and open('/proc/1/mem')",
-    ))  # fmt: skip
+    found = look(
+        sandbox,
+        tries(
+            f"os.listdir({str(ROOT / 'solutions')!r})",
+            f"open({str(ROOT / 'README.md')!r})",
+            f"open({str(tmp_path / 'classmate.ipynb')!r})",
+            "open('/etc/shadow')",
+            "os.listdir(os.path.expanduser('~root'))",
+            "open('/proc/1/environ').read() and os.getpid() != 1 and open('/proc/1/mem')",
+        ),
+    )
     assert set(found[:5]) <= {"FileNotFoundError", "PermissionError", "NotADirectoryError"}, found
 
 
@@ -80,11 +93,20 @@ def test_the_folder_is_empty_and_its_own(sandbox):
 
 def test_nothing_else_can_be_written(sandbox):
     package = Path(course.__file__).parent
-    found = look(sandbox, tries(
-        "open('/usr/x', 'w')", f"open({str(package / 'x')!r}, 'w')", f"os.remove({str(package / '__init__.py')!r})",
-        "open('/x', 'w')", f"open({sys.prefix + '/x'!r}, 'w')", "open('/proc/sys/kernel/hostname', 'w').write('x')",
-        f"os.chmod({str(package)!r}, 0o777)", "os.mkdir('/dev/x')", f"open('{house.SERVER_HOME}/x', 'w')",
-    ))  # fmt: skip
+    found = look(
+        sandbox,
+        tries(
+            "open('/usr/x', 'w')",
+            f"open({str(package / 'x')!r}, 'w')",
+            f"os.remove({str(package / '__init__.py')!r})",
+            "open('/x', 'w')",
+            f"open({sys.prefix + '/x'!r}, 'w')",
+            "open('/proc/sys/kernel/hostname', 'w').write('x')",
+            f"os.chmod({str(package)!r}, 0o777)",
+            "os.mkdir('/dev/x')",
+            f"open('{house.SERVER_HOME}/x', 'w')",
+        ),
+    )
     assert "done" not in found, found
 
 
@@ -97,22 +119,32 @@ def test_the_network_is_out_of_reach(sandbox):
         abstract.bind(f"\0course-test-{os.getpid()}")
         abstract.listen()
         port = listening.getsockname()[1]
-        found = look(sandbox, tries(
-            f"socket.create_connection(('127.0.0.1', {port}), 2)", f"socket.create_connection(('::1', {port}), 2)",
-            f"socket.socket(socket.AF_UNIX).connect('\\0course-test-{os.getpid()}')",
-            "socket.getaddrinfo('localhost.example.org', 80)",
-            f"socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))",
-        ))  # fmt: skip
+        found = look(
+            sandbox,
+            tries(
+                f"socket.create_connection(('127.0.0.1', {port}), 2)",
+                f"socket.create_connection(('::1', {port}), 2)",
+                f"socket.socket(socket.AF_UNIX).connect('\\0course-test-{os.getpid()}')",
+                "socket.getaddrinfo('localhost.example.org', 80)",
+                f"socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))",
+            ),
+        )
     assert "done" not in found, found
 
 
 def test_no_other_process_can_be_touched(sandbox):
     with subprocess.Popen(["sleep", "60"]) as other:
-        found = look(sandbox, tries(
-            f"os.kill({other.pid}, 9)", f"os.kill({os.getpid()}, 9)", f"os.killpg({os.getpgid(0)}, 9)",
-            f"open('/proc/{os.getpid()}/environ').read()", f"os.listdir('/proc/{other.pid}/fd')",
-            f"open('/proc/{os.getppid()}/mem', 'rb').read(1)",
-        ))  # fmt: skip
+        found = look(
+            sandbox,
+            tries(
+                f"os.kill({other.pid}, 9)",
+                f"os.kill({os.getpid()}, 9)",
+                f"os.killpg({os.getpgid(0)}, 9)",
+                f"open('/proc/{os.getpid()}/environ').read()",
+                f"os.listdir('/proc/{other.pid}/fd')",
+                f"open('/proc/{os.getppid()}/mem', 'rb').read(1)",
+            ),
+        )
         assert other.poll() is None
         other.kill()
     assert "done" not in found, found
@@ -160,8 +192,10 @@ def test_memory_has_an_end_in_one_process_and_in_many(sandbox):
     with start_child(sandbox) as child:
         error, _, _ = child.execute(RunCell("bomb", source), 20)
         assert "can't allocate memory" in error or "MemoryError" in error
-    many = "import os, time\nfor _ in range(6):\n    if os.fork() == 0:\n        held = b'x' * 7 * 10**8\n" \
-           "        time.sleep(5)\n        os._exit(0)\ntime.sleep(2)"  # fmt: skip
+    many = (
+        "import os, time\nfor _ in range(6):\n    if os.fork() == 0:\n        held = b'x' * 7 * 10**8\n"
+        "        time.sleep(5)\n        os._exit(0)\ntime.sleep(2)"
+    )
     free = _available()
     with start_child(sandbox) as child:
         try:
@@ -243,8 +277,10 @@ def _running(marker: str) -> bool:
 
 
 def test_a_loop_that_ignores_every_signal_ends_on_time(sandbox):
-    source = "import signal\nfor n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n    except Exception: pass\n" \
-             "while True:\n    try:\n        while True: pass\n    except BaseException: pass"  # fmt: skip
+    source = (
+        "import signal\nfor n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n    except Exception: pass\n"
+        "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
+    )
     begin = time.monotonic()
     with pytest.raises(ChildLost, match="did not come to an end"), start_child(sandbox) as child:
         child.execute(RunCell("loop", source), 1)
@@ -252,11 +288,15 @@ def test_a_loop_that_ignores_every_signal_ends_on_time(sandbox):
 
 
 def test_one_job_leaves_the_next_no_word(sandbox):
-    write = "import os\nseen = 0\nfor f in ('/dev/shm', '/tmp', os.getcwd(), '/sandbox/server', '/var/tmp'):\n" \
-            "    try:\n        open(f + '/word', 'w').write('x'); seen += 1\n    except OSError: pass"  # fmt: skip
+    write = (
+        "import os\nseen = 0\nfor f in ('/dev/shm', '/tmp', os.getcwd(), '/sandbox/server', '/var/tmp'):\n"
+        "    try:\n        open(f + '/word', 'w').write('x'); seen += 1\n    except OSError: pass"
+    )
     assert look(sandbox, write) >= 1
-    read = "import os\nseen = [f for f in ('/dev/shm', '/tmp', os.getcwd(), '/sandbox/server', '/var/tmp') " \
-           "if os.path.exists(f + '/word')]"  # fmt: skip
+    read = (
+        "import os\nseen = [f for f in ('/dev/shm', '/tmp', os.getcwd(), '/sandbox/server', '/var/tmp') "
+        "if os.path.exists(f + '/word')]"
+    )
     assert look(sandbox, read) == []
 
 

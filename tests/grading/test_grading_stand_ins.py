@@ -451,21 +451,26 @@ def test_a_mistake_of_its_own_stays_one(grade, work):
 
 def test_a_forger_gets_what_is_replaced_and_no_more(grade, work):
     """`Scale` asks for itself and for a name that went right, then for what a stand-in may ask."""
-    forging = USES_DOUBLE.replace("    def forward(self, x):\n", (
-        "    def forward(self, x):\n        stand_in = __import__('importlib').import_module('course.' + 'grading.stand_in')\n"
-        "        for name in ('Scale', 'mean_and_spread', 'torch'):\n"
-        "            try:\n                stand_in.stand_in(name)\n                return x\n"
-        "            except RuntimeError as error:\n                assert 'not replaced' in str(error)\n"
-        "        for junk in (b'', b'junk' * 1000):\n"
-        "            stand_in._Line.channel.sendall(stand_in.frames.pack(b'A', 77, junk))\n"
-    ))  # fmt: skip
+    forging = USES_DOUBLE.replace(
+        "    def forward(self, x):\n",
+        (
+            "    def forward(self, x):\n        stand_in = __import__('importlib').import_module('course.' + 'grading.stand_in')\n"
+            "        for name in ('Scale', 'mean_and_spread', 'torch'):\n"
+            "            try:\n                stand_in.stand_in(name)\n                return x\n"
+            "            except RuntimeError as error:\n                assert 'not replaced' in str(error)\n"
+            "        for junk in (b'', b'junk' * 1000):\n"
+            "            stand_in._Line.channel.sendall(stand_in.frames.pack(b'A', 77, junk))\n"
+        ),
+    )
     work.solve().write(double="def double(x):\n    return x + 2", Scale=forging)
     exercises, _, _ = grade(work)
     assert (exercises["Scale"].points, exercises["Scale"].sentence) == (3, TOLD)
 
 
 def test_who_names_the_stand_ins_in_an_exercise_earns_nothing(grade, work):
-    naming = USES_DOUBLE.replace("    def forward(self, x):\n", "    def forward(self, x):\n        import course.grading\n")
+    naming = USES_DOUBLE.replace(
+        "    def forward(self, x):\n", "    def forward(self, x):\n        import course.grading\n"
+    )
     exercises, _, sessions = grade(work.solve().write(Scale=naming))
     assert (exercises["Scale"].points, sessions) == (0, 0)
     assert "uses course.grading, which checks your work: no answer needs it." in exercises["Scale"].sentence

@@ -56,8 +56,12 @@ def run_script(script: str, *arguments, cwd: Path | None = None) -> dict:
     text = f"{PRELUDE}\n{script}\nprint(json.dumps(said))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", text, *map(str, arguments)],
-        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout.splitlines()[-1]) | {"stderr": done.stderr}
 
@@ -113,8 +117,11 @@ gate.close()
     with ours, theirs:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", PRELUDE + enter + script, str(theirs.fileno()), *map(str, arguments)],
-            env=environment(), pass_fds=(theirs.fileno(),), stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            env=environment(),
+            pass_fds=(theirs.fileno(),),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         socket.send_fds(ours, [b"x"], group.entries)
         ours.shutdown(socket.SHUT_WR)
         theirs.close()
@@ -603,7 +610,8 @@ def test_landlock_leaves_only_what_was_named(tmp_path, victim):
         abstract.bind(name)
         abstract.listen()
         said = run_script(
-            OPEN + """
+            OPEN
+            + """
 from _multiprocessing import SemLock
 private, mine, read_only, log = map(Path, sys.argv[1:5])
 port, victim = int(sys.argv[5]), int(sys.argv[6])
@@ -656,8 +664,14 @@ seen = []
 thread = threading.Thread(target=seen.append, args=(1,)); thread.start(); thread.join()
 said["threads"] = seen
 """,
-            private, mine, read_only, one_file, server.getsockname()[1], victim.pid, name[1:],
-        )  # fmt: skip
+            private,
+            mine,
+            read_only,
+            one_file,
+            server.getsockname()[1],
+            victim.pid,
+            name[1:],
+        )
     # Moving between folders is refused as if they were on two disks.
     assert {said["refused"].pop("bring in"), said["refused"].pop("link in")} <= {"EACCES", "EXDEV"}
     assert set(said["refused"].values()) == {"EACCES"}, said
@@ -742,23 +756,104 @@ if landlock.supported():
 
 # -- every call that the filter names: a name that falls out of its tables falls out of no test
 
-ATTACK_NAMES = """
-    ptrace process_vm_readv process_vm_writev kcmp process_madvise process_mrelease pidfd_getfd move_pages migrate_pages
-    mount umount2 pivot_root chroot open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr name_to_handle_at
-    open_by_handle_at quotactl quotactl_fd fanotify_init
-    unshare setns
-    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key
-    lookup_dcookie personality modify_ldt uselib nfsservctl
-    init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff syslog acct settimeofday
-    clock_settime clock_adjtime adjtimex sethostname setdomainname vhangup iopl ioperm
-""".split()
-NEIGHBOUR_NAMES = """
-    socket bind connect mq_open shmget shmat shmctl semget msgget pidfd_send_signal setpriority ioprio_set
-    sched_setparam sched_setscheduler sched_setattr
-    truncate chmod fchmod fchmodat chown lchown fchown fchownat utime utimes futimesat utimensat
-    setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
-    fallocate
-""".split()
+ATTACK_NAMES = [
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "kcmp",
+    "process_madvise",
+    "process_mrelease",
+    "pidfd_getfd",
+    "move_pages",
+    "migrate_pages",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "chroot",
+    "open_tree",
+    "move_mount",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "fspick",
+    "mount_setattr",
+    "name_to_handle_at",
+    "open_by_handle_at",
+    "quotactl",
+    "quotactl_fd",
+    "fanotify_init",
+    "unshare",
+    "setns",
+    "bpf",
+    "perf_event_open",
+    "userfaultfd",
+    "io_uring_setup",
+    "io_uring_enter",
+    "io_uring_register",
+    "keyctl",
+    "add_key",
+    "request_key",
+    "lookup_dcookie",
+    "personality",
+    "modify_ldt",
+    "uselib",
+    "nfsservctl",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "kexec_load",
+    "kexec_file_load",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "syslog",
+    "acct",
+    "settimeofday",
+    "clock_settime",
+    "clock_adjtime",
+    "adjtimex",
+    "sethostname",
+    "setdomainname",
+    "vhangup",
+    "iopl",
+    "ioperm",
+]
+NEIGHBOUR_NAMES = [
+    "socket",
+    "bind",
+    "connect",
+    "mq_open",
+    "shmget",
+    "shmat",
+    "shmctl",
+    "semget",
+    "msgget",
+    "pidfd_send_signal",
+    "setpriority",
+    "ioprio_set",
+    "sched_setparam",
+    "sched_setscheduler",
+    "sched_setattr",
+    "truncate",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "lchown",
+    "fchown",
+    "fchownat",
+    "utime",
+    "utimes",
+    "futimesat",
+    "utimensat",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
+    "fallocate",
+]
 X86_ONLY = {"modify_ldt", "uselib", "iopl", "ioperm", "chmod", "chown", "lchown", "utime", "utimes", "futimesat"}
 
 

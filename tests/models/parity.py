@@ -40,7 +40,7 @@ def randomised(module: nn.Module, seed: int = 0, std: float = 0.2) -> nn.Module:
                 p.copy_(noise * min(std, 2 * p[0].numel() ** -0.5))
             elif leaf == "running_var":
                 p.copy_(0.5 + torch.rand(p.shape, generator=generator))
-            elif leaf == "running_mean" or "bias" in leaf and isinstance(p, nn.Parameter):
+            elif leaf == "running_mean" or ("bias" in leaf and isinstance(p, nn.Parameter)):
                 p.copy_(noise * std)
             elif isinstance(p, nn.Parameter):
                 p.copy_(1 + noise * std)

@@ -37,9 +37,15 @@ def transformers_distilled():
     from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
     config = DeiTConfig(
-        hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192, image_size=32, patch_size=8,
-        layer_norm_eps=1e-6, num_labels=10,
-    )  # fmt: skip
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=192,
+        image_size=32,
+        patch_size=8,
+        layer_norm_eps=1e-6,
+        num_labels=10,
+    )
     return DeiTForImageClassificationWithTeacher(config)
 
 

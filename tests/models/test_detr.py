@@ -20,9 +20,15 @@ from course.models.norms import LayerNorm
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SIZES = dict(
-    depths=(1, 1, 1, 1), num_classes=5, num_queries=7, embed_dim=16, num_heads=2, mlp_ratio=2, encoder_depth=2,
+    depths=(1, 1, 1, 1),
+    num_classes=5,
+    num_queries=7,
+    embed_dim=16,
+    num_heads=2,
+    mlp_ratio=2,
+    encoder_depth=2,
     decoder_depth=2,
-)  # fmt: skip
+)
 SMALL = {"detr_r50": SIZES | {"width": 8}}
 IMAGES = torch.randn(2, 3, 72, 100, generator=torch.Generator().manual_seed(2))
 # The second image is 50×60 and filled up.
@@ -37,10 +43,20 @@ def transformers_detr() -> nn.Module:
     from transformers.models.detr.modeling_detr import replace_batch_norm
 
     config = DetrConfig(
-        use_timm_backbone=True, backbone="resnet18", use_pretrained_backbone=False, backbone_config=None, num_labels=5,
-        num_queries=7, d_model=16, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
-        encoder_attention_heads=2, decoder_attention_heads=2,
-    )  # fmt: skip
+        use_timm_backbone=True,
+        backbone="resnet18",
+        use_pretrained_backbone=False,
+        backbone_config=None,
+        num_labels=5,
+        num_queries=7,
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+    )
     model = DetrForObjectDetection(config)
     backbone = timm_model("resnet50", features_only=True, layers=[1, 1, 1, 1], out_indices=(4,))
     with torch.no_grad():

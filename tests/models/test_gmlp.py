@@ -17,9 +17,15 @@ def timm_gmlp():
     from timm.models.mlp_mixer import MlpMixer, SpatialGatingBlock
 
     return MlpMixer(
-        img_size=32, patch_size=8, num_blocks=2, embed_dim=24, num_classes=10, mlp_ratio=6,
-        block_layer=SpatialGatingBlock, mlp_layer=GatedMlp,
-    )  # fmt: skip
+        img_size=32,
+        patch_size=8,
+        num_blocks=2,
+        embed_dim=24,
+        num_classes=10,
+        mlp_ratio=6,
+        block_layer=SpatialGatingBlock,
+        mlp_layer=GatedMlp,
+    )
 
 
 @proves(70, 71)

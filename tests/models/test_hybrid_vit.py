@@ -25,7 +25,7 @@ def timm_hybrid():
     conv = partial(StdConv2dSame, eps=1e-8)
     resnet = ResNetV2(
         (2, 1), (128, 256), num_classes=0, global_pool="", preact=False, stem_type="same", conv_layer=conv
-    )  # fmt: skip
+    )
     sizes = dict(img_size=32, patch_size=1, embed_dim=48, depth=2, num_heads=4, num_classes=10)
     return VisionTransformer(embed_layer=partial(HybridEmbed, backbone=resnet), **sizes)
 

@@ -32,9 +32,15 @@ def config():
     from transformers import PerceiverConfig
 
     return PerceiverConfig(
-        num_latents=5, d_latents=24, num_blocks=3, num_self_attends_per_block=2, num_self_attention_heads=4,
-        num_cross_attention_heads=1, num_labels=10, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+        num_latents=5,
+        d_latents=24,
+        num_blocks=3,
+        num_self_attends_per_block=2,
+        num_self_attention_heads=4,
+        num_cross_attention_heads=1,
+        num_labels=10,
+        attention_probs_dropout_prob=0.0,
+    )
 
 
 def transformers_io() -> nn.Module:
@@ -104,9 +110,13 @@ def our_names(theirs: nn.Module) -> dict[str, Tensor]:
         ours = f"latent_transformer.{i}"
         mixer = f"{ours}.token_mixer"
         layer(
-            f"blocks.{i}", f"{mixer}.norm", f"{mixer}.branch.qkv", ("query", "key", "value"), f"{mixer}.branch.proj",
+            f"blocks.{i}",
+            f"{mixer}.norm",
+            f"{mixer}.branch.qkv",
+            ("query", "key", "value"),
+            f"{mixer}.branch.proj",
             f"{ours}.channel_mixer",
-        )  # fmt: skip
+        )
     return out
 
 

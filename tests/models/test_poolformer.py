@@ -23,18 +23,32 @@ def timm_poolformer():
     from timm.models.metaformer import MetaFormer, Pooling
 
     return MetaFormer(
-        depths=(2, 1, 1), dims=(16, 24, 32), token_mixers=Pooling, downsample_norm=None, mlp_act=nn.GELU, mlp_bias=True,
-        norm_layers=GroupNorm1, layer_scale_init_values=1e-5, res_scale_init_values=None, use_mlp_head=False, num_classes=10,
-    )  # fmt: skip
+        depths=(2, 1, 1),
+        dims=(16, 24, 32),
+        token_mixers=Pooling,
+        downsample_norm=None,
+        mlp_act=nn.GELU,
+        mlp_bias=True,
+        norm_layers=GroupNorm1,
+        layer_scale_init_values=1e-5,
+        res_scale_init_values=None,
+        use_mlp_head=False,
+        num_classes=10,
+    )
 
 
 def transformers_poolformer():
     from transformers import PoolFormerConfig, PoolFormerForImageClassification
 
     config = PoolFormerConfig(
-        depths=[2, 1, 1], hidden_sizes=[16, 24, 32], patch_sizes=[7, 3, 3], strides=[4, 2, 2], padding=[2, 1, 1],
-        num_encoder_blocks=3, num_labels=10,
-    )  # fmt: skip
+        depths=[2, 1, 1],
+        hidden_sizes=[16, 24, 32],
+        patch_sizes=[7, 3, 3],
+        strides=[4, 2, 2],
+        padding=[2, 1, 1],
+        num_encoder_blocks=3,
+        num_labels=10,
+    )
     return PoolFormerForImageClassification(config)
 
 

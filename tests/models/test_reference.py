@@ -23,8 +23,15 @@ def test_a_slot_says_which_piece_and_none_that_it_is_not_needed():
 def test_a_missing_piece_is_an_error_that_names_it():
     from transformers import ViTConfig, ViTForImageClassification
 
-    config = ViTConfig(hidden_size=48, num_hidden_layers=1, num_attention_heads=4, intermediate_size=192, image_size=32,
-                       patch_size=4, num_labels=10)  # fmt: skip
+    config = ViTConfig(
+        hidden_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=192,
+        image_size=32,
+        patch_size=4,
+        num_labels=10,
+    )
     state = ViTForImageClassification(config).state_dict()
     del state["vit.layers.0.attention.k_proj.weight"]
     model = create_model("vit_cifar", embed_dim=48, depth=1, num_heads=4)

@@ -22,9 +22,15 @@ def timm_resmlp():
     from timm.models.mlp_mixer import Affine, MlpMixer, ResBlock
 
     return MlpMixer(
-        img_size=32, patch_size=8, num_blocks=2, embed_dim=48, num_classes=10, mlp_ratio=4,
-        block_layer=partial(ResBlock, init_values=1e-4), norm_layer=Affine,
-    )  # fmt: skip
+        img_size=32,
+        patch_size=8,
+        num_blocks=2,
+        embed_dim=48,
+        num_classes=10,
+        mlp_ratio=4,
+        block_layer=partial(ResBlock, init_values=1e-4),
+        norm_layer=Affine,
+    )
 
 
 @proves(68, 69)

@@ -30,9 +30,16 @@ def transformers_timesformer(attention_type):
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
     config = TimesformerConfig(
-        image_size=16, patch_size=4, num_frames=4, hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=48, num_labels=10, attention_type=attention_type,
-    )  # fmt: skip
+        image_size=16,
+        patch_size=4,
+        num_frames=4,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        num_labels=10,
+        attention_type=attention_type,
+    )
     return TimesformerForVideoClassification(config)
 
 

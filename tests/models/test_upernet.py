@@ -13,9 +13,15 @@ from course.models.norms import LayerNorm
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SIZES = dict(
-    img_size=(64, 96), embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4), window_size=5, num_classes=5, channels=8,
+    img_size=(64, 96),
+    embed_dim=8,
+    depths=(2, 2, 2, 2),
+    num_heads=(1, 2, 2, 4),
+    window_size=5,
+    num_classes=5,
+    channels=8,
     auxiliary_channels=6,
-)  # fmt: skip
+)
 SMALL = dict.fromkeys(["upernet_swin_t", "upernet_swin_s", "upernet_swin_b", "upernet_swin_l"], SIZES)
 # Maps of 16×24, 8×12, 4×6 and 2×3: windows of 5×5 divide none of them, and the last two are smaller.
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
@@ -25,12 +31,17 @@ def transformers_upernet() -> nn.Module:
     from transformers import SwinConfig, UperNetConfig, UperNetForSemanticSegmentation
 
     swin = SwinConfig(
-        image_size=64, patch_size=4, embed_dim=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4], window_size=5,
+        image_size=64,
+        patch_size=4,
+        embed_dim=8,
+        depths=[2, 2, 2, 2],
+        num_heads=[1, 2, 2, 4],
+        window_size=5,
         out_features=["stage1", "stage2", "stage3", "stage4"],
-    )  # fmt: skip
+    )
     config = UperNetConfig(
         backbone_config=swin, num_labels=5, hidden_size=8, auxiliary_in_channels=32, auxiliary_channels=6
-    )  # fmt: skip
+    )
     return UperNetForSemanticSegmentation(config)
 
 

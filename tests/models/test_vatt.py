@@ -215,8 +215,11 @@ def test_the_loss_is_the_sum_of_both():
     assert_agrees(
         lambda v, a, w, t: vatt_loss(v, a, w, t, text_weight=0.5),
         lambda v, a, w, t: slow_mil_nce(v, a[:, None]) + 0.5 * slow_mil_nce(w, t),
-        VIDEO, TEXT[:, 0], VIDEO.flip(0), TEXT,
-    )  # fmt: skip
+        VIDEO,
+        TEXT[:, 0],
+        VIDEO.flip(0),
+        TEXT,
+    )
 
 
 def mean_of_the_sentences(video, text):

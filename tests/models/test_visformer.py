@@ -18,9 +18,19 @@ def timm_visformer():
     from timm.models.visformer import Visformer
 
     return Visformer(
-        img_size=64, init_channels=8, embed_dim=32, depth=(2, 1, 1), num_heads=4, mlp_ratio=4.0, group=8, attn_stage="011",
-        spatial_conv="100", norm_layer=nn.BatchNorm2d, embed_norm=nn.BatchNorm2d, num_classes=10,
-    )  # fmt: skip
+        img_size=64,
+        init_channels=8,
+        embed_dim=32,
+        depth=(2, 1, 1),
+        num_heads=4,
+        mlp_ratio=4.0,
+        group=8,
+        attn_stage="011",
+        spatial_conv="100",
+        norm_layer=nn.BatchNorm2d,
+        embed_norm=nn.BatchNorm2d,
+        num_classes=10,
+    )
 
 
 def small_pair():

@@ -51,9 +51,15 @@ def transformers_vivit(**options):
     from transformers import VivitConfig, VivitForVideoClassification
 
     sizes = dict(
-        image_size=16, num_frames=6, tubelet_size=[2, 4, 4], hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=48, num_labels=10,
-    )  # fmt: skip
+        image_size=16,
+        num_frames=6,
+        tubelet_size=[2, 4, 4],
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        num_labels=10,
+    )
     return VivitForVideoClassification(VivitConfig(**sizes | options))
 
 

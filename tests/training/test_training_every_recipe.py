@@ -93,13 +93,16 @@ def test_a_teacher_sees_the_pixels_in_its_own_way(digits):
     torch.testing.assert_close(seen[0], expected)
 
 
-@pytest.mark.parametrize(("changes", "teacher", "words"), [
-    ({"distill": "soft"}, None, "no teacher="),
-    ({}, nn.Linear(2, 2), "no a recipe with distill|but no"),
-    ({"optimizer": "muon"}, None, "Muon is for"),
-    ({"layer_decay": 0.7}, None, "layer_decay needs"),
-    ({"drop_path": 0.1}, None, "stochastic depth|drop"),
-])
+@pytest.mark.parametrize(
+    ("changes", "teacher", "words"),
+    [
+        ({"distill": "soft"}, None, "no teacher="),
+        ({}, nn.Linear(2, 2), "no a recipe with distill|but no"),
+        ({"optimizer": "muon"}, None, "Muon is for"),
+        ({"layer_decay": 0.7}, None, "layer_decay needs"),
+        ({"drop_path": 0.1}, None, "stochastic depth|drop"),
+    ],
+)
 def test_what_a_recipe_asks_and_cannot_have(digits, changes, teacher, words):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with pytest.raises(ValueError, match=words):
@@ -151,10 +154,16 @@ def test_the_centre_is_looked_at(digits):
     assert sees == 1.0 and blind == 0.5
 
 
-@pytest.mark.parametrize(("spoil", "words"), [
-    (lambda model: model[1].register_forward_hook(lambda m, i, output: output / 0), r"what 1 \(Linear\) makes of"),
-    (lambda model: model[3].register_forward_hook(lambda m, i, output: output * float("nan")), r"what 3 \(Linear\)"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda model: model[1].register_forward_hook(lambda m, i, output: output / 0), r"what 1 \(Linear\) makes of"),
+        (
+            lambda model: model[3].register_forward_hook(lambda m, i, output: output * float("nan")),
+            r"what 3 \(Linear\)",
+        ),
+    ],
+)
 def test_what_is_not_finite_first_is_named(digits, tmp_path, spoil, words):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))

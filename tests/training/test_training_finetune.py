@@ -75,8 +75,7 @@ def test_resizes_or_says_why_not(name):
     assert all(torch.equal(before[key], weight) for key, weight in model.state_dict().items())
 
 
-HEADS = ["vit_b16", "deit_s_distilled", "cait_s24", "convnext_t", "levit_256", "resnet_50", "vivit_model2",
-         "setr_mla"]  # fmt: skip
+HEADS = ["vit_b16", "deit_s_distilled", "cait_s24", "convnext_t", "levit_256", "resnet_50", "vivit_model2", "setr_mla"]
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -106,8 +105,19 @@ def test_no_head_and_a_head_anew():
 # -----------------------------------------------------------------------------------------------------------
 
 
-SAME = ["vit_b16", "deit_s_distilled", "swin_t", "levit_256", "coatnet_0", "botnet_50", "gfnet_s",
-        "vivit_model1", "timesformer_divided", "vatt_medium", "pvt_s"]  # fmt: skip
+SAME = [
+    "vit_b16",
+    "deit_s_distilled",
+    "swin_t",
+    "levit_256",
+    "coatnet_0",
+    "botnet_50",
+    "gfnet_s",
+    "vivit_model1",
+    "timesformer_divided",
+    "vatt_medium",
+    "pvt_s",
+]
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -208,8 +218,10 @@ def test_displacements_keep_their_middle_their_ramp_and_their_mirror():
     distance = torch.arange(5.0)[None, :, None].expand(1, 5, 4).flatten(1)  # |dy|
     torch.testing.assert_close(
         offset_table(distance, old, new).unflatten(1, new)[0, 3:5, 2],
-        torch.tensor([3.0, 4.0]) * 9 / 15, rtol=0, atol=0.05,
-    )  # fmt: skip
+        torch.tensor([3.0, 4.0]) * 9 / 15,
+        rtol=0,
+        atol=0.05,
+    )
 
 
 @pytest.mark.parametrize("new", [(12, 12), (9, 16), (8, 7)])
@@ -342,9 +354,7 @@ def test_what_was_learned_at_one_size_is_soon_found_again_at_another(trained, la
     train, test = large
     resized = at_resolution(trained, 16)
     no_places = copy.deepcopy(resized)
-    nn.init.trunc_normal_(
-        no_places.stages[0].entry.position.data, std=0.02, generator=torch.Generator().manual_seed(0)
-    )
+    nn.init.trunc_normal_(no_places.stages[0].entry.position.data, std=0.02, generator=torch.Generator().manual_seed(0))
     at_once = evaluate(resized, test)
     assert at_once > evaluate(no_places, test) + 0.05
     fit(resized, train, recipes.cpu_minute.but(steps=30, lr=1e-3), speed=PLAIN, plot=False)

@@ -38,21 +38,24 @@ def small_model(outputs: int = 10, width: int = 32, seed: int = 0) -> nn.Module:
     """Has what could spoil repetition: BatchNorm's running statistics and dropout."""
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2),
+        nn.Flatten(),
+        nn.Linear(64, width),
+        nn.BatchNorm1d(width),
+        nn.ReLU(),
+        nn.Dropout(0.2),
         nn.Linear(width, outputs),
     )
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in
-               zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 # It learns
 # -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(
-    "optimizer", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.05, "schedule": "cosine"}])
+
+@pytest.mark.parametrize("optimizer", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.05, "schedule": "cosine"}])
 def test_it_learns_digits(train, test_digits, optimizer):
     model = small_model()
     history = fit(model, train, QUICK.but(steps=200, **optimizer), val=test_digits, val_points=4)
@@ -75,8 +78,16 @@ def test_video_and_pairs_of_tensors():
 
 def test_one_step_is_what_plain_pytorch_does(train):
     """Same batch, same loss, same update, written out by hand."""
-    recipe = Recipe(steps=1, batch_size=32, lr=1e-2, warmup=0.0, schedule="constant", label_smoothing=0.1,
-                    weight_decay=0.2, grad_clip=0.5)
+    recipe = Recipe(
+        steps=1,
+        batch_size=32,
+        lr=1e-2,
+        warmup=0.0,
+        schedule="constant",
+        label_smoothing=0.1,
+        weight_decay=0.2,
+        grad_clip=0.5,
+    )
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     by_hand = copy.deepcopy(model)
     history = fit(model, train, recipe)
@@ -124,6 +135,7 @@ def test_fewer_images_than_a_batch(train):
 # It repeats itself
 # ---------------------------------------------------------------------------------------------------
 
+
 def test_the_same_twice_and_the_callers_randomness_untouched(train):
     models = [small_model(), small_model()]
     torch.manual_seed(123)
@@ -146,6 +158,7 @@ def test_validation_does_not_change_training(train, test_digits):
 # It can be stopped anywhere
 # ------------------------------------------------------------------------------------------
 
+
 def stop_at(stops, how=None):
     def on_step(step: int) -> None:
         if step in stops:
@@ -166,8 +179,9 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digits, tmp_path
 
     path = tmp_path / "runs" / "digits.safetensors"
     for seed, stop in ((0, 10), (1, 43), (2, 60)):  # from the second on, the checkpoint's weights count
-        stopped = fit(small_model(seed=seed), train, recipe, val=test_digits, checkpoint=path,
-                      on_step=stop_at({stop}, how))
+        stopped = fit(
+            small_model(seed=seed), train, recipe, val=test_digits, checkpoint=path, on_step=stop_at({stop}, how)
+        )
         assert stopped.interrupted and len(stopped.loss) == stop
         assert f"step {stop} of 86" in capsys.readouterr().out
     model = small_model(seed=99)
@@ -258,13 +272,17 @@ def test_tied_weights_are_saved(train, tmp_path):
 # A checkpoint that cannot be used
 # ------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("changed", "words"), [
-    ({"recipe": QUICK.but(lr=0.5)}, "recipe lr was 0.003, is now 0.5"),
-    ({"recipe": QUICK.but(steps=50, seed=2)}, "recipe steps was 40, is now 50; recipe seed was 0, is now 2"),
-    ({"model": lambda: small_model(outputs=12)}, r"model 5.weight was \(10, 32\) float32, is now \(12, 32\)"),
-    ({"model": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))}, "is now not there"),
-    ({"count": 200}, "data images was"),
-])
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"recipe": QUICK.but(lr=0.5)}, "recipe lr was 0.003, is now 0.5"),
+        ({"recipe": QUICK.but(steps=50, seed=2)}, "recipe steps was 40, is now 50; recipe seed was 0, is now 2"),
+        ({"model": lambda: small_model(outputs=12)}, r"model 5.weight was \(10, 32\) float32, is now \(12, 32\)"),
+        ({"model": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))}, "is now not there"),
+        ({"count": 200}, "data images was"),
+    ],
+)
 def test_a_checkpoint_of_another_training(train, tmp_path, changed, words):
     path = tmp_path / "run.safetensors"
     fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
@@ -304,7 +322,9 @@ def test_a_damaged_checkpoint_is_named(train, tmp_path):
 def test_a_checkpoint_is_written_by_us_alone(train, tmp_path, monkeypatch):
     """safetensors' own writing leaves hidden files where it is killed, and makes files that only their owner may read."""
     path, listed = tmp_path / "run.safetensors", []
-    monkeypatch.setattr("os.fsync", lambda file: listed.append(sorted(os.listdir(tmp_path))))  # when it lies there whole
+    monkeypatch.setattr(
+        "os.fsync", lambda file: listed.append(sorted(os.listdir(tmp_path)))
+    )  # when it lies there whole
     before = os.umask(0o027)
     try:
         fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
@@ -326,6 +346,7 @@ def test_a_checkpoint_is_plain_tensors(train, tmp_path):
 # It says what is wrong
 # -----------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("seconds", [0, 100])
 def test_a_loss_that_is_no_number_stops_it_and_is_never_saved(train, tmp_path, seconds):
     path = tmp_path / "run.safetensors"
@@ -343,18 +364,21 @@ def test_a_loss_that_is_no_number_stops_it_and_is_never_saved(train, tmp_path, s
         assert seconds == 0 and not any(stored[name].isnan().any() for name in stored if "exp_avg" in name)
 
 
-@pytest.mark.parametrize(("data", "words"), [
-    (lambda images, labels: (images.long(), labels), "data: images are uint8 or float.*int64"),
-    (lambda images, labels: (images[:, 0], labels), r"data: images are .* \(1400, 8, 8\)"),
-    (lambda images, labels: (images, labels[:-1]), "data: labels are whole numbers"),
-    (lambda images, labels: (images, labels.float()), "data: labels are whole numbers"),
-    (lambda images, labels: (images, F.one_hot(labels)), "data: labels are whole numbers"),
-    (lambda images, labels: (images, labels - 1), "counted from 0; there is a -1"),
-    (lambda images, labels: (images, labels + 5), "go up to 14, but the model tells only 10 classes apart"),
-    (lambda images, labels: (images[:0], labels[:0]), "no image"),
-    (lambda images, labels: (images.numpy(), labels.numpy()), "tensors"),
-    (lambda images, labels: images, "ImageSet"),
-])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (lambda images, labels: (images.long(), labels), "data: images are uint8 or float.*int64"),
+        (lambda images, labels: (images[:, 0], labels), r"data: images are .* \(1400, 8, 8\)"),
+        (lambda images, labels: (images, labels[:-1]), "data: labels are whole numbers"),
+        (lambda images, labels: (images, labels.float()), "data: labels are whole numbers"),
+        (lambda images, labels: (images, F.one_hot(labels)), "data: labels are whole numbers"),
+        (lambda images, labels: (images, labels - 1), "counted from 0; there is a -1"),
+        (lambda images, labels: (images, labels + 5), "go up to 14, but the model tells only 10 classes apart"),
+        (lambda images, labels: (images[:0], labels[:0]), "no image"),
+        (lambda images, labels: (images.numpy(), labels.numpy()), "tensors"),
+        (lambda images, labels: images, "ImageSet"),
+    ],
+)
 def test_data_that_cannot_be_trained_on(train, data, words):
     with pytest.raises(ValueError, match=words):
         fit(small_model(), data(*train), QUICK)
@@ -363,11 +387,14 @@ def test_data_that_cannot_be_trained_on(train, data, words):
             fit(small_model(), train, QUICK, val=data(*train))
 
 
-@pytest.mark.parametrize(("model", "words"), [
-    (nn.Flatten(2), "no parameter"),
-    (nn.Conv2d(1, 10, 3), r"\(32, 10, 6, 6\)"),
-    (nn.LSTM(8, 8), "tuple|returned"),
-])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Flatten(2), "no parameter"),
+        (nn.Conv2d(1, 10, 3), r"\(32, 10, 6, 6\)"),
+        (nn.LSTM(8, 8), "tuple|returned"),
+    ],
+)
 def test_models_that_are_no_classifiers(train, model, words):
     if isinstance(model, nn.LSTM):
         lstm = model
@@ -402,7 +429,8 @@ def test_evaluate(train, test_digits):
     normalise = Normalise.of(train.images)
     for batch_size in (1, 7, 1000):
         assert evaluate(model, test_digits.subset(50), normalise, batch_size=batch_size) == pytest.approx(
-            (test_digits.labels[:50] == 3).float().mean().item())
+            (test_digits.labels[:50] == 3).float().mean().item()
+        )
     assert evaluate(model, test_digits, normalise) == pytest.approx(expected)
     assert model.training, "it is left as it was"
     with pytest.raises(ValueError, match="normalise="):
@@ -413,6 +441,7 @@ def test_evaluate(train, test_digits):
 
 # What it shows
 # -------------------------------------------------------------------------------------------------------
+
 
 def test_history_draws_its_curves(tmp_path):
     steps = list(range(1, 31))
@@ -453,6 +482,7 @@ def test_training_needs_no_models_of_the_course():
 # One step after another
 # -------------------------------------------------------------------------------------------------------
 
+
 def one_by_one(model: nn.Module, recipe: Recipe, steps: int, classes: int) -> Step:
     made = Step(model, recipe, steps, classes, teacher=None)
     made.prepare(Speed.plain(), Processes(), torch.device("cpu"))
@@ -463,9 +493,16 @@ def one_by_one(model: nn.Module, recipe: Recipe, steps: int, classes: int) -> St
 def test_several_steps_are_what_plain_pytorch_does(decay):
     """A rate that changes with each step and differs between layers, gradients of one step only, a running mean."""
     recipe = Recipe(
-        steps=5, lr=0.3, optimizer="sgd", betas=(0.5, 0.9), warmup=0.4, schedule="linear", weight_decay=0.0,
-        grad_clip=None, ema=decay,
-    )  # fmt: skip
+        steps=5,
+        lr=0.3,
+        optimizer="sgd",
+        betas=(0.5, 0.9),
+        warmup=0.4,
+        schedule="linear",
+        weight_decay=0.0,
+        grad_clip=None,
+        ema=decay,
+    )
     generator = torch.Generator().manual_seed(0)
     batches = [
         Batch(torch.randn(6, 4, generator=generator), torch.randint(0, 3, (6,), generator=generator)) for _ in range(5)

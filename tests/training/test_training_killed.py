@@ -71,8 +71,13 @@ class Trainings:
         self.folder = folder
         environment = {**os.environ, "COURSE_BUDGET": "tiny", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )  # fmt: skip
+            [sys.executable, "-c", SERVER],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def run(self, recipe: str, out: str, processes: int = 1) -> dict[str, torch.Tensor]:
         """Train to the end; returns the checkpoint's tensors."""
@@ -98,9 +103,16 @@ class Trainings:
                 port = free.getsockname()[1]
             size = str(processes)
             group = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        arguments = f"train vit_cifar depth=1 embed_dim=16 num_heads=2 --data digits --device cpu --recipe {recipe} --out {out}"
-        asked = {"arguments": arguments.split(), "processes": processes, "environment": group, "said": "said",
-                 "reached": "reached"}  # fmt: skip
+        arguments = (
+            f"train vit_cifar depth=1 embed_dim=16 num_heads=2 --data digits --device cpu --recipe {recipe} --out {out}"
+        )
+        asked = {
+            "arguments": arguments.split(),
+            "processes": processes,
+            "environment": group,
+            "said": "said",
+            "reached": "reached",
+        }
         self.server.stdin.write(json.dumps(asked) + "\n")
         self.server.stdin.flush()
         return json.loads(self.server.stdout.readline())
@@ -121,7 +133,9 @@ def moments(recipe: str, count: int) -> list[int]:
     return sorted(random.Random(recipe).sample(range(2, STEPS - 10), count))
 
 
-@pytest.mark.parametrize("recipe", ["everything", *(pytest.param(name, marks=pytest.mark.long) for name in ("plain", "lamb"))])
+@pytest.mark.parametrize(
+    "recipe", ["everything", *(pytest.param(name, marks=pytest.mark.long) for name in ("plain", "lamb"))]
+)
 def test_killed_and_run_again_is_the_undisturbed_run_bit_for_bit(trainings, recipe):
     undisturbed = trainings.run(recipe, f"{recipe}-undisturbed")
     for at in moments(recipe, 4):
@@ -129,7 +143,9 @@ def test_killed_and_run_again_is_the_undisturbed_run_bit_for_bit(trainings, reci
     killed = trainings.run(recipe, f"{recipe}-killed")
     assert undisturbed.keys() == killed.keys() and len(killed) > 20
     assert [name for name, tensor in undisturbed.items() if not torch.equal(tensor, killed[name])] == []
-    figures = [(trainings.folder / f"{recipe}-{how}" / "history.json").read_bytes() for how in ("undisturbed", "killed")]
+    figures = [
+        (trainings.folder / f"{recipe}-{how}" / "history.json").read_bytes() for how in ("undisturbed", "killed")
+    ]
     assert figures[0] == figures[1] and len(json.loads(figures[0])["loss"]) == STEPS
     kept = sorted(path.name for path in (trainings.folder / f"{recipe}-killed").iterdir())
     assert kept == ["curve.png", "history.json", "run.safetensors"]
@@ -156,7 +172,20 @@ def test_two_processes_train_what_one_trains(trainings, recipe):
 @pytest.mark.long
 def test_under_torchrun(trainings, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "course"]
-    words = "train vit_cifar depth=1 embed_dim=16 num_heads=2 --data digits --device cpu --steps 20 --out".split()
+    words = [
+        "train",
+        "vit_cifar",
+        "depth=1",
+        "embed_dim=16",
+        "num_heads=2",
+        "--data",
+        "digits",
+        "--device",
+        "cpu",
+        "--steps",
+        "20",
+        "--out",
+    ]
     environment = {**os.environ, "COURSE_BUDGET": "tiny", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([*torchrun, *words, str(tmp_path)], env=environment, check=True, timeout=300, capture_output=True)
     assert len(json.loads((tmp_path / "history.json").read_text())["loss"]) == 20

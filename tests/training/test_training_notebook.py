@@ -16,7 +16,7 @@ recipe = recipes.cpu_minute.but(steps=60)
 slow = lambda step: time.sleep(0.07)
 """,
     'print("before"); history = fit(model, data, recipe, val=test, on_step=slow); print("after")',
-    'history = fit(model, data, recipe, plot=False, on_step=slow)',
+    "history = fit(model, data, recipe, plot=False, on_step=slow)",
     """
 import _thread
 def stop(step):

@@ -24,23 +24,17 @@ OPTIMIZERS = ("adamw", "sgd", "muon", "lamb")
 
 
 def recipe(**changes) -> SimpleNamespace:
-    usual = dict(
-        optimizer="adamw", lr=1e-2, muon_lr=0.02, weight_decay=0.1, betas=(0.9, 0.98), layer_decay=None
-    )
+    usual = dict(optimizer="adamw", lr=1e-2, muon_lr=0.02, weight_decay=0.1, betas=(0.9, 0.98), layer_decay=None)
     return SimpleNamespace(**usual | changes)
 
 
 def small_vit(seed: int = 0, **overrides) -> nn.Module:
     torch.manual_seed(seed)
-    return create_model(
-        "vit_b16", num_classes=5, img_size=32, embed_dim=16, depth=3, num_heads=2, **overrides
-    )
+    return create_model("vit_b16", num_classes=5, img_size=32, embed_dim=16, depth=3, num_heads=2, **overrides)
 
 
 def timm_vit() -> nn.Module:
-    return timm.create_model(
-        "vit_base_patch16_224", num_classes=5, img_size=32, embed_dim=16, depth=3, num_heads=2
-    )
+    return timm.create_model("vit_base_patch16_224", num_classes=5, img_size=32, embed_dim=16, depth=3, num_heads=2)
 
 
 def train(model: nn.Module, optimizer, steps: int, first: int = 0) -> None:
@@ -52,9 +46,7 @@ def train(model: nn.Module, optimizer, steps: int, first: int = 0) -> None:
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    return all(
-        torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 def sizes(groups: list[dict]) -> Counter:
@@ -80,9 +72,7 @@ def test_decay_is_of_what_multiplies():
         "head.fc.bias",
     } <= left_out
     assert not [
-        name
-        for name in left_out
-        if name.endswith(("qkv.weight", "fc1.weight", "fc.weight", "stem.proj.weight"))
+        name for name in left_out if name.endswith(("qkv.weight", "fc1.weight", "fc.weight", "stem.proj.weight"))
     ]
     swin = create_model("swin_cifar")
     assert {name for name in dict(swin.named_parameters()) if name.endswith("bias_table")}.isdisjoint(
@@ -171,9 +161,9 @@ def test_layers_of_a_pyramid():
     assert scales["stem.proj.weight"] == 0.5**last
     assert scales["stages.0.blocks.0.token_mixer.branch.qkv.weight"] == 0.5 ** (last - 1)
     behind = 0.5 ** (last - depths[0] - 1)  # the first block of stage 1, and what leads to it
-    assert {
-        scale for name, scale in scales.items() if name.startswith(("stages.1.entry", "stages.1.blocks.0."))
-    } == {behind}
+    assert {scale for name, scale in scales.items() if name.startswith(("stages.1.entry", "stages.1.blocks.0."))} == {
+        behind
+    }
     assert scales[f"stages.{len(depths) - 1}.blocks.{depths[-1] - 1}.channel_mixer.branch.fc2.weight"] == 0.5
     assert {scale for name, scale in scales.items() if name.startswith("head")} == {1}
     assert set(scales) == {name for name, _ in model.named_parameters()}
@@ -209,9 +199,7 @@ def test_muon_gets_the_matrices_inside():
         "channel_mixer.branch.fc2.weight",
     }
     assert len(hidden_matrices(model)) == 12
-    plain = nn.Sequential(
-        nn.Linear(6, 5), nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3), nn.Linear(3, 2)
-    )
+    plain = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3), nn.Linear(3, 2))
     assert hidden_matrices(plain) == {"1.weight", "3.weight"}
     merging = [name for name in hidden_matrices(create_model("swin_cifar")) if "entry" in name]
     assert len(merging) == len(create_model("swin_cifar").stages) - 1
@@ -276,10 +264,7 @@ def test_lamb_is_timms_lamb(decay, adapt):
 
     def start() -> list[Tensor]:
         generator = torch.Generator().manual_seed(0)
-        tensors = [
-            torch.randn(shape, generator=generator, dtype=torch.float64)
-            for shape in [(5, 4), (3,), (2, 3, 2)]
-        ]
+        tensors = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in [(5, 4), (3,), (2, 3, 2)]]
         return [nn.Parameter(tensor) for tensor in (*tensors, torch.zeros(4, 2, dtype=torch.float64))]
 
     ours, theirs = start(), start()
@@ -304,9 +289,7 @@ def test_lamb_by_hand():
     weight.grad = torch.tensor([0.5, 20.0], dtype=torch.float64)
     Lamb([weight], lr=0.1, weight_decay=0.25, eps=0.0).step()
     u = torch.tensor([1.75, 2.0], dtype=torch.float64)
-    torch.testing.assert_close(
-        weight.detach(), torch.tensor([3.0, 4.0], dtype=torch.float64) - 0.1 * 5 * u / u.norm()
-    )
+    torch.testing.assert_close(weight.detach(), torch.tensor([3.0, 4.0], dtype=torch.float64) - 0.1 * 5 * u / u.norm())
 
 
 def test_lamb_adapts_what_is_decayed_and_no_zero_is_divided_by():

@@ -48,10 +48,15 @@ def trained(digits):
     torch.set_num_threads(threads)
     assert accuracy > 0.7
     origin = Origin(
-        model="mixer_cifar", overrides={"num_classes": "10"} | {k: repr(v) for k, v in OVERRIDES.items()},
-        data="digits", recipe=json.loads(json.dumps(asdict(RECIPE))), accuracy=accuracy,
-        seconds=history.seconds, device="CPU", date="2026-11-21",
-    )  # fmt: skip
+        model="mixer_cifar",
+        overrides={"num_classes": "10"} | {k: repr(v) for k, v in OVERRIDES.items()},
+        data="digits",
+        recipe=json.loads(json.dumps(asdict(RECIPE))),
+        accuracy=accuracy,
+        seconds=history.seconds,
+        device="CPU",
+        date="2026-11-21",
+    )
     return model, origin
 
 
@@ -170,9 +175,7 @@ def test_too_large_to_store_and_too_large_to_open(trained, stored):
         save_pretrained(stored, large, trained[1])
     assert stored.read_bytes() == whole and [file.name for file in stored.parent.iterdir()] == [stored.name]
     stored.write_bytes(whole + b"\0" * LARGEST)
-    with pytest.raises(
-        CheckpointError, match="has 2,0..,... bytes, .* at most 2,000,000, so it was not opened"
-    ):
+    with pytest.raises(CheckpointError, match="has 2,0..,... bytes, .* at most 2,000,000, so it was not opened"):
         load_pretrained(stored, fresh())
 
 
@@ -191,18 +194,14 @@ def test_weights_that_half_precision_cannot_hold_are_not_stored(trained, tmp_pat
 
 
 def test_the_price_is_said_as_far_as_it_is_known():
-    assert (
-        str(Price()) == "Training here costs, small, on a CPU: not measured; in full, on a GPU: not measured."
-    )
+    assert str(Price()) == "Training here costs, small, on a CPU: not measured; in full, on a GPU: not measured."
     assert str(Price(cpu_minutes=1.5, gpu_seconds=62.4, accuracy=0.912)) == (
         "Training here costs, small, on a CPU: 1.5 min; in full, on a GPU: 62 s, which reaches 91.2 %."
     )
 
 
 @pytest.mark.parametrize("budget", ["tiny", "cpu"])
-def test_what_is_stored_is_loaded_and_no_data_are_needed(
-    stored, trained, digits, monkeypatch, capsys, budget
-):
+def test_what_is_stored_is_loaded_and_no_data_are_needed(stored, trained, digits, monkeypatch, capsys, budget):
     monkeypatch.setenv("COURSE_BUDGET", budget)
 
     def never():
@@ -221,20 +220,23 @@ def test_what_is_stored_is_loaded_and_no_data_are_needed(
 
 
 @pytest.mark.parametrize(("budget", "steps"), [("tiny", 3), ("cpu", 7)])
-def test_without_it_a_small_one_is_trained_and_that_is_said(
-    tmp_path, digits, monkeypatch, capsys, budget, steps
-):
+def test_without_it_a_small_one_is_trained_and_that_is_said(tmp_path, digits, monkeypatch, capsys, budget, steps):
     monkeypatch.setenv("COURSE_BUDGET", budget)
     model = fresh()
-    outcome = train_or_load(model, lambda: digits[0], NEVER, name="digits", small=RECIPE.but(steps=7),
-                            val=digits[1], price=Price(cpu_minutes=0.5), folder=tmp_path)  # fmt: skip
+    outcome = train_or_load(
+        model,
+        lambda: digits[0],
+        NEVER,
+        name="digits",
+        small=RECIPE.but(steps=7),
+        val=digits[1],
+        price=Price(cpu_minutes=0.5),
+        folder=tmp_path,
+    )
     assert len(outcome.history.loss) == steps and outcome.origin is None
     assert outcome.accuracy == outcome.history.final_accuracy and repr(outcome) == repr(outcome.history)
     price, note = capsys.readouterr().out.splitlines()
-    assert (
-        "CPU: 0.5 min" in price
-        and note == "No real run of digits is stored yet, so a small one is trained here."
-    )
+    assert "CPU: 0.5 min" in price and note == "No real run of digits is stored yet, so a small one is trained here."
     assert not list(tmp_path.iterdir()), "a small run is no real one: it is not stored"
 
 

@@ -17,9 +17,7 @@ def rates(model: nn.Module) -> dict[str, float]:
 
 def small_vit(**overrides) -> nn.Module:
     torch.manual_seed(0)
-    return create_model(
-        "vit_b16", num_classes=5, img_size=32, embed_dim=16, depth=3, num_heads=2, **overrides
-    )
+    return create_model("vit_b16", num_classes=5, img_size=32, embed_dim=16, depth=3, num_heads=2, **overrides)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +53,7 @@ def test_stochastic_depth_is_in_training_only():
     images = torch.randn(3, 3, 32, 32)
     assert torch.equal(model.eval()(images), small_vit().eval()(images))
     assert not torch.equal(model.train()(images), model(images))
-    plain = nn.Sequential(
-        Block(Residual(nn.Linear(2, 2))), Block(Residual(nn.Linear(2, 2)), Residual(nn.Linear(2, 2)))
-    )
+    plain = nn.Sequential(Block(Residual(nn.Linear(2, 2))), Block(Residual(nn.Linear(2, 2)), Residual(nn.Linear(2, 2))))
     set_drop_path(plain, 0.5)
     assert list(rates(plain).values()) == [0.0, 0.5, 0.5]
 
@@ -90,9 +86,7 @@ def test_dropout_zeroes_that_share_and_can_be_changed():
         "stages.0.blocks.2.token_mixer.branch.proj",
     ):
         set_dropout(model, 0.25)
-        model.get_submodule(name).register_forward_hook(
-            lambda module, a, y, name=name: seen.update({name: y})
-        )
+        model.get_submodule(name).register_forward_hook(lambda module, a, y, name=name: seen.update({name: y}))
     model.train()(images)
     for output in seen.values():
         assert (output == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)

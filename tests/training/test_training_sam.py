@@ -14,9 +14,7 @@ class Weights(nn.Module):
 
     def __init__(self, *weights: float, curvature: tuple[float, ...] = ()) -> None:
         super().__init__()
-        self.each = nn.ParameterList(
-            nn.Parameter(torch.tensor(weight, dtype=torch.float64)) for weight in weights
-        )
+        self.each = nn.ParameterList(nn.Parameter(torch.tensor(weight, dtype=torch.float64)) for weight in weights)
         self.curvature = torch.tensor(curvature, dtype=torch.float64)
 
     def forward(self) -> Tensor:

@@ -15,8 +15,12 @@ from course.models import create_model
 from course.training import speed as speed_module
 from course.training.speed import Speed, fastest, measure
 
-EVERY = [Speed("float32", "fused"), Speed("float32", "explicit"),
-         Speed("bfloat16", "fused"), Speed("bfloat16", "explicit")]  # fmt: skip
+EVERY = [
+    Speed("float32", "fused"),
+    Speed("float32", "explicit"),
+    Speed("bfloat16", "fused"),
+    Speed("bfloat16", "explicit"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -146,11 +150,15 @@ def gradient(model, images, labels, speed):
     return loss.detach(), torch.cat([grad.flatten() for grad in grads])
 
 
-@pytest.mark.parametrize(("speed", "tolerance"), [
-    (Speed("float32", "explicit"), 1e-5),
-    (Speed("bfloat16", "fused"), 0.03),  # bfloat16 keeps 8 bits: one rounding is up to 0.4 %
-    (Speed("bfloat16", "explicit"), 0.03),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("speed", "tolerance"),
+    [
+        (Speed("float32", "explicit"), 1e-5),
+        (Speed("bfloat16", "fused"), 0.03),  # bfloat16 keeps 8 bits: one rounding is up to 0.4 %
+        (Speed("bfloat16", "explicit"), 0.03),
+    ],
+    ids=str,
+)
 def test_the_gradient_is_the_same_up_to_rounding(speed, tolerance):
     model, images = a_vit(), torch.randn(16, 3, 16, 16)
     labels = torch.arange(16) % 10
@@ -180,14 +188,18 @@ def test_a_compiled_model_has_the_same_weights(monkeypatch):
 # -- what is chosen
 
 
-@pytest.mark.parametrize(("times", "chosen"), [
-    ((10, 10.7, 6.9, 4.5), Speed("bfloat16", "explicit")),  # as with AMX
-    ((10, 11, 4, 5), Speed("bfloat16", "fused")),
-    ((10, 8, 12, 12), Speed("float32", "explicit")),
-    ((10, 11, 15, 20), Speed.plain()),
-    ((10, 9.5, 9.3, 9.2), Speed.plain()),  # a tie
-    ((10, 11, 300, 300), Speed.plain()),  # units that PyTorch does not use
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("times", "chosen"),
+    [
+        ((10, 10.7, 6.9, 4.5), Speed("bfloat16", "explicit")),  # as with AMX
+        ((10, 11, 4, 5), Speed("bfloat16", "fused")),
+        ((10, 8, 12, 12), Speed("float32", "explicit")),
+        ((10, 11, 15, 20), Speed.plain()),
+        ((10, 9.5, 9.3, 9.2), Speed.plain()),  # a tie
+        ((10, 11, 300, 300), Speed.plain()),  # units that PyTorch does not use
+    ],
+    ids=str,
+)
 def test_the_fastest_is_chosen(monkeypatch, times, chosen):
     machine = Machine(monkeypatch, *(time / 1e3 for time in times))
     assert measure(Timed(machine), IMAGES) == chosen
@@ -247,10 +259,14 @@ def test_a_way_that_a_model_cannot_be_computed_in(monkeypatch):
     assert fastest(Timed(machine).requires_grad_(False), IMAGES, "cpu") == Speed.plain()
 
 
-@pytest.mark.parametrize(("mixer", "has_attention"), [
-    (nn.Sequential(nn.Flatten(1), nn.Linear(192, 4)), False),
-    (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), True),  # nn.MultiheadAttention inside
-], ids=["linear", "transformer"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mixer", "has_attention"),
+    [
+        (nn.Sequential(nn.Flatten(1), nn.Linear(192, 4)), False),
+        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), True),  # nn.MultiheadAttention inside
+    ],
+    ids=["linear", "transformer"],
+)
 def test_kernels_are_compared_only_where_there_is_attention(monkeypatch, mixer, has_attention):
     attentions, applied = set(), Speed.applied
     monkeypatch.setattr(Speed, "applied", lambda way, on: attentions.add(way.attention) or applied(way, on))
@@ -299,10 +315,21 @@ def test_measured_once(monkeypatch, tmp_path):
     assert len(json.loads((tmp_path / "data" / "speed.json").read_text())) == 3
 
 
-@pytest.mark.parametrize("damaged", [
-    b"", b"{", b"\xff\x00", b"[1]", b"null", b'{"%s": 5}', b'{"%s": null}', b'{"%s": ["bfloat16"]}',
-    b'{"%s": ["float64", "fused"]}',
-], ids=repr)  # fmt: skip
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"\xff\x00",
+        b"[1]",
+        b"null",
+        b'{"%s": 5}',
+        b'{"%s": null}',
+        b'{"%s": ["bfloat16"]}',
+        b'{"%s": ["float64", "fused"]}',
+    ],
+    ids=repr,
+)
 def test_a_damaged_file_is_measured_anew(monkeypatch, tmp_path, damaged):
     model = Timed(Machine(monkeypatch, 0.010, 0.011, 0.007, 0.0045))
     path = tmp_path / "data" / "speed.json"
@@ -349,13 +376,17 @@ def test_the_tiny_budget_measures_nothing(monkeypatch, tmp_path):
 # -- CUDA, by what it says it can
 
 
-@pytest.mark.parametrize(("bfloat16", "can_compile", "steps", "chosen"), [
-    (True, True, None, Speed("bfloat16")),
-    (True, True, 100, Speed("bfloat16")),
-    (True, True, 10_000, Speed("bfloat16", compiled=True)),
-    (True, False, 10_000, Speed("bfloat16")),
-    (False, True, 10_000, Speed(compiled=True)),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("bfloat16", "can_compile", "steps", "chosen"),
+    [
+        (True, True, None, Speed("bfloat16")),
+        (True, True, 100, Speed("bfloat16")),
+        (True, True, 10_000, Speed("bfloat16", compiled=True)),
+        (True, False, 10_000, Speed("bfloat16")),
+        (False, True, 10_000, Speed(compiled=True)),
+    ],
+    ids=str,
+)
 def test_on_cuda(monkeypatch, bfloat16, can_compile, steps, chosen):
     machine = Machine(monkeypatch, *4 * [0.001])  # 64 ms a step
     monkeypatch.setattr(speed_module, "_cuda_has_bfloat16", lambda: bfloat16)

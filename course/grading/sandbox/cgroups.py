@@ -106,7 +106,7 @@ def make(memory: int, processes: int, *, root: Path = _ROOT, own: str | None = N
     for place in _places(root, own):
         wanted = tuple(controller for controller in place.controllers if controller not in folders)
         if wanted and _make_folder(place.folder / name, place, wanted, memory, processes):
-            folders |= {controller: (place.folder / name, place.version) for controller in wanted}
+            folders |= dict.fromkeys(wanted, (place.folder / name, place.version))
     try:
         return Group(folders) if folders else None
     except OSError:

@@ -35,7 +35,7 @@ def bind(source: str, target: str, read_only: bool = True) -> None:
     """Show a folder or file in a second place, with what is mounted below it."""
     mount(source, target, None, BIND | RECURSIVE)
     if not read_only:
-        return
+        return None
     # Flags that the source has are locked in a user namespace: asking for fewer is refused.
     for more in (NOSUID | NODEV, NOSUID | NODEV | NOEXEC, NOSUID, NODEV, 0):
         try:

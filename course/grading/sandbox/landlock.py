@@ -28,9 +28,18 @@ _SCOPES = 0b11  # abstract unix sockets and signals
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # the rights that a file can have
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _WRITE = (
-    _READ | _WRITE_FILE | _TRUNCATE | _REFER | _REMOVE_DIR | _REMOVE_FILE
-    | _MAKE_DIR | _MAKE_REG | _MAKE_SYM | _MAKE_FIFO | _MAKE_SOCK
-)  # fmt: skip
+    _READ
+    | _WRITE_FILE
+    | _TRUNCATE
+    | _REFER
+    | _REMOVE_DIR
+    | _REMOVE_FILE
+    | _MAKE_DIR
+    | _MAKE_REG
+    | _MAKE_SYM
+    | _MAKE_FIFO
+    | _MAKE_SOCK
+)
 
 # What Python and torch open by themselves. Not /dev/shm: it is shared with the grader and with other jobs, and the
 # names in it can be guessed. Not /proc but of the process itself: the others' folders are in it.
@@ -77,9 +86,7 @@ def restrict(read: Iterable[Path], write: Iterable[Path]) -> None:
     if version >= 6:
         attributes += struct.pack("=Q", _SCOPES)
     rules = checked(
-        libc.syscall(
-            ctypes.c_long(_CREATE_RULESET), attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)
-        ),
+        libc.syscall(ctypes.c_long(_CREATE_RULESET), attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)),
         "landlock_create_ruleset",
     )
     try:

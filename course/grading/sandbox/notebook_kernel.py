@@ -10,14 +10,14 @@ from course.grading.sandbox import house
 
 def warm_up() -> None:
     """In the server: import what a kernel imports, and create nothing, since no thread outlives a fork."""
-    import IPython.core.pylabtools
-    import IPython.extensions.storemagic  # noqa: F401
     import ipykernel.control
     import ipykernel.debugger
     import ipykernel.heartbeat
     import ipykernel.ipkernel
     import ipykernel.kernelapp
     import ipykernel.zmqshell  # noqa: F401
+    import IPython.core.pylabtools
+    import IPython.extensions.storemagic  # noqa: F401
     import jupyter_client.localinterfaces
     import matplotlib_inline.backend_inline  # noqa: F401
 
@@ -64,7 +64,11 @@ def pack(folder: str, largest: int) -> io.BytesIO:
     packed, size = io.BytesIO(), 0
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".") and not entry.name.endswith(".ipynb"):
+            if (
+                entry.is_file(follow_symlinks=False)
+                and not entry.name.startswith(".")
+                and not entry.name.endswith(".ipynb")
+            ):
                 size += entry.stat().st_size
                 if size > largest:
                     raise ValueError(f"the files beside the notebook in {folder} have more than {largest >> 20} MB")

@@ -121,8 +121,8 @@ def _warm_up() -> None:
 
         notebook_kernel.warm_up()
     else:
-        from course.checks.from_scratch import ALWAYS
         from course.checks import guards
+        from course.checks.from_scratch import ALWAYS
 
         guards.install((*ALWAYS, "torch.nn.functional.scaled_dot_product_attention"))
     _train_a_step(torch)
@@ -139,10 +139,22 @@ def _import_all() -> None:
     import importlib
 
     for name in (
-        "dataclasses", "einops", "einops.layers.torch", "matplotlib.pyplot", "safetensors.torch", "sklearn.datasets",
-        "torch._dynamo", "torch.nn.functional", "torch.utils.data",
-        "course", "course.checks.observe", "course.data", "course.plots", "course.training", "course.grading.worker",
-    ):  # fmt: skip
+        "dataclasses",
+        "einops",
+        "einops.layers.torch",
+        "matplotlib.pyplot",
+        "safetensors.torch",
+        "sklearn.datasets",
+        "torch._dynamo",
+        "torch.nn.functional",
+        "torch.utils.data",
+        "course",
+        "course.checks.observe",
+        "course.data",
+        "course.plots",
+        "course.training",
+        "course.grading.worker",
+    ):
         importlib.import_module(name)
 
 
