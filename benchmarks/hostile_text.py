@@ -1,7 +1,7 @@
 """``course bench hostile_text``: every step that reads student text, on ten kinds of text at the size limits.
 
 Each step runs in a fork of its own, on what the steps before it made. Measured are the processor seconds and the memory
-that it adds to the grader's own process. What it has done in the process with limits (`course.grading.reader`), the
+that it adds to the grader's own process. What it has done in the process with limits (`course.grading.read.reader`), the
 start of that included, is told apart: there the system sets the bound.
 """
 
@@ -25,19 +25,20 @@ from course.checks import load_homework
 from course.checks.calls import LONGEST_NOTE, Observation
 from course.checks.compare import Expected
 from course.data.progress import progress_bar
-from course.grading import cells as limits
-from course.grading import python_source, reader, report
-from course.grading.cells import Unreadable, cells_from_bytes
-from course.grading.collect import Entry, Found, choose
-from course.grading.depends import names_reached
-from course.grading.judge import judge_exercise
+from course.grading.collect.find import Entry, Found, choose
+from course.grading.judge.exercise import judge_exercise
 from course.grading.known_safe import known_of
-from course.grading.merge import ShownCell, Template, merge
-from course.grading.python_source import defined_names
-from course.grading.record import StudentResult, grades_csv
-from course.grading.report import class_page, feedback_page, similar_pages
-from course.grading.rules import rule_broken
-from course.grading.similarity import own_work, similar_submissions
+from course.grading.read import cells as limits
+from course.grading.read import python_source, reader
+from course.grading.read.cells import Unreadable, cells_from_bytes
+from course.grading.read.depends import names_reached
+from course.grading.read.merge import ShownCell, Template, merge
+from course.grading.read.python_source import defined_names
+from course.grading.read.rules import rule_broken
+from course.grading.record.result import StudentResult, grades_csv
+from course.grading.report import pages as report
+from course.grading.report.pages import class_page, feedback_page, similar_pages
+from course.grading.report.similarity import own_work, similar_submissions
 
 TOPIC = "hw5_poolformer"  # several sets of forbidden names
 LIMITS = ("LARGEST_FILE", "MOST_CELLS", "LONGEST_SOURCE", "LONGEST_CODE", "LONGEST_PROSE", "LONGEST_TEXT")

@@ -1,6 +1,6 @@
 """What a text of Python says without running it: names given and read, imports, definitions. Time and size are linear.
 
-Needs nothing but Python: the grader has it done in a process with limits (`course.grading.reader`).
+Needs nothing but Python: the grader has it done in a process with limits (`course.grading.read.reader`).
 """
 
 import ast

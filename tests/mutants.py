@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 600  # of the tests of one mutant: one that makes them hang is caught by that
 FAILED = 1  # how pytest ends when tests fail; other numbers say that it could not run them
 
-JUDGE = "course/grading/judge.py"
+JUDGE = "course/grading/judge/exercise.py"
 COMPARE = "course/checks/compare.py"
 ROUNDING = "course/checks/rounding.py"
 MESSAGE = "course/checks/message.py"

@@ -22,7 +22,7 @@ def observe(objects: dict[str, Any], calls: list[Call], outside: bool = False) -
     """Make every call on the student's `objects` (by name) and record results, gradients and mishaps.
 
     Args:
-        outside: whoever reads this compares the inputs and asks the trained modules (`course.grading.outside`): they
+        outside: whoever reads this compares the inputs and asks the trained modules (`course.grading.run.outside`): they
             are recorded as they are in the end, ``"0.in.1"`` for the second argument, ``"0.state.0.weight"``.
 
     Nothing the student's code raises passes through; KeyboardInterrupt does.

@@ -42,7 +42,7 @@ def grade_command(
     The same command goes on where an earlier one was stopped, by whatever; see `course.grading.resume`.
 
     Args:
-        submissions: a folder or zip, see `course.grading.collect`.
+        submissions: a folder or zip, see `course.grading.collect.find`.
         assignment: ``"hw1_self_attention"`` or ``"hw1"``.
         workers: submissions graded at a time; None takes one a core.
         scheduler: address of a Dask cluster that runs them instead, see `course.grading.cluster`.
@@ -51,9 +51,9 @@ def grade_command(
         memory: bytes that a submission may use on top of what the imports take.
         sandbox: ``"auto"`` or ``"none"``, see `course.grading.sandbox`.
         again: take nothing from an earlier run, and draw a fresh seed. Marks given by a person stay.
-        config: due dates; None takes ``solutions/grading.toml``, see `course.grading.deadlines`.
+        config: due dates; None takes ``solutions/grading.toml``, see `course.grading.record.deadlines`.
         gradebook: address of a database that takes the place of ``OUT/gradebook.db``, as SQLAlchemy writes it.
-        roster: CSV with the students of the course, see `course.grading.exports`.
+        roster: CSV with the students of the course, see `course.grading.record.exports`.
 
     Returns:
         0 if every submission has a row, whatever is in it; 2 if the command itself could not run.

@@ -11,13 +11,13 @@ import torch
 from course.checks import Exercise, expected_for
 from course.checks.calls import calls_from_bytes, calls_to_bytes
 from course.checks.compare import Expected
-from course.grading.cells import cells_from_notebook
-from course.grading.child import Question
 from course.grading.command import CannotGrade
 from course.grading.known_safe import Known, known_of
-from course.grading.merge import Template
-from course.grading.oracle import Oracle
-from course.grading.pictures import PublicChecks
+from course.grading.judge.pictures import PublicChecks
+from course.grading.read.cells import cells_from_notebook
+from course.grading.read.merge import Template
+from course.grading.run.child import Question
+from course.grading.run.oracle import Oracle
 from course.steps import Step, silent
 
 

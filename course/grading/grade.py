@@ -11,22 +11,22 @@ from pathlib import Path
 from tqdm import tqdm
 
 from course.atomic import write_atomically
-from course.grading import report
-from course.grading.child import Stopped
-from course.grading.collect import NothingToGrade, collect
+from course.grading.collect.find import NothingToGrade, collect
+from course.grading.collect.whose import Found
 from course.grading.command import CannotGrade, writing
-from course.grading.deadlines import BadConfiguration
 from course.grading.exam import Exam, prepare_exam
-from course.grading.exports import Matched, canvas_csv, match, moodle_csv
-from course.grading.gradebook import BadGradebook, Marks, shown_place, write_gradebook
-from course.grading.limits import Limits
 from course.grading.place import Place, place_for
-from course.grading.record import STATUSES, StudentResult, grades_csv, page_names
+from course.grading.record.deadlines import BadConfiguration
+from course.grading.record.exports import Matched, canvas_csv, match, moodle_csv
+from course.grading.record.gradebook import BadGradebook, Marks, shown_place, write_gradebook
+from course.grading.record.result import STATUSES, StudentResult, grades_csv, page_names
 from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
+from course.grading.report import pages as report
+from course.grading.report.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
+from course.grading.run.child import Stopped
+from course.grading.limits import Limits
 from course.grading.settings import Settings
-from course.grading.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
 from course.grading.student import Judged, ToRun, our_fault, put_together, read_student
-from course.grading.whose import Found
 from course.steps import Steps, silent
 
 MOST_NAMES = 5  # of students in one line

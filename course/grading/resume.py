@@ -21,9 +21,9 @@ from course.atomic import write_atomically
 from course.checks.compare import RIGHT, Expected
 from course.grading.command import CannotGrade
 from course.grading.exam import Exam
-from course.grading.judge import ExerciseResult
+from course.grading.judge.exercise import ExerciseResult
+from course.grading.record.result import StudentResult
 from course.grading.limits import Limits
-from course.grading.record import StudentResult
 from course.grading.student import Judged, ToRun
 
 FILE = "run.json"

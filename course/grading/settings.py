@@ -8,8 +8,8 @@ from pathlib import Path
 
 from course.authoring.repository import AuthoringError, find_root
 from course.grading.command import CannotGrade
-from course.grading.deadlines import FILE_NAME, BadConfiguration, Deadline, read_deadline
-from course.grading.exports import BadRoster, Roster, read_roster
+from course.grading.record.deadlines import FILE_NAME, BadConfiguration, Deadline, read_deadline
+from course.grading.record.exports import BadRoster, Roster, read_roster
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,22 @@ its arguments and result can be pickled, so that it may be done on another machi
 import traceback
 from dataclasses import dataclass
 
-from course.grading.cells import Unreadable
-from course.grading.child import Stopped
-from course.grading.collect import Missing, choose
+from course.grading.collect.find import Missing, choose
+from course.grading.collect.handed_in import HandedIn
+from course.grading.collect.whose import Found
 from course.grading.exam import Exam
-from course.grading.handed_in import HandedIn
-from course.grading.judge import ExerciseResult, judge_exercise, one_line
+from course.grading.judge.exercise import ExerciseResult, judge_exercise, one_line
 from course.grading.known_safe import Known
+from course.grading.judge.pictures import with_pictures
+from course.grading.judge.second_chance import with_second_chances
+from course.grading.read.cells import Unreadable
+from course.grading.read.merge import Merged, merge
+from course.grading.read.rules import rule_broken
+from course.grading.record.result import STATUSES, StudentResult
+from course.grading.run.child import Stopped
 from course.grading.limits import Limits
-from course.grading.merge import Merged, merge
-from course.grading.pictures import with_pictures
-from course.grading.record import STATUSES, StudentResult
-from course.grading.rules import rule_broken
-from course.grading.run import run_submission
+from course.grading.run.submission import run_submission
 from course.grading.sandbox import CannotStart, Sandbox
-from course.grading.second_chance import with_second_chances
-from course.grading.whose import Found
 
 MOST_MESSAGES = 50  # of one student; each cell that they added may give one
 

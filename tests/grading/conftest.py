@@ -9,8 +9,8 @@ import pytest
 from course.authoring import notebooks
 from course.authoring.source import read_source
 from course.checks import load_homework, public
-from course.grading.cells import Cell, cells_from_notebook
 from course.grading.grade import Exam, prepare_exam
+from course.grading.read.cells import Cell, cells_from_notebook
 from course.grading.sandbox import client
 
 TOPIC = "hw9_small"

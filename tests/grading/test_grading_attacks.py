@@ -34,7 +34,7 @@ from pathlib import Path
 import pytest
 
 import course
-from course.grading.record import STATUSES
+from course.grading.record.result import STATUSES
 from course.grading.sandbox import house, landlock
 from course.grading.sandbox.remove import remove_folder
 
@@ -266,7 +266,7 @@ cheat(
     """
     import json
     from course.checks.message import pack
-    from course.grading import worker
+    from course.grading.run import worker
     worker._observe = lambda payload, objects: pack({"0.out": torch.ones(3, 4)}, {"0.right": "right"})
     worker._run_cell = lambda request, namespace, kept: {"error": "", "line": 0, "kept": request["keep"], "points": 9}
     worker._describe = lambda raised: "all right"
@@ -276,7 +276,7 @@ cheat(
 cheat(
     "frames packed as something else",
     """
-    from course.grading import frames
+    from course.grading.run import frames
     honest = frames.pack
     frames.pack = lambda kind, number, payload=b"": honest(b"V", number, b'{"points": 6.5, "status": "graded"}')
 """,
@@ -285,7 +285,7 @@ cheat(
 cheat(
     "frames with another number",
     """
-    from course.grading import frames
+    from course.grading.run import frames
     honest = frames.pack
     frames.pack = lambda kind, number, payload=b"": b"".join(honest(kind, n, payload) for n in range(50) if n != number)
     frames.pack.__defaults__ = (b"",)
@@ -297,7 +297,7 @@ cheat(
 cheat(
     "names in place of the answer: kept is everything",
     """
-    from course.grading import worker
+    from course.grading.run import worker
     import sys
     frame = sys._getframe()
     while frame:
@@ -401,7 +401,7 @@ cheat(
     "bytecode of others replaced",
     """
     from course.checks import observe
-    from course.grading import worker
+    from course.grading.run import worker
     def silent(module, call, i, seen): return {}
     observe._load_parameters.__code__ = silent.__code__
     observe._note_error.__code__ = (lambda error, target, i, seen: None).__code__
@@ -584,8 +584,8 @@ class Scale(nn.Module):
 CHANNEL = """
     import json, os, struct
     from course.checks.message import pack
-    from course.grading import frames
-    from course.grading.stand_in import _Line
+    from course.grading.run import frames
+    from course.grading.run.stand_in import _Line
     send = _Line.channel.sendall
     answer = pack({"0.out": torch.zeros(3, 4), "0.grad.x": torch.zeros(3, 4)}, {"0.status": "right"})
     told = json.dumps({"error": "", "line": 0, "kept": ["double", "mean_and_spread", "Scale"]}).encode()
@@ -679,7 +679,7 @@ frame_attack(
         pack({}, {"../../feedback/x": "1", "0.unwritten": "hw9.Scale"}),
         pack({}, [["0.error", "list"]]),
     ]
-    from course.grading import worker
+    from course.grading.run import worker
     import itertools
     turn = itertools.cycle(bombs)
     worker._observe = lambda payload, objects: bombs[7]
@@ -720,8 +720,8 @@ class Scale(nn.Module):
             return found
         import json, os
         from course.checks.message import pack
-        from course.grading import frames, stand_in
-        from course.grading.stand_in import _ask
+        from course.grading.run import frames, stand_in
+        from course.grading.run.stand_in import _ask
 {}
         return found
 """
@@ -808,8 +808,8 @@ cheat(
     """
     import os, time
     from course.checks.message import pack
-    from course.grading import frames
-    from course.grading.stand_in import _Line
+    from course.grading.run import frames
+    from course.grading.run.stand_in import _Line
     forged = pack({"0.out": torch.zeros(3, 4), "0.grad.x": torch.zeros(3, 4)}, {})
     if os.fork() == 0:
         os.setsid()
@@ -827,8 +827,8 @@ cheat(
     """
     import threading, time
     from course.checks.message import pack
-    from course.grading import frames
-    from course.grading.stand_in import _Line
+    from course.grading.run import frames
+    from course.grading.run.stand_in import _Line
     def later():
         forged = pack({}, {"0.out": "right"})
         for number in range(100):
@@ -1103,8 +1103,8 @@ probe(
     wanted = {"Expected", "Exam", "ExerciseResult", "StudentResult", "Homework", "Oracle", "Template", "Mistake",
               "Verdict", "Question"}
     attempt("objects", lambda: any(type(thing).__name__ in wanted for thing in gc.get_objects()))
-    of_the_grader = ("course.authoring", "course.grading.judge", "course.grading.exam", "course.grading.grade",
-                     "course.grading.oracle", "exercises", "solutions")
+    of_the_grader = ("course.authoring", "course.grading.judge.exercise", "course.grading.exam", "course.grading.grade",
+                     "course.grading.run.oracle", "exercises", "solutions")
     attempt("modules", lambda: any(name.startswith(of_the_grader) for name in sys.modules))
     functions = [thing for thing in gc.get_objects() if type(thing).__name__ == "function"]
     attempt("functions of the answers", lambda: any(f.__code__.co_filename.endswith("exercises.py") for f in functions))
@@ -1175,7 +1175,7 @@ probe(
     attempt("a classmate removed", lambda: os.remove(here.submissions + "/an honest right one.ipynb"))
     attempt("answers", lambda: write(here.root + "/solutions/{MARK}"))
     attempt("package", lambda: write(here.package + "/{MARK}.py"))
-    attempt("package's code", lambda: open(here.package + "/grading/judge.py", "r+").close())
+    attempt("package's code", lambda: open(here.package + "/grading/judge/exercise.py", "r+").close())
     attempt("compiled code", lambda: write(here.package + "/grading/__pycache__/{MARK}.pyc"))
     attempt("libraries", lambda: write(os.path.dirname(torch.__file__) + "/{MARK}.py"))
     attempt("Python", lambda: write(sys.prefix + "/{MARK}"))
@@ -1423,7 +1423,7 @@ short("read for ever", "os.read(os.pipe()[0], 1)", LATE)
 short(
     "take the grader's words",
     """
-    from course.grading.stand_in import _Line
+    from course.grading.run.stand_in import _Line
     os.read(_Line.channel.fileno(), 10**6)
 """,
     LATE,
@@ -1431,8 +1431,8 @@ short(
 short(
     "drip a frame",
     """
-    from course.grading import frames
-    from course.grading.stand_in import _Line
+    from course.grading.run import frames
+    from course.grading.run.stand_in import _Line
     _Line.channel.sendall(frames.HEADER.pack(frames.CELL, 1, 60_000))
     while True:
         _Line.channel.sendall(b" ")
@@ -1942,7 +1942,7 @@ def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, ki
 
 START = """
 import json, sys
-from course.grading import child
+from course.grading.run import child
 from course.grading.sandbox import client
 kind, errors = sys.argv.pop(1), open(sys.argv.pop(1), "a")
 if kind:

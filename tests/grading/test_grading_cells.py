@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from course.grading import cells, python_source
-from course.grading.cells import Unreadable, cells_from_bytes
+from course.grading.read import cells, python_source
+from course.grading.read.cells import Unreadable, cells_from_bytes
 
 
 def notebook(*sources, **more) -> bytes:

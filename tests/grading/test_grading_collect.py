@@ -17,14 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from course.grading import cells, platforms
-from course.grading import collect as collecting
-from course.grading.cells import Unreadable
-from course.grading.collect import Missing, NothingToGrade, choose, collect
-from course.grading.exports import Listed, Roster, match
-from course.grading.platforms import Upload
+from course.grading.collect import find as collecting
+from course.grading.collect import platforms
+from course.grading.collect.find import Missing, NothingToGrade, choose, collect
+from course.grading.collect.platforms import Upload
+from course.grading.collect.whose import Found
+from course.grading.read import cells
+from course.grading.read.cells import Unreadable
+from course.grading.record.exports import Listed, Roster, match
 from course.grading.student import read_student
-from course.grading.whose import Found
 
 TOPIC = "hw9_small"
 TARGETS = {"double": ("double",), "mean_and_spread": ("mean_and_spread",), "Scale": ("Scale",)}

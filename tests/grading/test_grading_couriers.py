@@ -293,15 +293,15 @@ courier("the number of a signal", "os.kill(os.getpid(), (1, 2, 3, 10, 12, 13, 14
 courier(
     "a frame's length",
     """
-    from course.grading import frames
-    from course.grading.stand_in import _Line
+    from course.grading.run import frames
+    from course.grading.run.stand_in import _Line
     _Line.channel.sendall(frames.HEADER.pack(b'O', 1, 2**31 + number(x)))
 """,
 )
 courier(
     "a question to nobody",
     """
-    from course.grading.stand_in import _ask
+    from course.grading.run.stand_in import _ask
     _ask({'do': letters(x), 'target': letters(x)}, {})
 """,
 )

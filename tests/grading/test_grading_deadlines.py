@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from course.grading import grade_command
-from course.grading.deadlines import BadConfiguration, Deadline, read_deadline
-from course.grading.handed_in import HandedIn, Untellable, time_from_text
-from course.grading.judge import ExerciseResult
-from course.grading.record import StudentResult
+from course.grading.collect.handed_in import HandedIn, Untellable, time_from_text
+from course.grading.judge.exercise import ExerciseResult
+from course.grading.record.deadlines import BadConfiguration, Deadline, read_deadline
+from course.grading.record.result import StudentResult
 
 TOPIC = "hw9_small"
 SHIPPED = Path(__file__).parents[2] / "solutions" / "grading.toml"

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from course.grading.exports import BadRoster, Roster, canvas_csv, match, moodle_csv, read_roster
-from course.grading.judge import ExerciseResult
-from course.grading.platforms import Upload
-from course.grading.record import Mark, StudentResult, harmless
-from course.grading.whose import Found
+from course.grading.collect.platforms import Upload
+from course.grading.collect.whose import Found
+from course.grading.judge.exercise import ExerciseResult
+from course.grading.record.exports import BadRoster, Roster, canvas_csv, match, moodle_csv, read_roster
+from course.grading.record.result import Mark, StudentResult, harmless
 
 TOPIC = "hw9_small"
 

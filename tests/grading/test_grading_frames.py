@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from course.grading import frames
+from course.grading.run import frames
 
 
 def test_messages_come_out_as_they_went_in_however_they_are_cut():

@@ -26,12 +26,13 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from benchmarks.hostile_text import KINDS
-from course.grading import cells as reading
-from course.grading import collect as collecting
-from course.grading import grade_command, report
-from course.grading.collect import NothingToGrade, collect
-from course.grading.judge import judge_exercise
-from course.grading.record import STATUSES, StudentResult, grades_csv, page_names
+from course.grading import grade_command
+from course.grading.collect import find as collecting
+from course.grading.collect.find import NothingToGrade, collect
+from course.grading.judge.exercise import judge_exercise
+from course.grading.read import cells as reading
+from course.grading.record.result import STATUSES, StudentResult, grades_csv, page_names
+from course.grading.report import pages as report
 from course.grading.student import Judged, put_together, read_student
 
 TOPIC = "hw9_small"

@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from course.grading import gradebook as book
-from course.grading.deadlines import Deadline
-from course.grading.gradebook import BadGradebook, shown_place, write_gradebook
-from course.grading.handed_in import HandedIn
-from course.grading.judge import ExerciseResult
-from course.grading.record import Mark, StudentResult, grades_csv
+from course.grading.collect.handed_in import HandedIn
+from course.grading.judge.exercise import ExerciseResult
+from course.grading.record import gradebook as book
+from course.grading.record.deadlines import Deadline
+from course.grading.record.gradebook import BadGradebook, shown_place, write_gradebook
+from course.grading.record.result import Mark, StudentResult, grades_csv
 
 TOPIC = "hw9_small"
 POINTS = {"double": 2, "mean_and_spread": 1.5, "Scale": 3}

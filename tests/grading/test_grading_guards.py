@@ -10,10 +10,10 @@ import torch
 from course.checks import Call, Probe, load_homework
 from course.checks.calls import FORBIDDEN, Observation, calls_to_bytes
 from course.checks.from_scratch import ALWAYS
-from course.grading.child import Question
+from course.grading.read.merge import Merged, RunCell
+from course.grading.run.child import Question
 from course.grading.limits import Limits
-from course.grading.merge import Merged, RunCell
-from course.grading.run import Lost, run_submission
+from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import Sandbox
 from tests.checks import spellings
 from tests.sample_class import ROOT
@@ -256,7 +256,7 @@ def test_the_course_may_use_what_is_forbidden(sandbox):
 
 
 def test_guards_that_were_switched_off_are_noticed(sandbox):
-    off = "sys.modules['course.grading.worker'].follow.__globals__['_state'].exercise = ''\nreturn x"
+    off = "sys.modules['course.grading.run.worker'].follow.__globals__['_state'].exercise = ''\nreturn x"
     seen = asked(sandbox, [cell("off", off), cell("later", "return x")])
     assert seen["off"].notes[FORBIDDEN].startswith("While your code ran, the watch over what it uses was switched off")
     assert not seen["later"].notes

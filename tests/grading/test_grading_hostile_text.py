@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.hostile_text import KINDS, Homework, steps
-from course.grading import cells as limits
-from course.grading import check_notebook, merge, python_source, reader, report
-from course.grading.cells import Cell, Unreadable, cells_from_bytes
-from course.grading.collect import Entry, Found
-from course.grading.depends import names_reached
-from course.grading.merge import Merged, RunCell, ShownCell, TemplateExercise
-from course.grading.record import StudentResult
-from course.grading.rules import rule_broken
+from course.grading import check_notebook
+from course.grading.collect.find import Entry, Found
+from course.grading.read import cells as limits
+from course.grading.read import merge, python_source, reader
+from course.grading.read.cells import Cell, Unreadable, cells_from_bytes
+from course.grading.read.depends import names_reached
+from course.grading.read.merge import Merged, RunCell, ShownCell, TemplateExercise
+from course.grading.read.rules import rule_broken
+from course.grading.record.result import StudentResult
+from course.grading.report import pages as report
 from course.grading.student import MOST_MESSAGES, Judged, put_together, read_student
 from course.outline import outline
 
@@ -228,7 +230,7 @@ def test_a_fault_of_ours_in_the_reader_is_no_fault_of_the_text():
 
 SERVER = """
 import sys, types
-from course.grading import reader
+from course.grading.read import reader
 sys.modules["made"] = made = types.ModuleType("made")
 made.spin = lambda data: [None for _ in iter(int, 1)]
 made.fill = lambda data: len(bytearray(2**29))

@@ -12,9 +12,9 @@ from course.checks.calls import FORBIDDEN, Observation, calls_from_bytes
 from course.checks.from_scratch import Use
 from course.checks.observe import observe
 from course.grading import known_safe
-from course.grading.judge import judge_exercise, one_line
-from course.grading.record import StudentResult, number
-from course.grading.run import Lost
+from course.grading.judge.exercise import judge_exercise, one_line
+from course.grading.record.result import StudentResult, number
+from course.grading.run.submission import Lost
 
 
 def judged(exam, seen, name="double"):
@@ -332,7 +332,7 @@ def test_what_cannot_be_compared_at_all_is_said_and_stops_nothing(exam, monkeypa
     def cannot(*arguments):
         raise NotImplementedError("'isfinite' not implemented for a type of a later torch")
 
-    monkeypatch.setattr("course.grading.judge.judge", cannot)
+    monkeypatch.setattr("course.grading.judge.exercise.judge", cannot)
     result = judged(exam, seen(exam, lambda x: 2 * x))
     assert (result.points, result.outcome) == (0, "wrong")
     assert result.sentence == "Your result could not be compared with the right one (NotImplementedError)."

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from course.grading.record import StudentResult
+from course.grading.record.result import StudentResult
 
 TOPIC = "hw9_small"
 MOMENTS = 20

@@ -1,6 +1,6 @@
 """Which of a student's cells count."""
 
-from course.grading.merge import merge
+from course.grading.read.merge import merge
 
 
 def run(exam, work):

@@ -19,7 +19,7 @@ from course.checks.compare import Expected, judge
 from course.checks.exercise import Accuracy
 from course.checks.observe import MOST_RESULTS, observe
 from course.checks.rounding import ORDERS
-from course.grading.judge import RIGHT, judge_exercise
+from course.grading.judge.exercise import RIGHT, judge_exercise
 
 MB = 2**20
 FEW_MB = 12 * MB  # a header of the largest size, parsed twice

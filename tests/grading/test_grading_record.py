@@ -7,9 +7,9 @@ import sqlite3
 
 import pytest
 
-from course.grading.gradebook import BadGradebook, write_gradebook
-from course.grading.judge import ExerciseResult
-from course.grading.record import StudentResult, grades_csv, page_names
+from course.grading.judge.exercise import ExerciseResult
+from course.grading.record.gradebook import BadGradebook, write_gradebook
+from course.grading.record.result import StudentResult, grades_csv, page_names
 
 POINTS = {"double": 2, "mean_and_spread": 1.5, "Scale": 3}
 

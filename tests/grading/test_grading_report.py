@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from course.checks.calls import Observation
-from course.grading.judge import ExerciseResult, judge_exercise
+from course.grading.judge.exercise import ExerciseResult, judge_exercise
+from course.grading.judge.pictures import LARGEST, PublicChecks, draw, with_pictures
+from course.grading.read.merge import ShownCell, merge
+from course.grading.record.result import StudentResult
+from course.grading.report.pages import class_page, feedback_page, similar_pages
+from course.grading.report.similarity import Work, similar_submissions
 from course.grading.limits import Limits
-from course.grading.merge import ShownCell, merge
-from course.grading.pictures import LARGEST, PublicChecks, draw, with_pictures
-from course.grading.record import StudentResult
-from course.grading.report import class_page, feedback_page, similar_pages
-from course.grading.run import run_submission
+from course.grading.run.submission import run_submission
 from course.grading.sandbox import Sandbox
-from course.grading.similarity import Work, similar_submissions
 
 POINTS = {"double": 2.0, "mean_and_spread": 1.5, "Scale": 3.0}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
@@ -213,7 +213,7 @@ def test_another_wrong_value_is_drawn_on_public_inputs_and_never_on_hidden_ones(
 
 
 def test_a_second_run_that_hangs_costs_seconds_and_the_picture_only(exam, checks, work, sandbox, monkeypatch):
-    monkeypatch.setattr("course.grading.pictures.MOST_SECONDS", 0.5)
+    monkeypatch.setattr("course.grading.judge.pictures.MOST_SECONDS", 0.5)
     merged = merge(exam.template, work.solve().write(double="def double(x):\n    while True: pass").cells())
     result = ExerciseResult("double", 0, 2, "wrong", "Half of it differs.")
     begin = time.monotonic()

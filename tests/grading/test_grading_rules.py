@@ -3,8 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from course.checks.from_scratch import ALWAYS, forbidden_uses
-from course.grading.merge import Merged, RunCell
-from course.grading.rules import rule_broken
+from course.grading.read.merge import Merged, RunCell
+from course.grading.read.rules import rule_broken
 
 SETUP = RunCell("the setup cell", "import torch\nimport torch.nn.functional as F")
 FORBIDDEN = (*ALWAYS, "torch.nn.functional.scaled_dot_product_attention")
@@ -57,7 +57,7 @@ def test_many_threads_may_look_at_once():
 
 
 def test_a_helper_is_searched_once_for_all_exercises(monkeypatch):
-    from course.grading import rules
+    from course.grading.read import rules
 
     searched = []
     search = lambda source, *rest: searched.append(source) or forbidden_uses(source, *rest)

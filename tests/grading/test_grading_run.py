@@ -11,11 +11,12 @@ import torch
 
 from course.checks import Call
 from course.checks.calls import Observation, Probe, calls_from_bytes, calls_to_bytes
-from course.grading import outside, run
-from course.grading.child import NO_ANSWER, ChildLost, Question, Stopped, start_child
+from course.grading.read.merge import Merged, RunCell
+from course.grading.run import outside
+from course.grading.run import submission as run
+from course.grading.run.child import NO_ANSWER, ChildLost, Question, Stopped, start_child
 from course.grading.limits import WHOLE_SUBMISSION, Limits
-from course.grading.merge import Merged, RunCell
-from course.grading.run import Lost, run_submission
+from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 
 DOUBLE = Question(calls_to_bytes([Call("f", {"x": torch.arange(3.0)})]), 2**16)
@@ -116,7 +117,7 @@ def test_environment_folder_and_files_are_bare(child):
     source = (
         "import os, sys\nassert not {'PYTEST_CURRENT_TEST', 'PWD', 'USER'} & set(os.environ), list(os.environ)\n"
         "assert os.getcwd() not in sys.path and '' not in sys.path, sys.path\n"
-        "assert not {'course.grading.grade', 'course.grading.judge', 'course.authoring'} & set(sys.modules)"
+        "assert not {'course.grading.grade', 'course.grading.judge.exercise', 'course.authoring'} & set(sys.modules)"
     )
     assert child.execute(RunCell("look again", source), 20)[0] == ""
 

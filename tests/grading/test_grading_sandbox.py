@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import course
-from course.grading.child import ChildLost, start_child
+from course.grading.read.merge import RunCell
+from course.grading.run.child import ChildLost, start_child
 from course.grading.limits import Limits
-from course.grading.merge import RunCell
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost, client, house, landlock
 
 ROOT = Path(course.__file__).resolve().parents[1]
@@ -308,8 +308,8 @@ def test_the_server_has_no_secret_to_inherit(sandbox):
         import os, sys
         bare = {"PATH", "PYTHONPATH", "HOME", "TMPDIR", "LANG"}
         start = {line.split("=")[0] for line in open("/proc/self/environ").read().split("\\0") if line}
-        secret = [name for name in sys.modules if name.startswith(("course.authoring", "course.grading.judge",
-                  "course.grading.grade", "course.grading.oracle", "course.models", "timm", "transformers"))]
+        secret = [name for name in sys.modules if name.startswith(("course.authoring", "course.grading.judge.exercise",
+                  "course.grading.grade", "course.grading.run.oracle", "course.models", "timm", "transformers"))]
         seen = ["PYTEST_CURRENT_TEST" in start, secret, os.getuid() == 0]
     """
     inherited, secret, is_root = look(sandbox, source)
@@ -359,9 +359,9 @@ def test_an_ordinary_user_grades_as_well(tmp_path):
     if os.getuid() != 0:
         pytest.skip("all of these tests run as an ordinary user already")
     inner = textwrap.dedent("""
-        from course.grading.child import start_child
+        from course.grading.run.child import start_child
         from course.grading.limits import Limits
-        from course.grading.merge import RunCell
+        from course.grading.read.merge import RunCell
         from course.grading.sandbox import Sandbox
         with Sandbox(Limits()) as sandbox, start_child(sandbox) as child:
             print(child.execute(RunCell("a", "import os\\nraise RuntimeError(os.getuid())"), 20))

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from course.grading import similarity
-from course.grading.merge import ShownCell
-from course.grading.similarity import OTHER, Work, own_work, similar_submissions
+from course.grading.read.merge import ShownCell
+from course.grading.report import similarity
+from course.grading.report.similarity import OTHER, Work, own_work, similar_submissions
 
 OPERATIONS = [
     "roll",

@@ -13,14 +13,15 @@ import torch
 from torch import nn
 
 from course.checks.message import pack, unpack
-from course.grading import frames, limits, oracle, stand_in
-from course.grading.cells import cells_from_notebook
-from course.grading.collect import Found, collect
-from course.grading.depends import names_reached
+from course.grading.collect.find import Found, collect
 from course.grading.exam import prepare_exam
+from course.grading.read.cells import cells_from_notebook
+from course.grading.read.depends import names_reached
+from course.grading.read.merge import Merged, RunCell, merge
+from course.grading import limits
+from course.grading.run import frames, oracle, stand_in
 from course.grading.limits import Limits
-from course.grading.merge import Merged, RunCell, merge
-from course.grading.oracle import NoOracle, Oracle
+from course.grading.run.oracle import NoOracle, Oracle
 from course.grading.sandbox import Sandbox
 from course.grading.student import ToRun, put_together, read_student, run_and_judge
 from tests.sample_class import ROOT, Notebook
@@ -477,7 +478,7 @@ def test_who_names_the_stand_ins_in_an_exercise_earns_nothing(grade, work):
 
 
 def test_nobody_may_ask_in_the_first_run(grade, work):
-    asks = "def double(x):\n    from course.grading.stand_in import stand_in\n    return stand_in('double')(x)"
+    asks = "def double(x):\n    from course.grading.run.stand_in import stand_in\n    return stand_in('double')(x)"
     exercises, _, sessions = grade(work.solve().write(double=asks))
     assert (exercises["double"].outcome, sessions) == ("lost", 0)
     assert exercises["mean_and_spread"].points == 1.5

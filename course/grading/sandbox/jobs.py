@@ -99,7 +99,7 @@ def _tasks_of_this_user() -> int:
 
 
 def _cells(request: dict, own: list[int]) -> int:
-    from course.grading import worker
+    from course.grading.run import worker
 
     worker.serve(socket.socket(fileno=own[0]))
     return 0

@@ -21,7 +21,7 @@ class PlainJob(Job):
         try:
             self._process = subprocess.Popen(
                 # -P: a file torch.py that student code leaves in its folder is not imported.
-                [sys.executable, "-P", "-m", "course.grading.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "course.grading.run.worker", str(theirs.fileno())],
                 cwd=self._folder.name,
                 env=environment(self._folder.name, _fonts(self._folder.name)),
                 stdin=subprocess.DEVNULL,

@@ -153,7 +153,7 @@ def _import_all() -> None:
         "course.data",
         "course.plots",
         "course.training",
-        "course.grading.worker",
+        "course.grading.run.worker",
     ):
         importlib.import_module(name)
 

@@ -23,10 +23,10 @@ from course.checks import public
 from course.checks.calls import Observation, calls_to_bytes
 from course.checks.compare import WRONG, Expected, judge
 from course.checks.show import worth_comparing
-from course.grading.child import Child, ChildLost, Question, start_child
-from course.grading.judge import ExerciseResult, one_line
-from course.grading.merge import Merged
-from course.grading.run import Lost
+from course.grading.judge.exercise import ExerciseResult, one_line
+from course.grading.read.merge import Merged
+from course.grading.run.child import Child, ChildLost, Question, start_child
+from course.grading.run.submission import Lost
 from course.grading.sandbox import CannotStart, Sandbox
 
 MOST_SECONDS = 10.0  # for the pictures of a submission that is run once more

@@ -8,8 +8,8 @@ import threading
 from collections import OrderedDict
 from dataclasses import asdict
 
-from course.grading import reader
-from course.grading.cells import Unreadable
+from course.grading.read import reader
+from course.grading.read.cells import Unreadable
 from course.outline import Outline, outline
 
 MOST_REMEMBERED = 2 * 10**6  # characters of texts whose outlines are kept

@@ -1,7 +1,7 @@
 """In the child: what stands under the name of a function or class that the student got wrong, so that later ones run.
 
 A stand-in knows nothing. Called, it sends its arguments out of the process to where the course's own code is
-(`course.grading.oracle`) and gives back what that says; asked for gradients, it asks again. Student code may send
+(`course.grading.run.oracle`) and gives back what that says; asked for gradients, it asks again. Student code may send
 what a stand-in sends and gets no more for it.
 
 What the course's code is given to call (an attention module handed to a block) stays here. Where it would be called,
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from course.checks.message import pack, unpack
-from course.grading import frames
-from course.grading.values import decode, encode, put
+from course.grading.run import frames
+from course.grading.run.values import decode, encode, put
 
 
 class _Line:

@@ -26,9 +26,9 @@ LONGEST_ANSWER = 24 * 2**20  # bytes
 
 # What can be asked for: a function of bytes whose result JSON can hold.
 TASKS = {
-    "cells": ("course.grading.cells", "described"),
-    "outline": ("course.grading.python_source", "described"),
-    "html": ("course.grading.formatting", "described"),
+    "cells": ("course.grading.read.cells", "described"),
+    "outline": ("course.grading.read.python_source", "described"),
+    "html": ("course.grading.read.formatting", "described"),
 }
 
 
@@ -82,7 +82,7 @@ def _start() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "course.grading.reader", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "course.grading.read.reader", str(theirs.fileno())],
             env={**os.environ, "PYTHONPATH": _root()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -140,6 +140,6 @@ def _answer(task: Any, data: bytes) -> bytes:
 
 if __name__ == "__main__":
     # Under its own name, so that its classes are the ones that others import.
-    from course.grading import reader
+    from course.grading.read import reader
 
     reader.main(int(sys.argv[1]))

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from course.grading.handed_in import HandedIn
-from course.grading.platforms import GRADESCOPE_LIST, Naming, Upload, naming_of
+from course.grading.collect.handed_in import HandedIn
+from course.grading.collect.platforms import GRADESCOPE_LIST, Naming, Upload, naming_of
 
 TIMESTAMP = "timestamp.txt"  # written by `nbgrader submit`
 A_HOMEWORK = re.compile(r"^hw\d+_\w+$")

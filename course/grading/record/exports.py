@@ -21,9 +21,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.grading.platforms import Upload
-from course.grading.record import StudentResult, harmless, number
-from course.grading.whose import Found, shown
+from course.grading.collect.platforms import Upload
+from course.grading.collect.whose import Found, shown
+from course.grading.record.result import StudentResult, harmless, number
 
 _CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 _MOODLE_COLUMNS = (

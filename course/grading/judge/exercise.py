@@ -6,7 +6,7 @@ from typing import Any
 from course.checks.calls import Observation
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected, judge
 from course.grading.known_safe import Known, known_of, observation
-from course.grading.run import Lost
+from course.grading.run.submission import Lost
 
 LOST, MISSING = "lost", "missing"
 LONGEST_SENTENCE = 400  # characters
@@ -21,7 +21,7 @@ class ExerciseResult:
         sentence: what to tell the student; holds no value of a hidden input.
         named: the sentence is that of a named mistake.
         earned: what the points of an answer that is not all right are for, or ``""``.
-        picture: of public inputs, see `course.grading.pictures`.
+        picture: of public inputs, see `course.grading.judge.pictures`.
     """
 
     name: str

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from course.grading.handed_in import HandedIn
+from course.grading.collect.handed_in import HandedIn
 
 if TYPE_CHECKING:  # it loads torch, for which a wrong date in the settings should not wait
-    from course.grading.judge import ExerciseResult
+    from course.grading.judge.exercise import ExerciseResult
 
 STATUSES = ("graded", "late", "missing", "unreadable", "ambiguous", "timeout", "crashed", "limit", "tampered")
 LONGEST_MESSAGE = 2_000  # characters
@@ -113,7 +113,7 @@ class StudentResult:
     @property
     def message(self) -> str:
         """Everything there is to say, in one line: oddities, then what is wrong, then what was not started."""
-        from course.grading.judge import one_line
+        from course.grading.judge.exercise import one_line
 
         parts = list(self.notes)
         parts += [f"{e.name}: {e.told}" for e in self.exercises if e.outcome in ("wrong", "lost")]
@@ -131,7 +131,7 @@ class StudentResult:
     @classmethod
     def from_json(cls, data: bytes) -> "StudentResult":
         """Raises ValueError if `data` is not what `to_json` writes."""
-        from course.grading.judge import ExerciseResult
+        from course.grading.judge.exercise import ExerciseResult
 
         try:
             read = json.loads(data)

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from course.checks.message import Bounds, pack, unpack
-from course.grading import frames
+from course.grading.run import frames
+from course.grading.run.values import decode, encode, put
 from course.grading.sandbox.jobs import data_bytes
-from course.grading.values import decode, encode, put
 
 SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
 SECONDS_A_QUESTION = 5.0
@@ -97,7 +97,7 @@ class Oracle:
         try:
             with theirs:
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "course.grading.oracle", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", "course.grading.run.oracle", str(theirs.fileno())],
                     env=_environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -296,7 +296,7 @@ def _make(target: type[nn.Module], asked: dict, tensors: dict[str, Tensor]) -> b
 
 
 def _call(target: Any, asked: dict, tensors: dict[str, Tensor]) -> bytes:
-    """One round of a call, or the gradients of one: see `course.grading.stand_in`."""
+    """One round of a call, or the gradients of one: see `course.grading.run.stand_in`."""
     leaves = {key: tensors[key].requires_grad_() for key in asked["wanted"]}
     live = {key: tensor.clone() if key in leaves else tensor for key, tensor in tensors.items()}
     round_ = _Round(asked["heard"], live)
@@ -387,6 +387,6 @@ class _Needed(BaseException):
 
 if __name__ == "__main__":
     # Under its own name, so that its classes are the ones that others import.
-    from course.grading import oracle
+    from course.grading.run import oracle
 
     oracle.main(int(sys.argv[1]))

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from course.checks.calls import Observation
-from course.grading import frames, outside
-from course.grading.merge import RunCell
+from course.grading.read.merge import RunCell
+from course.grading.run import frames, outside
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 from course.grading.sandbox.client import MOST_SERVERS
 

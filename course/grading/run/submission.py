@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 
 from course.checks import guards
 from course.checks.calls import FORBIDDEN, SEAL, Observation
-from course.grading import frames, known_safe
-from course.grading.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
-from course.grading.merge import Merged, RunCell
-from course.grading.oracle import Session
-from course.grading.python_source import defined_names
+from course.grading import known_safe
+from course.grading.read.merge import Merged, RunCell
+from course.grading.read.python_source import defined_names
+from course.grading.run import frames
+from course.grading.run.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
+from course.grading.run.oracle import Session
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 
 LONGEST_OUTPUT = 2**20  # bytes that student code may print before it counts as a flood
@@ -115,7 +116,7 @@ def _with_stand_ins(
 def _stand_in(targets: list[str]) -> RunCell:
     """A cell that puts what asks the course's own answers under the names `targets`."""
     lines = [f"{target} = _stand_in({target!r})\n" for target in targets]
-    source = "".join(["from course.grading.stand_in import stand_in as _stand_in\n", *lines])
+    source = "".join(["from course.grading.run.stand_in import stand_in as _stand_in\n", *lines])
     return RunCell(f"the course's own {', '.join(targets)}", source)
 
 

@@ -4,7 +4,7 @@ A reply carries the number of the request that it answers, so that whatever stud
 at worst take the place of its own answer; it can neither shift later answers nor be mistaken for a verdict, of
 which there are none on this channel.
 
-While a request is answered, a stand-in in the child may ask the grader in its turn (`course.grading.stand_in`).
+While a request is answered, a stand-in in the child may ask the grader in its turn (`course.grading.run.stand_in`).
 """
 
 import struct

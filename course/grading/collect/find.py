@@ -9,7 +9,7 @@ A class is a set of files with paths, in a folder or in a zip alike::
     lovelaceada_LATE_123_456_work.ipynb                  Canvas, "Download Submissions": user 123, file 456
     Ada Lovelace_123_assignsubmission_file_/work.ipynb   Moodle, "Download all submissions": participant 123
 
-Whose a file is follows from its name at the top of the class, see `course.grading.whose`.
+Whose a file is follows from its name at the top of the class, see `course.grading.collect.whose`.
 
 When something was handed in is told by what the platform or the instructor put there: ``timestamp.txt`` where nbgrader
 puts it, in a class that is nbgrader's, else the date that the zip of the class holds, else the date of the file. In a
@@ -33,10 +33,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from course.grading.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes, normal_text
-from course.grading.handed_in import HandedIn, Untellable, sensible_time, time_from_text
-from course.grading.platforms import naming_of
-from course.grading.whose import A_HOMEWORK, TIMESTAMP, Entry, Found, shown, stamps_of, student_of_file, students_of
+from course.grading.collect.handed_in import HandedIn, Untellable, sensible_time, time_from_text
+from course.grading.collect.platforms import naming_of
+from course.grading.collect.whose import (
+    A_HOMEWORK,
+    TIMESTAMP,
+    Entry,
+    Found,
+    shown,
+    stamps_of,
+    student_of_file,
+    students_of,
+)
+from course.grading.read.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes, normal_text
 
 MOST_FILES = 200_000  # of a class that is one zip
 MOST_FILES_OF_ONE = 2_000  # of one student
@@ -368,7 +377,7 @@ def _what_instead(others: list[Entry], topic: str) -> str:
 
 
 def _exercises_in(cells: list[Cell], exercises: dict[str, tuple[str, ...]]) -> int:
-    from course.grading.python_source import defined_names  # loads torch
+    from course.grading.read.python_source import defined_names  # loads torch
 
     ids = {cell.grade_id for cell in cells}
     defined: set[str] = set()

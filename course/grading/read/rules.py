@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from course.checks.from_scratch import Use, forbidden_uses, imported_names
-from course.grading.merge import Merged, RunCell
-from course.grading.python_source import outlined
+from course.grading.read.merge import Merged, RunCell
+from course.grading.read.python_source import outlined
 
 
 def rule_broken(merged: Merged, rules: dict[str, tuple[str, ...]]) -> dict[str, str]:

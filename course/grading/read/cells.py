@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from course.cell_id import cell_id
-from course.grading import reader
+from course.grading.read import reader
 
 # The longest solution has 250 KB, 95 cells, 33,000 characters of code and 29,000 of text; its longest cell has 3,200.
 LARGEST_FILE = 150 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm

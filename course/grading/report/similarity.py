@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, triu
 from sklearn.feature_extraction import FeatureHasher
 
-from course.grading.merge import ShownCell
+from course.grading.read.merge import ShownCell
 
 RUN = 12  # tokens of a fingerprint
 MOST_STUDENTS = 10  # who may share a fingerprint that counts; in a small class a quarter of it, but 2 always

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from course.grading.handed_in import EARLIEST, LATEST, HandedIn
-from course.grading.record import STATUSES, StudentResult
+from course.grading.collect.handed_in import EARLIEST, LATEST, HandedIn
+from course.grading.record.result import STATUSES, StudentResult
 
 FILE_NAME = "grading.toml"  # in solutions/
 EXTENSIONS = "extensions"

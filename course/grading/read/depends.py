@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from course.grading.merge import Merged
-from course.grading.python_source import defined_names, outlined
+from course.grading.read.merge import Merged
+from course.grading.read.python_source import defined_names, outlined
 from course.outline import Given
 
 

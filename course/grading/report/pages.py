@@ -11,12 +11,12 @@ import jinja2
 from markupsafe import Markup
 from pygments.formatters import HtmlFormatter
 
-from course.grading import reader
-from course.grading.formatting import FORMATTER
-from course.grading.judge import LOST, MISSING, NOT_STARTED, RIGHT, WRONG, ExerciseResult
-from course.grading.merge import ShownCell, Template
-from course.grading.record import STATUSES, StudentResult, number
-from course.grading.similarity import OTHER, Pair, Part, Similar
+from course.grading.judge.exercise import LOST, MISSING, NOT_STARTED, RIGHT, WRONG, ExerciseResult
+from course.grading.read import reader
+from course.grading.read.formatting import FORMATTER
+from course.grading.read.merge import ShownCell, Template
+from course.grading.record.result import STATUSES, StudentResult, number
+from course.grading.report.similarity import OTHER, Pair, Part, Similar
 
 MOST_CELLS = 200  # on a feedback page
 LONGEST_CELL = 20_000  # characters

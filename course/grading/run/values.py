@@ -1,6 +1,6 @@
 """Arguments and results as plain data: tensors under keys of their own, everything else as JSON holds it.
 
-Used on both sides of the question what the reference says (`course.grading.stand_in`, `course.grading.oracle`).
+Used on both sides of the question what the reference says (`course.grading.run.stand_in`, `course.grading.run.oracle`).
 """
 
 from collections.abc import Callable

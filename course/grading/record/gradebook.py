@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import course.quick_nbformat  # noqa: F401
-from course.grading.cells import Cell
-from course.grading.deadlines import Deadline
-from course.grading.merge import Template
-from course.grading.record import Mark, StudentResult
+from course.grading.read.cells import Cell
+from course.grading.read.merge import Template
+from course.grading.record.deadlines import Deadline
+from course.grading.record.result import Mark, StudentResult
 
 LONGEST_WAIT = 10.0  # seconds for another program that has the gradebook locked
 

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from course.grading.cells import Cell, normal_text
-from course.grading.python_source import defined_names, definitions_only, plain_python
+from course.grading.read.cells import Cell, normal_text
+from course.grading.read.python_source import defined_names, definitions_only, plain_python
 
 _GRADED_KEYS = ("points", "grade", "solution", "locked", "task")
 

@@ -1,4 +1,4 @@
-"""The child process in which one student's code runs: ``python -m course.grading.worker``, or a fork of the server.
+"""The child process in which one student's code runs: ``python -m course.grading.run.worker``, or a fork of the server.
 
 It executes cells and calls what they define, as it is told over its channel, and answers with what it saw. It holds
 no answer, gives no verdict and is trusted with nothing: all that it sends is treated as the student's.
@@ -14,7 +14,7 @@ import types
 from typing import Any
 
 from course.checks.guards import follow, found, intact, running  # by name: the module answers nobody once they stand
-from course.grading import frames
+from course.grading.run import frames
 
 LONGEST_ERROR = 300  # characters
 
@@ -37,7 +37,7 @@ def serve(channel: socket.socket) -> None:
 
 
 def _serve(channel: socket.socket, requests: Any) -> None:
-    from course.grading import stand_in
+    from course.grading.run import stand_in
 
     notebook = types.ModuleType("__main__")
     notebook.__dict__.update(display=_quiet, get_ipython=lambda: None)
@@ -144,6 +144,6 @@ def _die_with_parent() -> None:
 
 if __name__ == "__main__":
     # Under its own name, because the student's notebook takes the name __main__ over.
-    from course.grading import worker
+    from course.grading.run import worker
 
     worker.main(int(sys.argv[1]))

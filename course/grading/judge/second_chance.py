@@ -2,19 +2,19 @@
 
 Only what went wrong is run again, and only if it uses the name of an earlier exercise that went wrong too; a
 submission without such a pair costs nothing more. The course's answer stays outside the process of the student's code
-(`course.grading.stand_in`). Only what comes earlier in the notebook is replaced: a later exercise may well do an
+(`course.grading.run.stand_in`). Only what comes earlier in the notebook is replaced: a later exercise may well do an
 earlier one.
 """
 
 from collections import defaultdict
 
-from course.grading.depends import names_reached
 from course.grading.exam import Exam
-from course.grading.judge import MISSING, NOT_STARTED, RIGHT, ExerciseResult, judge_exercise
+from course.grading.judge.exercise import MISSING, NOT_STARTED, RIGHT, ExerciseResult, judge_exercise
 from course.grading.known_safe import Known
-from course.grading.merge import Merged
-from course.grading.oracle import NoOracle
-from course.grading.run import Lost, Outcome, run_with_stand_ins
+from course.grading.read.depends import names_reached
+from course.grading.read.merge import Merged
+from course.grading.run.oracle import NoOracle
+from course.grading.run.submission import Lost, Outcome, run_with_stand_ins
 from course.grading.sandbox import Sandbox
 
 

@@ -1,0 +1,1 @@
+"""Whose work lies where: each student's notebook found in a folder or zip."""

@@ -1,0 +1,1 @@
+"""What was seen, in points and sentences."""
