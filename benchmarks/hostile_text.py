@@ -28,9 +28,10 @@ from course.data.progress import progress_bar
 from course.grading.collect.find import Entry, Found, choose
 from course.grading.judge.exercise import judge_exercise
 from course.grading.known_safe import known_of
+from course.grading.problems import Unreadable
 from course.grading.read import cells as limits
 from course.grading.read import python_source, reader
-from course.grading.read.cells import Unreadable, cells_from_bytes
+from course.grading.read.cells import cells_from_bytes
 from course.grading.read.depends import names_reached
 from course.grading.read.merge import ShownCell, Template, merge
 from course.grading.read.python_source import defined_names

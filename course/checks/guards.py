@@ -40,8 +40,8 @@ _CALLERS = tuple(
     for place in (
         ("checks", "observe.py"),
         ("checks", "__init__.py"),
-        ("grading", "worker.py"),
-        ("grading", "stand_in.py"),
+        ("grading", "run", "worker.py"),
+        ("grading", "run", "stand_in.py"),
     )
 )
 _LIBRARIES = tuple(

@@ -1,25 +1,26 @@
-"""Grading a class. The modules in the order in which a submission meets them; each says in its first line what it does.
+"""Grading a class. A submission goes through six rooms, in this order, and leaves each of them once.
 
-- ``command`` checks what ``course grade`` is given (``settings``, ``deadlines``, ``lock``); ``exam`` makes the homework
-  ready: hidden inputs, right answers; ``grade`` takes the class through, ``student`` one of it, ``place`` here or
-  on a ``cluster``.
-- **collect** finds each student's notebook (``platforms``: how downloads are named; ``whose``: whose work a file is;
-  ``handed_in``: when; ``cells`` reads it; ``python_source`` tells what its code defines).
-- ``reader`` is a process with limits: notebooks are parsed in it, their code outlined (`course.outline`), their cells
-  made into HTML (``formatting``). Some texts take other people's parsers the square of their length.
-- **merge** puts the student's cells into the instructor's notebook; ``rules`` finds forbidden names in them.
-- **sandbox** is where they run: a package of its own, under ``limits``.
-- **run** drives the process in there, with ``child`` as the grader's end and ``worker`` as the student's, ``frames``
-  between them and `course.checks.guards` against what an exercise forbids; ``outside`` looks itself where the process
-  could lie.
-- **judge** turns what was seen into points, in sentences of what is ``known_safe``; ``second_chance`` has what builds on
-  an error run again, with a ``stand_in`` that asks the ``oracle`` (``depends``: what builds on what; ``values``: what
-  they say to each other).
-- **record** writes each result down, ``resume`` goes on from there after a kill; ``gradebook`` is nbgrader's,
-  ``exports`` are for Canvas and Moodle.
-- **report** makes the pages, with ``pictures`` and ``similarity``.
+- ``collect``: whose work lies where. ``find`` lists each student's files and picks the notebook (``platforms``: how
+  downloads are named; ``whose``: whose a file is; ``handed_in``: when).
+- ``read``: what the notebook says. ``cells`` reads it, ``python_source`` tells what its code defines, ``merge`` puts the
+  student's cells into the instructor's notebook, ``rules`` finds forbidden names, ``depends`` what builds on what. All
+  that other people's parsers do with a student's text is done by ``reader``, a process with limits.
+- ``run``: what the code does. ``submission`` drives it, with ``child`` as the grader's end and ``worker`` as the student's,
+  ``frames`` between them; ``stand_in`` asks the ``oracle`` for the course's own answers (``values``: what they say to each
+  other), ``outside`` looks where the process could lie. It happens behind the walls of ``sandbox``.
+- ``judge``: what was seen, in points and sentences. ``exercise`` judges one, ``second_chance`` has what builds on an error
+  run again, ``pictures`` draws wrong results.
+- ``record``: what is written down. ``result`` is a student's row and ``grades.csv``, ``deadlines`` what coming late costs,
+  ``gradebook`` is nbgrader's, ``exports`` are for Canvas and Moodle.
+- ``report``: the ``pages``, and ``similarity``: who resembles whom.
 
-``check_notebook`` is the student's own ``course check``, by the same steps on public inputs.
+Around them: ``command`` checks what ``course grade`` is given (``settings``, ``lock``), ``exam`` makes the homework ready
+(hidden inputs, right answers), ``grade`` takes the class through, ``student`` one of it, ``place`` here or on a
+``cluster``; ``resume`` goes on where an earlier run ended. Every room may use ``limits``, ``problems`` (what can go wrong),
+``statuses`` and ``known_safe`` (what a sentence on a page may be made of).
+
+A room uses those before it, ``collect`` uses ``read``, and nothing points back (tests/test_arrows.py). ``check_notebook``
+is the student's own ``course check``: the same walk on public inputs.
 """
 
 from importlib import import_module

@@ -9,11 +9,12 @@ from course.checks import NOT_STARTED, RIGHT, Verdict, judge, public
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading.exam import question_for
 from course.grading.judge.exercise import LOST, MISSING, one_line
-from course.grading.read.cells import Cell, Unreadable, cells_from_bytes, normal_text
+from course.grading.limits import Limits
+from course.grading.problems import Unreadable
+from course.grading.read.cells import Cell, cells_from_bytes, normal_text
 from course.grading.read.merge import Template, TemplateExercise, merge
 from course.grading.read.rules import rule_broken
 from course.grading.record.result import number
-from course.grading.limits import Limits
 from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 

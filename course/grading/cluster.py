@@ -18,11 +18,11 @@ from concurrent.futures import CancelledError, Future
 
 from distributed import Client, KilledWorker, Reschedule, WorkerPlugin, get_worker
 
-from course.grading.command import CannotGrade
 from course.grading.exam import Exam
+from course.grading.limits import Limits
+from course.grading.problems import CannotGrade
 from course.grading.resume import code_fingerprint
 from course.grading.run.child import Stopped, start_child
-from course.grading.limits import Limits
 from course.grading.sandbox import CannotStart, Sandbox
 from course.grading.student import Judged, ToRun, run_and_judge
 

@@ -10,13 +10,10 @@ from pathlib import Path
 
 from course.atomic import remove_left_overs, write_atomically
 from course.grading.limits import Limits
+from course.grading.problems import CannotGrade, writing
 from course.steps import Steps
 
 LEAST_MEMORY = 64 * 2**20  # bytes; with less, not even a small network can be trained
-
-
-class CannotGrade(Exception):
-    """The command as a whole cannot run; the text says why and what to do."""
 
 
 def grade_command(
@@ -77,41 +74,14 @@ def grade_command(
             # All that can be said at once has been said; what follows takes seconds before the first student.
             steps = stack.enter_context(Steps(f"course grade: preparing {folder.name}"))
             steps("loading PyTorch")
-            from course.grading.grade import grade_class
+            from course.grading.grade import Asked, grade_class
 
-            grade_class(
-                submissions,
-                root,
-                folder,
-                out,
-                settings,
-                workers or _cores(),
-                scheduler,
-                seed,
-                again,
-                limits,
-                steps,
-            )
+            asked = Asked(submissions, root, folder, out, settings, limits, workers or _cores(), scheduler, seed, again)
+            grade_class(asked, steps)
         return 0
     except CannotGrade as problem:
         print(f"course grade: {problem}", file=sys.stderr)
         return 2
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Around whatever writes into `out`: turns a full disk, say, into one sentence.
-
-    Raises:
-        CannotGrade: see there.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CannotGrade(
-            f"{error.filename or out} cannot be written ({error.strerror or error}); what was graded so far is kept, "
-            "and the same command goes on from there."
-        ) from None
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import torch
 from course.checks import Exercise, expected_for
 from course.checks.calls import calls_from_bytes, calls_to_bytes
 from course.checks.compare import Expected
-from course.grading.command import CannotGrade
-from course.grading.known_safe import Known, known_of
 from course.grading.judge.pictures import PublicChecks
+from course.grading.known_safe import Known, known_of
+from course.grading.problems import CannotGrade
 from course.grading.read.cells import cells_from_notebook
 from course.grading.read.merge import Template
 from course.grading.run.child import Question

@@ -11,64 +11,68 @@ from pathlib import Path
 from tqdm import tqdm
 
 from course.atomic import write_atomically
-from course.grading.collect.find import NothingToGrade, collect
+from course.grading.collect.find import collect
 from course.grading.collect.whose import Found
-from course.grading.command import CannotGrade, writing
 from course.grading.exam import Exam, prepare_exam
+from course.grading.limits import Limits
 from course.grading.place import Place, place_for
-from course.grading.record.deadlines import BadConfiguration
+from course.grading.problems import CannotGrade, writing
 from course.grading.record.exports import Matched, canvas_csv, match, moodle_csv
-from course.grading.record.gradebook import BadGradebook, Marks, shown_place, write_gradebook
-from course.grading.record.result import STATUSES, StudentResult, grades_csv, page_names
-from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
+from course.grading.record.gradebook import Marks, shown_place, write_gradebook
+from course.grading.record.result import StudentResult, grades_csv, page_names
 from course.grading.report import pages as report
 from course.grading.report.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
+from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
 from course.grading.run.child import Stopped
-from course.grading.limits import Limits
 from course.grading.settings import Settings
+from course.grading.statuses import Status
 from course.grading.student import Judged, ToRun, our_fault, put_together, read_student
 from course.steps import Steps, silent
 
 MOST_NAMES = 5  # of students in one line
 
 
-def grade_class(
-    submissions: Path,
-    root: Path,
-    folder: Path,
-    out: Path,
-    settings: Settings,
-    workers: int,
-    scheduler: str | None,
-    seed: int | None,
-    again: bool,
-    limits: Limits,
-    steps: Steps,
-) -> None:
-    """Grade all of `submissions` into `out`, but for what an earlier run in `out` has graded already.
+@dataclass(frozen=True)
+class Asked:
+    """What ``course grade`` was asked for, checked.
 
     Args:
         root, folder: of the homework, see `course.grading.settings.find_homework`.
-        steps: show what is done before the first student.
         The others as in `course.grading.command.grade_command`.
+    """
+
+    submissions: Path
+    root: Path
+    folder: Path
+    out: Path
+    settings: Settings
+    limits: Limits
+    workers: int
+    scheduler: str | None
+    seed: int | None
+    again: bool
+
+
+def grade_class(asked: Asked, steps: Steps) -> None:
+    """Grade all submissions into ``asked.out``, but for what an earlier run there has graded already.
+
+    Args:
+        steps: show what is done before the first student.
 
     Raises:
         CannotGrade: see there.
     """
+    root, folder, out = asked.root, asked.folder, asked.out
     begin = time.monotonic()
-    run, said = find_run(out, folder.name, seed, again)
-    place = place_for(scheduler, workers, limits)
+    run, said = find_run(out, folder.name, asked.seed, asked.again)
+    place = place_for(asked.scheduler, asked.workers, asked.limits)
     try:
         steps("reading the submissions")
-        try:
-            found = collect(submissions, folder.name)
-            students = match(settings.roster, found)
-            settings.deadline.require_students(student.student for student in students.found)
-        except (NothingToGrade, BadConfiguration) as problem:
-            raise CannotGrade(str(problem)) from None
+        students = match(asked.settings.roster, collect(asked.submissions, folder.name))
+        asked.settings.deadline.require_students(student.student for student in students.found)
         exam = prepare_exam(root, folder, run.seed, steps)
         steps("opening the gradebook")
-        marks = _write_gradebook(out, exam, settings, [])
+        marks = _write_gradebook(out, exam, asked.settings, [])
         steps("starting the sandbox")
         place.give(exam)
         steps.close()
@@ -78,13 +82,20 @@ def grade_class(
             with writing(out):
                 run.write(out)
         grading = _Class(
-            students, exam, settings, marks, place, out, run, lambda inputs: prepare_exam(root, folder, inputs, silent)
+            students,
+            exam,
+            asked.settings,
+            marks,
+            place,
+            out,
+            run,
+            lambda inputs: prepare_exam(root, folder, inputs, silent),
         )
         grading.grade()
         grading.write(code_of_the_course(root, folder))
     finally:
         place.close()
-    grading.print_summary(time.monotonic() - begin, tell_seed=seed is None)
+    grading.print_summary(time.monotonic() - begin, tell_seed=asked.seed is None)
 
 
 @dataclass(frozen=True)
@@ -274,7 +285,7 @@ class _Class:
     def print_summary(self, seconds: float, tell_seed: bool) -> None:
         results = self._rows()
         counts = Counter(status for result in results for status in result.statuses)
-        told = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+        told = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
         print(f"{self.exam.topic}: {len(results)} students in {seconds:.0f} s: {told}")
         if self.taken:
             print(f"  {self.taken} of them were graded by an earlier run and have not changed (--again grades all)")
@@ -310,8 +321,5 @@ def _judged(future: Future) -> Judged:
 
 
 def _write_gradebook(out: Path, exam: Exam, settings: Settings, results: list[StudentResult]) -> Marks:
-    try:
-        with writing(out):
-            return write_gradebook(settings.gradebook, exam.topic, exam.template, results, settings.deadline)
-    except BadGradebook as problem:
-        raise CannotGrade(str(problem)) from None
+    with writing(out):
+        return write_gradebook(settings.gradebook, exam.topic, exam.template, results, settings.deadline)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from course.grading.command import CannotGrade
+from course.grading.problems import CannotGrade
 
 FILE = ".lock"
 

@@ -3,10 +3,10 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from course.grading.command import CannotGrade
 from course.grading.exam import Exam
-from course.grading.run.child import Stopped, start_child
 from course.grading.limits import Limits
+from course.grading.problems import CannotGrade
+from course.grading.run.child import Stopped, start_child
 from course.grading.sandbox import CannotStart, Sandbox
 from course.grading.student import ToRun, run_and_judge
 

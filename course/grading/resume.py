@@ -19,11 +19,12 @@ import torch
 
 from course.atomic import write_atomically
 from course.checks.compare import RIGHT, Expected
-from course.grading.command import CannotGrade
 from course.grading.exam import Exam
 from course.grading.judge.exercise import ExerciseResult
-from course.grading.record.result import StudentResult
 from course.grading.limits import Limits
+from course.grading.problems import CannotGrade
+from course.grading.record.result import StudentResult
+from course.grading.statuses import in_order
 from course.grading.student import Judged, ToRun
 
 FILE = "run.json"
@@ -189,7 +190,7 @@ def read_kept(path: Path, run: Run) -> Kept | None:
             raise ValueError("it was altered")
         judged = told["judged"]
         exercises = tuple(ExerciseResult(**exercise) for exercise in judged["exercises"])
-        judged = Judged(exercises, tuple(judged["statuses"]), tuple(judged["messages"]))
+        judged = Judged(exercises, in_order(judged["statuses"]), tuple(judged["messages"]))
         return Kept(judged, told["fingerprints"], told["inputs"])
     except FileNotFoundError:
         return None
@@ -206,7 +207,7 @@ def put_back(old: Judged | None, new: Judged, order: list[str]) -> Judged:
     by_name = {exercise.name: exercise for exercise in (*old.exercises, *new.exercises)}
     return Judged(
         tuple(by_name[name] for name in order if name in by_name),
-        tuple(sorted({*old.statuses, *new.statuses})),
+        in_order([*old.statuses, *new.statuses]),
         tuple(dict.fromkeys((*old.messages, *new.messages))),
     )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course.authoring.repository import AuthoringError, find_root
-from course.grading.command import CannotGrade
-from course.grading.record.deadlines import FILE_NAME, BadConfiguration, Deadline, read_deadline
-from course.grading.record.exports import BadRoster, Roster, read_roster
+from course.grading.problems import CannotGrade
+from course.grading.record.deadlines import FILE_NAME, Deadline, read_deadline
+from course.grading.record.exports import Roster, read_roster
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,9 @@ def read_settings(folder: Path, out: Path, config: Path | None, gradebook: str |
         CannotGrade: something does not fit.
     """
     usual = folder.parent / FILE_NAME
-    try:
-        deadline = Deadline()
-        if config is not None or usual.exists():
-            homework = [path.parent.name for path in folder.parent.glob("hw*/exercises.py")]
-            deadline = read_deadline(usual if config is None else Path(config), folder.name, homework)
-        students = Roster() if roster is None else read_roster(Path(roster))
-    except (BadConfiguration, BadRoster) as problem:
-        raise CannotGrade(str(problem)) from None
+    deadline = Deadline()
+    if config is not None or usual.exists():
+        homework = [path.parent.name for path in folder.parent.glob("hw*/exercises.py")]
+        deadline = read_deadline(usual if config is None else Path(config), folder.name, homework)
+    students = Roster() if roster is None else read_roster(Path(roster))
     return Settings(deadline, out / "gradebook.db" if gradebook is None else gradebook, students)

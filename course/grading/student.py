@@ -7,22 +7,23 @@ its arguments and result can be pickled, so that it may be done on another machi
 import traceback
 from dataclasses import dataclass
 
-from course.grading.collect.find import Missing, choose
+from course.grading.collect.find import choose
 from course.grading.collect.handed_in import HandedIn
 from course.grading.collect.whose import Found
 from course.grading.exam import Exam
 from course.grading.judge.exercise import ExerciseResult, judge_exercise, one_line
-from course.grading.known_safe import Known
 from course.grading.judge.pictures import with_pictures
 from course.grading.judge.second_chance import with_second_chances
-from course.grading.read.cells import Unreadable
+from course.grading.known_safe import Known
+from course.grading.limits import Limits
+from course.grading.problems import Unreadable
 from course.grading.read.merge import Merged, merge
 from course.grading.read.rules import rule_broken
-from course.grading.record.result import STATUSES, StudentResult
+from course.grading.record.result import StudentResult
 from course.grading.run.child import Stopped
-from course.grading.limits import Limits
 from course.grading.run.submission import run_submission
 from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.statuses import Status, in_order
 
 MOST_MESSAGES = 50  # of one student; each cell that they added may give one
 
@@ -57,7 +58,7 @@ class Judged:
     """
 
     exercises: tuple[ExerciseResult, ...] = ()
-    statuses: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
     messages: tuple[str, ...] = ()
     fault: str = ""
 
@@ -68,8 +69,6 @@ def read_student(found: Found, page: str, exam: Exam) -> StudentResult | ToRun:
         submission = choose(found, exam.topic, exam.targets)
         merged = merge(exam.template, submission.cells)
         broken = rule_broken(merged, exam.rules)
-    except Missing as problem:
-        return StudentResult(found.student, page, ("missing",), messages=(one_line(str(problem)),))
     except Unreadable as problem:
         return StudentResult(found.student, page, (problem.status,), messages=(one_line(str(problem)),))
     except Exception as error:
@@ -101,7 +100,7 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
         exercises = with_second_chances(exercises, work.merged, work.broken, outcome, exam, sandbox, known)
         exercises = with_pictures(exercises, outcome.exercises, work.merged, exam.public, sandbox)
         messages = tuple(one_line(message) for message in outcome.messages)
-        return Judged(exercises, tuple(sorted(outcome.statuses)), messages)
+        return Judged(exercises, in_order(outcome.statuses), messages)
     except Stopped:
         raise
     except CannotStart as problem:
@@ -122,7 +121,7 @@ def put_together(work: ToRun, judged: Judged) -> StudentResult:
     """The student's row, from what was read and what was judged."""
     if judged.fault:
         return not_graded(work.student, work.page, judged.fault)
-    statuses = {"graded", *judged.statuses, *(["tampered"] if work.merged.tampered else [])}
+    statuses = {Status.GRADED, *judged.statuses, *([Status.TAMPERED] if work.merged.tampered else [])}
     messages = [*work.messages, *work.merged.messages, *judged.messages]
     messages = list(dict.fromkeys(one_line(message) for message in messages))
     if len(messages) > MOST_MESSAGES:
@@ -130,7 +129,7 @@ def put_together(work: ToRun, judged: Judged) -> StudentResult:
     return StudentResult(
         work.student,
         work.page,
-        tuple(status for status in STATUSES if status in statuses),
+        tuple(statuses),
         judged.exercises,
         tuple(messages),
         work.handed_in,
@@ -140,7 +139,7 @@ def put_together(work: ToRun, judged: Judged) -> StudentResult:
 def not_graded(student: str, page: str, fault: str) -> StudentResult:
     """A row for what this program or this machine could not do."""
     message = one_line(f"Not graded, through no fault of the student: {fault}")
-    return StudentResult(student, page, ("crashed",), messages=(message,))
+    return StudentResult(student, page, (Status.CRASHED,), messages=(message,))
 
 
 def our_fault(error: Exception) -> str:

@@ -34,9 +34,9 @@ from pathlib import Path
 import pytest
 
 import course
-from course.grading.record.result import STATUSES
 from course.grading.sandbox import house, landlock
 from course.grading.sandbox.remove import remove_folder
+from course.grading.statuses import Status
 
 ROOT = Path(course.__file__).resolve().parents[1]
 TOPIC = "hw9_small"
@@ -2174,7 +2174,7 @@ def check(graded: Graded, attack: Attack) -> None:
     about = f"{attack.name}: {row}"
     assert attack.name in names or row["student"] in names, about
     assert float(row["points"]) == attack.points, about
-    assert set(row["status"].split(",")) <= set(STATUSES), about
+    assert set(row["status"].split(",")) <= set(Status), about
     assert "no fault of the student" not in row["message"] and "the grader failed" not in row["message"], about
     assert re.search(attack.says, row["message"] + told_itself(graded, attack)), about
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from course.grading.problems import Unreadable
 from course.grading.read import cells, python_source
-from course.grading.read.cells import Unreadable, cells_from_bytes
+from course.grading.read.cells import cells_from_bytes
 
 
 def notebook(*sources, **more) -> bytes:

@@ -16,9 +16,9 @@ pytest.importorskip("distributed", reason="`pip install distributed` to test gra
 from course.grading import cluster, grade_command
 from course.grading.cluster import Cluster
 from course.grading.collect.find import collect
-from course.grading.command import CannotGrade
-from course.grading.place import place_for
 from course.grading.limits import Limits
+from course.grading.place import place_for
+from course.grading.problems import CannotGrade
 from course.grading.student import put_together, read_student
 
 TOPIC = "hw9_small"

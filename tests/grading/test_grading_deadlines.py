@@ -12,7 +12,8 @@ import pytest
 from course.grading import grade_command
 from course.grading.collect.handed_in import HandedIn, Untellable, time_from_text
 from course.grading.judge.exercise import ExerciseResult
-from course.grading.record.deadlines import BadConfiguration, Deadline, read_deadline
+from course.grading.problems import BadConfiguration
+from course.grading.record.deadlines import Deadline, read_deadline
 from course.grading.record.result import StudentResult
 
 TOPIC = "hw9_small"

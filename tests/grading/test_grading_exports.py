@@ -9,7 +9,8 @@ import pytest
 from course.grading.collect.platforms import Upload
 from course.grading.collect.whose import Found
 from course.grading.judge.exercise import ExerciseResult
-from course.grading.record.exports import BadRoster, Roster, canvas_csv, match, moodle_csv, read_roster
+from course.grading.problems import BadRoster
+from course.grading.record.exports import Roster, canvas_csv, match, moodle_csv, read_roster
 from course.grading.record.result import Mark, StudentResult, harmless
 
 TOPIC = "hw9_small"

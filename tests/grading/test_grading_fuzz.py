@@ -28,11 +28,13 @@ from hypothesis import strategies as st
 from benchmarks.hostile_text import KINDS
 from course.grading import grade_command
 from course.grading.collect import find as collecting
-from course.grading.collect.find import NothingToGrade, collect
+from course.grading.collect.find import collect
 from course.grading.judge.exercise import judge_exercise
+from course.grading.problems import NothingToGrade
 from course.grading.read import cells as reading
-from course.grading.record.result import STATUSES, StudentResult, grades_csv, page_names
+from course.grading.record.result import StudentResult, grades_csv, page_names
 from course.grading.report import pages as report
+from course.grading.statuses import Status
 from course.grading.student import Judged, put_together, read_student
 
 TOPIC = "hw9_small"
@@ -677,7 +679,7 @@ def check_rows(text: bytes, numbers: set[int], case_of=lambda number: "") -> lis
         assert None not in row and None not in row.values(), about
         assert row["student"] and row["student"].isprintable() and row["student"][0] not in "=+-@", about
         assert row["message"].isprintable() and row["message"][:1] not in tuple("=+-@"), about
-        assert row["status"] and set(row["status"].split(",")) <= set(STATUSES), about
+        assert row["status"] and set(row["status"].split(",")) <= set(Status), about
         assert 0 <= float(row["points"]) <= float(row["max_points"]) == MAX_POINTS, about
         assert "no fault of the student" not in row["message"], about
         if row["student"] == RIGHT_STUDENT:

@@ -14,8 +14,8 @@ from course.checks.calls import calls_from_bytes
 from course.grading import check_command, grade_command, place, student
 from course.grading import grade as grading
 from course.grading.collect.find import Found, collect
-from course.grading.record.result import StudentResult
 from course.grading.limits import Limits
+from course.grading.record.result import StudentResult
 from course.grading.sandbox import CannotStart, Sandbox
 from course.grading.settings import find_homework
 

@@ -15,9 +15,10 @@ import pytest
 
 from course.grading.collect.handed_in import HandedIn
 from course.grading.judge.exercise import ExerciseResult
+from course.grading.problems import BadGradebook
 from course.grading.record import gradebook as book
 from course.grading.record.deadlines import Deadline
-from course.grading.record.gradebook import BadGradebook, shown_place, write_gradebook
+from course.grading.record.gradebook import shown_place, write_gradebook
 from course.grading.record.result import Mark, StudentResult, grades_csv
 
 TOPIC = "hw9_small"

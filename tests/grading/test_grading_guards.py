@@ -10,9 +10,9 @@ import torch
 from course.checks import Call, Probe, load_homework
 from course.checks.calls import FORBIDDEN, Observation, calls_to_bytes
 from course.checks.from_scratch import ALWAYS
+from course.grading.limits import Limits
 from course.grading.read.merge import Merged, RunCell
 from course.grading.run.child import Question
-from course.grading.limits import Limits
 from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import Sandbox
 from tests.checks import spellings

@@ -16,9 +16,10 @@ import pytest
 from benchmarks.hostile_text import KINDS, Homework, steps
 from course.grading import check_notebook
 from course.grading.collect.find import Entry, Found
+from course.grading.problems import Unreadable
 from course.grading.read import cells as limits
 from course.grading.read import merge, python_source, reader
-from course.grading.read.cells import Cell, Unreadable, cells_from_bytes
+from course.grading.read.cells import Cell, cells_from_bytes
 from course.grading.read.depends import names_reached
 from course.grading.read.merge import Merged, RunCell, ShownCell, TemplateExercise
 from course.grading.read.rules import rule_broken

@@ -8,7 +8,8 @@ import sqlite3
 import pytest
 
 from course.grading.judge.exercise import ExerciseResult
-from course.grading.record.gradebook import BadGradebook, write_gradebook
+from course.grading.problems import BadGradebook
+from course.grading.record.gradebook import write_gradebook
 from course.grading.record.result import StudentResult, grades_csv, page_names
 
 POINTS = {"double": 2, "mean_and_spread": 1.5, "Scale": 3}

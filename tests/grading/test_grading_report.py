@@ -11,11 +11,11 @@ import torch
 from course.checks.calls import Observation
 from course.grading.judge.exercise import ExerciseResult, judge_exercise
 from course.grading.judge.pictures import LARGEST, PublicChecks, draw, with_pictures
+from course.grading.limits import Limits
 from course.grading.read.merge import ShownCell, merge
 from course.grading.record.result import StudentResult
 from course.grading.report.pages import class_page, feedback_page, similar_pages
 from course.grading.report.similarity import Work, similar_submissions
-from course.grading.limits import Limits
 from course.grading.run.submission import run_submission
 from course.grading.sandbox import Sandbox
 

@@ -14,9 +14,8 @@ from dataclasses import replace
 
 import pytest
 
-from course.grading import grade, grade_command
+from course.grading import grade, grade_command, resume
 from course.grading.judge.exercise import ExerciseResult
-from course.grading import resume
 from course.grading.lock import only_one
 from course.grading.student import Judged
 

@@ -11,11 +11,11 @@ import torch
 
 from course.checks import Call
 from course.checks.calls import Observation, Probe, calls_from_bytes, calls_to_bytes
+from course.grading.limits import WHOLE_SUBMISSION, Limits
 from course.grading.read.merge import Merged, RunCell
 from course.grading.run import outside
 from course.grading.run import submission as run
 from course.grading.run.child import NO_ANSWER, ChildLost, Question, Stopped, start_child
-from course.grading.limits import WHOLE_SUBMISSION, Limits
 from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 

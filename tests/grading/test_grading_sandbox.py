@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import course
+from course.grading.limits import Limits
 from course.grading.read.merge import RunCell
 from course.grading.run.child import ChildLost, start_child
-from course.grading.limits import Limits
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost, client, house, landlock
 
 ROOT = Path(course.__file__).resolve().parents[1]

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from course.checks.message import pack, unpack
+from course.grading import limits
 from course.grading.collect.find import Found, collect
 from course.grading.exam import prepare_exam
+from course.grading.limits import Limits
 from course.grading.read.cells import cells_from_notebook
 from course.grading.read.depends import names_reached
 from course.grading.read.merge import Merged, RunCell, merge
-from course.grading import limits
 from course.grading.run import frames, oracle, stand_in
-from course.grading.limits import Limits
 from course.grading.run.oracle import NoOracle, Oracle
 from course.grading.sandbox import Sandbox
 from course.grading.student import ToRun, put_together, read_student, run_and_judge

@@ -45,7 +45,9 @@ from course.grading.collect.whose import (
     student_of_file,
     students_of,
 )
-from course.grading.read.cells import LARGEST_FILE, Cell, Unreadable, cells_from_bytes, normal_text
+from course.grading.problems import Missing, NothingToGrade, Unreadable
+from course.grading.read.cells import LARGEST_FILE, Cell, cells_from_bytes, normal_text
+from course.grading.statuses import Status
 
 MOST_FILES = 200_000  # of a class that is one zip
 MOST_FILES_OF_ONE = 2_000  # of one student
@@ -56,10 +58,6 @@ MOST_LIMITS = 2  # of those, that take too much to read; after that no other is 
 _NOISE = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini|__pycache__)$", re.IGNORECASE)
 
 
-class NothingToGrade(Exception):
-    """The class as a whole cannot be read; the text says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Submission:
     """The notebook that is graded, and what was odd about finding it."""
@@ -67,10 +65,6 @@ class Submission:
     cells: list[Cell]
     messages: list[str] = field(default_factory=list)
     handed_in: HandedIn = HandedIn()
-
-
-class Missing(Exception):
-    """The student handed in no notebook of this homework; the text says what there is instead."""
 
 
 def collect(place: Path, topic: str) -> list[Found]:
@@ -104,7 +98,7 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
         Unreadable: there is one, but it cannot be read, or whose it is cannot be told.
     """
     if found.doubt:
-        raise Unreadable(found.doubt, "ambiguous")
+        raise Unreadable(found.doubt, Status.AMBIGUOUS)
     candidates, others = _candidates(found, topic)
     if not candidates:
         raise Missing(_what_instead(others, topic))
@@ -115,7 +109,7 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
             cells = cells_from_bytes(entry.read())
         except Unreadable as problem:
             damaged.append((entry, problem))
-            if sum(other.status == "limit" for _, other in damaged) == MOST_LIMITS:
+            if sum(other.status == Status.LIMIT for _, other in damaged) == MOST_LIMITS:
                 break
             continue
         count = _exercises_in(cells, exercises)
@@ -208,7 +202,7 @@ def _list_zip(open_zip: Callable[[], zipfile.ZipFile], most: int | None = None) 
     except Exception as error:  # zipfile has a dozen for bytes that it does not expect
         raise Unreadable(f"The zip is damaged: {error}.") from None
     if most is not None and len(members) > most:
-        raise Unreadable(f"The zip holds {len(members)} files; {most} are read at most.", "limit")
+        raise Unreadable(f"The zip holds {len(members)} files; {most} are read at most.", Status.LIMIT)
     entries = []
     for member in members:
         name = member.filename.replace("\\", "/")
@@ -246,11 +240,11 @@ def _read_bounded(file) -> bytes:
     # A zip bomb unpacks to a million times its size: no more than this is ever unpacked.
     data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
-        raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", "limit")
+        raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", Status.LIMIT)
     return data
 
 
-def _closed(parts: tuple[str, ...], sentence: str, status: str = "unreadable") -> Entry:
+def _closed(parts: tuple[str, ...], sentence: str, status: Status = Status.UNREADABLE) -> Entry:
     def read() -> bytes:
         raise Unreadable(sentence, status)
 
@@ -360,7 +354,7 @@ def _unzipped(entries: tuple[Entry, ...]):
         try:
             data = entry.read()
             if len(data) > room:
-                raise Unreadable(f"The zips are larger than {LARGEST_FILE // 2**20} MB together.", "limit")
+                raise Unreadable(f"The zips are larger than {LARGEST_FILE // 2**20} MB together.", Status.LIMIT)
             room -= len(data)
             for inner in _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE):
                 yield replace(inner, time=entry.time)  # the dates in it are the student's to choose

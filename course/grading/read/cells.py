@@ -5,7 +5,9 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from course.cell_id import cell_id
+from course.grading.problems import Unreadable
 from course.grading.read import reader
+from course.grading.statuses import Status
 
 # The longest solution has 250 KB, 95 cells, 33,000 characters of code and 29,000 of text; its longest cell has 3,200.
 LARGEST_FILE = 150 * 2**20  # bytes; stored outputs of 100 MB happen and do no harm
@@ -16,14 +18,6 @@ LONGEST_PROSE = 40_000  # characters that are kept of any other cell
 LONGEST_TEXT = 3_000_000  # characters of all other cells
 LONGEST_LABEL = 200  # characters of an id, a tag, a value in nbgrader's metadata
 MOST_LABELS = 100  # tags of a cell, values in its nbgrader metadata
-
-
-class Unreadable(Exception):
-    """The notebook cannot be read: `status` for its student's row and a sentence that says why."""
-
-    def __init__(self, sentence: str, status: str = "unreadable"):
-        super().__init__(sentence)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -63,11 +57,13 @@ def cells_from_bytes(data: bytes) -> list[Cell]:
         Unreadable: it is no notebook, or larger than is sensible.
     """
     if len(data) > LARGEST_FILE:
-        raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", "limit")
+        raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", Status.LIMIT)
     try:
         told = reader.ask("cells", data)
     except reader.TooMuch:
-        raise Unreadable("There is so much in the file that it cannot be read in reasonable time.", "limit") from None
+        raise Unreadable(
+            "There is so much in the file that it cannot be read in reasonable time.", Status.LIMIT
+        ) from None
     if "unreadable" in told:
         raise Unreadable(*told["unreadable"])
     return [
@@ -110,12 +106,12 @@ def cells_from_notebook(notebook: Any) -> list[Cell]:
     if not isinstance(found, list):
         raise Unreadable("The file is JSON but no notebook: it has no cells.")
     if len(found) > MOST_CELLS:
-        raise Unreadable(f"The notebook has {len(found)} cells; {MOST_CELLS} are read at most.", "limit")
+        raise Unreadable(f"The notebook has {len(found)} cells; {MOST_CELLS} are read at most.", Status.LIMIT)
     cells = [_cell(entry) for entry in found if isinstance(entry, dict)]
     if sum(len(cell.source) for cell in cells if cell.kind == "code") > LONGEST_CODE:
-        raise Unreadable(f"The notebook holds more than {LONGEST_CODE:,} characters of code.", "limit")
+        raise Unreadable(f"The notebook holds more than {LONGEST_CODE:,} characters of code.", Status.LIMIT)
     if sum(len(cell.source) for cell in cells if cell.kind != "code") > LONGEST_TEXT:
-        raise Unreadable(f"The notebook holds more than {LONGEST_TEXT:,} characters of text.", "limit")
+        raise Unreadable(f"The notebook holds more than {LONGEST_TEXT:,} characters of text.", Status.LIMIT)
     return cells
 
 
@@ -139,7 +135,7 @@ def _cell(entry: dict) -> Cell:
     if kind != "code":
         source = source[:LONGEST_PROSE]  # a picture in the text, most likely; nothing of it is run
     elif len(source) > LONGEST_SOURCE:
-        raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", "limit")
+        raise Unreadable(f"A cell holds more than {LONGEST_SOURCE:,} characters.", Status.LIMIT)
     metadata = entry.get("metadata") if isinstance(entry.get("metadata"), dict) else {}
     nbgrader = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
     grade_id = nbgrader.get("grade_id")

@@ -8,8 +8,9 @@ import threading
 from collections import OrderedDict
 from dataclasses import asdict
 
+from course.grading.problems import Unreadable
 from course.grading.read import reader
-from course.grading.read.cells import Unreadable
+from course.grading.statuses import Status
 from course.outline import Outline, outline
 
 MOST_REMEMBERED = 2 * 10**6  # characters of texts whose outlines are kept
@@ -64,7 +65,7 @@ def _ask(source: str) -> Outline | None:
     try:
         told = reader.ask("outline", source.encode("utf-8", "surrogatepass"))
     except reader.TooMuch:
-        raise Unreadable("A cell is so tangled that Python cannot read it in reasonable time.", "limit") from None
+        raise Unreadable("A cell is so tangled that Python cannot read it in reasonable time.", Status.LIMIT) from None
     return told and Outline.from_json(told)
 
 

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from course.grading.collect.handed_in import EARLIEST, LATEST, HandedIn
-from course.grading.record.result import STATUSES, StudentResult
+from course.grading.problems import BadConfiguration
+from course.grading.record.result import StudentResult
+from course.grading.statuses import Status
 
 FILE_NAME = "grading.toml"  # in solutions/
 EXTENSIONS = "extensions"
@@ -22,10 +24,6 @@ _NUMBERS = {  # the settings that are numbers: (lowest, highest, what fits)
     "latest_days": (0, 3650, "days, 0 or more"),
 }
 _KEYS = ("due", *_NUMBERS, EXTENSIONS)
-
-
-class BadConfiguration(Exception):
-    """The configuration cannot be used; the text names file, key and what fits."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,8 @@ class Deadline:
     def applied(self, result: StudentResult) -> StudentResult:
         """The result with what coming late costs; a second time changes nothing."""
         late, share, sentence = self._judged(result.student, result.handed_in)
-        wanted = {*result.statuses, "late"} if late else {*result.statuses} - {"late"}
-        statuses = tuple(status for status in STATUSES if status in wanted)
-        return replace(result, statuses=statuses, penalty=share, lateness=sentence)
+        statuses = {*result.statuses} - {Status.LATE} | ({Status.LATE} if late else set())
+        return replace(result, statuses=tuple(statuses), penalty=share, lateness=sentence)
 
     def _judged(self, student: str, handed_in: HandedIn | None) -> tuple[bool, float, str]:
         """(is it late, share of the points that is taken off, what to say)."""

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from course.grading.collect.platforms import Upload
 from course.grading.collect.whose import Found, shown
+from course.grading.problems import BadRoster
 from course.grading.record.result import StudentResult, harmless, number
 
 _CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
@@ -48,10 +49,6 @@ _FIELDS = {  # what the columns of a roster mean, by their names in small letter
     "last": ("last name", "surname", "lastname"),
 }
 _NUMBER = re.compile(r"-?[\d.]*")  # a lone dash, too: Moodle's sign for "nothing yet"
-
-
-class BadRoster(Exception):
-    """The list of students cannot be read; the text says why and what fits."""
 
 
 @dataclass(frozen=True)

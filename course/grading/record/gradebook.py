@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import course.quick_nbformat  # noqa: F401
+from course.grading.problems import BadGradebook
 from course.grading.read.cells import Cell
 from course.grading.read.merge import Template
 from course.grading.record.deadlines import Deadline
@@ -20,10 +21,6 @@ from course.grading.record.result import Mark, StudentResult
 LONGEST_WAIT = 10.0  # seconds for another program that has the gradebook locked
 
 Marks = dict[str, dict[str, Mark]]  # by student, then by exercise or written question
-
-
-class BadGradebook(Exception):
-    """The gradebook cannot be used; the text says what to do."""
 
 
 def write_gradebook(

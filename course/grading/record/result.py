@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from course.grading.collect.handed_in import HandedIn
+from course.grading.statuses import in_order
 
 if TYPE_CHECKING:  # it loads torch, for which a wrong date in the settings should not wait
     from course.grading.judge.exercise import ExerciseResult
 
-STATUSES = ("graded", "late", "missing", "unreadable", "ambiguous", "timeout", "crashed", "limit", "tampered")
 LONGEST_MESSAGE = 2_000  # characters
 
 _SIGN = r"\s*[=+\-@＝＋－＠﹦﹢﹣﹫]"
@@ -44,7 +44,7 @@ class StudentResult:
     Args:
         student: the name as it is shown.
         page: the name of the files about this student, without ending.
-        statuses: of `STATUSES`.
+        statuses: of `course.grading.statuses.Status`; kept in their order. Raises ValueError for what is none.
         exercises: in the order of the notebook; empty where nothing could be graded.
         messages: what was odd, one sentence each.
         handed_in: when, as far as that is known.
@@ -63,6 +63,9 @@ class StudentResult:
     lateness: str = ""
     written: dict[str, float] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statuses", in_order(self.statuses))
 
     @property
     def points(self) -> float:
@@ -108,7 +111,7 @@ class StudentResult:
 
     @property
     def status(self) -> str:
-        return ",".join(status for status in STATUSES if status in self.statuses)
+        return ",".join(self.statuses)
 
     @property
     def message(self) -> str:

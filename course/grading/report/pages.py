@@ -15,8 +15,9 @@ from course.grading.judge.exercise import LOST, MISSING, NOT_STARTED, RIGHT, WRO
 from course.grading.read import reader
 from course.grading.read.formatting import FORMATTER
 from course.grading.read.merge import ShownCell, Template
-from course.grading.record.result import STATUSES, StudentResult, number
+from course.grading.record.result import StudentResult, number
 from course.grading.report.similarity import OTHER, Pair, Part, Similar
+from course.grading.statuses import Status
 
 MOST_CELLS = 200  # on a feedback page
 LONGEST_CELL = 20_000  # characters
@@ -77,7 +78,7 @@ def class_page(
     graded = [result for result in results if result.exercises]
     points = [result.points for result in graded]
     max_points = sum(exercises.values())
-    odd = Counter(status for result in results for status in result.statuses if status != "graded")
+    odd = Counter(status for result in results for status in result.statuses if status != Status.GRADED)
     return _render(
         "report.html.j2",
         topic=topic,
@@ -86,7 +87,7 @@ def class_page(
         mean=statistics.fmean(points) if points else 0.0,
         median=statistics.median(points) if points else 0.0,
         max_points=max_points,
-        odd={status: odd[status] for status in STATUSES if odd[status]},
+        odd={status: odd[status] for status in Status if odd[status]},
         bars=_bars(points, max_points),
         hardest=_hardest(list(exercises), graded),
         mistakes=_mistakes(graded),
@@ -225,7 +226,7 @@ def _that_fit(cells: list[ShownCell]) -> list[ShownCell]:
 @functools.cache
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("course.grading", "templates"),
+        loader=jinja2.PackageLoader("course.grading.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

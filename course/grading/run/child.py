@@ -14,6 +14,7 @@ from course.grading.read.merge import RunCell
 from course.grading.run import frames, outside
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 from course.grading.sandbox.client import MOST_SERVERS
+from course.grading.statuses import Status
 
 SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
 
@@ -37,7 +38,7 @@ class Question:
 class ChildLost(Exception):
     """The child is of no more use: it hangs, has died or breaks the protocol. `status` is for the student's row."""
 
-    def __init__(self, status: str, sentence: str):
+    def __init__(self, status: Status, sentence: str):
         super().__init__(sentence)
         self.status = status
 
@@ -106,7 +107,7 @@ class Child:
             if not (isinstance(error, str) and isinstance(line, int) and isinstance(kept, list)):
                 raise TypeError
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise ChildLost("crashed", NO_ANSWER) from None
+            raise ChildLost(Status.CRASHED, NO_ANSWER) from None
         return error[:400], line if 0 < line < 10**6 else 0, [name for name in cell.keep if name in kept]
 
     def observe(self, question: Question, seconds: float) -> Observation:
@@ -115,7 +116,7 @@ class Child:
             answer = self.exchange(frames.OBSERVE, outside.sent(question.calls), seconds, question.largest_answer)
             return outside.found_out(Observation.from_bytes(answer), question.calls)
         except (ValueError, RecursionError, MemoryError):
-            raise ChildLost("crashed", NO_ANSWER) from None
+            raise ChildLost(Status.CRASHED, NO_ANSWER) from None
 
     def exchange(self, kind: bytes, payload: bytes, seconds: float, largest: int) -> bytes:
         """Send a request and wait for its answer, throwing printed output away meanwhile.
@@ -146,7 +147,7 @@ class Child:
                 if self.limits.stop.is_set():
                     raise Stopped
                 if time.monotonic() >= deadline:
-                    raise ChildLost("timeout", f"did not come to an end within {self._told(seconds)}")
+                    raise ChildLost(Status.TIMEOUT, f"did not come to an end within {self._told(seconds)}")
                 for key, events in selector.select(min(0.5, max(0.0, deadline - time.monotonic()))):
                     if key.fileobj is output:
                         if not self._drain_output():
@@ -159,7 +160,7 @@ class Child:
                     if events & selectors.EVENT_READ:
                         received += self._receive()
                         if received > 2 * largest + self._largest_asked + 2**20:
-                            raise ChildLost("limit", "wrote into the grader's channel, and without end")
+                            raise ChildLost(Status.LIMIT, "wrote into the grader's channel, and without end")
 
     def _told(self, seconds: float) -> str:
         """In words that say nothing of how long the code before it took."""
@@ -177,9 +178,9 @@ class Child:
                 if message[:2] == (kind, self._number) or (message[0] == frames.ASK and self.answer_asked):
                     return message
         except frames.TooLarge as problem:
-            raise ChildLost("limit", str(problem)) from None
+            raise ChildLost(Status.LIMIT, str(problem)) from None
         except frames.BadFrame:
-            raise ChildLost("crashed", NO_ANSWER) from None
+            raise ChildLost(Status.CRASHED, NO_ANSWER) from None
         return None
 
     @property
@@ -223,12 +224,16 @@ class Child:
         self._drain_output()
         code = self._job.exit_code(seconds=2)
         if code is None:
-            return ChildLost("crashed", "closed the grader's channel")
+            return ChildLost(Status.CRASHED, "closed the grader's channel")
         if code == -signal.SIGKILL:
-            return ChildLost("limit", "was killed by the system, as happens when memory or room on the disk runs out")
+            return ChildLost(
+                Status.LIMIT, "was killed by the system, as happens when memory or room on the disk runs out"
+            )
         if code < 0:
-            return ChildLost("crashed", f"crashed Python{_signal_name(-code)}")
-        return ChildLost("crashed", f"ended the process it ran in{f' (exit code {code})' if code in (0, 1) else ''}")
+            return ChildLost(Status.CRASHED, f"crashed Python{_signal_name(-code)}")
+        return ChildLost(
+            Status.CRASHED, f"ended the process it ran in{f' (exit code {code})' if code in (0, 1) else ''}"
+        )
 
     def close(self) -> None:
         self._job.close()

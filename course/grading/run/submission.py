@@ -21,6 +21,7 @@ from course.grading.run import frames
 from course.grading.run.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
 from course.grading.run.oracle import Session
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
+from course.grading.statuses import Status
 
 LONGEST_OUTPUT = 2**20  # bytes that student code may print before it counts as a flood
 MOST_STARTS = 25  # of a child for one submission
@@ -31,9 +32,9 @@ _OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memor
 
 @dataclass(frozen=True)
 class Lost:
-    """Why an exercise has no observation: the status for the row (or ``""``) and a sentence for the student."""
+    """Why an exercise has no observation: the status for the row, if it is one for that, and a sentence for the student."""
 
-    status: str
+    status: Status | None
     sentence: str
 
 
@@ -42,7 +43,7 @@ class Outcome:
     """What running one submission gave: an observation or a loss for each exercise, and what else was noticed."""
 
     exercises: dict[str, Observation | Lost] = field(default_factory=dict)
-    statuses: set[str] = field(default_factory=set)
+    statuses: set[Status] = field(default_factory=set)
     messages: list[str] = field(default_factory=list)
     seconds_left: float = 0.0
     left_out: set[int] = field(default_factory=set)  # cells that hung or crashed when they were executed
@@ -165,7 +166,7 @@ class _Run:
         for name in self.waiting:
             self._lose(name, self._never_reached())
         if self.printed > LONGEST_OUTPUT:
-            self.outcome.statuses.add("limit")
+            self.outcome.statuses.add(Status.LIMIT)
             self.outcome.messages.append(
                 f"The code went over the limit on output: {_about(self.printed / 2**20)} MB printed, "
                 f"{LONGEST_OUTPUT // 2**20} MB is sensible; the rest was thrown away."
@@ -188,9 +189,11 @@ class _Run:
 
     def _never_reached(self) -> Lost:
         if self.seconds_left > 0:
-            return Lost("crashed", "It was not run, because the code before it crashed too often.")
+            return Lost(Status.CRASHED, "It was not run, because the code before it crashed too often.")
         seconds = self.limits.whole_submission
-        return Lost("timeout", f"It was not run, because the {seconds:g} seconds for the whole notebook were used up.")
+        return Lost(
+            Status.TIMEOUT, f"It was not run, because the {seconds:g} seconds for the whole notebook were used up."
+        )
 
     def _execute_cells(self, child: Child) -> None:
         for i, cell in enumerate(self.cells):
@@ -218,7 +221,7 @@ class _Run:
             if i in self.left_out:
                 self._lose(name, self.left_out[i])
             elif name in self.undefined:
-                self._lose(name, Lost("", f"Your cell {self.stopped_at[i]}."))
+                self._lose(name, Lost(None, f"Your cell {self.stopped_at[i]}."))
             else:
                 try:
                     with self._timed() as seconds:
@@ -261,7 +264,7 @@ class _Run:
         line = line if line <= min(len(cell.source.split("\n")), known_safe.MOST_LINES) else 0
         self.stopped_at[i] = f"stops{f' in line {line}' if line else ''} with {self.quote(error, cell)}"
         if _OUT_OF_MEMORY.search(error):
-            self.outcome.statuses.add("limit")
+            self.outcome.statuses.add(Status.LIMIT)
         if cell.exercise and not kept:
             self.undefined.add(cell.exercise)
         elif not cell.exercise and first_time:
@@ -284,7 +287,7 @@ class _Run:
     def _note_memory(self, seen: Observation) -> None:
         for key, note in seen.notes.items():
             if key.endswith(".error") and _OUT_OF_MEMORY.search(note[:2000]):
-                self.outcome.statuses.add("limit")
+                self.outcome.statuses.add(Status.LIMIT)
                 place = note.partition(" (line ")
                 allowed = f"it asked for more memory than the {self.limits.memory / 2**20:.0f} MB allowed"
                 seen.notes[key] = f"MemoryError: {allowed}{place[1]}{place[2]}"
