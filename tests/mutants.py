@@ -161,8 +161,8 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "return _notes(i, a) == _notes(i, b) and _keys(i, a)",
-        "return _keys(i, a)",
+        "        _notes(i, a) == _notes(i, b)\n        and _keys(i, a)",
+        "        _keys(i, a)",
         "an input that was changed in place does not count",
         (TEST_CREDIT, TEST_VERDICTS),
     ),
@@ -490,7 +490,7 @@ MUTANTS = (
     ),
     Mutant(
         SECCOMP,
-        '"process_vm_writev": (311, 271), ',
+        '    "process_vm_writev": (311, 271),\n',
         "",
         "one process may write into the memory of another",
         (f"{TEST_WALLS}::test_filter_names_what_it_should",),

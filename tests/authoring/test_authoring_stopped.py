@@ -101,7 +101,13 @@ def test_a_second_signal_does_not_disturb_what_is_taken_back(built, tmp_path, mo
 
     monkeypatch.chdir(built)
     monkeypatch.setattr(student_tree, "_require_clean", twice)
-    assert cli.main(["release", str(tmp_path / "out")]) == 130
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a program that a script starts with & ignores it
+    try:
+        assert cli.main(["release", str(tmp_path / "out")]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert LINE in capsys.readouterr().err and left_over(built) == []
 
 
