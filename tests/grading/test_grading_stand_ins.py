@@ -455,7 +455,7 @@ def test_a_forger_gets_what_is_replaced_and_no_more(grade, work):
     forging = USES_DOUBLE.replace(
         "    def forward(self, x):\n",
         (
-            "    def forward(self, x):\n        stand_in = __import__('importlib').import_module('course.' + 'grading.stand_in')\n"
+            "    def forward(self, x):\n        stand_in = __import__('importlib').import_module('course.' + 'grading.run.stand_in')\n"
             "        for name in ('Scale', 'mean_and_spread', 'torch'):\n"
             "            try:\n                stand_in.stand_in(name)\n                return x\n"
             "            except RuntimeError as error:\n                assert 'not replaced' in str(error)\n"
