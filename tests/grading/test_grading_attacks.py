@@ -1103,7 +1103,7 @@ probe(
     wanted = {"Expected", "Exam", "ExerciseResult", "StudentResult", "Homework", "Oracle", "Template", "Mistake",
               "Verdict", "Question"}
     attempt("objects", lambda: any(type(thing).__name__ in wanted for thing in gc.get_objects()))
-    of_the_grader = ("course.authoring", "course.grading.judge.exercise", "course.grading.exam", "course.grading.grade",
+    of_the_grader = ("course.authoring", "course.grading.judge", "course.grading.exam", "course.grading.grade",
                      "course.grading.run.oracle", "exercises", "solutions")
     attempt("modules", lambda: any(name.startswith(of_the_grader) for name in sys.modules))
     functions = [thing for thing in gc.get_objects() if type(thing).__name__ == "function"]

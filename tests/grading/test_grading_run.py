@@ -226,7 +226,7 @@ def test_cells_that_hang_or_raise_cost_their_own_exercise():
     outcome = run_submission(merged, questions, Sandbox(Limits(timeout=1.5)))
     assert answer(outcome.exercises["fine"]) == [0, 2, 4]
     assert outcome.exercises["raises"] == Lost(
-        "", "Your cell stops in line 1 with ZeroDivisionError: division by zero."
+        None, "Your cell stops in line 1 with ZeroDivisionError: division by zero."
     )
     assert outcome.exercises["hangs"].status == "timeout"
     # Who calls what was left out is told so, instead of a bare NameError.
