@@ -18,13 +18,14 @@ OFFLINE_TESTS := PYTHONDONTWRITEBYTECODE= COURSE_BUDGET=tiny COURSE_OFFLINE=1 OM
 # A file of tests stays in one process, the longest first (tests/conftest.py); notebooks take warm kernels.
 PYTEST := -m pytest -p tests.warm_kernels -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax
 
-.PHONY: help lab test test-all demo build clean
+.PHONY: help lab style format test test-all demo build clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make lab       set up everything (in $(VENV)) and open JupyterLab on the start page"
 	@echo "make test      set up everything and run the tests (offline, about 9 minutes on two cores)"
 	@echo "make demo      no browser: run a lecture, release an assignment, grade a sample class, print the grades"
+	@echo "make style     formatter, linter and types alone (seconds); make format mends what can be mended"
 	@echo "make test-all  the tests in their long forms"
 	@echo "make build     sources -> notebooks"
 	@echo "make clean     remove $(VENV) and build/"
@@ -34,7 +35,17 @@ lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) \
 	    notebooks/00_start_here.ipynb
 
-test: $(READY)
+style: $(READY)
+	@echo "==> The style of every file, and the types of course/ (make format mends what can be mended)"
+	$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
+	$(BIN)/ruff check --quiet .
+	$(BIN)/pyrefly check --min-severity error
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: style
 	@echo "==> Running the tests, the lectures and the solutions at their smallest, offline"
 	$(OFFLINE_TESTS) $(BIN)/python $(PYTEST) -m "not long" tests notebooks solutions
 

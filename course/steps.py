@@ -5,15 +5,17 @@ Loads nothing slow: a command says its first word before it loads torch.
 
 import sys
 import time
-from collections.abc import Callable
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from tqdm import tqdm
 
 BETWEEN_LINES = 5.0  # seconds between two plain lines with the same words
 
-# What a function that takes time calls: what it is doing, which step that is (from 1), of how many; 0: not known.
-Step = Callable[[str, int, int], None]
+
+class Step(Protocol):
+    """What a function that takes time calls: what it is doing, which step that is (from 1), of how many; 0: not known."""
+
+    def __call__(self, what: str, number: int = 0, total: int = 0) -> None: ...
 
 
 def silent(what: str, number: int = 0, total: int = 0) -> None:

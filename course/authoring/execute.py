@@ -96,7 +96,7 @@ def _run(client: NotebookClient, environment: dict[str, str]) -> None:
             await client.async_execute(env=environment)
         finally:  # stopped while the kernel started, nbclient does neither
             if client.km is not None and client.km.has_kernel:
-                await client.km.shutdown_kernel(now=True)
+                await client.km.shutdown_kernel(now=True)  # pyrefly: ignore[not-async]
             atexit.unregister(client._cleanup_kernel)
 
     with ThreadPoolExecutor(1) as pool:
