@@ -3,7 +3,7 @@
 ``write_sample_class(folder)`` writes their submissions, made from the solution and from the alternatives and named
 mistakes in ``solutions/hw1_self_attention/exercises.py``. What each should get stands in ``sample_class.csv``.
 `demo` grades them and compares; ``make demo`` and a test call it. `Notebook` fills in any homework's notebook; the
-classes of the other homeworks are in ``grading/test_grading_every_homework.py``.
+classes of the other homeworks are in ``grading/test_every_homework.py``.
 """
 
 import ast

@@ -141,7 +141,7 @@ def kept_servers() -> Iterator[list[KeptServer]]:
 @pytest.fixture(scope="module", autouse=True)
 def one_server_for_many_tests(request, kept_servers) -> Iterator[None]:
     """Warming one up costs five seconds of processor time, and most tests are about what happens later."""
-    if request.module.__name__.rpartition("test_grading_")[2] in OWN_SERVERS:
+    if request.module.__name__.rpartition(".test_")[2] in OWN_SERVERS:
         yield
         return
 
