@@ -41,9 +41,11 @@ class Credit:
             values: so are all values; then it is the gradients that are wrong.
             gradients_asked: the exercise asks for gradients.
         """
-        separate = gradients_asked and self.gradients > 0
-        whole = 1.0 if separate else self.shape + self.values
-        return (self.shape * shape + self.values * (shape and values and separate)) / whole
+        if not shape:
+            return 0.0
+        if not (gradients_asked and self.gradients > 0):  # shape and values are all there is, and the values are wrong
+            return self.shape / (self.shape + self.values)
+        return self.shape + self.values if values else self.shape
 
 
 ALL_OR_NOTHING = Credit()

@@ -127,7 +127,7 @@ def read_roster(path: Path) -> Roster:
         known: dict[str, str] = {}
         for column, what in meanings.items():
             known.setdefault(what, row[column].strip())
-        # Canvas has lines that are no students: the points of each column, and a student for trying things out.
+        # Not every line of Canvas's file is a student: one holds the points of each column, one is a test student.
         if any(known.values()) and known.get("name") not in ("Points Possible", "Student, Test"):
             listed.append(Listed(known, row))
     return Roster(columns, tuple(listed))

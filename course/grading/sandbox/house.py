@@ -13,7 +13,8 @@ from pathlib import Path
 
 from course.grading.sandbox import kernel
 
-NAMESPACES, LANDLOCK = KINDS = "namespaces", "landlock"  # of walls, the better first
+NAMESPACES, LANDLOCK = "namespaces", "landlock"
+KINDS = (NAMESPACES, LANDLOCK)  # of walls, the better first
 
 SERVER_HOME = "/sandbox/server"  # where matplotlib keeps its list of fonts; covered in rooms
 JOB_HOME = "/sandbox/job"
@@ -71,7 +72,7 @@ def enter_room(exchange: str = "") -> None:
     if exchange:
         os.mkdir(OWN_EXCHANGE)
         kernel.bind(f"{EXCHANGE}/{exchange}", OWN_EXCHANGE, read_only=False)
-    # What others may write is covered up, so that no job can leave the next one a word.
+    # Folders that everybody may write to are covered, so that no job can leave a message for the next.
     for folder in (SERVER_HOME, EXCHANGE):
         kernel.mount("tmpfs", folder, "tmpfs", kernel.NOSUID | kernel.NODEV | kernel.RDONLY, "size=4k,mode=555")
     kernel.mount("proc", "/proc", "proc", kernel.NOSUID | kernel.NODEV | kernel.NOEXEC)

@@ -49,7 +49,7 @@ def start(connection_file: str) -> None:
 
     app = IPKernelApp.instance(parent_handle=0, log_level=50)
     app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])
-    # The server had settled on another backend, and this one looks for a shell when it is imported: there was none.
+    # The server uses another backend, and the inline one was imported before there was a shell to set itself up in.
     matplotlib.use("module://matplotlib_inline.backend_inline")
     matplotlib_inline.backend_inline._enable_matplotlib_integration()
     app.start()

@@ -66,7 +66,7 @@ def _watch(job: int, line: socket.socket, seconds: float, scratch: str | None) -
     deadline = time.monotonic() + seconds
     while True:
         left = max(0.0, deadline - time.monotonic())
-        # A room's scratch folder has an end by itself; behind Landlock it is an ordinary one, to be looked at.
+        # In namespaces the scratch folder has a size limit; behind Landlock it is an ordinary folder, so its size is measured.
         ready, _, _ = select.select([ended, line], [], [], min(left, BETWEEN_LOOKS) if scratch else left)
         if ended in ready:
             break
