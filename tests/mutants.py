@@ -24,6 +24,7 @@ FAILED = 1  # how pytest ends when tests fail; other numbers say that it could n
 
 JUDGE = "course/grading/judge.py"
 COMPARE = "course/checks/compare.py"
+EXERCISE = "course/checks/exercise.py"
 ROUNDING = "course/checks/rounding.py"
 MESSAGE = "course/checks/message.py"
 WINDOW = "course/models/token_mixers/window.py"
@@ -161,8 +162,8 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "return _notes(i, a) == _notes(i, b) and _keys(i, a)",
-        "return _keys(i, a)",
+        "_notes(i, a) == _notes(i, b)\n        and _keys(i, a)",
+        "_keys(i, a)",
         "an input that was changed in place does not count",
         (TEST_CREDIT, TEST_VERDICTS),
     ),
@@ -175,8 +176,8 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "return all(right[i] or _same(i, mistake,",
-        "return any(right[i] or _same(i, mistake,",
+        "return all(right[i] or same_in_call(i, mistake,",
+        "return any(right[i] or same_in_call(i, mistake,",
         "two mistakes at once are called by the name of one",
         (TEST_VERDICTS,),
     ),
@@ -209,8 +210,8 @@ MUTANTS = (
         (TEST_VERDICTS,),
     ),
     Mutant(
-        COMPARE,
-        "        seen = observe(mistake.objects)\n",
+        EXERCISE,
+        "        seen = observed(mistake.objects)\n",
         "        seen = exercise.observe(calls[:exact], mistake.objects)\n",
         "rounding hides from which mistake a result comes",
         (TEST_VERDICTS,),
@@ -490,7 +491,7 @@ MUTANTS = (
     ),
     Mutant(
         SECCOMP,
-        '"process_vm_writev": (311, 271), ',
+        '    "process_vm_writev": (311, 271),\n',
         "",
         "one process may write into the memory of another",
         (f"{TEST_WALLS}::test_filter_names_what_it_should",),
