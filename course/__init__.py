@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 _HOME_OF = {
     "setup": "course.notebook",
     "budget": "course.notebook",
-    "when_done": "course.notebook",
+    "when_done": "course.checks.show",
     "check": "course.checks",
 }
 __all__ = [*_HOME_OF]

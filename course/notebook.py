@@ -1,10 +1,9 @@
-"""What the first cell of every notebook uses: seeds and style, the budget of training cells, guarded cells."""
+"""What the first cell of every notebook uses: seeds and style, the budget of training cells."""
 
 import os
 import random
 import re
 import sys
-from contextlib import contextmanager
 
 BUDGETS = ("tiny", "cpu", "gpu")
 
@@ -85,20 +84,3 @@ def unwritten_exercise(error: BaseException) -> str | None:
         return None
     match = _STUB.match(str(error).strip())
     return match.group(1) if match else None
-
-
-@contextmanager
-def when_done():
-    """Guard a cell that uses the student's code: until the exercise is written, say so calmly and go on.
-
-    Only the stub of an exercise is forgiven; every other error is raised as usual.
-    """
-    try:
-        yield
-    except NotImplementedError as error:
-        exercise = unwritten_exercise(error)
-        if exercise is None:
-            raise
-        from course.checks.show import show_note
-
-        show_note(f"This cell comes alive once {exercise} is written.")

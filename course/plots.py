@@ -21,7 +21,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
-from course.data.normalise import Normalise
 from course.drawing import (
     BLUE,
     COLOURS,
@@ -98,45 +97,6 @@ def video_strip(data, *, count: int = 4) -> Picture:
             if row == 0:
                 axes[row, time].set_title(f"t = {time}", fontsize=SMALL)
         axes[row, 0].set_ylabel(caption, fontsize=SMALL, rotation=0, ha="right", va="center")
-    return figure
-
-
-def augmented(data, augmentations: Mapping, *, count: int = 8, seed: int = 0) -> Picture:
-    """Images, and below them what each augmentation makes of them; beside mixed ones, the share of their own.
-
-    Args:
-        data: an ``ImageSet`` or images (N, C, H, W), uint8.
-        augmentations: name -> augmentation, such as ``course.data.augment.AUGMENTATIONS``. Those that act on
-            normalised images get them normalised, and they are shown as pixels again.
-        count: how many, from the first on.
-        seed: of the random numbers of each augmentation.
-
-    Raises:
-        ValueError: clips, floats or nothing to show.
-    """
-    images = _images_of(data)[:count]
-    if images.ndim != 4 or images.dtype != torch.uint8:
-        raise ValueError(
-            f"what is augmented here are uint8 images (N, C, H, W), not {images.dtype} {tuple(images.shape)}"
-        )
-    normalise = Normalise.of(images)
-    rows = {"original": images}
-    for name, augmentation in augmentations.items():
-        generator = torch.Generator(images.device).manual_seed(seed)
-        title = name.replace("_", " ")
-        changed = augmentation(normalise(images) if augmentation.on_normalised else images, generator)
-        if isinstance(changed, tuple):
-            changed, _, shares = changed
-            title += f"\n{shares[0]:.0%} own"  # one share a batch
-        rows[title] = normalise.undo(changed).round().clamp(0, 255).byte() if augmentation.on_normalised else changed
-    left = 0.2 + 0.065 * max(len(line) for title in rows for line in title.split("\n"))  # inches
-    side = min(0.85, (PAGE - left) / len(images))
-    alt = f"{len(images)} images, and as {', '.join(augmentations)} change them"
-    figure, axes = new_figure(alt, len(rows), len(images), left + len(images) * side, len(rows) * (side + 0.02))
-    for line, (title, changed) in zip(axes, rows.items()):
-        for axis, image in zip(line, changed):
-            show_image(axis, image)
-        line[0].set_ylabel(title, fontsize=SMALL, rotation=0, ha="right", va="center")
     return figure
 
 

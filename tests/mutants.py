@@ -24,6 +24,7 @@ FAILED = 1  # how pytest ends when tests fail; other numbers say that it could n
 
 JUDGE = "course/grading/judge/exercise.py"
 COMPARE = "course/checks/compare.py"
+EXERCISE = "course/checks/exercise.py"
 ROUNDING = "course/checks/rounding.py"
 MESSAGE = "course/checks/message.py"
 WINDOW = "course/models/token_mixers/window.py"
@@ -175,8 +176,8 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "return all(right[i] or _same(i, mistake,",
-        "return any(right[i] or _same(i, mistake,",
+        "return all(right[i] or same_in_call(i, mistake,",
+        "return any(right[i] or same_in_call(i, mistake,",
         "two mistakes at once are called by the name of one",
         (TEST_VERDICTS,),
     ),
@@ -209,8 +210,8 @@ MUTANTS = (
         (TEST_VERDICTS,),
     ),
     Mutant(
-        COMPARE,
-        "        seen = observe(mistake.objects)\n",
+        EXERCISE,
+        "        seen = observed(mistake.objects)\n",
         "        seen = exercise.observe(calls[:exact], mistake.objects)\n",
         "rounding hides from which mistake a result comes",
         (TEST_VERDICTS,),

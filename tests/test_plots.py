@@ -13,8 +13,6 @@ from PIL import Image
 
 from course import drawing, plots
 from course.data import load
-from course.data.augment import ColorJitter, RandomFlip
-from course.data.mix import Mix, RandomErasing
 from tests.pictures import assert_nothing_is_cut_off
 
 NAMES = ["plus", "ground a", "ground b", "ring"]
@@ -44,7 +42,6 @@ def pictures(questions, clips):
         "reach_in_clip": plots.reach_in_clip(
             clips.images[0] / 255, {"a frame": one_frame, "all": one_frame | True}, (1, 2, 3)
         ),
-        "augmented": plots.augmented(questions, {"random_flip": RandomFlip(), "cutmix": Mix(0, 1)}, count=6),
         "windows_on_image": plots.windows_on_image(image, [(0, 0), (31, 31), (16, 4)], 9),
         "patches": plots.patches(image, 4, order=torch.randperm(64)),
         "attention_maps": plots.attention_maps(image, torch.rand(8, 64).softmax(-1), 13),
@@ -216,22 +213,6 @@ def test_the_map_shows_what_is_in_the_folder(tmp_path):
     assert plots.course_map(tmp_path).alt.endswith("here are: Swin, video")
 
 
-def test_augmented_shows_originals_and_what_each_augmentation_makes_of_them(questions):
-    jitter, erasing, mix = ColorJitter(0.4), RandomErasing(0), Mix(0.8, 0)
-    picture = plots.augmented(questions, {"color_jitter": jitter, "erasing": erasing, "mixup": mix}, count=4, seed=3)
-    rows = np.array(picture.axes).reshape(4, 4)
-    titles = [row[0].get_ylabel() for row in rows]
-    assert titles[:3] == ["original", "color jitter", "erasing"]
-    shown = [torch.stack([torch.from_numpy(np.array(axis.images[0].get_array())) for axis in row]) for row in rows]
-    shown = [(255 * images).permute(0, 3, 1, 2).round() for images in shown]  # (4, 3, 32, 32)
-    images, share = questions.images[:4], mix.draw(4, (3, 32, 32), torch.Generator().manual_seed(3))[0, 0]
-    assert torch.equal(shown[0], images.float()) and torch.equal(shown[2], images.float()), "as pixels again"
-    assert torch.equal(shown[1], jitter(images, torch.Generator().manual_seed(3)).float())
-    assert titles[3] == f"mixup\n{share:.0%} own"
-    mixed = share * images + (1 - share) * images[[1, 0, 3, 2]]
-    assert (shown[3] - mixed).abs().max() <= 0.51
-
-
 def test_the_map_finds_the_course_from_a_notebook_folder(tmp_path, monkeypatch):
     (tmp_path / "notebooks" / "source").mkdir(parents=True)
     (tmp_path / "notebooks" / "source" / "10_all_mlp.py").touch()
@@ -253,7 +234,6 @@ def test_lectures_build_on_earlier_places_of_the_map():
         (lambda image: plots.image_grid(image), "images are (N, C, H, W)"),
         (lambda image: plots.image_grid(image[None], captions=[]), "1 images and only 0 captions"),
         (lambda image: plots.video_strip(image[None]), "a film strip needs clips"),
-        (lambda image: plots.augmented(image[None] / 255, {}), "uint8 images (N, C, H, W), not torch.float32"),
         (lambda image: plots.patches(image, 5), "patches of 5 pixels do not tile an image of 32×32"),
         (lambda image: plots.attention_maps(image, torch.rand(2, 60), 1), "60 tokens are not a square grid"),
         (

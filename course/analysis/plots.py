@@ -5,13 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.collections import PolyCollection
 from torch import Tensor
 
 from course import plots
-from course.analysis.cka import Similarity
-from course.analysis.distance import mean_attention_distance
 from course.analysis.filters import PrincipalFilters
 from course.analysis.receptive_field import area, level
 from course.analysis.robustness import shuffle_tiles
@@ -30,44 +27,6 @@ from course.drawing import (
 )
 
 MAPS = 8  # along each side of a figure of positions, at most: more would be too small to read
-
-
-def attention_distance(weights: Sequence[Tensor], image_size: int | tuple[int, int]) -> Picture:
-    """How far the heads look: a dot for each head, over the depth; the line is where a layer sees all alike.
-
-    After Dosovitskiy et al. 2021, arXiv:2010.11929, figure 7, right.
-
-    Args:
-        weights: as from ``attention_weights``.
-        image_size: H = W, or (H, W), in pixels.
-
-    Raises:
-        ValueError: as ``mean_attention_distance``.
-    """
-    distances = mean_attention_distance(weights, image_size)
-    # One head that sees all alike, in tensors that take no memory of their own.
-    alike = [torch.ones(1, device=layer.device).expand(1, *_one_head(layer)) for layer in weights]
-    levels = [float(layer.mean()) for layer in mean_attention_distance(alike, image_size)]
-    middle = ", ".join(f"{layer.mean():.1f}" for layer in distances)
-    figure, ((axis,),) = new_figure(
-        f"mean attention distance of each head over depth; means of layers, in pixels: {middle}", 1, 1, 5, 2.8
-    )
-    depth = np.arange(1, len(distances) + 1)
-    for layer, of_heads in zip(depth, distances):
-        at = [layer] * len(of_heads)
-        axis.plot(at, of_heads.cpu().numpy(), "o", color=BLUE, alpha=0.7, markersize=5, markeredgewidth=0)
-    for layer, height in zip(depth, levels):
-        label = "sees all alike" if layer == 1 else None
-        axis.plot([layer - 0.4, layer + 0.4], [height] * 2, ":", color=GREY, linewidth=1, label=label)
-    axis.legend(loc="lower right", fontsize=SMALL, frameon=False)
-    axis.set(xlabel="layer", ylabel="attention distance, pixels", xlim=(0.5, len(distances) + 0.5))
-    axis.set_ylim(0, 1.08 * max(*levels, *(float(layer.max()) for layer in distances)))
-    axis.set_xticks(depth if len(depth) <= 16 else depth[1::2])
-    return figure
-
-
-def _one_head(layer: Tensor) -> tuple[int, ...]:
-    return (*layer.shape[1:-3], 1, *layer.shape[-2:])
 
 
 def position_maps(similarity: Tensor) -> Picture:
@@ -196,51 +155,6 @@ def patch_attention(image: Tensor, weights: Tensor, query: int) -> Picture:
     return plots.attention_maps(image, weights[:, class_tokens + query, class_tokens:], query)
 
 
-def similar_layers(similarity: Similarity, *, a: str = "", b: str = "") -> Picture:
-    """CKA of every layer with every layer: white 0, dark blue 1, the first layers below left.
-
-    After Raghu et al. 2021, arXiv:2108.08810, figures 1 and 2.
-
-    Args:
-        similarity: as from ``cka``.
-        a, b: what the two networks are called; rows are those of a.
-    """
-    rows, columns = similarity.values.shape
-    cell = min(0.3, 5.4 / max(rows, columns))
-    longest = 0.075 * max(map(len, similarity.layers_a + similarity.layers_b))
-    who = " and ".join(dict.fromkeys(name for name in (a, b) if name))
-    figure, ((axis,),) = new_figure(
-        f"CKA of the {rows} layers of {a or 'a network'} with the {columns} of {b or 'another'}: "
-        f"{similarity.values.nan_to_num().mean():.2f} on average",
-        1,
-        1,
-        cell * columns + longest + 1.2,
-        cell * rows + longest + 0.5,
-    )
-    shade = axis.imshow(
-        similarity.values.numpy(),
-        cmap=colormaps["Blues"].with_extremes(bad=PALE),
-        vmin=0,
-        vmax=1,
-        interpolation="nearest",
-        origin="lower",
-    )
-    for names, set_ticks, options in (
-        (similarity.layers_a, axis.set_yticks, {}),
-        (similarity.layers_b, axis.set_xticks, {"rotation": 90}),
-    ):
-        step = -(-len(names) // 24)  # names closer together than that cannot be read
-        set_ticks(range(0, len(names), step), names[::step], fontsize=SMALL, **options)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    axis.set(ylabel=a, xlabel=b)
-    axis.set_title(f"CKA of the layers of {who}" if who else "CKA", fontsize=9)
-    bar = figure.colorbar(shade, ax=axis, shrink=0.7, aspect=20, ticks=[0, 0.5, 1])
-    bar.ax.tick_params(labelsize=SMALL, length=2)
-    bar.outline.set_visible(False)
-    return figure
-
-
 def receptive_fields(fields: Mapping[str, Tensor], share: float = 0.5) -> Picture:
     """Effective receptive fields as small maps; the outlined pixels are the fewest that hold a share of all.
 
@@ -281,20 +195,6 @@ def receptive_fields(fields: Mapping[str, Tensor], share: float = 0.5) -> Pictur
         said = f"{name.removeprefix('stages.')}\n{100 * share:g} % in {100 * sizes[name]:.1f} %"
         axis.set_title(said, fontsize=SMALL)
     return figure
-
-
-def receptive_areas(areas: Mapping[str, Sequence[float]]) -> Picture:
-    """How large the effective receptive field is, over the layers.
-
-    Args:
-        areas: as from ``course.analysis.receptive_field.areas``.
-    """
-    depth = range(1, len(next(iter(areas.values()))) + 1)
-    lines = {f"{name} of it": [100 * size for size in sizes] for name, sizes in areas.items()}
-    picture = plots.curves(depth, lines, xlabel="layer", ylabel="share of the image, %")
-    (axis,) = picture.get_axes()
-    axis.set(ylim=(0, 104), xticks=depth if len(depth) <= 16 else depth[1::2])
-    return picture
 
 
 def occlusion_curves(

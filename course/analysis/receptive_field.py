@@ -1,6 +1,6 @@
 """Effective receptive fields: how much each pixel of the input moves the middle of a layer's features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from course.analysis.features import as_map, device_of, evaluating, prepared, recorded
 from course.analysis.waiting import waiting
 from course.models.backbone import Backbone
-
-SHARES = (0.2, 0.5, 0.99)
 
 
 def receptive_fields(
@@ -95,11 +93,6 @@ def level(field: Tensor, share: float) -> float:
     """The value at the edge of that set: its pixels have at least this much."""
     place = min(int((_held(field) < share * (1 - 1e-6)).sum()), field.numel() - 1)
     return float(field.flatten().sort(descending=True).values[place])
-
-
-def areas(fields: Mapping[str, Tensor], shares: Sequence[float] = SHARES) -> dict[str, list[float]]:
-    """The area of every layer: ``"50 %"`` -> one share of the image for each field, in order."""
-    return {f"{100 * share:g} %": [area(field, share) for field in fields.values()] for share in shares}
 
 
 def _held(field: Tensor) -> Tensor:

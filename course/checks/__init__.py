@@ -8,10 +8,10 @@ made from the author's description of the exercise (`exercise`) and holds no cod
 from typing import Any
 
 from course.checks import from_scratch, public
-from course.checks.calls import FORBIDDEN, Call, Observation, Probe, Seeded
-from course.checks.compare import NOT_STARTED, RIGHT, Verdict, expected_for, judge
+from course.checks.calls import FORBIDDEN, Accuracy, Call, Observation, Probe, Seeded
+from course.checks.compare import NOT_STARTED, RIGHT, Verdict, judge
 from course.checks.credit import Credit
-from course.checks.exercise import Accuracy, Draw, Exercise, Homework, load_homework
+from course.checks.exercise import Draw, Exercise, Homework, expected_for, load_homework
 from course.checks.guards import found, watching
 from course.checks.observe import observe
 from course.checks.show import card_html, show_card

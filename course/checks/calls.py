@@ -71,6 +71,19 @@ class Call:
     gradients: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """A call that trains a network is judged by what the network then knows, not number by number.
+
+    Args:
+        labels: (N,) the true classes of the inputs the call's `Probe` asks about. Never sent to student code.
+        at_least: the share that must be right, 0 to 1.
+    """
+
+    labels: Tensor
+    at_least: float
+
+
 @dataclass
 class Observation:
     """What the student's object did, call by call.

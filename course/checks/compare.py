@@ -4,15 +4,13 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from course.checks.calls import FORBIDDEN, Observation
+from course.checks.calls import FORBIDDEN, Accuracy, Observation
 from course.checks.credit import ALL_OR_NOTHING, Credit
-from course.checks.exercise import Accuracy
-from course.checks.rounding import ORDERS, close, noise_between, nudged
+from course.checks.rounding import ORDERS, close
 
 RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
 
@@ -59,30 +57,6 @@ class Verdict:
     def points(self, of: float) -> float:
         """Of so many points; a part of them is rounded down to hundredths."""
         return of if self.share == 1 else math.floor(100 * of * self.share + 1e-6) / 100
-
-
-def expected_for(exercise, seed: int) -> Expected:
-    """Run the reference and every named mistake of `exercise` on the calls of `seed`, and see how much is rounding."""
-    calls, goals = exercise.calls(seed), exercise.goals_for(seed)
-    exact = len(calls)  # goals come last and train for seconds; what the answer reaches there is not compared
-    while exact - 1 in goals:
-        exact -= 1
-    almost_the_same = nudged(calls[:exact])
-
-    def observe(objects: dict[str, Any] | None = None) -> Observation:
-        seen = exercise.observe(calls[:exact], objects)
-        seen.noise = noise_between(seen, exercise.observe(almost_the_same, objects))
-        return seen
-
-    answer = observe()
-    mistakes = []
-    for mistake in exercise.mistakes:
-        seen = observe(mistake.objects)
-        if exact < len(calls) and all(_same(i, answer, seen, exercise.tolerance) for i in range(exact)):
-            # Nothing but a goal can show this one.
-            seen = replace(exercise.observe(calls, mistake.objects), noise=seen.noise)
-        mistakes.append((mistake.sentence, seen))
-    return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit)
 
 
 def judge(
@@ -158,7 +132,7 @@ def _same_values(i: int, expected: Expected, seen: Observation) -> bool:
         {key: note for key, note in observation.notes.items() if not key.endswith(".no_gradient")},
         observation.noise,
     )
-    return _same(i, without(expected.answer), without(seen), expected.tolerance)
+    return same_in_call(i, without(expected.answer), without(seen), expected.tolerance)
 
 
 def _same_kind(expected: Tensor, seen: Tensor) -> bool:
@@ -172,7 +146,7 @@ def _same_kind(expected: Tensor, seen: Tensor) -> bool:
 def _call_is_right(i: int, expected: Expected, seen: Observation) -> bool:
     if i in expected.goals:
         return _accuracy(i, expected, seen) >= expected.goals[i].at_least
-    return _same(i, expected.answer, seen, expected.tolerance)
+    return same_in_call(i, expected.answer, seen, expected.tolerance)
 
 
 def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, seen: Observation) -> bool:
@@ -184,10 +158,10 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
     exact = [i for i in range(expected.calls) if i not in expected.goals]
     if all(right[i] for i in exact):
         exact = list(expected.goals)
-    return all(right[i] or _same(i, mistake, seen, expected.tolerance) for i in exact)
+    return all(right[i] or same_in_call(i, mistake, seen, expected.tolerance) for i in exact)
 
 
-def _same(i: int, a: Observation, b: Observation, tolerance: float) -> bool:
+def same_in_call(i: int, a: Observation, b: Observation, tolerance: float) -> bool:
     """Does `b` show in call `i` what `a` shows, but for rounding, and the same kind of mishap?"""
     return (
         _notes(i, a) == _notes(i, b)

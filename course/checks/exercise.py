@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,14 @@ import torch
 from torch import Tensor
 
 from course.checks import from_scratch
-from course.checks.calls import Call, Observation, calls_to_bytes
+from course.checks.calls import Accuracy, Call, Observation, calls_to_bytes
+from course.checks.compare import Expected, same_in_call
 from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.observe import observe
+from course.checks.rounding import noise_between, nudged
 
 PUBLIC_SEED = 20  # of the checks in a notebook; grading draws its own, secret one
 MOST_DRAWS = 20  # for inputs that are not the public ones by chance
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """A call that trains a network is judged by what the network then knows, not number by number.
-
-    Args:
-        labels: (N,) the true classes of the inputs the call's `Probe` asks about. Never sent to student code.
-        at_least: the share that must be right, 0 to 1.
-    """
-
-    labels: Tensor
-    at_least: float
 
 
 @dataclass(frozen=True)
@@ -249,6 +238,30 @@ class Homework:
             if cell.cell_type == "code" and wanted:
                 exec(compile(cell.source, str(self.source), "exec"), namespace)
         return namespace
+
+
+def expected_for(exercise: Exercise, seed: int) -> Expected:
+    """Run the reference and every named mistake of `exercise` on the calls of `seed`, and see how much is rounding."""
+    calls, goals = exercise.calls(seed), exercise.goals_for(seed)
+    exact = len(calls)  # goals come last and train for seconds; what the answer reaches there is not compared
+    while exact - 1 in goals:
+        exact -= 1
+    almost_the_same = nudged(calls[:exact])
+
+    def observed(objects: dict[str, Any] | None = None) -> Observation:
+        seen = exercise.observe(calls[:exact], objects)
+        seen.noise = noise_between(seen, exercise.observe(almost_the_same, objects))
+        return seen
+
+    answer = observed()
+    mistakes = []
+    for mistake in exercise.mistakes:
+        seen = observed(mistake.objects)
+        if exact < len(calls) and all(same_in_call(i, answer, seen, exercise.tolerance) for i in range(exact)):
+            # Nothing but a goal can show this one.
+            seen = replace(exercise.observe(calls, mistake.objects), noise=seen.noise)
+        mistakes.append((mistake.sentence, seen))
+    return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit)
 
 
 def load_homework(folder: Path) -> Homework:

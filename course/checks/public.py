@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course.checks.calls import Call, Observation, calls_from_bytes, calls_to_bytes, pack, unpack
-from course.checks.compare import Accuracy, Expected, expected_for
+from course.checks.calls import Accuracy, Call, Observation, calls_from_bytes, calls_to_bytes, pack, unpack
+from course.checks.compare import Expected
 from course.checks.credit import ALL_OR_NOTHING, Credit
-from course.checks.exercise import PUBLIC_SEED, Homework
+from course.checks.exercise import PUBLIC_SEED, Homework, expected_for
 from course.checks.rounding import INPUT_TOLERANCE, ORDERS, close
 
 FILE_NAME = "checks.safetensors"

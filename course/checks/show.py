@@ -1,14 +1,15 @@
-"""The card that a check shows in a notebook, and its plain words in a terminal."""
+"""What a notebook shows of an exercise: the card of its check, or a note where it is not written yet."""
 
 import base64
 import html
 import io
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from course.checks.compare import NOT_STARTED, RIGHT, Verdict
-from course.notebook import in_notebook
+from course.notebook import in_notebook, unwritten_exercise
 
 _LOOK = {  # status -> (accent colour, sign)
     RIGHT: ("#2e7d32", "✓"),
@@ -26,7 +27,22 @@ def show_card(exercise_id: str, points: float, verdict: Verdict) -> None:
     display(HTML(card_html(exercise_id, points, verdict), metadata={"course": {"status": verdict.status}}))
 
 
-def show_note(text: str) -> None:
+@contextmanager
+def when_done():
+    """Guard a cell that uses the student's code: until the exercise is written, say so calmly and go on.
+
+    Only the stub of an exercise is forgiven; every other error is raised as usual.
+    """
+    try:
+        yield
+    except NotImplementedError as error:
+        exercise = unwritten_exercise(error)
+        if exercise is None:
+            raise
+        _show_note(f"This cell comes alive once {exercise} is written.")
+
+
+def _show_note(text: str) -> None:
     """A calm line that asks for nothing."""
     if not in_notebook():
         print(text)

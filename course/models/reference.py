@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from course.data.names import one_of
-
-Keys = dict[str, str | None | tuple[str, Callable[[Tensor], Tensor]]]
+from course.models.registry import Keys, entry
 
 
 class ReferenceMismatch(ValueError):
@@ -40,8 +39,6 @@ def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
             them are listed, and the model is unchanged.
         ValueError: nothing is known about that library's names for this model.
     """
-    from course.models.registry import entry
-
     if not hasattr(model, "name"):
         raise ValueError("load_reference takes a model made by create_model, which knows its family")
     keys = entry(model.name).keys

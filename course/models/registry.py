@@ -2,13 +2,16 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from course.data.names import one_of
-from course.models.reference import Keys
 from course.models.spec import Spec, Whole, overridden
+
+# A public library's names of weights -> ours; `course.models.reference` explains the signs.
+Keys = dict[str, str | None | tuple[str, Callable[[Tensor], Tensor]]]
 
 
 @dataclass(frozen=True)

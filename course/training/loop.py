@@ -79,97 +79,154 @@ def fit(
         TrainingError: the loss is no longer a number.
         CheckpointError: the checkpoint is damaged or of another training.
     """
-    processes = Processes.running()
-    device = default_device() if device is None else torch.device(device)
-    images, labels = _checked(data, "data")
-    classes = 1 + int(labels.max())
-    if val is not None:
-        val = tuple(part.to(device) for part in _checked(val, "val"))
-        classes = max(classes, 1 + int(val[1].max()))
-    model.to(device)
-    model.normalise_images = Normalise.of(images)
-    if recipe.drop_path is not None:
-        set_drop_path(model, recipe.drop_path)
-    if recipe.dropout is not None:
-        set_dropout(model, recipe.dropout)
-    batches = Batches(images.to(device), labels.to(device), model.normalise_images, recipe, processes)
-    steps = batches.steps
-    history = History(recipe, steps, model.normalise_images)
-    val_at = set()
-    if val is not None:
-        val_at = {math.ceil(steps * point / val_points) for point in range(1, val_points + 1)} | {steps}
+    training = _Training(model, data, recipe, val, val_points, teacher, device, checkpoint)
+    training.prepare(training.resumed(speed))
+    history, first = training.history, training.processes.first
+    show = _Display(history, plot, progress) if first else nullcontext()
+    with show as display, _held_interrupt() as pressed, _own_randomness(training.device), lessons(model, teacher):
+        training.run(display, pressed, checkpoint_seconds, on_step)
+    if history.interrupted and first:
+        print(_how_to_go_on(history, training.path, training.between_steps))
+    return history
 
-    step_of = Step(model, recipe, steps, classes, teacher)
-    path = None if checkpoint is None else Path(checkpoint)
-    if path:
-        signed = checkpoints.signature(model, data, recipe)
-        progress_made = checkpoints.resume(path, model, step_of.optimizer, signed, step_of.ema) or {}
-        if speed is None and "speed" in progress_made:  # so that it goes on to the last bit
-            speed = Speed(**progress_made["speed"])
-        for name in progress_made.keys() - {"speed"}:
-            setattr(history, name, progress_made[name])
-    if speed is None:
-        some = model.normalise_images(batches.images[: recipe.batch_size // processes.count])
-        speed = processes.agreed(lambda: fastest(model, some, device, steps=steps))
-    step_of.prepare(speed, processes, device)
-    if speed.compiled:
-        batches.compile()
 
-    def save() -> None:
-        read_losses()
-        if processes.first:
-            record = {name: getattr(history, name) for name in ("steps", "loss", "val_steps", "val_accuracy")}
-            checkpoints.save(path, model, step_of.optimizer, signed, record | {"speed": asdict(speed)}, step_of.ema)
-        processes.wait()
+class _Training:
+    """One call of `fit`, in its phases: made (all is checked), `resumed`, `prepare`, `run`.
 
-    def read_losses() -> None:
-        _read_losses(unread, history, processes, path)
+    Attributes:
+        between_steps: the weights are those of whole steps, and may be saved.
+        unread: losses that are still on the device.
+    """
 
-    # Reading a loss waits for the GPU to have computed it; so there they are read some steps later, together.
-    read_every = 1 if device.type == "cpu" else 20
-    unread: list[Tensor] = []
-    first_step = len(history.steps)
-    started = saved_at = time.monotonic()
-    between_steps = True
-    show = _Display(history, plot, progress) if processes.first else nullcontext()
-    with show as display, _held_interrupt() as pressed, _own_randomness(device), lessons(model, teacher):
+    def __init__(
+        self, model: nn.Module, data, recipe: Recipe, val, val_points: int, teacher, device, checkpoint
+    ) -> None:
+        self.model, self.recipe = model, recipe
+        self.processes = Processes.running()
+        self.device = default_device() if device is None else torch.device(device)
+        images, labels = _checked(data, "data")
+        classes = 1 + int(labels.max())
+        if val is not None:
+            val = tuple(part.to(self.device) for part in _checked(val, "val"))
+            classes = max(classes, 1 + int(val[1].max()))
+        model.to(self.device)
+        model.normalise_images = Normalise.of(images)
+        if recipe.drop_path is not None:
+            set_drop_path(model, recipe.drop_path)
+        if recipe.dropout is not None:
+            set_dropout(model, recipe.dropout)
+        images, labels = images.to(self.device), labels.to(self.device)
+        self.batches = Batches(images, labels, model.normalise_images, recipe, self.processes)
+        self.steps = steps = self.batches.steps
+        self.history = History(recipe, steps, model.normalise_images)
+        self.val, self.val_at = val, set()
+        if val is not None:
+            self.val_at = {math.ceil(steps * point / val_points) for point in range(1, val_points + 1)} | {steps}
+        self.step_of = Step(model, recipe, steps, classes, teacher)
+        self.path = None if checkpoint is None else Path(checkpoint)
+        self.signed = checkpoints.signature(model, data, recipe) if self.path else None
+        self.between_steps = True
+        # Reading a loss waits for the GPU to have computed it; so there they are read some steps later, together.
+        self.read_every = 1 if self.device.type == "cpu" else 20
+        self.unread: list[Tensor] = []
+
+    def resumed(self, speed: Speed | None) -> Speed | None:
+        """Put the checkpoint back, if there is one; the speed to go on with, None where none was given or stored."""
+        if not self.path:
+            return speed
+        stored = checkpoints.resume(self.path, self.model, self.step_of.optimizer, self.signed, self.step_of.ema) or {}
+        if speed is None and "speed" in stored:  # so that it goes on to the last bit
+            speed = Speed(**stored["speed"])
+        for name in stored.keys() - {"speed"}:
+            setattr(self.history, name, stored[name])
+        return speed
+
+    def prepare(self, speed: Speed | None) -> None:
+        """Model and batches for that speed; for the fastest that was measured here, if it is None."""
+        if speed is None:
+            some = self.model.normalise_images(self.batches.images[: self.recipe.batch_size // self.processes.count])
+            speed = self.processes.agreed(lambda: fastest(self.model, some, self.device, steps=self.steps))
+        self.speed = speed
+        self.step_of.prepare(speed, self.processes, self.device)
+        if speed.compiled:
+            self.batches.compile()
+
+    def run(self, display, pressed: list, checkpoint_seconds: float, on_step: Callable[[int], None] | None) -> None:
+        """The steps that are left, and a last save; Ctrl-C ends them."""
+        first_step = len(self.history.steps)
+        started = self.saved_at = time.monotonic()
         try:
-            for step in range(first_step, steps):
-                between_steps = False
-                model.train()
-                seed = mixed_seed(recipe.seed, step, 0, processes.rank)
-                unread.append(step_of(batches(step), step, seed, path))
-                at = step + 1  # steps are counted from 1 where a person sees them
-                look = at % read_every == 0 or at in val_at or at == steps
-                if look:
-                    read_losses()
-                if at in val_at:
-                    with step_of.as_evaluated():
-                        history.val_accuracy.append(_evaluated(model, val, recipe, speed, processes))
-                    history.val_steps.append(at)
-                between_steps = True
+            for step in range(first_step, self.steps):
+                self._step(step)
                 if display:
                     display.advance()
                 if on_step:
-                    on_step(at)
-                if look and path and at < steps and processes.any(time.monotonic() - saved_at >= checkpoint_seconds):
-                    save()
-                    saved_at = time.monotonic()
-                if look and at < steps and processes.any(pressed):
-                    raise KeyboardInterrupt
+                    on_step(step + 1)
+                self._save_or_stop(step + 1, pressed, checkpoint_seconds)
         except KeyboardInterrupt:
-            history.interrupted = True
-            if processes.count == 1:
-                read_losses()
+            self.history.interrupted = True
+            if self.processes.count == 1:
+                self._read_losses()
         finally:
-            model.eval()
-            history.seconds = time.monotonic() - started
-        if path and between_steps and len(history.steps) > first_step:
-            save()
-        step_of.keep_what_is_evaluated()
-    if history.interrupted and processes.first:
-        print(_how_to_go_on(history, path, between_steps))
-    return history
+            self.model.eval()
+            self.history.seconds = time.monotonic() - started
+        if self.path and self.between_steps and len(self.history.steps) > first_step:
+            self._save()
+        self.step_of.keep_what_is_evaluated()
+
+    def _step(self, step: int) -> None:
+        """One step, counted from 0; where it is time, losses are read and the accuracy is measured."""
+        self.between_steps = False
+        self.model.train()
+        seed = mixed_seed(self.recipe.seed, step, 0, self.processes.rank)
+        self.unread.append(self.step_of(self.batches(step), step, seed, self.path))
+        at = step + 1  # steps are counted from 1 where a person sees them
+        if self._reads_at(at):
+            self._read_losses()
+        if at in self.val_at:
+            with self.step_of.as_evaluated():
+                accuracy = _evaluated(self.model, self.val, self.recipe, self.speed, self.processes)
+            self.history.val_accuracy.append(accuracy)
+            self.history.val_steps.append(at)
+        self.between_steps = True
+
+    def _save_or_stop(self, at: int, pressed: list, checkpoint_seconds: float) -> None:
+        """After a step, where losses were read: all processes then do the same.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed in one of them.
+        """
+        if at == self.steps or not self._reads_at(at):
+            return
+        if self.path and self.processes.any(time.monotonic() - self.saved_at >= checkpoint_seconds):
+            self._save()
+            self.saved_at = time.monotonic()
+        if self.processes.any(pressed):
+            raise KeyboardInterrupt
+
+    def _reads_at(self, at: int) -> bool:
+        return at % self.read_every == 0 or at in self.val_at or at == self.steps
+
+    def _read_losses(self) -> None:
+        if not self.unread:
+            return
+        history = self.history
+        values = (self.processes.sum(torch.stack(self.unread)) / self.processes.count).tolist()
+        self.unread.clear()
+        for value in values:
+            history.steps.append(len(history.steps) + 1)
+            history.loss.append(value)
+            if not math.isfinite(value):
+                at, what = history.steps[-1], f"the loss is {value}"
+                raise TrainingError.at(at, self.steps, self.recipe, what, self.path)
+
+    def _save(self) -> None:
+        self._read_losses()
+        if self.processes.first:
+            names = ("steps", "loss", "val_steps", "val_accuracy")
+            progress = {name: getattr(self.history, name) for name in names} | {"speed": asdict(self.speed)}
+            checkpoints.save(self.path, self.model, self.step_of.optimizer, self.signed, progress, self.step_of.ema)
+        self.processes.wait()
 
 
 @torch.no_grad()
@@ -294,18 +351,6 @@ class _Display:
             self.place.close()
         elif self.place and self.place.handle:
             self.place.show({"text/plain": repr(self.history)})
-
-
-def _read_losses(unread: list[Tensor], history: History, processes: Processes, path: Path | None) -> None:
-    if not unread:
-        return
-    values = (processes.sum(torch.stack(unread)) / processes.count).tolist()
-    unread.clear()
-    for value in values:
-        history.steps.append(len(history.steps) + 1)
-        history.loss.append(value)
-        if not math.isfinite(value):
-            raise TrainingError.at(history.steps[-1], history.total_steps, history.recipe, f"the loss is {value}", path)
 
 
 def _checked(data, name: str) -> tuple[Tensor, Tensor]:

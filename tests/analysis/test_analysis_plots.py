@@ -1,4 +1,4 @@
-"""The figures of attention, positions and filters: what is in them, and that they fit a page."""
+"""The figures of the analyses: what is in them, and that they fit a page."""
 
 import struct
 
@@ -9,23 +9,17 @@ from matplotlib import pyplot
 
 from course.analysis import (
     attention_weights,
-    mean_attention_distance,
     position_similarity,
     principal_filters,
     rollout_maps,
 )
 from course.analysis import plots as drawing
-from course.analysis.cka import Similarity
-from course.analysis.receptive_field import areas
 from course.drawing import DPI
 from course.models import create_model
 from course.models.stems import sinusoidal_2d
 from tests.pictures import assert_nothing_is_cut_off
 
 IMAGES = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-NAMES = "stem", "stages.0.blocks.0", "head"
-CKA = Similarity(torch.linspace(-0.1, 1, 15).view(3, 5), NAMES, tuple("01234"))
-MANY = Similarity(torch.eye(40), *[tuple(map(str, range(40)))] * 2)
 FIELD = torch.zeros(16, 24)
 FIELD[4:8, 2:6] = 1.0
 FIELD[8:12, 2:6] = 0.1
@@ -47,16 +41,12 @@ def weights(model):
 @pytest.fixture(scope="module")
 def drawn(model, weights):
     return {
-        "attention_distance": drawing.attention_distance(weights, 32),
         "position_maps": drawing.position_maps(position_similarity(model)),
         "position_maps of ViT-B": drawing.position_maps(position_similarity(sinusoidal_2d((14, 14), 64))),
         "filters": drawing.filters(principal_filters(model), 12),
         "rollout_on_images": drawing.rollout_on_images(IMAGES, rollout_maps(weights)),
         "patch_attention": drawing.patch_attention(IMAGES[0], weights[1][0], 13),
-        "similar_layers": drawing.similar_layers(CKA, a="ViT", b="CNN"),
-        "similar_layers of itself": drawing.similar_layers(MANY, a="ViT", b="ViT"),
         "receptive_fields": drawing.receptive_fields({f"stages.0.blocks.{i}": FIELD for i in range(8)}),
-        "receptive_areas": drawing.receptive_areas(areas({"a": FIELD, "b": FIELD.flip(0)})),
         "occlusion_curves": drawing.occlusion_curves([0, 0.5, 1], dict.fromkeys("abcde", FALL), chance=0.1),
         "shuffling_curves": drawing.shuffling_curves([1, 2, 8], {"ViT": FALL, "CNN": [1, 0.8, 0.1]}),
         "shuffled_images": drawing.shuffled_images(IMAGES[0]),
@@ -71,25 +61,6 @@ def test_pictures_fit_a_page_and_the_budget(drawn):
         width, height = struct.unpack(">II", png[16:24])
         assert width <= 9 * DPI and height <= 7 * DPI and len(png) < 40_000, name
     assert pyplot.get_fignums() == []
-
-
-def test_a_dot_for_each_head_and_a_level_for_each_layer(weights, drawn):
-    (axis,) = drawn["attention_distance"].get_axes()
-    dots = [line for line in axis.lines if line.get_marker() == "o"]
-    for line, layer, distances in zip(dots, (1, 2, 3), mean_attention_distance(weights, 32), strict=True):
-        assert list(line.get_xdata()) == [layer] * 4
-        assert np.allclose(line.get_ydata(), distances.numpy())
-    levels = [line.get_ydata() for line in axis.lines if line.get_marker() != "o"]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["sees all alike"]
-    alike = mean_attention_distance([torch.full((1, 1, 65, 65), 1 / 65)], 32)[0]
-    assert len(levels) == 3 and np.allclose(levels, float(alike))
-
-
-def test_levels_of_windows_are_those_of_their_windows():
-    swin = create_model("swin_cifar", dims=(24, 48), depths=(2, 2))
-    (axis,) = drawing.attention_distance(attention_weights(swin, IMAGES[:1]), 32).get_axes()
-    levels = [line.get_ydata()[0] for line in axis.lines if line.get_marker() != "o"]
-    assert levels[2] == pytest.approx(2 * levels[0])
 
 
 def test_a_map_for_each_position_with_itself_marked(model, drawn):
@@ -139,14 +110,6 @@ def test_wrong_input_is_named(weights):
             draw()
 
 
-def test_layers_of_a_are_rows_and_the_first_are_below(drawn):
-    axis, _ = drawn["similar_layers"].get_axes()
-    assert np.allclose(axis.images[0].get_array(), CKA.values) and axis.images[0].get_clim() == (0, 1)
-    assert not axis.yaxis.get_inverted() and axis.get_ylabel() == "ViT"
-    assert [label.get_text() for label in axis.get_yticklabels()] == list(CKA.layers_a)
-    assert len(drawn["similar_layers of itself"].get_axes()[0].get_xticks()) == 20  # every second name
-
-
 def test_the_outline_goes_around_half_of_the_field(drawn):
     axis = drawn["receptive_fields"].get_axes()[0]
     outline = np.concatenate([path.vertices for path in axis.collections[0].get_paths()])
@@ -163,8 +126,6 @@ def test_curves_are_in_per_cent(drawn):
     assert axis.lines[0].get_xdata().tolist() == [0, 50, 100]
     (axis,) = drawn["shuffling_curves"].get_axes()
     assert [label.get_text() for label in axis.get_xticklabels()] == ["1×1", "2×2", "8×8"]
-    (axis,) = drawn["receptive_areas"].get_axes()
-    assert len(axis.lines) == 3 and axis.lines[1].get_ydata()[0] == pytest.approx(100 * 9 / (16 * 24))
 
 
 def test_shuffled_images_start_with_the_image_itself(drawn):

@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from course.checks import message
-from course.checks.calls import BOUNDS, LONGEST_NOTE, MOST_NOTES, Observation, calls_from_bytes
+from course.checks.calls import BOUNDS, LONGEST_NOTE, MOST_NOTES, Accuracy, Observation, calls_from_bytes
 from course.checks.compare import Expected, judge
-from course.checks.exercise import Accuracy
 from course.checks.observe import MOST_RESULTS, observe
 from course.checks.rounding import ORDERS
 from course.grading.judge.exercise import RIGHT, judge_exercise
