@@ -1,4 +1,4 @@
-"""The spectrum: every backbone as stem × token mixer × channel mixer × layout × head, and what does not fit it beside.
+"""The spectrum: backbones as stem × token mixer × channel mixer × layout × head, and what does not fit that beside.
 
 ``list_models()`` names them, ``create_model(name)`` makes one, ``show(name)`` prints its source in forward order,
 ``compare(a, b)`` what differs, ``card(name)`` its figures; ``load_reference`` copies public weights into it.

@@ -7,6 +7,7 @@ from course.data.names import one_of
 from course.models.backbone import Block, Residual
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import ClassTokenHead, MeanHead, linear_or_nothing
+from course.models.model import Model
 from course.models.norms import LayerNorm
 from course.models.stems import Tokens
 from course.models.token_mixers.attention import SelfAttention
@@ -126,7 +127,7 @@ def drop_rates(drop_path: float, depth: int) -> list[float]:
     return [drop_path * index / max(depth - 1, 1) for index in range(depth)]
 
 
-class ClipTransformer(nn.Module):
+class ClipTransformer(Model):
     """All tokens of a clip through one transformer, (B, T, C, H, W) -> (B, num_classes).
 
     Args:
@@ -175,11 +176,15 @@ class ClipTransformer(nn.Module):
                 for rate in drop_rates(drop_path, depth)
             ]
         )
+        self.num_features = embed_dim
         self.head = (ClassTokenHead if class_token else MeanHead)(embed_dim, num_classes)
 
+    def features(self, clips: Tensor) -> list[Tensor]:
+        """The tokens behind the last block, (B, n + T/t*h*w, D), as the one stage there is."""
+        return [self.blocks(self.tokens(self.stem(clips)))]
+
     def forward(self, clips: Tensor) -> Tensor:
-        x = self.tokens(self.stem(clips))  # (B, n + T/t*h*w, D)
-        return self.head(self.blocks(x))
+        return self.head(self.features(clips)[-1])
 
 
 class Encoder(nn.Module):
@@ -203,7 +208,7 @@ class Encoder(nn.Module):
         return self.norm(x[:, 0])  # (B, D)
 
 
-class FactorisedEncoder(nn.Module):
+class FactorisedEncoder(Model):
     """One transformer on each moment by itself, another one on the sequence of moments, (B, T, C, H, W) -> (B, num_classes).
 
     Args:
@@ -242,10 +247,15 @@ class FactorisedEncoder(nn.Module):
         self.time = None
         if temporal_depth:
             self.time = Encoder(embed_dim, (moments, 1), temporal_depth, num_heads, mlp_ratio, act, drop_path)
+        self.num_features = embed_dim
         self.fc = linear_or_nothing(embed_dim, num_classes)
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def features(self, clips: Tensor) -> list[Tensor]:
+        """One normed token for each moment, what the second transformer reads: (B, T/t, D), as the one stage."""
         x = self.stem(clips)  # (B, T/t, h, w, D)
-        moments = self.space(x.flatten(0, 1)).unflatten(0, (len(x), -1))  # (B, T/t, D)
+        return [self.space(x.flatten(0, 1)).unflatten(0, (len(x), -1))]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        moments = self.features(clips)[-1]  # (B, T/t, D)
         clip = moments.mean(dim=1) if self.time is None else self.time(moments[:, :, None])  # (B, D)
         return self.fc(clip)
