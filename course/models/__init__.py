@@ -7,5 +7,15 @@
 from course.models.pages import card, compare, show
 from course.models.reference import ReferenceMismatch, load_reference
 from course.models.registry import create_model, list_models
+from course.models.resizing import at_resolution
 
-__all__ = ["ReferenceMismatch", "card", "compare", "create_model", "list_models", "load_reference", "show"]
+__all__ = [
+    "ReferenceMismatch",
+    "at_resolution",
+    "card",
+    "compare",
+    "create_model",
+    "list_models",
+    "load_reference",
+    "show",
+]

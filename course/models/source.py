@@ -59,6 +59,11 @@ class _Collected:
             text = text.replace("(Model)", "(nn.Module)", 1)
             self.imports.add("from torch import nn")
         tree = ast.parse(text).body[0]
+        for node in [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "resized"]:
+            # How weights get to another image size is no part of the network.
+            lines = text.split("\n")
+            text = "\n".join([*lines[: node.lineno - 2], *lines[node.end_lineno :]])
+            tree = ast.parse(text).body[0]
         now, later = _names(tree)
         for name in now:
             self._resolve(name, module)

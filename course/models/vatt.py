@@ -14,7 +14,7 @@ from course.models.channel_mixers.mlp import MLP
 from course.models.heads import linear_or_nothing
 from course.models.model import Model
 from course.models.norms import LayerNorm
-from course.models.stems import divided
+from course.models.stems import divided, resized_positions
 from course.models.token_mixers.attention import SelfAttention
 
 
@@ -69,6 +69,12 @@ class VideoTokens(nn.Module):
         self.row = _table(rows, dim)
         self.column = _table(columns, dim)
         self.aggregation = Aggregation(dim, drop_token)
+
+    def resized(self, name: str, weight: Tensor, trained: "VideoTokens | None" = None) -> Tensor:
+        """The rows' and the columns' positions for as many as there are here."""
+        if name not in ("row", "column"):
+            return weight
+        return resized_positions(weight, (len(weight), 1), (len(getattr(self, name)), 1))
 
     def forward(self, clips: Tensor) -> Tensor:
         t, p = self.voxel

@@ -9,7 +9,7 @@ from course.models.channel_mixers.mlp import MLP
 from course.models.heads import ClassTokenHead, MeanHead, linear_or_nothing
 from course.models.model import Model
 from course.models.norms import LayerNorm
-from course.models.stems import Tokens
+from course.models.stems import Tokens, resized_positions
 from course.models.token_mixers.attention import SelfAttention
 from course.models.token_mixers.space_time import (
     GROUPS,
@@ -63,6 +63,12 @@ class ClipTokens(nn.Module):
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(rows, dim), std=0.02))
         self.time = nn.Parameter(torch.zeros(frames, dim)) if position == "separate" else None
 
+    def resized(self, name: str, weight: Tensor, trained: "ClipTokens | None" = None) -> Tensor:
+        """Learned positions of maps of another size for this one's."""
+        if name != "position" or trained is None:
+            return weight
+        return clip_positions(weight, trained.grid, self.grid, class_tokens=int(self.class_token is not None))
+
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(1, 3)  # (B, T*h*w, D)
         n = 0 if self.class_token is None else 1
@@ -73,6 +79,13 @@ class ClipTokens(nn.Module):
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)  # (B, 1 + T*h*w, D)
         return tokens + position
+
+
+def clip_positions(position: Tensor, old: tuple[int, int, int], new: tuple[int, int, int], class_tokens: int) -> Tensor:
+    """Likewise for the (t, h, w) places of a clip, moment by moment, or the (h, w) that all moments share."""
+    before, after = old[1:], new[1:]
+    moments = position[class_tokens:].unflatten(0, (-1, before[0] * before[1]))  # (t or 1, h*w, D)
+    return torch.cat([position[:class_tokens], *[resized_positions(moment, before, after) for moment in moments]])
 
 
 def video_mixer(

@@ -144,6 +144,12 @@ def test_list_models_is_sorted_and_searchable():
     )
 
 
+@pytest.mark.parametrize("name", ["vit_cifar", "swin_t", "convit_s"])
+def test_the_page_has_the_network_and_nothing_about_it(name):
+    page = show(name)
+    assert "resized" not in page and "reset_classifier" not in page and "(Model)" not in page
+
+
 def test_list_models_takes_wildcards_for_the_whole_name():
     vits = list_models("vit*")
     assert "vit_b16" in vits and "vit_cifar" in vits and not [name for name in vits if not name.startswith("vit")]
