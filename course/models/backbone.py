@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from course.models.model import Model
+
 
 class Residual(nn.Module):
     """``skip * x + drop_path(scale * branch(norm(x)))``, on tokens (B, N, D) or maps (B, H, W, D).
@@ -72,7 +74,7 @@ class Stage(nn.Module):
         return self.norm(self.blocks(self.entry(x)))
 
 
-class Backbone(nn.Module):
+class Backbone(Model):
     """Images (B, C, H, W) -> stem -> stages -> head -> logits (B, num_classes)."""
 
     def __init__(self, stem: nn.Module, stages: list[nn.Module], head: nn.Module) -> None:

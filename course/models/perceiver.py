@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from course.models.backbone import Block, Residual
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import MeanHead, linear_or_nothing
+from course.models.model import Model
 from course.models.norms import LayerNorm
 from course.models.token_mixers.attention import SelfAttention, head_width
 
@@ -107,7 +108,7 @@ def latent_transformer(
     return nn.Sequential(*[block() for _ in range(depth)])
 
 
-class Perceiver(nn.Module):
+class Perceiver(Model):
     """Look at the pixels, think, look again: images (B, C, H, W) -> logits (B, num_classes).
 
     Each iteration is one cross-attend and one latent transformer. The latent transformer is the same in all of them,
@@ -139,6 +140,7 @@ class Perceiver(nn.Module):
         super().__init__()
         in_dim = in_chans + 2 + 4 * num_bands
         self.iterations = iterations
+        self.num_features = embed_dim
         self.inputs = PixelsWithPositions(img_size, num_bands)
         self.latents = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_latents, embed_dim), std=0.02))
         self.first_cross_attend = CrossAttend(embed_dim, in_dim, cross_heads, mlp_ratio=mlp_ratio)
@@ -146,19 +148,23 @@ class Perceiver(nn.Module):
         self.cross_attend = CrossAttend(embed_dim, in_dim, cross_heads, mlp_ratio=mlp_ratio) if iterations > 1 else None
         self.head = MeanHead(embed_dim, num_classes, norm=None)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The latents behind each iteration, (B, L, D): no token has a place in the image."""
         inputs = self.inputs(images)  # (B, M, C)
         x = self.latents.expand(len(images), -1, -1)  # (B, L, D)
         x = self.first_cross_attend(x, self.first_cross_attend.keys_values(inputs))
-        x = self.latent_transformer(x)
+        out = [self.latent_transformer(x)]
         if self.cross_attend is not None:
             keys_values = self.cross_attend.keys_values(inputs)  # (2, B, h, M, d), the same in every iteration
             for _ in range(self.iterations - 1):
-                x = self.latent_transformer(self.cross_attend(x, keys_values))
-        return self.head(x)
+                out.append(self.latent_transformer(self.cross_attend(out[-1], keys_values)))
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images)[-1])
 
 
-class PerceiverIO(nn.Module):
+class PerceiverIO(Model):
     """Look once, think, answer a query: images (B, C, H, W) -> logits (B, num_classes).
 
     The output is read from the latents by the same attention that reads the input: a learned query asks, the latents
@@ -186,6 +192,7 @@ class PerceiverIO(nn.Module):
         super().__init__()
         in_dim = in_chans + 2 + 4 * num_bands
         self.iterations = iterations
+        self.num_features = embed_dim
         self.inputs = PixelsWithPositions(img_size, num_bands)
         self.latents = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_latents, embed_dim), std=0.02))
         self.encoder = CrossAttend(embed_dim, in_dim, cross_heads, mlp_ratio=mlp_ratio)
@@ -194,11 +201,18 @@ class PerceiverIO(nn.Module):
         self.decoder = CrossAttend(embed_dim, embed_dim, mlp_ratio=mlp_ratio)
         self.head = linear_or_nothing(embed_dim, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The latents behind each iteration, (B, L, D): no token has a place in the image."""
         x = self.latents.expand(len(images), -1, -1)  # (B, L, D)
         x = self.encoder(x, self.encoder.keys_values(self.inputs(images)))
+        out = []
         for _ in range(self.iterations):
             x = self.latent_transformer(x)
+            out.append(x)
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.features(images)[-1]  # (B, L, D)
         query = self.query.expand(len(images), -1, -1)  # (B, 1, D)
         answer = self.decoder(query, self.decoder.keys_values(x))  # (B, 1, D)
         return self.head(answer[:, 0])  # (B, num_classes)

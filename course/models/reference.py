@@ -119,8 +119,8 @@ def _fitted(model: nn.Module, target: str, pieces: dict, ours: Tensor) -> tuple[
     if _squeezed(value) != shape:
         owner, _, leaf = target.rpartition(".")
         resize = getattr(model.get_submodule(owner), "resized", None)
-        resized = resize(leaf, value) if resize else None
-        if resized is None:
+        resized = resize(leaf, value) if resize else value
+        if _squeezed(resized) != shape:
             return None, f"{target}: theirs {tuple(value.shape)}, ours {tuple(ours.shape)}"
         value = resized
     return value.reshape(ours.shape), None

@@ -1,5 +1,6 @@
 """Names of models: which there are, what each is made of, and making one."""
 
+import fnmatch
 import inspect
 import re
 from collections.abc import Callable
@@ -60,10 +61,18 @@ def entry(name: str) -> Entry:
 
 
 def list_models(pattern: str = "") -> list[str]:
-    """The names that contain `pattern`, sorted."""
+    """The names that fit `pattern`, sorted.
+
+    Args:
+        pattern: with ``*``, ``?`` or ``[...]`` as of files, for the whole name: ``"vit*"`` does not find "convit_s".
+            Without any of them a piece of the name: ``"vit"`` does. Case does not matter.
+    """
     import course.models.families  # noqa: F401
 
-    return sorted(name for name in _ENTRIES if pattern in name)
+    pattern = pattern.lower()
+    if not any(sign in pattern for sign in "*?["):
+        pattern = f"*{pattern}*"
+    return sorted(fnmatch.filter(_ENTRIES, pattern))
 
 
 def create_model(

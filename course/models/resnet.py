@@ -9,6 +9,7 @@ import inspect
 from torch import Tensor, nn
 
 from course.models.heads import linear_or_nothing
+from course.models.model import Model
 
 
 class ChannelsLast(nn.Module):
@@ -112,7 +113,7 @@ class Bottleneck(nn.Module):
         return self.act(self.gate(y) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
+class ResNet(Model):
     """Images (B, C, H, W) -> logits (B, num_classes): table 1 of the paper.
 
     Args:
@@ -203,6 +204,7 @@ class ResNet(nn.Module):
             if between is not None and stage < len(depths) - 1:
                 blocks.append(ChannelsLast(made(between, None, stage, dim=dim, grid=grid)))
             self.stages.append(nn.Sequential(*blocks))
+        self.num_features = in_dim
         self.fc = linear_or_nothing(in_dim, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -290,7 +292,7 @@ class PreActBlock(nn.Module):
         return around + self.conv2(y)
 
 
-class PreActResNet(nn.Module):
+class PreActResNet(Model):
     """The pre-activation ResNet for small images (B, C, H, W) -> (B, num_classes), thin and deep or wide.
 
     Wide ResNet (Zagoruyko & Komodakis 2016, arXiv:1605.07146, table 1) is the same network with ``widen`` times the
@@ -315,12 +317,20 @@ class PreActResNet(nn.Module):
             first = PreActBlock(in_dim, dim, stride=1 if stage == 0 else 2)
             self.stages.append(nn.Sequential(first, *[PreActBlock(dim, dim) for _ in range(depth - 1)]))
             in_dim = dim
+        self.num_features = in_dim
         self.norm = nn.BatchNorm2d(in_dim)
         self.act = nn.ReLU(inplace=True)
         self.fc = linear_or_nothing(in_dim, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The map behind each stage, (B, D, H, W), then (B, 2D, H/2, W/2), ...; the last norm is not yet in it."""
         x = self.conv(images)  # (B, width, H, W)
+        maps = []
         for stage in self.stages:
             x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.features(images)[-1]  # (B, D, h, w)
         return self.fc(self.act(self.norm(x)).mean(dim=(2, 3)))  # (B, D), then (B, num_classes)

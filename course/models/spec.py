@@ -131,6 +131,10 @@ class Layout:
 
         return [make(Block, half(self.token_mixer, i), half(self.channel_mixer, i)) for i in range(depth)]
 
+    def but(self, **overrides) -> "Layout":
+        """As ``overridden``."""
+        return overridden(self, **overrides)
+
     def parts(self) -> dict[str, tuple[Part, ...]]:
         """Every part of the spec, by the field it stands in."""
         return {f.name: found for f in fields(self) if (found := _parts_in(getattr(self, f.name)))}
@@ -155,7 +159,9 @@ class Isotropic(Layout):
         rates = torch.linspace(0, self.drop_path, self.depth, device="cpu").tolist()
         blocks = self._blocks(0, self.embed_dim, self.depth, stem.grid, rates)
         head = self.head.build(dim=self.embed_dim, num_classes=self.num_classes, grid=stem.grid)
-        return make(Backbone, stem, [make(Stage, blocks, entry=entry)], head)
+        model = make(Backbone, stem, [make(Stage, blocks, entry=entry)], head)
+        model.num_features = self.embed_dim
+        return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +198,10 @@ class Pyramid(Layout):
             blocks = self._blocks(stage, dim, depth, grid, [next(rates) for _ in range(depth)])
             norm = self.stage_norm and self.stage_norm.build(dim=dim)
             stages.append(make(Stage, blocks, entry=entry, norm=norm))
-        return make(Backbone, stem, stages, self.head.build(dim=self.dims[-1], num_classes=self.num_classes, grid=grid))
+        head = self.head.build(dim=self.dims[-1], num_classes=self.num_classes, grid=grid)
+        model = make(Backbone, stem, stages, head)
+        model.num_features = self.dims[-1]
+        return model
 
 
 @dataclass(frozen=True, init=False)
@@ -206,6 +215,10 @@ class Whole:
 
     def __repr__(self) -> str:
         return repr(self.part)
+
+    def but(self, **overrides) -> "Whole":
+        """As ``overridden``."""
+        return overridden(self, **overrides)
 
     def build(self) -> nn.Module:
         return make(self.part.cls, **dict(self.part.options))

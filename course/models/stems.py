@@ -93,14 +93,16 @@ class Tokens(nn.Module):
         else:
             raise ValueError(f"position is 'learned', 'sinusoidal' or None, and not {position!r}")
 
-    def resized(self, name: str, theirs: Tensor) -> Tensor | None:
-        """Learned positions of a square grid for ours; None if they cannot be."""
-        theirs = theirs.flatten(0, -2)  # (n + N, D)
+    def resized(self, name: str, weight: Tensor, trained: "Tokens | None" = None) -> Tensor:
+        """Learned positions of another grid for this one. Of a public network's grid nothing is known: it is a square."""
+        if name != "position":
+            return weight
+        if trained is not None:
+            return resized_positions(weight, trained.grid, self.grid)
+        rows = weight.flatten(0, -2)  # (n + N, D)
         n = len(self.position) - self.grid[0] * self.grid[1]
-        side = round((len(theirs) - n) ** 0.5)
-        if name != "position" or side**2 + n != len(theirs) or theirs.shape[1] != self.position.shape[1]:
-            return None
-        return resized_positions(theirs, (side, side), self.grid)
+        side = round(max(len(rows) - n, 0) ** 0.5)
+        return resized_positions(rows, (side, side), self.grid) if side and side**2 + n == len(rows) else weight
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1, 2)  # (B, h*w, D)
@@ -136,6 +138,8 @@ def resized_positions(position: Tensor, old: tuple[int, int], new: tuple[int, in
 
     The first n rows, those of the class tokens, stay (Dosovitskiy et al. 2021, section 3.2, fine-tuning).
     """
+    if old == new:
+        return position
     n = len(position) - old[0] * old[1]
     classes, patches = position[:n], position[n:]
     image = patches.reshape(1, *old, -1).permute(0, 3, 1, 2).float()  # (1, D, h, w)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from course.models.backbone import Block, Residual, Stage
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import linear_or_nothing
+from course.models.model import Model
 from course.models.norms import LayerNorm
-from course.models.stems import divided
+from course.models.stems import divided, resized_positions
 from course.models.token_mixers.attention import SelfAttention
 
 
@@ -68,6 +69,12 @@ class VideoTokens(nn.Module):
         self.row = _table(rows, dim)
         self.column = _table(columns, dim)
         self.aggregation = Aggregation(dim, drop_token)
+
+    def resized(self, name: str, weight: Tensor, trained: "VideoTokens | None" = None) -> Tensor:
+        """The rows' and the columns' positions for as many as there are here."""
+        if name not in ("row", "column"):
+            return weight
+        return resized_positions(weight, (len(weight), 1), (len(getattr(self, name)), 1))
 
     def forward(self, clips: Tensor) -> Tensor:
         t, p = self.voxel
@@ -218,7 +225,7 @@ def vatt_loss(
     return nce(video_va, audio_va) + text_weight * mil_nce(video_vt, text_vt)
 
 
-class VATTClassifier(nn.Module):
+class VATTClassifier(Model):
     """The encoder after pretraining, with a linear layer on AGG: clips (B, T, C, H, W) -> logits (B, num_classes)."""
 
     def __init__(
@@ -237,7 +244,12 @@ class VATTClassifier(nn.Module):
         super().__init__()
         self.video = VideoTokens(embed_dim, num_frames, img_size, in_chans, tubelet_size, patch_size)
         self.encoder = encoder(embed_dim, depth, num_heads, mlp_ratio)
+        self.num_features = embed_dim
         self.head = linear_or_nothing(embed_dim, num_classes)
 
+    def features(self, clips: Tensor) -> list[Tensor]:
+        """The encoder's normed tokens, AGG in front, (B, 1 + N, D), as the one stage there is."""
+        return [self.encoder(self.video(clips))]
+
     def forward(self, clips: Tensor) -> Tensor:
-        return self.head(self.encoder(self.video(clips))[:, 0])
+        return self.head(self.features(clips)[-1][:, 0])

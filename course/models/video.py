@@ -7,8 +7,9 @@ from course.data.names import one_of
 from course.models.backbone import Block, Residual
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import ClassTokenHead, MeanHead, linear_or_nothing
+from course.models.model import Model
 from course.models.norms import LayerNorm
-from course.models.stems import Tokens
+from course.models.stems import Tokens, resized_positions
 from course.models.token_mixers.attention import SelfAttention
 from course.models.token_mixers.space_time import (
     GROUPS,
@@ -62,6 +63,12 @@ class ClipTokens(nn.Module):
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(rows, dim), std=0.02))
         self.time = nn.Parameter(torch.zeros(frames, dim)) if position == "separate" else None
 
+    def resized(self, name: str, weight: Tensor, trained: "ClipTokens | None" = None) -> Tensor:
+        """Learned positions of maps of another size for this one's."""
+        if name != "position" or trained is None:
+            return weight
+        return clip_positions(weight, trained.grid, self.grid, class_tokens=int(self.class_token is not None))
+
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(1, 3)  # (B, T*h*w, D)
         n = 0 if self.class_token is None else 1
@@ -72,6 +79,13 @@ class ClipTokens(nn.Module):
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)  # (B, 1 + T*h*w, D)
         return tokens + position
+
+
+def clip_positions(position: Tensor, old: tuple[int, int, int], new: tuple[int, int, int], class_tokens: int) -> Tensor:
+    """Likewise for the (t, h, w) places of a clip, moment by moment, or the (h, w) that all moments share."""
+    before, after = old[1:], new[1:]
+    moments = position[class_tokens:].unflatten(0, (-1, before[0] * before[1]))  # (t or 1, h*w, D)
+    return torch.cat([position[:class_tokens], *[resized_positions(moment, before, after) for moment in moments]])
 
 
 def video_mixer(
@@ -126,7 +140,7 @@ def drop_rates(drop_path: float, depth: int) -> list[float]:
     return [drop_path * index / max(depth - 1, 1) for index in range(depth)]
 
 
-class ClipTransformer(nn.Module):
+class ClipTransformer(Model):
     """All tokens of a clip through one transformer, (B, T, C, H, W) -> (B, num_classes).
 
     Args:
@@ -175,11 +189,15 @@ class ClipTransformer(nn.Module):
                 for rate in drop_rates(drop_path, depth)
             ]
         )
+        self.num_features = embed_dim
         self.head = (ClassTokenHead if class_token else MeanHead)(embed_dim, num_classes)
 
+    def features(self, clips: Tensor) -> list[Tensor]:
+        """The tokens behind the last block, (B, n + T/t*h*w, D), as the one stage there is."""
+        return [self.blocks(self.tokens(self.stem(clips)))]
+
     def forward(self, clips: Tensor) -> Tensor:
-        x = self.tokens(self.stem(clips))  # (B, n + T/t*h*w, D)
-        return self.head(self.blocks(x))
+        return self.head(self.features(clips)[-1])
 
 
 class Encoder(nn.Module):
@@ -203,7 +221,7 @@ class Encoder(nn.Module):
         return self.norm(x[:, 0])  # (B, D)
 
 
-class FactorisedEncoder(nn.Module):
+class FactorisedEncoder(Model):
     """One transformer on each moment by itself, another one on the sequence of moments, (B, T, C, H, W) -> (B, num_classes).
 
     Args:
@@ -242,10 +260,15 @@ class FactorisedEncoder(nn.Module):
         self.time = None
         if temporal_depth:
             self.time = Encoder(embed_dim, (moments, 1), temporal_depth, num_heads, mlp_ratio, act, drop_path)
+        self.num_features = embed_dim
         self.fc = linear_or_nothing(embed_dim, num_classes)
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def features(self, clips: Tensor) -> list[Tensor]:
+        """One normed token for each moment, what the second transformer reads: (B, T/t, D), as the one stage."""
         x = self.stem(clips)  # (B, T/t, h, w, D)
-        moments = self.space(x.flatten(0, 1)).unflatten(0, (len(x), -1))  # (B, T/t, D)
+        return [self.space(x.flatten(0, 1)).unflatten(0, (len(x), -1))]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        moments = self.features(clips)[-1]  # (B, T/t, D)
         clip = moments.mean(dim=1) if self.time is None else self.time(moments[:, :, None])  # (B, D)
         return self.fc(clip)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course.models.heads import linear_or_nothing
+from course.models.model import Model
 
 
 def conv_norm(
@@ -62,7 +63,7 @@ def pathway(
     return nn.ModuleList(stages)
 
 
-class SlowFast(nn.Module):
+class SlowFast(Model):
     """A wide pathway on few frames and a narrow one on many, (B, T, C, H, W) -> (B, num_classes).
 
     Feichtenhofer et al. 2019, arXiv:1812.03982, section 3 and table 1. The fast pathway sees all T frames with β times
@@ -107,7 +108,8 @@ class SlowFast(nn.Module):
             nn.Sequential(conv_norm(dim, 2 * dim, (7, 1, 1), (alpha, 1, 1)), nn.ReLU()) for dim in joins
         )
         self.dropout = nn.Dropout(0.5)
-        self.fc = linear_or_nothing(4 * 2 ** (len(depths) - 1) * (width + narrow), num_classes)
+        self.num_features = 4 * 2 ** (len(depths) - 1) * (width + narrow)  # of both pathways, side by side
+        self.fc = linear_or_nothing(self.num_features, num_classes)
 
     def forward(self, clips: Tensor) -> Tensor:
         fast = clips.transpose(1, 2)  # (B, C, T, H, W)
@@ -132,7 +134,7 @@ def stream(in_chans: int, widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-class TwoStream(nn.Module):
+class TwoStream(Model):
     """One ConvNet sees the middle frame, another one the motion; their probabilities are averaged.
 
     Simonyan & Zisserman 2014, arXiv:1406.2199, sections 2 and 3.1. (B, T, C, H, W) -> log probabilities
@@ -162,7 +164,7 @@ class TwoStream(nn.Module):
         self.motion = stream((num_frames - 1) * motion_chans, widths)
         self.fc_space = linear_or_nothing(widths[-1], num_classes)
         self.fc_motion = linear_or_nothing(widths[-1], num_classes)
-        self.num_classes = num_classes
+        self.num_features = 2 * widths[-1]
 
     def both(self, clips: Tensor, motion: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The logits of each stream, (B, num_classes) both: the paper trains the streams separately."""
@@ -173,6 +175,6 @@ class TwoStream(nn.Module):
 
     def forward(self, clips: Tensor, motion: Tensor | None = None) -> Tensor:
         by_space, by_motion = self.both(clips, motion)
-        if self.num_classes == 0:
+        if isinstance(self.fc_space, nn.Identity):
             return torch.cat([by_space, by_motion], dim=1)  # (B, 2D)
         return torch.logaddexp(by_space.log_softmax(-1), by_motion.log_softmax(-1)) - math.log(2)

@@ -27,7 +27,7 @@ __all__ = [
 
 def __getattr__(name: str):
     if name == "at_resolution":
-        from course.training.finetune import at_resolution
+        from course.models.resizing import at_resolution
 
         return at_resolution
     raise AttributeError(f"module 'course.training' has no attribute {name!r}")

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from course.models import create_model, list_models, show
+from course.models.backbone import Backbone
+from course.models.model import Model
 from course.models.registry import _input_shape, entry
-from course.models.spec import Pyramid, overridden
+from course.models.spec import Pyramid, Whole, overridden
 from course.training.compiling import compiled
 from tests.models.parity import randomised
 
@@ -105,3 +107,82 @@ def test_a_wrong_channel_count_is_one_sentence(name):
     images = _inputs(name)
     with pytest.raises(ValueError, match="channels"):
         model(images[..., :1, :, :].expand(*images.shape[:-3], 5, *images.shape[-2:]))
+
+
+# What they see lies in two streams, and no one map stands for it.
+WITHOUT_FEATURES = ["slowfast_r50", "two_stream"]
+
+
+@pytest.mark.parametrize("name", _distinct())
+def test_features_are_as_wide_as_they_say_or_one_sentence(name):
+    model = create_model(name, **SMALL[name]).eval()
+    images = _inputs(name)
+    with torch.no_grad():
+        if name in WITHOUT_FEATURES:
+            with pytest.raises(NotImplementedError, match="has no features by stages.*num_classes=0"):
+                model.forward_features(images)
+            model.reset_classifier(0)
+            assert model(images).shape == (2, model.num_features)
+            return
+        features, last = model.features(images), model.forward_features(images)
+    assert torch.equal(last, features[-1])
+    assert all(x.ndim in (3, 4) and len(x) == len(images) for x in features)
+    assert last.shape[-1 if last.ndim == 3 or isinstance(model, Backbone) else 1] == model.num_features
+
+
+def test_every_model_that_is_no_whole_has_features():
+    assert all(isinstance(entry(name).spec, Whole) for name in WITHOUT_FEATURES)
+
+
+@pytest.mark.parametrize("name", _distinct())
+def test_another_classifier_and_nothing_else(name):
+    model = randomised(create_model(name, **SMALL[name]))
+    images, before = _inputs(name), {key: weight.clone() for key, weight in model.state_dict().items()}
+    model.reset_classifier(3)
+    as_made = create_model(name, **SMALL[name] | {"num_classes": 3})
+    after = model.state_dict()
+    assert model.spec == as_made.spec != entry(name).spec and not model.training
+    assert {k: w.shape for k, w in after.items()} == {k: w.shape for k, w in as_made.state_dict().items()}
+    fresh = [key for key in after if key not in before or not torch.equal(after[key], before[key])]
+    assert fresh and all(3 in after[key].shape or 4 in after[key].shape for key in fresh), fresh  # DETR: 3 and nothing
+    with torch.no_grad():
+        as_made.load_state_dict(after)
+        for ours, theirs in zip(_tensors(model(images)), _tensors(as_made.eval()(images))):
+            assert torch.equal(ours, theirs) and ours.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["vit_b16", "caformer_s18", "levit_256", "two_stream", "setr_mla"])
+def test_no_classifier_and_one_again(name):
+    """A head may have more layers with classes than without (CAFormer's)."""
+    model = randomised(create_model(name, **SMALL[name])).double()
+    images = _inputs(name).double()
+    model.reset_classifier(0)
+    with torch.no_grad():
+        pooled = model(images)
+    model.reset_classifier(4)
+    assert model(images).shape[1] == 4 and {weight.dtype for weight in model.parameters()} == {torch.float64}
+    assert sum(w.numel() for w in model.parameters()) == sum(
+        w.numel() for w in create_model(name, **SMALL[name] | {"num_classes": 4}).parameters()
+    )
+    model.reset_classifier(0)
+    with torch.no_grad():
+        assert torch.equal(model(images), pooled)
+
+
+def test_a_classifier_of_a_model_made_by_hand_is_not_known():
+    model = overridden(entry("vit_b16").spec, **SMALL["vit_b16"]).build()
+    with pytest.raises(ValueError, match="reset_classifier needs a model made by create_model"):
+        model.reset_classifier(3)
+    assert model.num_features == SMALL["vit_b16"]["embed_dim"]
+
+
+def test_a_model_without_classes_says_so():
+    class NoClasses(Model):
+        def __init__(self, num_classes: int = 5) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 2)
+
+    model = NoClasses()
+    model.spec = Whole(NoClasses)
+    with pytest.raises(ValueError, match="NoClasses has no layer that follows the number of classes"):
+        model.reset_classifier(3)

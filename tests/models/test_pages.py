@@ -1,11 +1,14 @@
 """What a person reads: cards, comparisons, tables; and the errors of the registry."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from course.cli import main
 from course.models import card, compare, create_model, list_models, load_reference, show
-from course.models.registry import register
+from course.models.registry import entry, register
+from course.models.spec import Whole
 
 
 def test_a_card_says_which_figure_is_wrong_and_why():
@@ -139,3 +142,25 @@ def test_list_models_is_sorted_and_searchable():
         and "swin_t" in list_models("swin")
         and "vit_b16" not in list_models("swin")
     )
+
+
+@pytest.mark.parametrize("name", ["vit_cifar", "swin_t", "convit_s"])
+def test_the_page_has_the_network_and_nothing_about_it(name):
+    page = show(name)
+    assert "resized" not in page and "reset_classifier" not in page and "(Model)" not in page
+
+
+def test_list_models_takes_wildcards_for_the_whole_name():
+    vits = list_models("vit*")
+    assert "vit_b16" in vits and "vit_cifar" in vits and not [name for name in vits if not name.startswith("vit")]
+    assert "convit_s" in list_models("vit") and "convit_s" in list_models("*vit*")  # a plain word is a piece
+    assert list_models("swin_?") == ["swin_b", "swin_s", "swin_t"] == list_models("Swin_[bst]")
+    assert list_models("*") == list_models() and list_models("b16") and not list_models("b16*")
+
+
+def test_the_readme_counts_what_is_on_the_map():
+    specs = [entry(name).spec for name in list_models()]
+    whole = sum(isinstance(spec, Whole) for spec in specs)
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"Of {len(specs)} networks, {len(specs) - whole} are points on" in readme
+    assert f"the other {whole} are" in readme

@@ -8,19 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from course.data import load
-from course.models import create_model
-from course.models.registry import input_shape_of
-from course.models.token_mixers.global_filter import GlobalFilter
+from course.models import at_resolution, create_model
+from course.models.registry import _made, entry, input_shape_of
+from course.models.spec import overridden, part
+from course.models.stems import resized_positions
+from course.models.token_mixers.global_filter import GlobalFilter, filter_weight
+from course.models.token_mixers.offset_bias import offset_table
+from course.models.token_mixers.relative_attention import displacement_line
+from course.models.token_mixers.relative_bias import displacement_table
+from course.models.video import clip_positions
 from course.training import evaluate, fit, recipes
-from course.training.finetune import (
-    at_resolution,
-    clip_positions,
-    displacement_line,
-    displacement_table,
-    filter_weight,
-    offset_table,
-    positions,
-)
 from course.training.speed import Speed
 from tests.models.parity import assert_agrees, difference, pair, randomised
 from tests.models.test_every_model import SMALL, _distinct, _tensors
@@ -162,7 +159,7 @@ def test_positions_are_resized_as_in_timm(class_tokens, old, new):
 
     table = numbers(class_tokens + old[0] * old[1], 6)
     theirs = resample_abs_pos_embed(table[None], list(new), list(old), num_prefix_tokens=class_tokens)[0]
-    assert torch.equal(positions(table, old, new), theirs)
+    assert torch.equal(resized_positions(table, old, new), theirs)
 
 
 @pytest.mark.parametrize("old, new", [(7, 12), (7, 8), (12, 7)])
@@ -186,7 +183,7 @@ def ramp(height: int, width: int) -> torch.Tensor:
 def test_a_ramp_stays_a_ramp(new):
     old = (8, 12)
     classes = torch.tensor([[5.0, -3.0]])
-    resized = positions(torch.cat([classes, ramp(*old)]), old, new)
+    resized = resized_positions(torch.cat([classes, ramp(*old)]), old, new)
     assert torch.equal(resized[:1], classes)
     # Within two old places of the border, there is nothing beyond to go on with.
     border = torch.tensor([2.5 / 8, 2.5 / 12])
@@ -324,6 +321,30 @@ def test_other_requests_that_cannot_be():
         at_resolution(model, 32, depth=1)
     with pytest.raises(ValueError, match="windows of 4×4 do not divide .* window_size may be 2, 3"):
         at_resolution(create_model("swin_t", **SMALL["swin_t"]), 36)
+
+
+class Forgetful(nn.Module):
+    """A mixer with a number for each place that does not say how it is resized."""
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.table = nn.Linear(grid[0] * grid[1], 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_a_mixer_that_forgets_to_say_how_it_is_resized_is_told():
+    spec = overridden(entry("vit_b16").spec, **SMALL["vit_b16"], token_mixer=part(Forgetful))
+    with pytest.raises(ValueError, match=r"write a method resized\(.*into Forgetful.*one_map = \"table.weight\""):
+        at_resolution(_made("vit_b16", spec, {}), 64)
+
+
+def test_the_old_name_leads_to_the_same_function():
+    from course.training import at_resolution as of_training
+    from course.training.finetune import at_resolution as of_finetune
+
+    assert of_training is of_finetune is at_resolution
 
 
 # Fine-tuning

@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from course.models.channel_mixers.mlp import MLP
+from course.models.model import Model
 from course.models.norms import LayerNorm
 from course.models.resnet import ResNet
 from course.models.token_mixers.attention import head_width
@@ -134,7 +135,7 @@ class DETRDecoderLayer(nn.Module):
         return self.norm3(y + self.mlp(y))
 
 
-class DETR(nn.Module):
+class DETR(Model):
     """Images (B, C, H, W) -> logits (B, Q, num_classes + 1) and boxes (B, Q, 4): figure 2.
 
     The last class is "no object". A box is (centre x, centre y, width, height), in units of the image's sides. The
@@ -167,6 +168,7 @@ class DETR(nn.Module):
             raise ValueError(f"sines and cosines of rows and columns need a width divided by 4, and {embed_dim} is not")
         self.backbone = ResNet(depths, width=width, in_chans=in_chans, num_classes=0)
         freeze_batch_norms(self.backbone)
+        self.num_features = self.backbone.num_features
         self.reduce = nn.Conv2d(32 * width, embed_dim, 1)
         self.encoder = nn.ModuleList([DETREncoderLayer(embed_dim, num_heads, mlp_ratio) for _ in range(encoder_depth)])
         self.decoder = nn.ModuleList([DETRDecoderLayer(embed_dim, num_heads, mlp_ratio) for _ in range(decoder_depth)])
@@ -184,9 +186,13 @@ class DETR(nn.Module):
             if p.ndim > 1:
                 nn.init.xavier_uniform_(p)
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps of its ResNet, (B, D', h, w), of which the encoder reads the last."""
+        return self.backbone.features(images)
+
     def objects(self, images: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """What each layer of the decoder makes of the queries, normed, each (B, Q, D); see ``forward``."""
-        x = self.reduce(self.backbone.features(images)[-1])  # (B, D, h, w)
+        x = self.reduce(self.features(images)[-1])  # (B, D, h, w)
         if visible is None:
             position = sine_positions(torch.ones_like(x[:1, 0], dtype=torch.bool), x.shape[1], x.dtype)  # (1, h*w, D)
         else:

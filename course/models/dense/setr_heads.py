@@ -187,6 +187,7 @@ class SETRMLA(Backbone):
             blocks.append(Block(Residual(attention, LayerNorm(embed_dim)), Residual(mlp, LayerNorm(embed_dim))))
         head = MLAHead(embed_dim, num_classes, stem.grid, levels, patch_size, channels)
         super().__init__(stem, [Stage(blocks, entry=tokens)], head)
+        self.num_features = embed_dim
         self.step = depth // levels
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from course.models.dense.convs import pixel_classifier
+from course.models.model import Model
 
 
 class DoubleConv(nn.Sequential):
@@ -27,7 +28,7 @@ def cropped(x: Tensor, size: tuple[int, int]) -> Tensor:
     return x[:, :, top : top + size[0], left : left + size[1]]  # (B, D, h, w)
 
 
-class UNet(nn.Module):
+class UNet(Model):
     """Images (B, C, H, W) -> logits (B, num_classes, H', W'): figure 1.
 
     Down: two convolutions and a pooling that halves the map, again and again, the width doubling. Up: an
@@ -64,19 +65,22 @@ class UNet(nn.Module):
                     f"a side of {side} pixels cannot be halved {depth} times: {' and '.join(fits[:2])} can"
                 )
         dims = [width * 2**level for level in range(depth + 1)]
+        self.num_features = dims[-1]
         self.down = nn.ModuleList([DoubleConv(i, d, padded) for i, d in zip([in_chans, *dims], dims)])
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList([nn.ConvTranspose2d(2 * d, d, 2, stride=2) for d in dims[:-1]])
         self.merge = nn.ModuleList([DoubleConv(2 * d, d, padded) for d in dims[:-1]])
         self.classifier = pixel_classifier(width, num_classes)
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps of the way down, each half as large and twice as wide as the one before: (B, D, H, W), ..."""
+        maps = [self.down[0](images)]  # (B, D, H, W)
+        for down in self.down[1:]:
+            maps.append(down(self.pool(maps[-1])))  # (B, 2D, H/2, W/2)
+        return maps
+
     def forward(self, images: Tensor) -> Tensor:
-        x, skips = images, []
-        for down in self.down[:-1]:
-            x = down(x)  # (B, D, H, W)
-            skips.append(x)
-            x = self.pool(x)  # (B, D, H/2, W/2)
-        x = self.down[-1](x)  # (B, 2D, H/2, W/2)
+        *skips, x = self.features(images)
         for up, merge, skip in zip(reversed(self.up), reversed(self.merge), reversed(skips)):
             x = up(x)  # (B, D, H, W)
             x = merge(torch.cat([cropped(skip, x.shape[2:]), x], dim=1))  # (B, 2D, H, W), then (B, D, H, W)

@@ -8,6 +8,7 @@ from course.models.backbone import Block, Residual, Stage
 from course.models.channel_mixers.mlp import MLP
 from course.models.dense.convs import ConvNormReLU, pixel_classifier, resized
 from course.models.downsampling import PatchMerging
+from course.models.model import Model
 from course.models.norms import LayerNorm
 from course.models.stems import PatchEmbed, divided
 from course.models.token_mixers.window import WindowAttention, shift_mask
@@ -94,7 +95,7 @@ class UperNetHead(nn.Module):
         return self.classifier(self.fuse(torch.cat(maps, dim=1)))  # (B, num_classes, h_0, w_0)
 
 
-class UperNet(nn.Module):
+class UperNet(Model):
     """Images (B, C, H, W) -> logits (B, num_classes, H, W).
 
     Args:
@@ -125,6 +126,7 @@ class UperNet(nn.Module):
         img_size = (img_size, img_size) if isinstance(img_size, int) else img_size
         divided(img_size, patch_size * 2 ** (len(depths) - 1))
         dims = tuple(embed_dim * 2**stage for stage in range(len(depths)))
+        self.num_features = dims[-1]
         self.stem = PatchEmbed(embed_dim, img_size, in_chans, patch_size, norm=True)
         rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
         grid, stages = self.stem.grid, []

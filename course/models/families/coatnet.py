@@ -136,6 +136,7 @@ class CoAtNet(Backbone):
             stages.append(Stage(blocks))
             last_dim = dim
         super().__init__(TwoConvStem(stem_dim, in_chans), stages, TanhHead(dims[-1], num_classes))
+        self.num_features = dims[-1]
 
 
 _MBCONV = {

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from course.models.backbone import Block, Residual
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import ClassTokenHead
+from course.models.model import Model
 from course.models.norms import LayerNorm
 from course.models.registry import register
 from course.models.spec import Whole
@@ -30,7 +31,7 @@ TIMM = {
 }
 
 
-class ConViT(nn.Module):
+class ConViT(Model):
     """Images (B, C, H, W) -> logits (B, num_classes): local blocks on the patches, then global ones with a class token.
 
     The class token has no place in the image, so it joins where the gated positional attention ends.
@@ -80,15 +81,22 @@ class ConViT(nn.Module):
                     Residual(MLP(embed_dim, mlp_ratio), norm=LayerNorm(embed_dim), drop_path=rate),
                 )
             )
+        self.num_features = embed_dim
         self.head = ClassTokenHead(embed_dim, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The tokens behind the local blocks, (B, N, D), and behind the global ones, (B, 1 + N, D)."""
         x = self.tokens(self.stem(images))  # (B, N, D)
-        for index, block in enumerate(self.blocks):
-            if index == self.local_depth:
-                x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + N, D)
+        for block in self.blocks[: self.local_depth]:
             x = block(x)
-        return self.head(x)
+        local = x
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + N, D)
+        for block in self.blocks[self.local_depth :]:
+            x = block(x)
+        return [local, x]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images)[-1])
 
 
 register("convit_s", Whole(ConViT), paper=PAPER, says="27M 5.4G", keys={"timm": TIMM})

@@ -136,6 +136,7 @@ class EfficientFormer(Backbone):
             blocks = [pooling_block(dim) for _ in range(depth - attend)] + [attention_block(dim) for _ in range(attend)]
             stages.append(Stage(blocks, entry))
         super().__init__(TwoConvStem(dims[0], in_chans), stages, DistilledMeanHead(dims[-1], num_classes))
+        self.num_features = dims[-1]
 
 
 register(

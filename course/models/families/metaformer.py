@@ -53,7 +53,7 @@ class MLPHead(nn.Module):
         super().__init__()
         hidden = int(dim * head_ratio)
         self.norm = LayerNorm(dim)
-        self.num_classes = num_classes
+        self.fc1 = self.hidden_norm = self.fc2 = None
         if num_classes:
             self.fc1 = nn.Linear(dim, hidden)
             self.hidden_norm = LayerNorm(hidden)
@@ -61,7 +61,7 @@ class MLPHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x.flatten(1, -2).mean(dim=1))  # (B, D)
-        if not self.num_classes:
+        if self.fc2 is None:
             return x
         x = F.relu(self.fc1(x)).square()  # (B, hidden)
         return self.fc2(self.hidden_norm(x))

@@ -31,6 +31,7 @@ class GatherExcite(nn.Module):
         super().__init__()
         self.conv = self.norm = None
         if gather == "conv":
+            self.one_map = "conv.weight"  # belongs to the places of one map, and cannot be resized
             self.conv = Conv(dim, dim, grid, groups=dim, bias=False)
             self.norm = BatchNorm(dim)
         elif gather != "mean":

@@ -25,6 +25,8 @@ class LinformerAttention(nn.Module):
         ValueError: the heads do not divide D.
     """
 
+    one_map = "summary_k"  # belongs to the places of one map, and cannot be resized
+
     def __init__(
         self, dim: int, grid: tuple[int, int], num_heads: int = 8, class_tokens: int = 1, num_summaries: int = 64
     ) -> None:

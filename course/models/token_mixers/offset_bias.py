@@ -6,7 +6,18 @@ from torch import Tensor, nn
 
 from course.models.backbone import Residual
 from course.models.channel_mixers.linear_norm import LinearNorm, LinearNormMLP
-from course.models.token_mixers.relative_bias import displacements, heads_of_width
+from course.models.token_mixers.relative_bias import displacement_table, displacements, heads_of_width
+
+
+def offset_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """A number for each (|dy|, |dx|), (D, h*w) -> (D, h'*w'): a quarter of a table of displacements."""
+    if old == new:
+        return table
+    quarter = table.unflatten(1, old)  # (D, h, w)
+    half = torch.cat([quarter[:, 1:].flip(1), quarter], dim=1)  # (D, 2h-1, w)
+    whole = torch.cat([half[:, :, 1:].flip(2), half], dim=2)  # (D, 2h-1, 2w-1)
+    whole = displacement_table(whole.flatten(1).T, old, new).T  # (D, (2h'-1)*(2w'-1))
+    return whole.unflatten(1, (2 * new[0] - 1, -1))[:, new[0] - 1 :, new[1] - 1 :].flatten(1)
 
 
 class OffsetBias(nn.Module):
@@ -26,6 +37,10 @@ class OffsetBias(nn.Module):
         self.table = nn.Parameter(torch.zeros(num_heads, grid[0] * grid[1]))
         dy, dx = displacements(grid, stride)
         self.register_buffer("index", dy.abs() * grid[1] + dx.abs(), persistent=False)  # (queries, H*W)
+
+    def resized(self, name: str, weight: Tensor, trained: "OffsetBias | None" = None) -> Tensor:
+        """The table of another map's offsets for this one's."""
+        return offset_table(weight, trained.grid, self.grid) if name == "table" and trained is not None else weight
 
     def forward(self, scores: Tensor) -> Tensor:
         return scores + self.table[:, self.index]  # (h, queries, H*W), the same for every image

@@ -32,6 +32,8 @@ class Permutator(nn.Module):
         ValueError: H or W does not divide D.
     """
 
+    one_map = "height.weight"  # belongs to the places of one map, and cannot be resized
+
     def __init__(self, dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
         check_segments(dim, grid)

@@ -5,12 +5,18 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from course.models.token_mixers.attention import head_width
+from course.models.token_mixers.relative_bias import displacement_table
 
 
 def offset_index(length: int) -> Tensor:
     """From each place on a line to each other, ``to - from``, counted from 0: (L, L), from 0 to 2L-2."""
     place = torch.arange(length)
     return place - place[:, None] + length - 1  # (L, L)
+
+
+def displacement_line(table: Tensor, new: Tensor) -> Tensor:
+    """A row for each displacement on a line, (2L-1, D) -> (2L'-1, D); of `new` only the length is used."""
+    return displacement_table(table, *[((len(rows) + 1) // 2, 1) for rows in (table, new)])
 
 
 class RelativeAttention(nn.Module):
@@ -37,6 +43,10 @@ class RelativeAttention(nn.Module):
         self.columns = nn.Parameter(torch.randn(2 * grid[1] - 1, d) * d**-0.5)
         self.register_buffer("row_index", offset_index(grid[0]), persistent=False)
         self.register_buffer("column_index", offset_index(grid[1]), persistent=False)
+
+    def resized(self, name: str, weight: Tensor, trained: "RelativeAttention | None" = None) -> Tensor:
+        """The lines of another map's offsets for this one's."""
+        return displacement_line(weight, getattr(self, name)) if name in ("rows", "columns") else weight
 
     def forward(self, x: Tensor) -> Tensor:
         _, height, width, _ = x.shape

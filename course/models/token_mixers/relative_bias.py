@@ -31,6 +31,20 @@ def displacements(grid: tuple[int, int], stride: int = 1) -> tuple[Tensor, Tenso
     return dy, dx
 
 
+def displacement_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """A row for each displacement, ((2h-1)*(2w-1), D) -> ((2h'-1)*(2w'-1), D); no displacement in the middle.
+
+    Bicubic, as Swin goes from windows of 7 to windows of 12 (Liu et al. 2021, arXiv:2103.14030, section 3.2),
+    and as in its authors' code without antialiasing.
+    """
+    if old == new:
+        return table
+    image = table.T.reshape(1, -1, 2 * old[0] - 1, 2 * old[1] - 1).float()  # (1, D, 2h-1, 2w-1)
+    size = (2 * new[0] - 1, 2 * new[1] - 1)
+    image = F.interpolate(image, size=size, mode="bicubic")  # (1, D, 2h'-1, 2w'-1)
+    return image.flatten(2)[0].T.to(table.dtype)
+
+
 class RelativeBiasAttention(nn.Module):
     """Multi-head self-attention over a map, (B, H, W, D') -> (B, H, W, D): softmax(q kᵀ / √d + b(dy, dx)) v.
 
@@ -60,6 +74,11 @@ class RelativeBiasAttention(nn.Module):
         dy, dx = displacements(grid)
         index = (dy + height - 1) * (2 * width - 1) + dx + width - 1  # (H*W, H*W)
         self.register_buffer("index", index, persistent=False)
+
+    def resized(self, name: str, weight: Tensor, trained: "RelativeBiasAttention | None" = None) -> Tensor:
+        """The table of another map's displacements for this one's."""
+        known = name == "bias_table" and trained is not None
+        return displacement_table(weight, trained.grid, self.grid) if known else weight
 
     def forward(self, x: Tensor) -> Tensor:
         # The layer's outputs lie head by head: q, k and v of the first head, then of the second.

@@ -17,6 +17,8 @@ class SpatialGatingUnit(nn.Module):
         num_tokens: N.
     """
 
+    one_map = "proj.weight"  # belongs to the places of one map, and cannot be resized
+
     def __init__(self, dim: int, num_tokens: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.norm = LayerNorm(dim, eps=eps)

@@ -14,6 +14,8 @@ class TokenLinear(nn.Module):
         grid: (h, w) with N = h*w. The weights belong to N: another image size needs another network.
     """
 
+    one_map = "proj.weight"  # belongs to the places of one map, and cannot be resized
+
     def __init__(self, grid: tuple[int, int]) -> None:
         super().__init__()
         tokens = grid[0] * grid[1]

@@ -21,6 +21,8 @@ class TokenMLP(nn.Module):
         token_ratio: width of the hidden layer, in units of D (not of N).
     """
 
+    one_map = "fc1.weight"  # belongs to the places of one map, and cannot be resized
+
     def __init__(self, dim: int, grid: tuple[int, int], token_ratio: float = 0.5) -> None:
         super().__init__()
         tokens, hidden = grid[0] * grid[1], int(dim * token_ratio)

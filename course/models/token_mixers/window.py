@@ -5,6 +5,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from course.models.token_mixers.attention import head_width
+from course.models.token_mixers.relative_bias import displacement_table
 
 
 def window_partition(x: Tensor, window_size: int) -> Tensor:
@@ -87,6 +88,12 @@ class WindowAttention(nn.Module):
         )
         self.register_buffer("index", relative_position_index(window_size), persistent=False)  # (M*M, M*M)
         self.register_buffer("mask", shift_mask(grid, window_size, shift) if shift else None, persistent=False)
+
+    def resized(self, name: str, weight: Tensor, trained: "WindowAttention | None" = None) -> Tensor:
+        """The table of another window's displacements for this one's."""
+        if name != "bias_table" or trained is None:
+            return weight
+        return displacement_table(weight, (trained.window_size,) * 2, (self.window_size,) * 2)
 
     def bias(self) -> Tensor:
         """What is added to the scores, (windows or 1, h, M*M, M*M)."""
