@@ -10,7 +10,6 @@ readers and in print.
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,7 @@ from course.drawing import (
     show_image,
     without_axes,
 )
+from course.syllabus import LECTURES
 
 
 def image_grid(data, *, count: int = 10, columns: int = 5, captions: Sequence[str] | None = None) -> Picture:
@@ -579,38 +579,6 @@ def shape_letters(clips: Tensor, image: Tensor, *, patch: int = 4, window: int =
 
 
 # -- the course map
-@dataclass(frozen=True)
-class Lecture:
-    """A box of the course map: its folder name, its title, its place (column, row), and what it builds on."""
-
-    name: str
-    title: str
-    place: tuple[float, float]
-    needs: tuple[int, ...] = ()
-    homework: str | None = None
-
-
-LECTURES = (
-    Lecture("00_start_here", "start here", (0, 0), homework="hw0_first_check"),
-    Lecture("01_convolution", "convolution", (0, 1), (0,)),
-    Lecture("02_beyond_local", "beyond local", (0, 2), (1,)),
-    Lecture("03_self_attention", "self-attention", (0, 3), (2,), "hw1_self_attention"),
-    Lecture("04_transformer", "the transformer", (0, 4), (3,)),
-    Lecture("05_vision_transformer", "vision\ntransformer", (0, 5), (4,), "hw2_vit"),
-    Lecture("06_what_vits_see", "what ViTs see", (1, 0.5), (5,)),
-    Lecture("07_training_with_less_data", "training with\nless data", (2, 0.5), (6,)),
-    Lecture("08_swin", "Swin", (1, 2.5), (5,), "hw3_swin"),
-    Lecture("09_vit_cnn_spectrum", "the ViT–CNN\nspectrum", (2, 2.5), (8,)),
-    Lecture("10_all_mlp", "all-MLP", (3, 2.5), (9,), "hw4_mlp_mixer"),
-    Lecture("11_metaformer", "MetaFormer", (4, 2.5), (10,), "hw5_poolformer"),
-    Lecture("12_convnets_strike_back", "convnets\nstrike back", (5, 2.5), (11,)),
-    Lecture("13_scaling", "scaling", (3, 0.5), (7,)),
-    Lecture("14_video", "video", (1, 4.5), (5,), "hw6_vivit"),
-    Lecture("15_dense_prediction", "dense\nprediction", (2, 4.5), (8,)),
-    Lecture("16_self_supervision_and_multimodal", "self-supervision,\nmultimodal", (4, 0.5), (13,)),
-)
-
-
 def course_map(folder: str | Path | None = None) -> Picture:
     """The lectures and homeworks, what builds on what, and which are here (blue) or to come (dashed).
 
@@ -619,7 +587,7 @@ def course_map(folder: str | Path | None = None) -> Picture:
             is here is read from its ``notebooks`` and ``assignments``.
     """
     folder = _course_folder() if folder is None else Path(folder)
-    here = [lecture.title.replace("\n", " ") for lecture in LECTURES if _is_here(folder, lecture.name)]
+    here = [lecture.box.replace("\n", " ") for lecture in LECTURES if _is_here(folder, lecture.name)]
     alt = f"the {len(LECTURES)} lectures, with arrows from what each builds on; here are: {', '.join(here)}"
     figure, ((axis,),) = new_figure(alt, 1, 1, PAGE, 3.9)
     step_x, step_y, box_width, box_height = 1.42, 0.62, 1.2, 0.46
@@ -653,7 +621,7 @@ def course_map(folder: str | Path | None = None) -> Picture:
         axis.text(
             x - box_width / 2 + 0.27,
             y,
-            lecture.title,
+            lecture.box,
             fontsize=7,
             va="center",
             linespacing=1.05,
@@ -661,11 +629,11 @@ def course_map(folder: str | Path | None = None) -> Picture:
             color="black" if here else "#555555",
         )
         if lecture.homework:
-            there = _is_here(folder, lecture.homework)
+            there = _is_here(folder, lecture.homework.name)
             axis.text(
                 x + box_width / 2,
                 y - box_height / 2,
-                lecture.homework[:3],
+                f"hw{lecture.homework.number}",
                 fontsize=6.5,
                 weight="bold",
                 ha="right",

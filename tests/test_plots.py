@@ -239,14 +239,6 @@ def test_the_map_finds_the_course_from_a_notebook_folder(tmp_path, monkeypatch):
     assert plots.course_map().alt.endswith("here are: all-MLP")
 
 
-def test_lectures_build_on_earlier_places_of_the_map():
-    names = [lecture.name for lecture in plots.LECTURES]
-    assert [int(name[:2]) for name in names] == list(range(len(names)))
-    for number, lecture in enumerate(plots.LECTURES):
-        assert lecture.needs or number == 0
-        assert all(needed < number for needed in lecture.needs)
-
-
 @pytest.mark.parametrize(
     ("call", "says"),
     [
