@@ -21,7 +21,13 @@ from course.drawing import (
     show_image,
     without_axes,
 )
-from course.syllabus import LECTURES
+from course.syllabus import LECTURES, Lecture
+
+# -- the course map
+STEP_X, STEP_Y = 1.42, 0.62  # inches from box to box
+BOX_WIDTH, BOX_HEIGHT = 1.2, 0.46
+ROWS = ((-0.1, "look inside, train, scale"), (1.9, "the designs that answered"), (3.9, "time and pixels"))
+DARK_ORANGE = "#b36b00"
 
 
 def course_map(folder: str | Path | None = None) -> Picture:
@@ -32,85 +38,19 @@ def course_map(folder: str | Path | None = None) -> Picture:
             is here is read from its ``notebooks`` and ``assignments``.
     """
     folder = _course_folder() if folder is None else Path(folder)
-    here = [lecture.box.replace("\n", " ") for lecture in LECTURES if _is_here(folder, lecture.name)]
-    alt = f"the {len(LECTURES)} lectures, with arrows from what each builds on; here are: {', '.join(here)}"
+    here = [lecture for lecture in LECTURES if _is_here(folder, lecture.name)]
+    names = ", ".join(lecture.box.replace("\n", " ") for lecture in here)
+    alt = f"the {len(LECTURES)} lectures, with arrows from what each builds on; here are: {names}"
     figure, ((axis,),) = new_figure(alt, 1, 1, PAGE, 3.9)
-    step_x, step_y, box_width, box_height = 1.42, 0.62, 1.2, 0.46
-    middle = {lecture.name: (lecture.place[0] * step_x, -lecture.place[1] * step_y) for lecture in LECTURES}
     for lecture in LECTURES:
-        x, y = middle[lecture.name]
-        here = _is_here(folder, lecture.name)
-        axis.add_patch(
-            FancyBboxPatch(
-                (x - box_width / 2, y - box_height / 2),
-                box_width,
-                box_height,
-                boxstyle="round,pad=0,rounding_size=0.08",
-                facecolor="#dcebf6" if here else "white",
-                edgecolor=BLUE if here else GREY,
-                linewidth=1.4 if here else 0.9,
-                linestyle="-" if here else (0, (3, 2)),
-                zorder=2,
-            )
-        )
-        axis.text(
-            x - box_width / 2 + 0.06,
-            y,
-            lecture.name[:2],
-            fontsize=8,
-            weight="bold",
-            va="center",
-            zorder=3,
-            color=BLUE if here else GREY,
-        )
-        axis.text(
-            x - box_width / 2 + 0.27,
-            y,
-            lecture.box,
-            fontsize=7,
-            va="center",
-            linespacing=1.05,
-            zorder=3,
-            color="black" if here else "#555555",
-        )
+        _draw_lecture(axis, lecture, lecture in here)
         if lecture.homework:
-            there = _is_here(folder, lecture.homework.name)
-            axis.text(
-                x + box_width / 2,
-                y - box_height / 2,
-                f"hw{lecture.homework.number}",
-                fontsize=6.5,
-                weight="bold",
-                ha="right",
-                va="center",
-                zorder=4,
-                color="white" if there else "#7a5200",
-                bbox={
-                    "boxstyle": "round,pad=0.25",
-                    "facecolor": "#b36b00" if there else "white",
-                    "edgecolor": "#b36b00",
-                    "linestyle": "-" if there else (0, (2, 1.5)),
-                    "linewidth": 0.8,
-                },
-            )
+            _draw_homework(axis, lecture, _is_here(folder, lecture.homework.name))
         for number in lecture.needs:
-            _arrow(axis, middle[LECTURES[number].name], (x, y), box_width, box_height)
-    for row, text in (
-        (-0.1, "look inside, train, scale"),
-        (1.9, "the designs that answered"),
-        (3.9, "time and pixels"),
-    ):
-        axis.text(step_x - box_width / 2, -row * step_y, text, fontsize=7.5, style="italic", color=GREY, va="center")
-    axis.text(
-        middle["12_convnets_strike_back"][0] + box_width / 2,
-        -5.3 * step_y,
-        "blue: is here      dashed: to come      hw: homework after this lecture",
-        fontsize=7,
-        color=GREY,
-        ha="right",
-        va="center",
-    )
-    axis.set(xlim=(-0.68, 5 * step_x + 0.68), ylim=(-5 * step_y - 0.36, 0.3), aspect="equal")
+            _draw_arrow(axis, _middle(LECTURES[number]), _middle(lecture))
+    _draw_legend(axis)
+    columns, rows = (max(lecture.place[i] for lecture in LECTURES) for i in (0, 1))
+    axis.set(xlim=(-0.68, columns * STEP_X + 0.68), ylim=(-rows * STEP_Y - 0.36, 0.3), aspect="equal")
     axis.axis("off")
     return figure
 
@@ -131,7 +71,69 @@ def _is_here(folder: Path, name: str) -> bool:
     return any((folder / place).exists() for place in places)
 
 
-def _arrow(axis: Axes, start, end, box_width: float, box_height: float) -> None:
+def _middle(lecture: Lecture) -> tuple[float, float]:
+    """(x, y) of its box, in inches."""
+    column, row = lecture.place
+    return column * STEP_X, -row * STEP_Y
+
+
+def _draw_lecture(axis: Axes, lecture: Lecture, here: bool) -> None:
+    """The box, its number and its title."""
+    x, y = _middle(lecture)
+    left, bottom = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
+    axis.add_patch(
+        FancyBboxPatch(
+            (left, bottom),
+            BOX_WIDTH,
+            BOX_HEIGHT,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor="#dcebf6" if here else "white",
+            edgecolor=BLUE if here else GREY,
+            linewidth=1.4 if here else 0.9,
+            linestyle="-" if here else (0, (3, 2)),
+            zorder=2,
+        )
+    )
+    number = {"fontsize": 8, "weight": "bold", "color": BLUE if here else GREY}
+    title = {"fontsize": 7, "linespacing": 1.05, "color": "black" if here else "#555555"}
+    axis.text(left + 0.06, y, f"{lecture.number:02}", va="center", zorder=3, **number)
+    axis.text(left + 0.27, y, lecture.box, va="center", zorder=3, **title)
+
+
+def _draw_homework(axis: Axes, lecture: Lecture, here: bool) -> None:
+    """A label on the lower right corner of the lecture's box."""
+    x, y = _middle(lecture)
+    axis.text(
+        x + BOX_WIDTH / 2,
+        y - BOX_HEIGHT / 2,
+        f"hw{lecture.homework.number}",
+        fontsize=6.5,
+        weight="bold",
+        ha="right",
+        va="center",
+        zorder=4,
+        color="white" if here else "#7a5200",
+        bbox={
+            "boxstyle": "round,pad=0.25",
+            "facecolor": DARK_ORANGE if here else "white",
+            "edgecolor": DARK_ORANGE,
+            "linestyle": "-" if here else (0, (2, 1.5)),
+            "linewidth": 0.8,
+        },
+    )
+
+
+def _draw_legend(axis: Axes) -> None:
+    """What the rows are about, and in the lower right corner what the colours mean."""
+    left = STEP_X - BOX_WIDTH / 2
+    for row, text in ROWS:
+        axis.text(left, -row * STEP_Y, text, fontsize=7.5, style="italic", color=GREY, va="center")
+    right = max(lecture.place[0] for lecture in LECTURES) * STEP_X + BOX_WIDTH / 2
+    text = "blue: is here      dashed: to come      hw: homework after this lecture"
+    axis.text(right, -5.3 * STEP_Y, text, fontsize=7, color=GREY, ha="right", va="center")
+
+
+def _draw_arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     style = {
         "arrowstyle": "-|>",
         "color": GREY,
@@ -142,18 +144,19 @@ def _arrow(axis: Axes, start, end, box_width: float, box_height: float) -> None:
     }
     (x0, y0), (x1, y1) = start, end
     if x0 == x1:  # down the column of foundations
-        tip, tail = (x1, y1 + box_height / 2), (x0, y0 - box_height / 2)
+        tip, tail = (x1, y1 + BOX_HEIGHT / 2), (x0, y0 - BOX_HEIGHT / 2)
     elif y0 == y1:
-        tip, tail = (x1 - box_width / 2, y1), (x0 + box_width / 2, y0)
+        tip, tail = (x1 - BOX_WIDTH / 2, y1), (x0 + BOX_WIDTH / 2, y0)
     elif x0 == 0:  # from the last foundation right, up to the row, and into its first box
-        corner = x0 + box_width / 2 + 0.11
-        axis.plot([x0 + box_width / 2, corner, corner], [y0, y0, y1], color=GREY, linewidth=0.9, zorder=1)
-        tip, tail = (x1 - box_width / 2, y1), (corner, y1)
+        corner = x0 + BOX_WIDTH / 2 + 0.11
+        axis.plot([x0 + BOX_WIDTH / 2, corner, corner], [y0, y0, y1], color=GREY, linewidth=0.9, zorder=1)
+        tip, tail = (x1 - BOX_WIDTH / 2, y1), (corner, y1)
     else:
-        tip, tail = (x1 - 0.2, y1 + box_height / 2), (x0 + 0.35, y0 - box_height / 2)
+        tip, tail = (x1 - 0.2, y1 + BOX_HEIGHT / 2), (x0 + 0.35, y0 - BOX_HEIGHT / 2)
     axis.annotate("", tip, tail, arrowprops=style, zorder=1)
 
 
+# -- the letters of shapes
 def shape_letters(clips: Tensor, image: Tensor, *, patch: int = 4, window: int = 2, num_heads: int = 6) -> Picture:
     """The letters of the course on real tensors: clips, an image in patches, its tokens, their heads.
 
