@@ -319,6 +319,40 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
     return figure
 
 
+def reach_in_clip(clip: Tensor, seen: Mapping[str, Tensor], query: tuple[int, int, int]) -> Picture:
+    """Which tokens of a clip have to do with one of them: a film strip a scheme, the others faded out.
+
+    Args:
+        clip: (T, C, H, W).
+        seen: title -> (T, h, w) truth values.
+        query: (frame, row, column) of the token in question, framed in orange.
+
+    Raises:
+        ValueError: a title's tokens are not (T, h, w) with the clip's T.
+    """
+    frames, height = clip.shape[0], clip.shape[-2]
+    counted = {title: f"{int(tokens.sum())} of {tokens.numel()} tokens" for title, tokens in seen.items()}
+    alt = "; ".join(f"{title}: {said}" for title, said in counted.items())
+    side = min(0.95, (PAGE - 1.9) / frames)
+    figure, axes = new_figure(alt, len(seen), frames, frames * side + 1.9, len(seen) * side + 0.25)
+    for row, (title, tokens) in enumerate(seen.items()):
+        if tokens.ndim != 3 or len(tokens) != frames:
+            raise ValueError(f"{title!r} must be (T, h, w) with T = {frames}, not {tuple(tokens.shape)}")
+        patch = height // tokens.shape[1]
+        for time, axis in enumerate(axes[row]):
+            show_image(axis, 0.25 + 0.75 * clip[time])  # not black, so that faded stands apart from dark
+            for (y, x), visible in np.ndenumerate(tokens[time].numpy()):
+                corner = (x * patch - 0.5, y * patch - 0.5)
+                colour = {"facecolor": SKY, "alpha": 0.45} if visible else {"facecolor": "white", "alpha": 0.8}
+                axis.add_patch(Rectangle(corner, patch, patch, linewidth=0, **colour))
+            if time == query[0]:
+                axis.add_patch(outline(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
+            if row == 0:
+                axis.set_title(f"t = {time}", fontsize=SMALL)
+        axes[row, 0].set_ylabel(f"{title}\n{counted[title]}", fontsize=SMALL, rotation=0, ha="right", va="center")
+    return figure
+
+
 # -- what adds up
 def gains(values: Mapping[str, float], *, unit: str = "%") -> Picture:
     """Figures that build on each other: a bar from each to the next, with what it added.

@@ -133,3 +133,13 @@ def test_every_figure_becomes_a_png():
         video.two_embeddings(CLIP, 2, 4),
     ):
         assert picture.png().startswith(b"\x89PNG")
+
+
+def test_the_reach_of_a_token_is_counted_and_tokens_of_other_frames_are_named():
+    seen = torch.zeros(4, 2, 2, dtype=torch.bool)  # (T, h, w)
+    seen[1] = True
+    picture = video.reach_in_clip(CLIP, {"one frame": seen}, (1, 0, 1))
+    assert picture.alt == "one frame: 4 of 16 tokens"
+    assert [len(of_colour(axis, SKY)) for axis in picture.axes] == [0, 4, 0, 0]
+    with pytest.raises(ValueError, match=r"'one frame' must be \(T, h, w\) with T = 4"):
+        video.reach_in_clip(CLIP, {"one frame": seen[:3]}, (1, 0, 1))

@@ -1,0 +1,107 @@
+"""Numbers against numbers: curves, and accuracies as bars."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from course.drawing import COLOURS, GREY, RED, SMALL, Picture, new_figure
+
+
+def curves(
+    x,
+    lines: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+    log: str = "",
+    marks: Mapping[str, tuple[float, float]] | None = None,
+    levels: Mapping[str, float] | None = None,
+) -> Picture:
+    """Curves over a common axis.
+
+    Args:
+        x: (n,) values.
+        lines: name -> (n,) values; drawn with different dashes as well as colours.
+        log: axes with a logarithmic scale: "", "x", "y" or "xy".
+        marks: name -> (x, y), a dot with its name.
+        levels: name -> y, a thin level line with its name.
+    """
+    x = np.asarray(x)
+    alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: {', '.join(lines)}"
+    figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8)
+    for (name, y), colour, dash in zip(lines.items(), COLOURS, ("-", "--", "-.", ":", "-", "--")):
+        axis.plot(x, np.asarray(y), dash, color=colour, label=name)
+    for name, level in (levels or {}).items():
+        axis.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
+        axis.annotate(
+            name,
+            (1, level),
+            (0, 2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=GREY,
+            va="bottom",
+            ha="right",
+        )
+    for name, point in (marks or {}).items():
+        axis.plot(*point, "o", color=RED, markersize=5)
+        axis.annotate(name, point, (5, -3), textcoords="offset points", fontsize=SMALL, va="top")
+    axis.set(
+        xlabel=xlabel,
+        ylabel=ylabel,
+        title=title,
+        xscale="log" if "x" in log else "linear",
+        yscale="log" if "y" in log else "linear",
+    )
+    if "x" in log and len(x) <= 8:  # the few values there are say more than powers of ten
+        axis.set_xticks(x, [f"{value:g}" for value in x])
+        axis.set_xticks([], minor=True)
+    if len(lines) > 1:
+        axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def bars(results: Mapping[str, Mapping[str, float]], *, chance: float | None = None, title: str = "") -> Picture:
+    """Accuracies in per cent, as bars: a row a model, a colour a question.
+
+    Args:
+        results: model -> question -> accuracy 0..1; a question that a model was not asked is left out.
+        chance: accuracy 0..1 of guessing, drawn as a line.
+    """
+    questions = list(dict.fromkeys(question for row in results.values() for question in row))
+    alt = "; ".join(
+        f"{model}: " + ", ".join(f"{question} {100 * accuracy:.0f} %" for question, accuracy in row.items())
+        for model, row in results.items()
+    )
+    count = sum(len(row) + 0.7 for row in results.values())
+    figure, ((axis,),) = new_figure(f"accuracies. {alt}", 1, 1, 6.4, 0.95 + 0.24 * count)
+    ticks, y = [], 0.0
+    for row in results.values():
+        ticks.append(y + (len(row) - 1) / 2)
+        for question, accuracy in row.items():
+            axis.barh(y, 100 * accuracy, height=0.85, color=COLOURS[questions.index(question)])
+            axis.text(100 * accuracy + 1, y, f"{100 * accuracy:.0f}", va="center", fontsize=8)
+            y += 1
+        y += 0.7
+    axis.set_yticks(ticks, list(results))
+    axis.set(xlim=(0, 106), ylim=(y - 1.1, -0.6), xlabel="accuracy, %", title=title)
+    if chance is not None:
+        axis.axvline(100 * chance, color=GREY, linestyle="--", linewidth=1, zorder=0)
+        axis.annotate(
+            "chance",
+            (100 * chance, 1),
+            (0, 1),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=GREY,
+            ha="center",
+            va="bottom",
+        )
+    if len(questions) > 1:
+        handles = [Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(len(questions))]
+        figure.legend(handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions))
+    return figure
