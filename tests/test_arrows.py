@@ -32,9 +32,16 @@ PICTURES = ("course.plots", "course.figures", "course.analysis.plots")
 COMMANDS = ("course.__main__", "course.cli", "course.bench", "course.doctor")
 
 # Arrows that close a circle, and those against the order: (who, whom) -> why it is there all the same.
-RAISED = "the command starts what raises its error, which is defined in the command's own module"
 CLOSE_A_CIRCLE: dict[tuple[str, str], str] = {}
 AGAINST_THE_ORDER: dict[tuple[str, str], str] = {}
+
+# The rooms of grading, each of which may import those before it, and what stands beside them that every room may import.
+GRADING = ("read", "collect", "sandbox", "run", "judge", "record", "report")
+BESIDE = ("limits", "problems", "statuses", "known_safe")
+BACK_IN_GRADING = {
+    ("course.grading.sandbox.jobs", "course.grading.run.worker"): "the job that runs a student's cells is the worker",
+    ("course.grading.judge.second_chance", "course.grading.exam"): "its questions are those of the exam",
+}
 
 Arrows = dict[str, dict[str, int]]  # module -> what it imports -> in which line first
 
@@ -68,9 +75,22 @@ def test_what_is_let_pass_is_there_and_needs_it(arrows):
     assert not gone, f"these do not go against the order any more: take them off the list: {sorted(gone)}"
 
 
+def test_a_submission_walks_through_grading_one_way(arrows):
+    back = set()
+    inside = [(who, whom) for who, imported in arrows.items() for whom in imported]
+    for who, whom in inside:
+        if who.startswith("course.grading.") and whom.startswith("course.grading."):
+            here, there = who.split(".")[2:], whom.split(".")[2:]
+            if here[0] in GRADING and there[0] not in (*BESIDE, *GRADING[: GRADING.index(here[0]) + 1]):
+                back.add((who, whom))
+    assert back == BACK_IN_GRADING.keys(), (
+        f"new: {back - BACK_IN_GRADING.keys()}; gone: {BACK_IN_GRADING.keys() - back}"
+    )
+
+
 def test_rooms_are_those_that_there_are(arrows):
     packages = {file.parent.name for file in ROOT.glob("course/*/__init__.py")}
-    assert MAY_IMPORT.keys() == packages - {"figures"} | {BASE, "pictures", "commands"}
+    assert MAY_IMPORT.keys() == packages - {"figures", "plots"} | {BASE, "pictures", "commands"}
     assert {*PICTURES, *COMMANDS} <= arrows.keys()
 
 

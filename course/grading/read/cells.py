@@ -115,11 +115,6 @@ def cells_from_notebook(notebook: Any) -> list[Cell]:
     return cells
 
 
-def same_text(a: str, b: str) -> bool:
-    """Equal but for blank lines around and spaces at line ends, which editors change by themselves."""
-    return normal_text(a) == normal_text(b)
-
-
 def normal_text(source: str) -> str:
     return "\n".join(line.rstrip() for line in source.strip().splitlines())
 
