@@ -74,10 +74,12 @@ def grade_command(
             # All that can be said at once has been said; what follows takes seconds before the first student.
             steps = stack.enter_context(Steps(f"course grade: preparing {folder.name}"))
             steps("loading PyTorch")
-            from course.grading.grade import Asked, grade_class
+            from course.grading.grade import Request, grade_class
 
-            asked = Asked(submissions, root, folder, out, settings, limits, workers or _cores(), scheduler, seed, again)
-            grade_class(asked, steps)
+            request = Request(
+                submissions, root, folder, out, settings, limits, workers or _cores(), scheduler, seed, again
+            )
+            grade_class(request, steps)
         return 0
     except CannotGrade as problem:
         print(f"course grade: {problem}", file=sys.stderr)

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ MOST_NAMES = 5  # of students in one line
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What ``course grade`` was asked for, checked.
 
     Args:
@@ -53,8 +52,8 @@ class Asked:
     again: bool
 
 
-def grade_class(asked: Asked, steps: Steps) -> None:
-    """Grade all submissions into ``asked.out``, but for what an earlier run there has graded already.
+def grade_class(request: Request, steps: Steps) -> None:
+    """Grade all submissions into ``request.out``, but for what an earlier run there has graded already.
 
     Args:
         steps: show what is done before the first student.
@@ -62,17 +61,17 @@ def grade_class(asked: Asked, steps: Steps) -> None:
     Raises:
         CannotGrade: see there.
     """
-    root, folder, out = asked.root, asked.folder, asked.out
+    root, folder, out = request.root, request.folder, request.out
     begin = time.monotonic()
-    run, said = find_run(out, folder.name, asked.seed, asked.again)
-    place = place_for(asked.scheduler, asked.workers, asked.limits)
+    run, said = find_run(out, folder.name, request.seed, request.again)
+    place = place_for(request.scheduler, request.workers, request.limits)
     try:
         steps("reading the submissions")
-        students = match(asked.settings.roster, collect(asked.submissions, folder.name))
-        asked.settings.deadline.require_students(student.student for student in students.found)
+        students = match(request.settings.roster, collect(request.submissions, folder.name))
+        request.settings.deadline.require_students(student.student for student in students.found)
         exam = prepare_exam(root, folder, run.seed, steps)
         steps("opening the gradebook")
-        marks = _write_gradebook(out, exam, asked.settings, [])
+        marks = _write_gradebook(out, exam, request.settings, [])
         steps("starting the sandbox")
         place.give(exam)
         steps.close()
@@ -81,21 +80,12 @@ def grade_class(asked: Asked, steps: Steps) -> None:
         if run.is_new:
             with writing(out):
                 run.write(out)
-        grading = _Class(
-            students,
-            exam,
-            asked.settings,
-            marks,
-            place,
-            out,
-            run,
-            lambda inputs: prepare_exam(root, folder, inputs, silent),
-        )
+        grading = _Class(request, students, exam, marks, place, run)
         grading.grade()
         grading.write(code_of_the_course(root, folder))
     finally:
         place.close()
-    grading.print_summary(time.monotonic() - begin, tell_seed=asked.seed is None)
+    grading.print_summary(time.monotonic() - begin)
 
 
 @dataclass(frozen=True)
@@ -114,23 +104,13 @@ class _Submission:
 class _Class:
     """The class between the first student and the last."""
 
-    def __init__(
-        self,
-        students: Matched,
-        exam: Exam,
-        settings: Settings,
-        marks: Marks,
-        place: Place,
-        out: Path,
-        run: Run,
-        prepare: Callable[[int], Exam],
-    ):
-        self.students, self.found, self.exam, self.out, self.run = students, students.found, exam, out, run
-        self.settings, self.marks = settings, marks
+    def __init__(self, request: Request, students: Matched, exam: Exam, marks: Marks, place: Place, run: Run):
+        self.request, self.settings, self.out = request, request.settings, request.out
+        self.students, self.found, self.exam, self.marks, self.run = students, students.found, exam, marks, run
         self.place, self.isolation = place, place.isolation
         self.pages = page_names(student.student for student in self.found)
         self.fingerprints = Fingerprints(exam, run, place.limits, self.isolation)
-        self.prepare, self.inputs_given = prepare, run.seed  # which the place has
+        self.inputs_given = run.seed  # which the place has
         self.results: dict[str, StudentResult] = {}
         self.works: dict[str, Work] = {}
         self.taken = 0  # students of whom nothing had to be run again
@@ -199,7 +179,7 @@ class _Class:
                 self.run.write(self.out)
         if self.inputs_given != self.run.inputs:
             tqdm.write("Preparing fresh hidden inputs for whoever is graded again.", file=sys.stderr)
-            self.place.give(self.prepare(self.run.inputs))
+            self.place.give(prepare_exam(self.request.root, self.request.folder, self.run.inputs, silent))
             self.inputs_given = self.run.inputs
         return replace(submission, inputs=self.run.inputs_id)
 
@@ -282,7 +262,7 @@ class _Class:
         marks = self.marks.get(result.student, {})
         return self.settings.deadline.applied(replace(result, written=self.exam.template.written, marks=marks))
 
-    def print_summary(self, seconds: float, tell_seed: bool) -> None:
+    def print_summary(self, seconds: float) -> None:
         results = self._rows()
         counts = Counter(status for result in results for status in result.statuses)
         told = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
@@ -306,7 +286,7 @@ class _Class:
         print(f"  gradebook  {shown_place(self.settings.gradebook)}")
         print(f"  report     {self.out / 'report.html'}")
         print(f"  feedback   {self.out / 'feedback'}")
-        if tell_seed:
+        if self.request.seed is None:
             print(f"  seed       {self.run.inputs} (kept in run.json; with --seed, the same hidden inputs elsewhere)")
         print(self.isolation)
 
