@@ -17,6 +17,7 @@ from course.atomic import write_atomically
 from course.data.imageset import ImageSet
 from course.training.ema import Ema
 from course.training.recipe import Recipe
+from course.training.stored import Damaged, copied, read, to_bytes
 
 FORMAT = 2
 REMEDY = "delete the file to train from the start, or give another checkpoint="
@@ -51,20 +52,16 @@ def save(
         signed: what `signature` returned.
         progress: JSON-able; comes back from `resume`.
     """
-    from safetensors.torch import save as to_bytes
-
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         stored = {key: value for key, value in state.items() if isinstance(value, Tensor)}
         tensors |= {f"optimizer.{index}.{key}": value for key, value in stored.items()}
     if ema:
         tensors |= {f"ema.{name}": tensor for name, tensor in ema.state().items()}
-    # Clones, because safetensors refuses tensors that share memory (tied weights do).
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    tensors = copied(tensors)
     header = {"format": FORMAT, "checksum": _checksum(tensors), "signature": signed, "progress": progress}
 
-    # safetensors' own writing (0.8) leaves hidden files when it is killed, and files that only their owner may read.
-    write_atomically(path, to_bytes(tensors, metadata={"course": json.dumps(header)}))
+    write_atomically(path, to_bytes(tensors, header))
 
 
 def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, ema: Ema | None = None) -> dict | None:
@@ -99,14 +96,10 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
     damaged = CheckpointError(f"the checkpoint {path} is damaged; {REMEDY}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["course"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        header, tensors = read(path)
+    except Damaged as error:
         raise damaged from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"the checkpoint {path} was written by another version of the course; {REMEDY}")

@@ -4,7 +4,6 @@ Such a run leaves one small file in ``course/checkpoints``: weights in half prec
 they came about. ``course bench cifar --save`` writes them and nothing else does: what is there was measured.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -22,6 +21,7 @@ from course.training.checkpoint import CheckpointError
 from course.training.history import History
 from course.training.loop import evaluate, fit
 from course.training.recipe import Recipe
+from course.training.stored import copied, read, to_bytes
 
 FOLDER = Path(__file__).resolve().parents[1] / "checkpoints"
 LARGEST = 2_000_000  # bytes; they come with the course's repository, which everybody copies whole
@@ -153,10 +153,7 @@ def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:
     Raises:
         ValueError: a weight is not finite in half precision, or the file would exceed `LARGEST` bytes.
     """
-    from safetensors.torch import save as to_bytes
-
-    # Clones, because safetensors refuses tensors that share memory.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = copied(model.state_dict())
     tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     if wrong := _not_finite(tensors):
         raise ValueError(f"{path.name}: {wrong} has values that are no numbers in half precision; it is not stored")
@@ -167,7 +164,7 @@ def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:
         "normalise": {"mean": list(normalise.mean), "std": list(normalise.std)},
         "sha256": _sha256(tensors),
     }
-    data = to_bytes(tensors, metadata={"course": json.dumps(header)})
+    data = to_bytes(tensors, header)
     if len(data) > LARGEST:
         raise ValueError(
             f"{path.name} would have {len(data):,} bytes, and stored weights have at most "
@@ -207,8 +204,6 @@ def load_pretrained(path: Path, model: nn.Module) -> Origin:
 
 
 def _opened(path: Path) -> tuple[Origin, Normalise, dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
     remedy = "delete it, and a small training takes its place"
     if (size := path.stat().st_size) > LARGEST:
         raise CheckpointError(
@@ -216,14 +211,12 @@ def _opened(path: Path) -> tuple[Origin, Normalise, dict[str, Tensor]]:
         )
     damaged = CheckpointError(f"{path} is damaged; {remedy}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["course"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dict)
+        header, tensors = read(path)
         if header["format"] != FORMAT:
             raise CheckpointError(f"{path} was written by another version of the course; {remedy}")
         origin = Origin(**header["origin"])
         normalise = Normalise(*(tuple(header["normalise"][what]) for what in ("mean", "std")))
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError) as error:  # `Damaged` is a ValueError
         raise damaged from error
     if header["sha256"] != _sha256(tensors) or _not_finite(tensors):
         raise damaged
