@@ -1,7 +1,8 @@
 """Grading a class. A submission goes through six rooms, in this order, and leaves each of them once.
 
 - ``collect``: whose work lies where. ``find`` lists each student's files and picks the notebook (``platforms``: how
-  downloads are named; ``whose``: whose a file is; ``handed_in``: when).
+  downloads are named; ``whose``: whose a file is; ``handed_in``: when; ``roster``: who is who in the list of
+  the course).
 - ``read``: what the notebook says. ``cells`` reads it, ``python_source`` tells what its code defines, ``merge`` puts the
   student's cells into the instructor's notebook, ``rules`` finds forbidden names, ``depends`` what builds on what. All
   that other people's parsers do with a student's text is done by ``reader``, a process with limits.
@@ -10,8 +11,8 @@
   other), ``outside`` looks where the process could lie. It happens behind the walls of ``sandbox``.
 - ``judge``: what was seen, in points and sentences. ``exercise`` judges one, ``second_chance`` has what builds on an error
   run again, ``pictures`` draws wrong results.
-- ``record``: what is written down. ``result`` is a student's row and ``grades.csv``, ``deadlines`` what coming late costs,
-  ``gradebook`` is nbgrader's, ``exports`` are for Canvas and Moodle.
+- ``record``: what is written down. ``result`` is a student's row, ``deadlines`` what coming late costs, ``exports`` are
+  the tables of grades (``grades.csv``, those for Canvas and Moodle), ``gradebook`` is nbgrader's.
 - ``report``: the ``pages``, and ``similarity``: who resembles whom.
 
 Around them: ``command`` checks what ``course grade`` is given (``settings``, ``lock``), ``exam`` makes the homework ready

@@ -5,10 +5,10 @@ import re
 import sys
 from pathlib import Path
 
-from course.checks import NOT_STARTED, RIGHT, Verdict, judge, public
+from course.checks import Verdict, judge, public
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading.exam import question_for
-from course.grading.judge.exercise import LOST, MISSING, one_line
+from course.grading.judge.exercise import one_line
 from course.grading.limits import Limits
 from course.grading.problems import Unreadable
 from course.grading.read.cells import Cell, cells_from_bytes, normal_text
@@ -17,9 +17,16 @@ from course.grading.read.rules import rule_broken
 from course.grading.record.result import number
 from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.statuses import Outcome
 
 _CHECK = re.compile(r"^[^\S\n]*check\(\s*[\"'](hw\d+\.\w+)[\"']", re.MULTILINE)
-_LOOK = {RIGHT: ("✓", "32"), "wrong": ("✗", "31"), LOST: ("✗", "31"), NOT_STARTED: ("○", "90"), MISSING: ("○", "90")}
+_LOOK = {
+    Outcome.RIGHT: ("✓", "32"),
+    Outcome.WRONG: ("✗", "31"),
+    Outcome.LOST: ("✗", "31"),
+    Outcome.NOT_STARTED: ("○", "90"),
+    Outcome.MISSING: ("○", "90"),
+}
 
 
 class CannotCheck(Exception):
@@ -40,14 +47,14 @@ def check_command(notebook: Path) -> int:
     width = max(map(len, verdicts))
     for name, verdict in verdicts.items():
         part = f"{verdict.earned[:1].upper()}{verdict.earned[1:]}. " if verdict.earned else ""
-        said = "" if verdict.status == RIGHT else one_line(f"{part}{verdict.sentence} {verdict.detail}")
+        said = "" if verdict.status == Outcome.RIGHT else one_line(f"{part}{verdict.sentence} {verdict.detail}")
         sign = _coloured(*_LOOK[verdict.status])
         earned = number(verdict.points(points[name]))
         print(f"{sign} {name:<{width}}  {earned:>4} of {number(points[name]):>3}  {said}".rstrip())
     earned = sum(verdict.points(points[name]) for name, verdict in verdicts.items())
     whole = sum(points.values())
     print(f"{number(earned)} of {number(whole)} point{'' if whole == 1 else 's'} on the public checks.")
-    return 0 if all(verdict.status == RIGHT for verdict in verdicts.values()) else 1
+    return 0 if all(verdict.status == Outcome.RIGHT for verdict in verdicts.values()) else 1
 
 
 def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, Verdict], dict[str, float]]:
@@ -100,9 +107,9 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
 
 def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken: str | None) -> Verdict:
     if seen is None:
-        return Verdict(MISSING, "The cell of this exercise is missing from the notebook.")
+        return Verdict(Outcome.MISSING, "The cell of this exercise is missing from the notebook.")
     if isinstance(seen, Lost):
-        return Verdict(LOST, seen.sentence)
+        return Verdict(Outcome.LOST, seen.sentence)
     return judge(check.expected, seen, broken)
 
 

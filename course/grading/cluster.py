@@ -78,11 +78,11 @@ class Cluster:
         """
         limits = (self.limits.timeout, self.limits.memory, self.limits.enforced)
         self._client.register_plugin(_Desk(limits, exam), name=self._plugin)
-        told = self._on_every_worker(_try_desk, self._plugin, seconds=SECONDS_TO_TRY)
-        for worker, (problem, _) in told.items():
+        answers = self._on_every_worker(_try_desk, self._plugin, seconds=SECONDS_TO_TRY)
+        for worker, (problem, _) in answers.items():
             if problem:
                 raise CannotGrade(f"worker {worker}: {problem}; if memory ran out, give more with --memory")
-        self.isolation = " ".join(dict.fromkeys(isolation for _, isolation in told.values()))
+        self.isolation = " ".join(dict.fromkeys(isolation for _, isolation in answers.values()))
 
     def submit(self, work: ToRun) -> Future:
         """The `Judged` of one submission.
@@ -128,10 +128,10 @@ class Cluster:
             future.set_result(judged)
 
     def _require_same_version(self) -> None:
-        told = self._on_every_worker(code_fingerprint, seconds=SECONDS_TO_TRY)
-        if not told:
+        answers = self._on_every_worker(code_fingerprint, seconds=SECONDS_TO_TRY)
+        if not answers:
             raise CannotGrade(f"the Dask scheduler at {self.address} has no workers: `dask worker {self.address}`.")
-        others = sorted(worker for worker, fingerprint in told.items() if fingerprint != code_fingerprint())
+        others = sorted(worker for worker, fingerprint in answers.items() if fingerprint != code_fingerprint())
         if others:
             raise CannotGrade(
                 f"another version of the course is on {', '.join(others)}: install the one that is here, and start "
@@ -146,16 +146,16 @@ class Cluster:
             )
             for worker in self._client.nthreads()
         }
-        told = {}
+        answers = {}
         for worker, future in futures.items():
             try:
-                told[worker] = future.result(timeout=seconds)
+                answers[worker] = future.result(timeout=seconds)
             except Exception as problem:  # whatever is wrong with that machine
                 raise CannotGrade(
                     f"worker {worker} cannot be used ({type(problem).__name__}: {problem}). It needs this very version "
                     "of the course and its libraries."
                 ) from None
-        return told
+        return answers
 
     def _watch_workers(self) -> None:
         """Give everything up once there have been no workers for too long."""

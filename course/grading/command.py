@@ -50,7 +50,7 @@ def grade_command(
         again: take nothing from an earlier run, and draw a fresh seed. Marks given by a person stay.
         config: due dates; None takes ``solutions/grading.toml``, see `course.grading.record.deadlines`.
         gradebook: address of a database that takes the place of ``OUT/gradebook.db``, as SQLAlchemy writes it.
-        roster: CSV with the students of the course, see `course.grading.record.exports`.
+        roster: CSV with the students of the course, see `course.grading.collect.roster`.
 
     Returns:
         0 if every submission has a row, whatever is in it; 2 if the command itself could not run.

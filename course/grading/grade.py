@@ -11,14 +11,15 @@ from tqdm import tqdm
 
 from course.atomic import write_atomically
 from course.grading.collect.find import collect
+from course.grading.collect.roster import Matched, match
 from course.grading.collect.whose import Found
 from course.grading.exam import Exam, prepare_exam
 from course.grading.limits import Limits
 from course.grading.place import Place, place_for
 from course.grading.problems import CannotGrade, writing
-from course.grading.record.exports import Matched, canvas_csv, match, moodle_csv
+from course.grading.record.exports import canvas_csv, grades_csv, moodle_csv
 from course.grading.record.gradebook import Marks, shown_place, write_gradebook
-from course.grading.record.result import StudentResult, grades_csv, page_names
+from course.grading.record.result import StudentResult, page_names
 from course.grading.report import pages as report
 from course.grading.report.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
 from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
@@ -265,8 +266,8 @@ class _Class:
     def print_summary(self, seconds: float) -> None:
         results = self._rows()
         counts = Counter(status for result in results for status in result.statuses)
-        told = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
-        print(f"{self.exam.topic}: {len(results)} students in {seconds:.0f} s: {told}")
+        summary = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+        print(f"{self.exam.topic}: {len(results)} students in {seconds:.0f} s: {summary}")
         if self.taken:
             print(f"  {self.taken} of them were graded by an earlier run and have not changed (--again grades all)")
         gone = sorted({path.stem for path in (self.out / "results").glob("*.json")} - set(self.pages.values()))

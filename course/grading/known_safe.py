@@ -638,8 +638,8 @@ def _parameters(note: str, asked: Asked, known: Known) -> str:
         parts = name.split(".")
         fits = name in asked.parameters or all(part in words or re.fullmatch(r"\d", part) for part in parts)
         sizes = tuple(size if size in asked.sizes | _literals(known.cell) else "…" for size in shape[:5])
-        told = ", ".join(map(str, sizes)) + ("," if len(sizes) == 1 else "")
-        own.append(f"{name if fits else '…'} ({told})")
+        shape_text = ", ".join(map(str, sizes)) + ("," if len(sizes) == 1 else "")
+        own.append(f"{name if fits else '…'} ({shape_text})")
     more = ", …" if len(own) > MOST_PARAMETERS else ""
     yours = ", ".join(own[:MOST_PARAMETERS]) or "none"
     return f"expected {', '.join(expected) or 'no others'}; yours has {yours}{more}"
@@ -775,8 +775,8 @@ def _filled(
             yield value
         elif hole == "info":
             axes = re.findall(r"'(\w{1,30})': (-?\d{1,9})(?=[,}])", value, re.ASCII)
-            told = [f"'{name}': {re.sub(r'-?[0-9]+', number, size)}" for name, size in axes if name in here]
-            yield "{" + ", ".join(told) + "}"
+            pairs = [f"'{name}': {re.sub(r'-?[0-9]+', number, size)}" for name, size in axes if name in here]
+            yield "{" + ", ".join(pairs) + "}"
         elif hole == "quoted":
             yield value if value in " ".join(known.cell.split()) else "…"
         else:

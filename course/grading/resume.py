@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 
 from course.atomic import write_atomically
-from course.checks.compare import RIGHT, Expected
+from course.checks.compare import Expected
 from course.grading.exam import Exam
 from course.grading.judge.exercise import ExerciseResult
 from course.grading.limits import Limits
 from course.grading.problems import CannotGrade
 from course.grading.record.result import StudentResult
-from course.grading.statuses import in_order
+from course.grading.statuses import Outcome, in_order
 from course.grading.student import Judged, ToRun
 
 FILE = "run.json"
@@ -163,7 +163,7 @@ class Kept:
             return self.judged
         if self.judged.statuses or self.judged.messages:
             return None
-        right = [e for e in self.judged.exercises if e.outcome == RIGHT and e.name in fingerprints]
+        right = [e for e in self.judged.exercises if e.outcome == Outcome.RIGHT and e.name in fingerprints]
         same = tuple(e for e in right if self.fingerprints.get(e.name) == fingerprints[e.name])
         return Judged(same) if same else None
 
@@ -172,8 +172,8 @@ def result_to_json(result: StudentResult, kept: Kept | None, run: Run) -> bytes:
     """For ``OUT/results``: the row, and with `kept` what a later run needs to believe it."""
     if kept is None:
         return result.to_json()
-    told = {"run": run.id, **asdict(kept)}
-    return result.to_json({**told, "seal": _seal(told, run)})
+    sealed = {"run": run.id, **asdict(kept)}
+    return result.to_json({**sealed, "seal": _seal(sealed, run)})
 
 
 def read_kept(path: Path, run: Run) -> Kept | None:
@@ -183,15 +183,15 @@ def read_kept(path: Path, run: Run) -> Kept | None:
         ValueError: it is damaged or was altered.
     """
     try:
-        told = json.loads(path.read_bytes()).get("kept")
-        if told is None or told["run"] != run.id:
+        kept = json.loads(path.read_bytes()).get("kept")
+        if kept is None or kept["run"] != run.id:
             return None
-        if told.pop("seal") != _seal(told, run):
+        if kept.pop("seal") != _seal(kept, run):
             raise ValueError("it was altered")
-        judged = told["judged"]
+        judged = kept["judged"]
         exercises = tuple(ExerciseResult(**exercise) for exercise in judged["exercises"])
         judged = Judged(exercises, in_order(judged["statuses"]), tuple(judged["messages"]))
-        return Kept(judged, told["fingerprints"], told["inputs"])
+        return Kept(judged, kept["fingerprints"], kept["inputs"])
     except FileNotFoundError:
         return None
     except json.JSONDecodeError:
@@ -212,8 +212,8 @@ def put_back(old: Judged | None, new: Judged, order: list[str]) -> Judged:
     )
 
 
-def _seal(told: dict, run: Run) -> str:
-    return _digest(json.dumps(told, sort_keys=True), key=run.key)
+def _seal(kept: dict, run: Run) -> str:
+    return _digest(json.dumps(kept, sort_keys=True), key=run.key)
 
 
 def _parts(expected: Expected) -> list[bytes | str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course.authoring.repository import AuthoringError, find_root
+from course.grading.collect.roster import Roster, read_roster
 from course.grading.problems import CannotGrade
 from course.grading.record.deadlines import FILE_NAME, Deadline, read_deadline
-from course.grading.record.exports import Roster, read_roster
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from course.grading.collect import find as collecting
 from course.grading.collect import platforms
 from course.grading.collect.find import choose, collect
 from course.grading.collect.platforms import Upload
+from course.grading.collect.roster import Listed, Roster, match
 from course.grading.collect.whose import Found
 from course.grading.problems import Missing, NothingToGrade, Unreadable
 from course.grading.read import cells
-from course.grading.record.exports import Listed, Roster, match
 from course.grading.student import read_student
 
 TOPIC = "hw9_small"

@@ -49,7 +49,7 @@ def test_all_settings_are_read(tmp_path):
 
 
 def test_the_shipped_file_sets_nothing_and_its_examples_fit():
-    assert read_deadline(SHIPPED, "hw1_self_attention", []) == Deadline(place=f"{SHIPPED}, [hw1_self_attention]")
+    assert read_deadline(SHIPPED, "hw1_self_attention", []) == Deadline(where=f"{SHIPPED}, [hw1_self_attention]")
     lines = (line.removeprefix("# ") for line in SHIPPED.read_text().splitlines())
     settings = "\n".join(line for line in lines if re.match(r'\[|[a-z_]+ = |"[\w ]+" = ', line))
     example = SHIPPED.parent / "grading.toml"

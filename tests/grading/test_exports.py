@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from course.grading.collect.platforms import Upload
+from course.grading.collect.roster import Roster, match, read_roster
 from course.grading.collect.whose import Found
 from course.grading.judge.exercise import ExerciseResult
 from course.grading.problems import BadRoster
-from course.grading.record.exports import Roster, canvas_csv, match, moodle_csv, read_roster
-from course.grading.record.result import Mark, StudentResult, harmless
+from course.grading.record.exports import canvas_csv, harmless, moodle_csv
+from course.grading.record.result import Mark, StudentResult
 
 TOPIC = "hw9_small"
 

@@ -32,7 +32,8 @@ from course.grading.collect.find import collect
 from course.grading.judge.exercise import judge_exercise
 from course.grading.problems import NothingToGrade
 from course.grading.read import cells as reading
-from course.grading.record.result import StudentResult, grades_csv, page_names
+from course.grading.record.exports import grades_csv
+from course.grading.record.result import StudentResult, page_names
 from course.grading.report import pages as report
 from course.grading.statuses import Status
 from course.grading.student import Judged, put_together, read_student

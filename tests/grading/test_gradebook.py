@@ -18,8 +18,9 @@ from course.grading.judge.exercise import ExerciseResult
 from course.grading.problems import BadGradebook
 from course.grading.record import gradebook as book
 from course.grading.record.deadlines import Deadline
+from course.grading.record.exports import grades_csv
 from course.grading.record.gradebook import shown_place, write_gradebook
-from course.grading.record.result import Mark, StudentResult, grades_csv
+from course.grading.record.result import Mark, StudentResult
 
 TOPIC = "hw9_small"
 POINTS = {"double": 2, "mean_and_spread": 1.5, "Scale": 3}

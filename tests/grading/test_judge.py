@@ -93,11 +93,13 @@ def test_a_part_of_the_points_is_said_with_what_it_is_for(exam):
     expected = replace(exam.expected["double"], credit=Credit(shape=0.1, values=0.6, gradients=0.3))
     cut = judge_exercise("double", 2, expected, seen(exam, lambda x: 2 * x.detach()))
     assert (cut.points, cut.outcome) == (1.4, "wrong")
-    assert cut.told.startswith(
+    assert cut.full_sentence.startswith(
         "1.4 of 2 points: the values are right, the gradients are not. The values are right, but"
     )
     named = judge_exercise("double", 2, expected, seen(exam, lambda x: x + 2))
-    assert named.told == "0.2 of 2 points: the shape is right. You added two instead of doubling." and named.named
+    assert (
+        named.full_sentence == "0.2 of 2 points: the shape is right. You added two instead of doubling." and named.named
+    )
     forged = Observation({"0.out": torch.zeros(3, 4)}, {FORBIDDEN: "x" * 10**6 + "\n<b>\x00"})
     assert judge_exercise("double", 2, expected, forged).points == 0
     row = StudentResult("Ada", "ada", ("graded",), (cut, replace(named, name="other")))

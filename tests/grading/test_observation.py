@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from course.checks import message
 from course.checks.calls import BOUNDS, LONGEST_NOTE, MOST_NOTES, Accuracy, Observation, calls_from_bytes
-from course.checks.compare import Expected, judge
+from course.checks.compare import RIGHT, Expected, judge
 from course.checks.observe import MOST_RESULTS, observe
 from course.checks.rounding import ORDERS
-from course.grading.judge.exercise import RIGHT, judge_exercise
+from course.grading.judge.exercise import judge_exercise
 
 MB = 2**20
 FEW_MB = 12 * MB  # a header of the largest size, parsed twice

@@ -9,8 +9,9 @@ import pytest
 
 from course.grading.judge.exercise import ExerciseResult
 from course.grading.problems import BadGradebook
+from course.grading.record.exports import grades_csv
 from course.grading.record.gradebook import write_gradebook
-from course.grading.record.result import StudentResult, grades_csv, page_names
+from course.grading.record.result import StudentResult, page_names
 
 POINTS = {"double": 2, "mean_and_spread": 1.5, "Scale": 3}
 

@@ -67,23 +67,23 @@ class Submission:
     handed_in: HandedIn = HandedIn()
 
 
-def collect(place: Path, topic: str) -> list[Found]:
+def collect(path: Path, topic: str) -> list[Found]:
     """Every student of the class, sorted by name.
 
     Raises:
-        NothingToGrade: `place` is missing, is neither folder nor zip nor notebook, or holds nothing.
+        NothingToGrade: `path` is missing, is neither folder nor zip nor notebook, or holds nothing.
     """
     try:
-        entries = _entries_of(place)
+        entries = _entries_of(path)
     except OSError as error:
-        raise NothingToGrade(f"{place} cannot be read: {error.strerror or error}.") from None
+        raise NothingToGrade(f"{path} cannot be read: {error.strerror or error}.") from None
     except Unreadable as error:
-        raise NothingToGrade(f"{place} cannot be read: {error}") from None
-    if not place.is_dir():
-        entries = _bounded(_without_wrapper(entries, topic), place)
+        raise NothingToGrade(f"{path} cannot be read: {error}") from None
+    if not path.is_dir():
+        entries = _bounded(_without_wrapper(entries, topic), path)
     students = students_of(entries, topic)
     if not students:
-        raise NothingToGrade(f"{place} holds no submission: expected STUDENT/{topic}/{topic}.ipynb or STUDENT.ipynb.")
+        raise NothingToGrade(f"{path} holds no submission: expected STUDENT/{topic}/{topic}.ipynb or STUDENT.ipynb.")
     return students
 
 
@@ -136,18 +136,18 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
 # -- files of a folder or a zip, as entries
 
 
-def _entries_of(place: Path) -> list[Entry]:
-    if not place.exists():
-        raise NothingToGrade(f"{place} does not exist: give the folder or the zip with the submissions.")
-    if place.is_dir():
-        entries = _list_folder(place)
-    elif place.suffix.lower() == ".ipynb":
-        date = HandedIn(_date_of_file(place), "the date of the file")
-        entries = [Entry((place.name,), lambda: _read_file(place), time=date)]
-    elif place.suffix.lower() == ".zip" or zipfile.is_zipfile(place):
-        entries = _list_zip(lambda: zipfile.ZipFile(place))
+def _entries_of(path: Path) -> list[Entry]:
+    if not path.exists():
+        raise NothingToGrade(f"{path} does not exist: give the folder or the zip with the submissions.")
+    if path.is_dir():
+        entries = _list_folder(path)
+    elif path.suffix.lower() == ".ipynb":
+        date = HandedIn(_date_of_file(path), "the date of the file")
+        entries = [Entry((path.name,), lambda: _read_file(path), time=date)]
+    elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
+        entries = _list_zip(lambda: zipfile.ZipFile(path))
     else:
-        raise NothingToGrade(f"{place} is neither a folder nor a zip nor a notebook.")
+        raise NothingToGrade(f"{path} is neither a folder nor a zip nor a notebook.")
     return sorted(entries, key=lambda entry: entry.parts)
 
 
@@ -319,7 +319,7 @@ def _without_wrapper(entries: list[Entry], topic: str) -> list[Entry]:
     return entries if one_student else inside
 
 
-def _bounded(entries: list[Entry], place: Path) -> list[Entry]:
+def _bounded(entries: list[Entry], path: Path) -> list[Entry]:
     """Of a student with too many files in the zip of the class, those that lie deep are left out, as in a folder."""
     of_student: Counter[str] = Counter()
     kept = []
@@ -328,7 +328,7 @@ def _bounded(entries: list[Entry], place: Path) -> list[Entry]:
         if of_student[entry.parts[0]] <= MOST_FILES_OF_ONE:
             kept.append(entry)
     if len(kept) > MOST_FILES:
-        raise NothingToGrade(f"{place} cannot be read: it holds {len(kept)} files; {MOST_FILES} are read at most.")
+        raise NothingToGrade(f"{path} cannot be read: it holds {len(kept)} files; {MOST_FILES} are read at most.")
     return sorted(kept, key=lambda entry: entry.parts)
 
 

@@ -50,22 +50,22 @@ def time_from_text(data: bytes) -> datetime:
         raise Untellable("it holds no time like 2026-11-21 16:37:49 UTC.")
     day, hour, zone = match.groups()
     try:
-        told = datetime.fromisoformat(f"{day} {hour}{zone if zone and zone[0] in '+-' else ''}")
+        moment = datetime.fromisoformat(f"{day} {hour}{zone if zone and zone[0] in '+-' else ''}")
         if zone in time.tzname:  # "CEST" names no zone, but here it is this machine's
-            told = told.astimezone()
-        elif told.tzinfo is None:
-            told = told.replace(tzinfo=UTC if zone in (None, "Z", "z") else ZoneInfo(zone))
-        sensible = sensible_time(told)
+            moment = moment.astimezone()
+        elif moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC if zone in (None, "Z", "z") else ZoneInfo(zone))
+        sensible = sensible_time(moment)
     except (ValueError, KeyError, OSError, OverflowError) as error:  # the first three are ZoneInfo's
         raise Untellable(f"{text!r} is no time ({error}).") from None
     if sensible is None:
-        raise Untellable(f"the year {told.year} cannot be.")
+        raise Untellable(f"the year {moment.year} cannot be.")
     return sensible
 
 
-def sensible_time(told: datetime) -> datetime | None:
+def sensible_time(moment: datetime) -> datetime | None:
     """In UTC, or None where it cannot be when homework was handed in: a broken clock, a date that nobody set."""
     try:
-        return told.astimezone(UTC) if EARLIEST <= told < LATEST else None
+        return moment.astimezone(UTC) if EARLIEST <= moment < LATEST else None
     except OverflowError:
         return None

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from course.checks.calls import Observation
-from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected, judge
+from course.checks.compare import Expected, judge
 from course.grading.known_safe import Known, known_of, observation
 from course.grading.run.submission import Lost
+from course.grading.statuses import Outcome
 
-LOST, MISSING = "lost", "missing"
 LONGEST_SENTENCE = 400  # characters
 
 
@@ -17,7 +17,7 @@ class ExerciseResult:
     """One exercise of one student.
 
     Args:
-        outcome: ``"right"``, ``"wrong"``, ``"not started"``, ``"lost"`` (it could not be run) or ``"missing"``.
+        outcome: given as a string, it becomes an `Outcome`; what is none raises ValueError.
         sentence: what to tell the student; holds no value of a hidden input.
         named: the sentence is that of a named mistake.
         earned: what the points of an answer that is not all right are for, or ``""``.
@@ -27,14 +27,17 @@ class ExerciseResult:
     name: str
     points: float
     max_points: float
-    outcome: str
+    outcome: Outcome
     sentence: str
     named: bool = False
     earned: str = ""
     picture: dict[str, Any] | None = field(default=None, compare=False)
 
+    def __post_init__(self):
+        object.__setattr__(self, "outcome", Outcome(self.outcome))
+
     @property
-    def told(self) -> str:
+    def full_sentence(self) -> str:
         """The sentence, after what was earned in spite of it."""
         if not self.earned:
             return self.sentence
@@ -59,21 +62,21 @@ def judge_exercise(
     Whatever `seen` holds, it is data from student code: nothing in it makes this raise.
     """
     if seen is None:
-        return ExerciseResult(name, 0.0, max_points, MISSING, "The cell of this exercise is missing.")
+        return ExerciseResult(name, 0.0, max_points, Outcome.MISSING, "The cell of this exercise is missing.")
     if isinstance(seen, Lost):
-        return ExerciseResult(name, 0.0, max_points, LOST, one_line(seen.sentence))
+        return ExerciseResult(name, 0.0, max_points, Outcome.LOST, one_line(seen.sentence))
     try:
         known = known or known_of(expected, exercises=[f"hw{number}.{name}" for number in range(100)])
         verdict = judge(expected, observation(seen, known), rule_broken, [asked.sizes for asked in known.calls])
     except Exception as error:  # tensors of a kind that cannot be compared
         sentence = f"Your result could not be compared with the right one ({type(error).__name__})."
-        return ExerciseResult(name, 0.0, max_points, WRONG, sentence)
+        return ExerciseResult(name, 0.0, max_points, Outcome.WRONG, sentence)
     # `detail` and `picture` stay behind: they show values of hidden inputs.
     return ExerciseResult(
         name,
         verdict.points(max_points),
         max_points,
-        verdict.status,
+        Outcome(verdict.status),
         one_line(verdict.sentence),
         verdict.named,
         verdict.earned,
@@ -86,6 +89,3 @@ def one_line(text: str, longest: int = LONGEST_SENTENCE) -> str:
     text = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
     text = "".join(letter if letter.isprintable() else "�" for letter in text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-__all__ = ["LOST", "MISSING", "NOT_STARTED", "RIGHT", "WRONG", "ExerciseResult", "judge_exercise", "one_line"]

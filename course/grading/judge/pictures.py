@@ -21,13 +21,14 @@ from torch import Tensor
 
 from course.checks import public
 from course.checks.calls import Observation, calls_to_bytes
-from course.checks.compare import WRONG, Expected, judge
+from course.checks.compare import Expected, judge
 from course.checks.show import worth_comparing
 from course.grading.judge.exercise import ExerciseResult, one_line
 from course.grading.read.merge import Merged
 from course.grading.run.child import Child, ChildLost, Question, start_child
 from course.grading.run.submission import Lost
 from course.grading.sandbox import CannotStart, Sandbox
+from course.grading.statuses import Outcome
 
 MOST_SECONDS = 10.0  # for the pictures of a submission that is run once more
 MOST_ROWS = 48  # and columns of a matrix that is drawn
@@ -61,7 +62,7 @@ class PublicChecks:
         key = (name, sentence)
         if key not in self._drawn:
             known = self.expected[name].mistakes if name in self.expected else ()
-            stored = next((seen for told, seen in known if one_line(told) == sentence), None)
+            stored = next((seen for written, seen in known if one_line(written) == sentence), None)
             self._drawn[key] = draw(self.expected[name], stored, of_mistake=True) if stored else None
         return self._drawn[key]
 
@@ -82,7 +83,7 @@ def with_pictures(
     ask = []
     for result in results:
         seen = observations.get(result.name)
-        if result.outcome != WRONG:
+        if result.outcome != Outcome.WRONG:
             continue
         if result.named:
             pictures[result.name] = checks.of_mistake(result.name, result.sentence)

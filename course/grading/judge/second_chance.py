@@ -9,20 +9,21 @@ earlier one.
 from collections import defaultdict
 
 from course.grading.exam import Exam
-from course.grading.judge.exercise import MISSING, NOT_STARTED, RIGHT, ExerciseResult, judge_exercise
+from course.grading.judge.exercise import ExerciseResult, judge_exercise
 from course.grading.known_safe import Known
 from course.grading.read.depends import names_reached
 from course.grading.read.merge import Merged
 from course.grading.run.oracle import NoOracle
-from course.grading.run.submission import Lost, Outcome, run_with_stand_ins
+from course.grading.run.submission import Lost, RunResult, run_with_stand_ins
 from course.grading.sandbox import Sandbox
+from course.grading.statuses import Outcome
 
 
 def with_second_chances(
     results: tuple[ExerciseResult, ...],
     merged: Merged,
     broken: dict[str, str],
-    outcome: Outcome,
+    outcome: RunResult,
     exam: Exam,
     sandbox: Sandbox,
     known: dict[str, Known],
@@ -53,25 +54,25 @@ def with_second_chances(
         for name, reached in again.items():
             first, now = better[name], seen.get(name)
             second = judge_exercise(name, exam.points[name], exam.expected[name], now, broken.get(name), known[name])
-            if second.outcome == RIGHT:
+            if second.outcome == Outcome.RIGHT:
                 own = " and ".join(f"`{t}`" for targets in used.values() for t in targets if t in reached)
-                told = f"Graded with the course's own {own} in place of yours."
-                outcome.messages.append(f"{name}: {told}")
-                better[name] = ExerciseResult(name, second.points, second.max_points, RIGHT, told)
+                note = f"Graded with the course's own {own} in place of yours."
+                outcome.messages.append(f"{name}: {note}")
+                better[name] = ExerciseResult(name, second.points, second.max_points, Outcome.RIGHT, note)
             elif (second.points, second.named) > (first.points, first.named):
                 better[name] = second
     return tuple(better.values())
 
 
 def _groups(
-    results: tuple[ExerciseResult, ...], merged: Merged, broken: dict[str, str], outcome: Outcome, exam: Exam
+    results: tuple[ExerciseResult, ...], merged: Merged, broken: dict[str, str], outcome: RunResult, exam: Exam
 ) -> dict[tuple[str, ...], dict[str, set[str]]]:
     """By the earlier exercises to replace, the exercises to run again, each with the names that its code reaches."""
     groups: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(dict)
     wrong: list[str] = []
     reached: dict[str, set[str]] | None = None
     for result in results:
-        if result.outcome == RIGHT:
+        if result.outcome == Outcome.RIGHT:
             continue
         if wrong and _may_be_right(result, broken, outcome):
             reached = names_reached(merged) if reached is None else reached
@@ -83,12 +84,12 @@ def _groups(
     return groups
 
 
-def _may_be_right(result: ExerciseResult, broken: dict[str, str], outcome: Outcome) -> bool:
+def _may_be_right(result: ExerciseResult, broken: dict[str, str], outcome: RunResult) -> bool:
     """Not where the cell is missing or untouched, or uses what its exercise forbids."""
     seen = outcome.exercises.get(result.name)
-    if result.outcome == MISSING or result.name in broken or seen is None:
+    if result.outcome == Outcome.MISSING or result.name in broken or seen is None:
         return False
-    if isinstance(seen, Lost) or result.outcome != NOT_STARTED:
+    if isinstance(seen, Lost) or result.outcome != Outcome.NOT_STARTED:
         return True
     unwritten = [note.rpartition(".")[2] for key, note in seen.notes.items() if key.endswith(".unwritten")]
     return result.name not in unwritten

@@ -59,16 +59,16 @@ def cells_from_bytes(data: bytes) -> list[Cell]:
     if len(data) > LARGEST_FILE:
         raise Unreadable(f"The file is larger than {LARGEST_FILE // 2**20} MB.", Status.LIMIT)
     try:
-        told = reader.ask("cells", data)
+        answer = reader.ask("cells", data)
     except reader.TooMuch:
         raise Unreadable(
             "There is so much in the file that it cannot be read in reasonable time.", Status.LIMIT
         ) from None
-    if "unreadable" in told:
-        raise Unreadable(*told["unreadable"])
+    if "unreadable" in answer:
+        raise Unreadable(*answer["unreadable"])
     return [
         Cell(kind, source, grade_id, nbgrader, tuple(tags), id)
-        for kind, source, grade_id, nbgrader, tags, id in told["cells"]
+        for kind, source, grade_id, nbgrader, tags, id in answer["cells"]
     ]
 
 

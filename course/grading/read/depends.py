@@ -12,15 +12,15 @@ def names_reached(merged: Merged) -> dict[str, set[str]]:
 
     What an exercise's cell defines itself is not among them. Each statement is looked at once for an exercise.
     """
-    told = [(cell, outlined(cell.source)) for cell in merged.cells]
+    outlined_cells = [(cell, outlined(cell.source)) for cell in merged.cells]
     giving: dict[str, list[Given]] = {}
-    for _, outline in told:
+    for _, outline in outlined_cells:
         for given in outline.given if outline else ():
             for name in given.names:
                 giving.setdefault(name, []).append(given)
     return {
         cell.exercise: _closure(outline.reads, giving) - defined_names(cell.source)
-        for cell, outline in told
+        for cell, outline in outlined_cells
         if cell.exercise and outline
     }
 

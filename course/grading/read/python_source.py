@@ -63,16 +63,16 @@ def forget() -> None:
 
 def _ask(source: str) -> Outline | None:
     try:
-        told = reader.ask("outline", source.encode("utf-8", "surrogatepass"))
+        answer = reader.ask("outline", source.encode("utf-8", "surrogatepass"))
     except reader.TooMuch:
         raise Unreadable("A cell is so tangled that Python cannot read it in reasonable time.", Status.LIMIT) from None
-    return told and Outline.from_json(told)
+    return answer and Outline.from_json(answer)
 
 
 def described(data: bytes) -> dict | None:
     """What `outlined` asks for: an `Outline` as JSON can hold it."""
-    told = outline(data.decode("utf-8", "surrogatepass"))
-    return told and asdict(told)
+    answer = outline(data.decode("utf-8", "surrogatepass"))
+    return answer and asdict(answer)
 
 
 def plain_python(source: str) -> str:
@@ -96,10 +96,10 @@ def plain_python(source: str) -> str:
 
 def defined_names(source: str) -> frozenset[str]:
     """Names that the cell gives a meaning to at its top level; of broken code, those that can be guessed."""
-    told = outlined(plain_python(source))
-    if told is None:
+    found = outlined(plain_python(source))
+    if found is None:
         return frozenset(name for match in _DEFINES.finditer(source) for name in match.groups() if name)
-    return frozenset(name for given in told.given for name in given.names)
+    return frozenset(name for given in found.given for name in given.names)
 
 
 def definitions_only(source: str) -> str:
@@ -108,8 +108,8 @@ def definitions_only(source: str) -> str:
     Returns ``""`` where nothing is left or the text is no Python.
     """
     source = plain_python(source)
-    told = outlined(source)
-    if told is None or not told.definitions:
+    found = outlined(source)
+    if found is None or not found.definitions:
         return ""
-    keep = {line for first, last in told.definitions for line in range(first, last + 1)}
+    keep = {line for first, last in found.definitions for line in range(first, last + 1)}
     return "\n".join(line if i in keep else "" for i, line in enumerate(source.split("\n"), start=1))

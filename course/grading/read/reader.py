@@ -130,12 +130,12 @@ def main(channel_number: int) -> None:
 
 def _answer(task: Any, data: bytes) -> bytes:
     try:
-        told = ["", task(data)]
+        answer = ["", task(data)]
     except MemoryError:
         raise
     except Exception as error:
-        told = [f"{type(error).__name__}: {error}", None]
-    return json.dumps(told, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        answer = [f"{type(error).__name__}: {error}", None]
+    return json.dumps(answer, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ class _Helpers:
         self.names = names
         self.readers: dict[str, set[str]] = {}  # by name, the functions that read it
         for cell in self.cells:
-            told = outlined(cell.source)
-            for given in told.given if told else ():
+            outline = outlined(cell.source)
+            for given in outline.given if outline else ():
                 if given.kind:
                     for name in given.reads:
                         self.readers.setdefault(name, set()).add(given.kind)
@@ -48,8 +48,8 @@ class _Helpers:
     def uses(self, source: str, forbidden: tuple[str, ...]) -> list[Use]:
         """A use in a helper that this cell calls, or in one that these call: the nearest; at most one."""
         leads = self.leads(forbidden)
-        told = outlined(source) if leads else None
-        found = [leads[name] for name in (told.reads if told else ()) if name in leads]
+        outline = outlined(source) if leads else None
+        found = [leads[name] for name in (outline.reads if outline else ()) if name in leads]
         return [min(found, key=lambda lead: lead[:2])[2]] if found else []
 
     def leads(self, forbidden: tuple[str, ...]) -> dict[str, tuple[int, str, Use]]:

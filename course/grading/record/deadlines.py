@@ -36,7 +36,7 @@ class Deadline:
         penalty_per_day: share of the points earned, for each day begun after `due`.
         latest: what is handed in later than this after `due` earns 0.
         extensions: another `due`, by student.
-        place: the file and section, for sentences.
+        where: the file and section, for sentences.
         note: that a time was taken in this machine's zone, if it was.
     """
 
@@ -45,7 +45,7 @@ class Deadline:
     penalty_per_day: float = 0.0
     latest: timedelta | None = None
     extensions: dict[str, datetime] = field(default_factory=dict)
-    place: str = ""
+    where: str = ""
     note: str = ""
 
     def require_students(self, known: Iterable[str]) -> None:
@@ -55,7 +55,7 @@ class Deadline:
             if student not in known:
                 near = difflib.get_close_matches(student, known, 1)
                 meant = f"did you mean {near[0]!r}?" if near else "it takes the names of grades.csv."
-                raise BadConfiguration(f"{self.place}, {EXTENSIONS}: there is no student {student!r}; {meant}")
+                raise BadConfiguration(f"{self.where}, {EXTENSIONS}: there is no student {student!r}; {meant}")
 
     def applied(self, result: StudentResult) -> StudentResult:
         """The result with what coming late costs; a second time changes nothing."""
@@ -80,12 +80,12 @@ class Deadline:
         over = handed_in.time - due
         which = "extended due date" if student in self.extensions else "due date"
         when = f"{handed_in.time.astimezone(due.tzinfo):%Y-%m-%d %H:%M %Z}"
-        told = f"Handed in {when} ({handed_in.told_by}), {_in_words(over)} after the {which} {due:%Y-%m-%d %H:%M %Z}"
+        late = f"Handed in {when} ({handed_in.told_by}), {_in_words(over)} after the {which} {due:%Y-%m-%d %H:%M %Z}"
         if self.latest is not None and over > self.latest:
-            return True, 1.0, f"{told}: more than {_in_words(self.latest)} late earns 0."
+            return True, 1.0, f"{late}: more than {_in_words(self.latest)} late earns 0."
         share = min(1.0, self.penalty_per_day * math.ceil(over / _DAY))
         cost = f"{100 * share:.3g} % of the points earned are taken off" if share else "nothing is taken off"
-        return True, share, f"{told}: {cost}."
+        return True, share, f"{late}: {cost}."
 
 
 def read_deadline(path: Path, topic: str, homework: Iterable[str]) -> Deadline:
@@ -115,37 +115,37 @@ def _require_fit(path: Path, name: str, section) -> None:
     if not isinstance(section, dict):
         raise BadConfiguration(f"{path}, {name}: it is a section, written [{name}].")
     for key, value in section.items():
-        place = f"{path}, [{name}], {key}"
+        where = f"{path}, [{name}], {key}"
         if key == "due":
-            _require_time(place, value)
+            _require_time(where, value)
         elif key == EXTENSIONS:
             if not isinstance(value, dict):
-                raise BadConfiguration(f"{place}: it is a section, written [{name}.{EXTENSIONS}].")
+                raise BadConfiguration(f"{where}: it is a section, written [{name}.{EXTENSIONS}].")
             for student, until in value.items():
                 _require_time(f"{path}, [{name}.{EXTENSIONS}], {student}", until)
         elif key in _NUMBERS:
             low, high, fits = _NUMBERS[key]
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise BadConfiguration(f"{place}: {_short(value)} does not fit; it takes {fits}.")
+                raise BadConfiguration(f"{where}: {_short(value)} does not fit; it takes {fits}.")
         else:
-            raise BadConfiguration(f"{place}: there is no such setting; there is {', '.join(_KEYS)}.")
+            raise BadConfiguration(f"{where}: there is no such setting; there is {', '.join(_KEYS)}.")
     if "due" not in section and section:
         raise BadConfiguration(f"{path}, [{name}]: {next(iter(section))} says nothing without due; set due, too.")
     for student, until in section.get(EXTENSIONS, {}).items():
         if _with_zone(until) < _with_zone(section["due"]):
-            place = f"{path}, [{name}.{EXTENSIONS}], {student}"
-            raise BadConfiguration(f"{place}: {until} is before due; it takes a later time.")
+            where = f"{path}, [{name}.{EXTENSIONS}], {student}"
+            raise BadConfiguration(f"{where}: {until} is before due; it takes a later time.")
 
 
-def _require_time(place: str, value) -> None:
+def _require_time(where: str, value) -> None:
     if not isinstance(value, datetime):
         fits = "a date with a time and a zone, without quotes: 2026-11-30T23:59:00+01:00"
-        raise BadConfiguration(f"{place}: {_short(value)} does not fit; it takes {fits}.")
+        raise BadConfiguration(f"{where}: {_short(value)} does not fit; it takes {fits}.")
     if not EARLIEST.year < value.year < LATEST.year:  # so that no zone takes it out of what can be computed with
-        raise BadConfiguration(f"{place}: the year {value.year} cannot be.")
+        raise BadConfiguration(f"{where}: the year {value.year} cannot be.")
 
 
-def _deadline(section: dict, place: str) -> Deadline:
+def _deadline(section: dict, where: str) -> Deadline:
     extensions = section.get(EXTENSIONS, {})
     times = {"due": section.get("due"), **extensions}
     local = [key for key, time in times.items() if time is not None and time.tzinfo is None]
@@ -159,8 +159,8 @@ def _deadline(section: dict, place: str) -> Deadline:
         latest=None if latest is None else timedelta(days=latest),
         # an "ë" can be spelled as one sign or two; names of students are spelled as NFC has it
         extensions={unicodedata.normalize("NFC", student): _with_zone(until) for student, until in extensions.items()},
-        place=place,
-        note=f"{', '.join(local)} in {place} without a zone: taken in this machine's, {zone}" if local else "",
+        where=where,
+        note=f"{', '.join(local)} in {where} without a zone: taken in this machine's, {zone}" if local else "",
     )
 
 

@@ -1,8 +1,6 @@
 """What is known of each student, and writing it down so that a reader never sees half a file."""
 
-import csv
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable
@@ -11,15 +9,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from course.grading.collect.handed_in import HandedIn
-from course.grading.statuses import in_order
+from course.grading.statuses import Outcome, in_order
 
 if TYPE_CHECKING:  # it loads torch, for which a wrong date in the settings should not wait
     from course.grading.judge.exercise import ExerciseResult
 
 LONGEST_MESSAGE = 2_000  # characters
-
-_SIGN = r"\s*[=+\-@＝＋－＠﹦﹢﹣﹫]"
-_FORMULA = re.compile(rf"\A(?=[\t\r]|{_SIGN})|(?<=[;|\t\r\n])(?={_SIGN})")
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class StudentResult:
 
     @property
     def points(self) -> float:
-        """What counts, see `grades_csv`."""
+        """What counts, see `course.grading.record.exports.grades_csv`."""
         return self.points_with(self.is_marked)
 
     def points_with(self, written: bool) -> float:
@@ -119,17 +114,17 @@ class StudentResult:
         from course.grading.judge.exercise import one_line
 
         parts = list(self.notes)
-        parts += [f"{e.name}: {e.told}" for e in self.exercises if e.outcome in ("wrong", "lost")]
-        untouched = [exercise.name for exercise in self.exercises if exercise.outcome == "not started"]
+        parts += [f"{e.name}: {e.full_sentence}" for e in self.exercises if e.outcome in (Outcome.WRONG, Outcome.LOST)]
+        untouched = [exercise.name for exercise in self.exercises if exercise.outcome == Outcome.NOT_STARTED]
         if untouched:
             parts.append(f"Not started: {', '.join(untouched)}.")
         return one_line(" ".join(parts), LONGEST_MESSAGE)
 
     def to_json(self, kept: dict | None = None) -> bytes:
         """`kept` is stored beside the row, for a later run; see `course.grading.resume`."""
-        told = asdict(replace(self, marks={}))
-        told = told if kept is None else {**told, "kept": kept}
-        return (json.dumps(told, indent=1, ensure_ascii=False, default=datetime.isoformat) + "\n").encode()
+        row = asdict(replace(self, marks={}))
+        row = row if kept is None else {**row, "kept": kept}
+        return (json.dumps(row, indent=1, ensure_ascii=False, default=datetime.isoformat) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "StudentResult":
@@ -141,11 +136,11 @@ class StudentResult:
             read.pop("kept", None)
             exercises = tuple(ExerciseResult(**exercise) for exercise in read.pop("exercises"))
             statuses, messages = tuple(read.pop("statuses")), tuple(read.pop("messages"))
-            told = read.pop("handed_in", None)
-            if told is not None:
-                told["time"] = datetime.fromisoformat(told["time"]) if told["time"] else None
-                told = HandedIn(**told)
-            return cls(**read, statuses=statuses, exercises=exercises, messages=messages, handed_in=told)
+            handed_in = read.pop("handed_in", None)
+            if handed_in is not None:
+                handed_in["time"] = datetime.fromisoformat(handed_in["time"]) if handed_in["time"] else None
+                handed_in = HandedIn(**handed_in)
+            return cls(**read, statuses=statuses, exercises=exercises, messages=messages, handed_in=handed_in)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the result of a student: {error}") from None
 
@@ -168,52 +163,6 @@ def page_names(students: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def grades_csv(
-    assignment: str, exercises: dict[str, float], written: Iterable[str], results: Iterable[StudentResult]
-) -> bytes:
-    """``grades.csv``: a row a student, a column an exercise.
-
-    The column of an exercise holds what it earned, or what a person put in place of that in formgrader; the column of
-    a written question stays empty until a person has marked it. `points` and `max_points` count the automatic
-    exercises; in the row of a student whose written questions are all marked, both count those as well. `points` is
-    after the penalty for coming late, the columns of exercises and questions are before it. Where nothing could be
-    graded, points are 0 and the exercises' columns are empty.
-
-    Args:
-        exercises: highest points by exercise, in the order of the notebook.
-        written: the names of the questions that a person marks.
-    """
-    written = list(written)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["student", "assignment", "points", "max_points", "status", "message", *exercises, *written])
-    for result in results:
-        earned = {name: number(points) for name, points in result.columns.items()}
-        counted = sum(exercises.values()) + (sum(result.written.values()) if result.is_marked else 0)
-        writer.writerow(
-            [
-                harmless(result.student),
-                assignment,
-                number(result.points),
-                number(counted),
-                result.status,
-                harmless(result.message),
-                *(earned.get(name, "") for name in exercises),
-                *(earned.get(name, "") for name in written),
-            ]
-        )
-    return text.getvalue().encode()
-
-
 def number(points: float) -> str:
     """``4`` rather than ``4.0``; at most three decimals."""
     return f"{round(points, 3):.10g}"
-
-
-def harmless(text: str) -> str:
-    """A spreadsheet would run what begins with one of these signs as a formula.
-
-    A cell begins at the text's start, and where a program that takes another sign than the comma for the separator
-    sees one; full-width signs count as well.
-    """
-    return _FORMULA.sub("'", text)

@@ -11,13 +11,13 @@ import jinja2
 from markupsafe import Markup
 from pygments.formatters import HtmlFormatter
 
-from course.grading.judge.exercise import LOST, MISSING, NOT_STARTED, RIGHT, WRONG, ExerciseResult
+from course.grading.judge.exercise import ExerciseResult
 from course.grading.read import reader
 from course.grading.read.formatting import FORMATTER
 from course.grading.read.merge import ShownCell, Template
 from course.grading.record.result import StudentResult, number
 from course.grading.report.similarity import OTHER, Pair, Part, Similar
-from course.grading.statuses import Status
+from course.grading.statuses import Outcome, Status
 
 MOST_CELLS = 200  # on a feedback page
 LONGEST_CELL = 20_000  # characters
@@ -26,7 +26,7 @@ LONGEST_PLAIN = 650_000  # characters of all cells that are shown; the longest s
 MOST_MISTAKES = 15
 MOST_PARTS = 4  # exercises that are named for a pair of students who are alike
 
-_SIGNS = {RIGHT: "✓", WRONG: "✗", LOST: "✗", NOT_STARTED: "○", MISSING: "○"}
+_SIGNS = {Outcome.RIGHT: "✓", Outcome.WRONG: "✗", Outcome.LOST: "✗", Outcome.NOT_STARTED: "○", Outcome.MISSING: "○"}
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+=*")
 
 
@@ -88,6 +88,7 @@ def class_page(
         median=statistics.median(points) if points else 0.0,
         max_points=max_points,
         odd={status: odd[status] for status in Status if odd[status]},
+        outcomes=Outcome,
         bars=_bars(points, max_points),
         hardest=_hardest(list(exercises), graded),
         mistakes=_mistakes(graded),
@@ -142,8 +143,10 @@ def _marked(source: str, lines: frozenset[int]) -> list[dict]:
 
 def _alike_in(parts: tuple[Part, ...]) -> str:
     """The exercises of a pair with the share of each, in words."""
-    told = [f"{'further cells' if part.exercise == OTHER else part.exercise} {part.share:.0%}" for part in parts]
-    return ", ".join(told[:MOST_PARTS]) + (f" and {len(told) - MOST_PARTS} more" if len(told) > MOST_PARTS else "")
+    shares = [f"{'further cells' if part.exercise == OTHER else part.exercise} {part.share:.0%}" for part in parts]
+    return ", ".join(shares[:MOST_PARTS]) + (
+        f" and {len(shares) - MOST_PARTS} more" if len(shares) > MOST_PARTS else ""
+    )
 
 
 def _picture(exercise: ExerciseResult) -> dict | None:
@@ -175,11 +178,11 @@ def _hardest(names: list[str], graded: list[StudentResult]) -> list[dict]:
     rows = [
         {
             "name": name,
-            "right": counts[RIGHT],
-            "share": round(100 * counts[RIGHT] / max(1, len(graded)), 1),
-            "wrong": counts[WRONG],
-            "not_started": counts[NOT_STARTED] + counts[MISSING],
-            "lost": counts[LOST],
+            "right": counts[Outcome.RIGHT],
+            "share": round(100 * counts[Outcome.RIGHT] / max(1, len(graded)), 1),
+            "wrong": counts[Outcome.WRONG],
+            "not_started": counts[Outcome.NOT_STARTED] + counts[Outcome.MISSING],
+            "lost": counts[Outcome.LOST],
         }
         for name, counts in outcomes.items()
     ]

@@ -111,10 +111,10 @@ def _converse(
         if said["needed"] is None:
             return result, answered, said
         inner_arguments, inner_options = result
-        heard = given[said["needed"]](*inner_arguments, **inner_options)
+        answer = given[said["needed"]](*inner_arguments, **inner_options)
         tensors = dict(tensors)
-        told = [encode(heard, tensors), put(torch.get_rng_state(), tensors)]
-        asked = {**asked, "heard": [*asked["heard"], told]}
+        answer_and_state = [encode(answer, tensors), put(torch.get_rng_state(), tensors)]
+        asked = {**asked, "heard": [*asked["heard"], answer_and_state]}
 
 
 def _one_round(asked: dict, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor], dict]:

@@ -39,7 +39,7 @@ class Lost:
 
 
 @dataclass
-class Outcome:
+class RunResult:
     """What running one submission gave: an observation or a loss for each exercise, and what else was noticed."""
 
     exercises: dict[str, Observation | Lost] = field(default_factory=dict)
@@ -54,7 +54,7 @@ Quote = Callable[[str, RunCell], str]
 
 def run_submission(
     merged: Merged, questions: dict[str, Question], sandbox: Sandbox, quote: Quote | None = None
-) -> Outcome:
+) -> RunResult:
     """Execute a student's cells and make every exercise's calls.
 
     Args:
@@ -72,7 +72,7 @@ def run_with_stand_ins(
     merged: Merged,
     questions: dict[str, Question],
     replaced: dict[str, tuple[str, ...]],
-    first: Outcome,
+    first: RunResult,
     session: Session,
     sandbox: Sandbox,
 ) -> dict[str, Observation | Lost]:
@@ -98,7 +98,7 @@ def run_with_stand_ins(
 
 
 def _with_stand_ins(
-    cells: list[RunCell], again: Collection[str], replaced: dict[str, tuple[str, ...]], first: Outcome
+    cells: list[RunCell], again: Collection[str], replaced: dict[str, tuple[str, ...]], first: RunResult
 ) -> list[RunCell]:
     """The student's cells, each stand-in behind the cell whose names it takes, and behind what takes them back."""
     targets = {target for names in replaced.values() for target in names}
@@ -146,9 +146,9 @@ class _Run:
         self.stopped_at: dict[int, str] = {}  # cells that raised, and what to say of it
         self.undefined: set[str] = set()  # exercises whose cell raised before it defined anything
         self.printed = 0
-        self.outcome = Outcome()
+        self.outcome = RunResult()
 
-    def run(self) -> Outcome:
+    def run(self) -> RunResult:
         servers_lost = 0
         for start in range(MOST_STARTS):
             if not self.waiting or self.seconds_left <= 0:
@@ -237,8 +237,8 @@ class _Run:
                 self.outcome.exercises[name] = seen
                 self._note_memory(seen)
                 if i in self.stopped_at:  # a line below the function, say, that tries it out
-                    told = f"{self.cells[i].label} {self.stopped_at[i]}; what it had defined by then was graded."
-                    self.outcome.messages.append(_sentence(told))
+                    sentence = f"{self.cells[i].label} {self.stopped_at[i]}; what it had defined by then was graded."
+                    self.outcome.messages.append(_sentence(sentence))
             self.waiting.pop(0)
 
     def _set_guards(self, child: Child) -> None:
@@ -288,9 +288,9 @@ class _Run:
         for key, note in seen.notes.items():
             if key.endswith(".error") and _OUT_OF_MEMORY.search(note[:2000]):
                 self.outcome.statuses.add(Status.LIMIT)
-                place = note.partition(" (line ")
+                line = note.partition(" (line ")
                 allowed = f"it asked for more memory than the {self.limits.memory / 2**20:.0f} MB allowed"
-                seen.notes[key] = f"MemoryError: {allowed}{place[1]}{place[2]}"
+                seen.notes[key] = f"MemoryError: {allowed}{line[1]}{line[2]}"
 
     @contextmanager
     def _timed(self) -> Iterator[float]:

@@ -195,11 +195,11 @@ def _walls(exchange: Path | None) -> list[tuple[str, list[str]]]:
     walls = [(kind, []) for kind in KINDS]
     if shutil.which("bwrap") and NAMESPACES in KINDS:
         # A second wall, by other people's hands, should ours have a hole. It keeps what the house is built from.
-        apart = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
+        unshared = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--new-session"]
         tree = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
         tree += ["--bind", str(exchange), str(exchange)] if exchange else []
         rights = ["--cap-add", "ALL"] if os.getuid() == 0 else []
-        walls.insert(0, (NAMESPACES, ["bwrap", *tree, *apart, *rights, "--"]))
+        walls.insert(0, (NAMESPACES, ["bwrap", *tree, *unshared, *rights, "--"]))
     return walls
 
 

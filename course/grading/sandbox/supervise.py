@@ -79,13 +79,13 @@ def _watch(job: int, line: socket.socket, seconds: float, scratch: str | None) -
         break
     _, status, used = os.wait4(job, 0)
     _end_what_is_left()
-    told = {
+    report = {
         "exit": os.waitstatus_to_exitcode(status),
         "cpu_seconds": used.ru_utime + used.ru_stime,
         "peak_memory": used.ru_maxrss * 1024,
     }
     try:
-        line.send(json.dumps(told).encode())
+        line.send(json.dumps(report).encode())
     except OSError:  # nobody waits for it any more
         pass
 
