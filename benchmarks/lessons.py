@@ -4,6 +4,9 @@ Every lesson says beforehand, with the reason, which network must reach which ac
 trained (the data stay the same, the first weights and the order of the images change), and a lesson holds if
 all its predictions do on all of them, every training within one minute of two cores. Time is processor
 seconds of one thread, which a busy machine lengthens far less than the clock.
+
+``course bench lessons 11_metaformer`` is another thing: it runs that lecture's own cells, each experiment with every
+seed, and stores what they give in ``course/stored_runs``, where the lecture and its sentences find it.
 """
 
 import statistics
@@ -11,10 +14,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from course.authoring.source import read_source
+from course.authoring.stored_runs import store_runs
 from course.data import ImageSet, load
 from course.data.digits import FRAMES
 from course.data.names import one_of
@@ -23,6 +29,7 @@ from course.models import create_model
 from course.models.heads import MeanHead
 from course.models.spec import part
 from course.notebook import budget
+from course.steps import Steps
 from course.training import Recipe, evaluate, fit, recipes
 
 SEEDS = 3
@@ -305,19 +312,24 @@ def bench(names: list[str] | None = None, *, seeds: int = SEEDS) -> dict:
     """Train what the lessons compare, say whether what they predict came out, and print it all.
 
     Args:
-        names: which lessons; default: all. A network that several compare is trained once for each seed.
+        names: which lessons; default: all. A network that several compare is trained once for each seed. Or lectures,
+            whose runs are to be stored.
         seeds: how many; of first weights and of the order of the images.
 
     Returns:
         {"seeds", "cpu_limit", "trainings": {name: [{"accuracy", "tested", "cpu"} for each seed]},
-        "lessons": {name: as `judged` gives it}, "held": how many lessons on all seeds}.
+        "lessons": {name: as `judged` gives it}, "held": how many lessons on all seeds}; of lectures, {name: the file}.
 
     Raises:
         ValueError: there is no such lesson, or no seed.
     """
     if seeds < 1:
         raise ValueError(f"--seeds is how often each network is trained, 1 at least, and not {seeds}")
-    chosen = {name: LESSONS[one_of(name, LESSONS, "there is no lesson")] for name in names or LESSONS}
+    root = Path(__file__).resolve().parents[1]
+    lectures = sorted(path.stem for path in (root / "notebooks" / "source").glob("*.py"))
+    if names and set(names) <= set(lectures):
+        return {name: store(name, root) for name in names}
+    chosen = {name: LESSONS[one_of(name, [*LESSONS, *lectures], "there is no lesson")] for name in names or LESSONS}
     needed = list(dict.fromkeys(name for lesson in chosen.values() for name in lesson.trainings()))
     outcomes: dict[str, list[Outcome]] = {name: [] for name in needed}
     columns = "seeds " + ", ".join(map(str, range(seeds)))
@@ -346,6 +358,15 @@ def bench(names: list[str] | None = None, *, seeds: int = SEEDS) -> dict:
         "lessons": report,
         "held": held,
     }
+
+
+def store(lecture: str, root: Path) -> str:
+    """Run a lecture with every seed and store what its experiments give; returns the file."""
+    source = read_source(root / "notebooks" / "source" / f"{lecture}.py", root)
+    with Steps(f"course bench lessons {lecture}") as steps:
+        path = store_runs(source, root, steps)
+    print(f"{path.relative_to(root)} is written: build {source.shown} and read its numbers again")
+    return str(path.relative_to(root))
 
 
 @cache

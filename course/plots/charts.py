@@ -1,4 +1,4 @@
-"""Numbers against numbers: curves, and accuracies as bars."""
+"""Numbers against numbers: curves, and accuracies as bars. A tuple of several seeds shows its spread."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,8 @@ def curves(
 
     Args:
         x: (n,) values.
-        lines: name -> (n,) values; drawn with different dashes as well as colours.
+        lines: name -> (n,) values; drawn with different dashes as well as colours. A tuple of such lists, one a seed,
+            is drawn as their mean in a band from the lowest to the highest.
         log: axes with a logarithmic scale: "", "x", "y" or "xy".
         marks: name -> (x, y), a dot with its name.
         levels: name -> y, a thin level line with its name.
@@ -32,7 +33,10 @@ def curves(
     alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: {', '.join(lines)}"
     figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8)
     for (name, y), colour, dash in zip(lines.items(), COLOURS, ("-", "--", "-.", ":", "-", "--")):
-        axis.plot(x, np.asarray(y), dash, color=colour, label=name)
+        seeds = np.atleast_2d(np.asarray(y, dtype=float))  # (seeds, n)
+        if len(seeds) > 1:
+            axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+        axis.plot(x, seeds.mean(axis=0), dash, color=colour, label=name)
     for name, level in (levels or {}).items():
         axis.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
         axis.annotate(
@@ -64,16 +68,20 @@ def curves(
     return figure
 
 
-def bars(results: Mapping[str, Mapping[str, float]], *, chance: float | None = None, title: str = "") -> Picture:
+def bars(
+    results: Mapping[str, Mapping[str, float | tuple[float, ...]]], *, chance: float | None = None, title: str = ""
+) -> Picture:
     """Accuracies in per cent, as bars: a row a model, a colour a question.
 
     Args:
-        results: model -> question -> accuracy 0..1; a question that a model was not asked is left out.
+        results: model -> question -> accuracy 0..1; a question that a model was not asked is left out. A tuple holds
+            several seeds (`course.seeds.over_seeds`): the bar is their mean, a mark stands at each, the numbers are the
+            lowest and the highest.
         chance: accuracy 0..1 of guessing, drawn as a line.
     """
     questions = list(dict.fromkeys(question for row in results.values() for question in row))
     alt = "; ".join(
-        f"{model}: " + ", ".join(f"{question} {100 * accuracy:.0f} %" for question, accuracy in row.items())
+        f"{model}: " + ", ".join(f"{question} {_range(accuracy)} %" for question, accuracy in row.items())
         for model, row in results.items()
     )
     count = sum(len(row) + 0.7 for row in results.values())
@@ -82,8 +90,11 @@ def bars(results: Mapping[str, Mapping[str, float]], *, chance: float | None = N
     for row in results.values():
         ticks.append(y + (len(row) - 1) / 2)
         for question, accuracy in row.items():
-            axis.barh(y, 100 * accuracy, height=0.85, color=COLOURS[questions.index(question)])
-            axis.text(100 * accuracy + 1, y, f"{100 * accuracy:.0f}", va="center", fontsize=8)
+            seeds = 100 * np.atleast_1d(accuracy)
+            axis.barh(y, seeds.mean(), height=0.85, color=COLOURS[questions.index(question)])
+            if len(seeds) > 1:
+                axis.plot(seeds, [y] * len(seeds), "|", color="black", markersize=9, markeredgewidth=1.2)
+            axis.text(seeds.max() + 1.5, y, _range(accuracy), va="center", fontsize=8)
             y += 1
         y += 0.7
     axis.set_yticks(ticks, list(results))
@@ -105,3 +116,9 @@ def bars(results: Mapping[str, Mapping[str, float]], *, chance: float | None = N
         handles = [Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(len(questions))]
         figure.legend(handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions))
     return figure
+
+
+def _range(accuracy: float | tuple[float, ...]) -> str:
+    """``"72"``, or of several seeds the lowest and the highest, ``"70–73"``."""
+    lowest, highest = (f"{100 * value:.0f}" for value in (np.min(accuracy), np.max(accuracy)))
+    return lowest if lowest == highest else f"{lowest}–{highest}"
