@@ -1,5 +1,7 @@
 """What every figure of the course is made of: a `Picture`, the colours, and how an image or a frame is drawn."""
 
+import base64
+import html
 import io
 
 import numpy as np
@@ -48,10 +50,18 @@ class Picture(Figure):
         return stored.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        return {"image/png": self.png(), "text/plain": repr(self)}, {"image/png": {"alt": self.alt}}
+        """As HTML for JupyterLab and nbconvert, which give a bare PNG no words; as PNG for who shows no HTML."""
+        png = self.png()
+        data = {"image/png": png, "text/html": image_html(png, self.alt), "text/plain": repr(self)}
+        return data, {"image/png": {"alt": self.alt}}
 
     def __repr__(self) -> str:
         return f"[picture: {self.alt}]"
+
+
+def image_html(png: bytes, alt: str) -> str:
+    """A PNG with what it shows in words, which a screen reader reads."""
+    return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{html.escape(alt)}">'
 
 
 # -- images and video

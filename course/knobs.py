@@ -1,9 +1,9 @@
 """A picture with knobs: ``turn(draw, query=range(64))`` shows ``draw(query=0)`` and a slider to choose another query.
 
-Where no kernel runs (a built notebook, a page on the web) the picture stays and the slider is gone.
+Where no kernel runs (a notebook that was closed and opened again, a page on the web) the picture stays, and the slider
+is gone.
 """
 
-import base64
 from collections.abc import Callable, Sequence
 
 from course.drawing import Picture
@@ -17,7 +17,7 @@ def turn(draw: Callable[..., Picture], **knobs: Sequence) -> None:
 
     Args:
         draw: takes each knob by name and returns a `Picture`.
-        knobs: what each can be; the picture first shown has the first of each.
+        knobs: what each can be; the picture first shown has the first of each. On the slider they are sorted.
 
     Raises:
         ValueError: a knob without choices.
@@ -29,29 +29,36 @@ def turn(draw: Callable[..., Picture], **knobs: Sequence) -> None:
     if not in_notebook():
         print(picture.alt)
         return
-    from IPython.display import display
+    from IPython.display import DisplayHandle, display
 
-    png = picture.png()
-    box = _sliders(draw, knobs, png)
-    bundle = box._repr_mimebundle_() | {"image/png": base64.b64encode(png).decode(), "text/plain": picture.alt}
-    display(bundle, raw=True)
+    # Two outputs: of one that holds both, JupyterLab shows the slider alone, and nothing once its kernel is gone.
+    shown = DisplayHandle()
+    sliders = _sliders(lambda **values: shown.update(draw(**values)), knobs)
+    display(sliders)
+    shown.display(picture)
 
 
-def _sliders(draw: Callable[..., Picture], knobs: dict[str, Sequence], png: bytes):
-    """A box with a slider for each knob, and below them the picture, drawn anew after each turn."""
+def _sliders(show: Callable[..., None], knobs: dict[str, Sequence]):
+    """A box with a slider for each knob; `show` is called with the value of each when one is turned."""
     import ipywidgets
 
-    image = ipywidgets.Image(value=png, format="png", layout={"max_width": "100%", "object_fit": "contain"})
     sliders = {
         name: ipywidgets.SelectionSlider(
-            options=[(str(choice), choice) for choice in choices], description=name, continuous_update=False
+            options=[(str(choice), choice) for choice in _sorted(choices)],
+            value=choices[0],
+            description=name,
+            continuous_update=False,
         )
         for name, choices in knobs.items()
     }
-
-    def drawn(_change) -> None:
-        image.value = draw(**{name: slider.value for name, slider in sliders.items()}).png()
-
     for slider in sliders.values():
-        slider.observe(drawn, "value")
-    return ipywidgets.VBox([*sliders.values(), image])
+        slider.observe(lambda _change: show(**{name: slider.value for name, slider in sliders.items()}), "value")
+    return ipywidgets.VBox([*sliders.values()])
+
+
+def _sorted(choices: Sequence) -> list:
+    """In order where there is one: names stay as they came."""
+    try:
+        return list(choices) if isinstance(choices[0], str) else sorted(choices)
+    except TypeError:
+        return list(choices)

@@ -1,5 +1,7 @@
 """The figures: what is in them, that they fit a page, that they are shown once, and that wrong input is named."""
 
+import base64
+import html
 import io
 import struct
 from importlib import import_module
@@ -8,9 +10,13 @@ from pkgutil import iter_modules
 import numpy as np
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from einops import rearrange
+from IPython.core.formatters import DisplayFormatter
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
 from course import drawing, plots
@@ -97,7 +103,19 @@ def test_a_notebook_gets_a_png_words_for_it_and_always_the_same_bytes(questions)
     assert data["image/png"][:4] == b"\x89PNG"
     assert metadata["image/png"]["alt"] == first.alt and "relation" in first.alt
     assert data["text/plain"] == f"[picture: {first.alt}]"
+    assert f'alt="{html.escape(first.alt)}"' in data["text/html"]
     assert first.png() == second.png() == data["image/png"]
+
+
+def test_the_words_reach_a_reader_of_the_page_that_nbconvert_makes(questions):
+    picture = plots.image_grid(questions)
+    picture.alt = 'two "questions" & <answers>'
+    data, metadata = DisplayFormatter().format(picture)
+    data["image/png"] = base64.b64encode(data["image/png"]).decode()  # as a kernel sends it
+    cell = new_code_cell(outputs=[new_output("display_data", data, metadata=metadata)])
+    page, _ = HTMLExporter().from_notebook_node(new_notebook(cells=[cell]))
+    assert [image["alt"] for image in BeautifulSoup(page, "html.parser").find_all("img")] == [picture.alt]
+    assert "No description has been provided" not in page
 
 
 def test_the_palette_keeps_every_colour(questions):
