@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
+from course.drawing import Picture, image_html
 from course.models.count import count_macs, count_parameters
+from course.models.drawn import architecture
 from course.models.registry import Entry, create_model, entry, input_shape, list_models
 from course.models.source import source_of
 from course.models.spec import Alternate, Part, Spec, Whole, written
@@ -23,9 +25,10 @@ UNITS = {"M": 1e6, "G": 1e9}
 
 
 class Page(str):
-    """Text that a notebook shows as it is; Python source in colour."""
+    """Text that a notebook shows as it is; Python source in colour, below a drawing of what it is the source of."""
 
     python = False
+    draw: Callable[[], Picture] | None = None
 
     def __repr__(self) -> str:
         return str(self)
@@ -38,7 +41,9 @@ class Page(str):
         from pygments.formatters import HtmlFormatter
         from pygments.lexers import PythonLexer
 
-        return highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True))
+        drawing = self.draw and self.draw()
+        above = image_html(drawing.png(), drawing.alt) if drawing else ""
+        return above + highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True))
 
 
 def show(name: str, **spec_overrides) -> Page:
@@ -51,7 +56,7 @@ def show(name: str, **spec_overrides) -> Page:
         ValueError: as ``create_model``.
     """
     page = Page(source_of(name, **spec_overrides))
-    page.python = True
+    page.python, page.draw = True, lambda: architecture(name, **spec_overrides)
     return page
 
 
@@ -172,7 +177,8 @@ class Card:
             f"<tr><th style='text-align:left'>{html.escape(a)}</th><td style='text-align:left'>{html.escape(b)}</td></tr>"
             for a, b in self.lines()
         )
-        return f"<table>{rows}</table>"
+        drawing = architecture(self.name)
+        return f"<table>{rows}</table>{image_html(drawing.png(), drawing.alt)}"
 
 
 def card(name: str) -> Card:
