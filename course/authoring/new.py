@@ -10,7 +10,7 @@ from course.authoring.repository import AuthoringError, find_root
 
 FRAME = Path("docs/new_homework")  # not in course/, which students receive
 SYLLABUS = Path("course/syllabus.py")
-ROWS = "\nWITHOUT_LECTURE: tuple[Homework, ...] = ("
+ROWS = "\nWITHOUT_LECTURE: list[Homework] = ["
 MINUTES = 60  # what the frame takes a student
 LONGEST_NAME = 40
 _NAME = re.compile(r"hw(?:0|[1-9]\d*)_[a-z][a-z0-9_]*")
@@ -19,7 +19,7 @@ _NEXT = """
 It is whole: two exercises, a question in words, and all that a check needs. Next:
 
 course build {folder}
-pytest tests/test_mistakes.py tests/test_syllabus.py -k "{name} or list"
+pytest tests/test_mistakes.py -k {name}
 course release build/student {short}
 
 Yours to change, in any order; after each change the three commands say whether it still holds together:
@@ -131,7 +131,7 @@ def _with_row(syllabus: str, name: str) -> str:
     if not mark:
         raise AuthoringError(f"{SYLLABUS.as_posix()} has no line {ROWS.strip()!r}: put it back, nothing was written")
     row = f'\n    Homework("{name}", "{_title(name)}", {MINUTES}),'
-    return before + mark + row + ("\n" if after.startswith(")") else "") + after
+    return before + mark + row + ("\n" if after.startswith("]") else "") + after
 
 
 def _text(root: Path, path: Path) -> str:
