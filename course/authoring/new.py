@@ -8,7 +8,7 @@ from pathlib import Path
 from course.atomic import write_together
 from course.authoring.repository import AuthoringError, find_root
 
-FRAME = Path("docs/new_homework")  # not in course/, which students receive
+FRAME, FRAMED = Path("docs/new_homework"), "hw10_topic"  # not in course/, which students receive
 SYLLABUS = Path("course/syllabus.py")
 ROWS = "\nWITHOUT_LECTURE: list[Homework] = ["
 MINUTES = 60  # what the frame takes a student
@@ -60,8 +60,8 @@ def new_homework(name: str, root: Path) -> dict[Path, str]:
     _require_free(name, root, syllabus)
     folder = Path("solutions") / name
     texts = {
-        folder / f"{name}.py": filled(_text(root, FRAME / "hwN_topic.py"), name),
-        folder / "exercises.py": filled(_text(root, FRAME / "exercises.py"), name),
+        folder / f"{name}.py": _renamed(_text(root, FRAME / f"{FRAMED}.py"), name),
+        folder / "exercises.py": _renamed(_text(root, FRAME / "exercises.py"), name),
         SYLLABUS: _with_row(syllabus, name),
     }
     try:
@@ -76,18 +76,17 @@ def new_homework(name: str, root: Path) -> dict[Path, str]:
     return dict(zip(texts, said))
 
 
-def filled(frame: str, name: str) -> str:
-    """A file of the frame with the name, the number and the title of one homework."""
+def _renamed(text: str, name: str) -> str:
+    """A file of the frame with the name, the number and the title of another homework."""
+    for here, there in zip(_spellings(FRAMED), _spellings(name)):
+        text = text.replace(here, there)
+    return text
+
+
+def _spellings(name: str) -> tuple[str, ...]:
     short = name.partition("_")[0]
     number = short.removeprefix("hw")
-    for placeholder, text in {
-        "hwN_topic": name,
-        "hwN.": f"{short}.",
-        "Homework N · Title": f"Homework {number} · {_title(name)}",
-        "Homework N": f"Homework {number}",
-    }.items():
-        frame = frame.replace(placeholder, text)
-    return frame
+    return name, f"{short}.", f"Homework {number} · {_title(name)}", f"Homework {number}"
 
 
 def _title(name: str) -> str:

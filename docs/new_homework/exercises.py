@@ -1,4 +1,4 @@
-"""Homework N: what its exercises are tried on, the mistakes people make, and other right answers."""
+"""Homework 10: what its exercises are tried on, the mistakes people make, and other right answers."""
 
 import torch
 from einops import einsum
@@ -6,7 +6,7 @@ from torch import nn
 
 from course.checks import Call, Draw, Homework, Seeded
 
-homework = Homework("hwN_topic")
+homework = Homework("hw10_topic")
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 import course
 from course import checks, data
 from course.authoring import source
-from course.authoring.new import FRAME
+from course.authoring.new import FRAME, FRAMED
 from course.checks import from_scratch
 from course.checks.exercise import Draw, Exercise, Mistake
 from course.checks.probes import KINDS
@@ -167,7 +167,7 @@ def of_frame(text: str) -> list[str]:
     ]
 
 
-FILES = ("hwN_topic.py", "exercises.py")
+FILES = (f"{FRAMED}.py", "exercises.py")
 PARTS = (of_arguments, of_draw, of_decorators, of_header_lines, of_names, of_frame)
 
 
@@ -239,7 +239,7 @@ def test_whatever_an_exercises_py_imports_from_the_course_is_on_the_page():
             of_names,
             "does not name `budget(**choices)`, a name for cells",
         ),
-        ('homework = Homework("hwN_topic")\n\n', 'homework = Homework("hwN")\n\n', of_frame, "copy that file there"),
+        ('homework = Homework("hw10_topic")\n\n', 'homework = Homework("hw10")\n\n', of_frame, "copy that file there"),
     ],
 )
 def test_what_differs_is_named(old, new, part, says):

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Homework N · Title
+# # Homework 10 · Topic
 #
 # **You write** two small parts that vision transformers are trained and read with · **needs** nothing · **takes**
 # about an hour · **7 points**
@@ -45,7 +45,7 @@ def random_tokens(x, keep, generator):
     ### END SOLUTION
 
 # %% check="random_tokens"
-check("hwN.random_tokens", random_tokens)
+check("hw10.random_tokens", random_tokens)
 
 # %% [markdown]
 # **Look at it.** One image of six tokens, each of which holds its own number twice. Another seed keeps others.
@@ -85,7 +85,7 @@ class AttentionPool(nn.Module):
         ### END SOLUTION
 
 # %% check="AttentionPool"
-check("hwN.AttentionPool", AttentionPool)
+check("hw10.AttentionPool", AttentionPool)
 
 # %% [markdown]
 # ## 3 · A question in words
