@@ -16,7 +16,7 @@ LONGEST_NAME = 40
 _NAME = re.compile(r"hw(?:0|[1-9]\d*)_[a-z][a-z0-9_]*")
 
 _NEXT = """
-It is whole: two exercises, a question in words, and all that a check needs. Next:
+It is complete as it stands: two exercises, a question in words, and all that their checks need. Next:
 
 course build {folder}
 pytest tests/test_mistakes.py -k {name}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from course.authoring import find_root
+from course.authoring.builder import all_homeworks
 from course.authoring.new import FRAME, FRAMED, LONGEST_NAME, SYLLABUS, new_command
 from course.cli import main
 
@@ -66,6 +67,12 @@ def test_any_other_has_its_own_name_number_and_title_everywhere(place):
         ("hw123_x", "X", 60, "hw123 · X"),
         ("hw7_many_heads", "Many heads", 60, "hw7 · Many heads"),
     ]
+
+
+def test_homeworks_come_in_the_order_of_their_numbers(place):
+    for name in ("hw10_ten", "hw9_nine", "hw100_hundred"):
+        assert new_command(name) == 0
+    assert [work.name for work in all_homeworks(place)] == ["hw9_nine", "hw10_ten", "hw100_hundred"]
 
 
 def test_it_says_what_it_wrote_what_comes_next_and_what_is_left(place, capsys):
