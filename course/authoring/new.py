@@ -97,7 +97,7 @@ def _require_free(name: str, root: Path, syllabus: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise AuthoringError(
             f"{name!r} is no name of a homework: it is hw, a number, _ and the topic in lower-case letters, digits "
-            f"and _, at most {LONGEST_NAME} characters together: course new {_next_free(root, syllabus)}_topic"
+            f"and _, at most {LONGEST_NAME} characters in all; for instance: course new {_next_free(root, syllabus)}_topic"
         )
     short = name.partition("_")[0]
     taken = _names(root, syllabus)
@@ -107,7 +107,7 @@ def _require_free(name: str, root: Path, syllabus: str) -> None:
     if same:
         raise AuthoringError(
             f"{short} is {same} already ({taken[same]}), and commands know a homework by its number: take another "
-            f"one, the next is {_next_free(root, syllabus)}"
+            f"one, the next that is free is {_next_free(root, syllabus)}"
         )
 
 

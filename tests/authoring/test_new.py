@@ -107,7 +107,7 @@ def test_it_says_what_it_wrote_what_comes_next_and_what_is_left(place, capsys):
         ("hw1_first", "solutions has hw1_first already: edit it there, or take another name"),
         ("hw2_second", "assignments has hw2_second already"),
         ("hw1_other", "hw1 is hw1_first already (solutions), and commands know a homework by its number"),
-        ("hw2_other", "take another one, the next is hw"),
+        ("hw2_other", "take another one, the next that is free is hw3"),
     ],
 )
 def test_a_name_that_does_not_fit_or_is_taken_is_refused_in_one_sentence(place, capsys, name, says):
