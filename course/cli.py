@@ -86,6 +86,12 @@ def _data(options) -> int:
     return data_command(options.name)
 
 
+def _new(options) -> int:
+    from course.authoring import new_command
+
+    return new_command(options.name)
+
+
 def _build(options) -> int:
     command = "course build --check" if options.check else "course build"
     with _StoppableSteps(command) as steps:
@@ -186,6 +192,9 @@ def _parser() -> argparse.ArgumentParser:
 
     data = command("data", _data, "which data sets are here; with a name, fetch that one")
     data.add_argument("name", nargs="?")
+
+    new = command("new", _new, "a small homework that is complete as it stands, for its author to change")
+    new.add_argument("name", help="hwN_topic")
 
     build = command("build", _build, "percent sources to notebooks; without a path, all whose source changed")
     build.add_argument("path", nargs="*", type=Path)

@@ -171,6 +171,10 @@ LECTURES = (
     ),
 )
 
+# Homeworks that follow no lecture, or none yet: `course new` adds a row. In the row of its lecture, a homework is on
+# the map and in the table of README.md as well.
+WITHOUT_LECTURE: list[Homework] = []
+
 
 def readme_table(lectures: tuple[Lecture, ...] = LECTURES) -> str:
     """The lectures that are written, as the table of README.md."""

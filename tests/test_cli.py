@@ -1,5 +1,6 @@
 """Every command answers --help without importing torch, and says one clear sentence about bad arguments."""
 
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 from course.cli import main
 
-COMMANDS = ("doctor", "data", "build", "check", "release", "grade", "models", "train", "bench")
+COMMANDS = ("doctor", "data", "new", "build", "check", "release", "grade", "models", "train", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -17,13 +18,20 @@ def test_each_command_explains_itself(command, capsys):
     assert stop.value.code == 0 and f"course {command}" in capsys.readouterr().out
 
 
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.findall(r"^ {4}(\w+)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert tuple(listed) == COMMANDS
+
+
 def test_help_is_quick_because_torch_is_not_imported():
     code = "import sys; from course.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["grade"], ["grade", "here"], ["check"], ["release"]])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["grade"], ["grade", "here"], ["check"], ["release"], ["new"]])
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

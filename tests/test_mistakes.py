@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from course.authoring.new import FRAME, FRAMED
 from course.authoring.source import read_source
 from course.checks import Draw, expected_for, from_scratch, judge, load_homework, observe, public
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected
@@ -14,7 +15,7 @@ from course.checks.exercise import Exercise, Homework
 from course.checks.guards import found, watching
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {
+FOLDERS = {FRAMED: ROOT / FRAME} | {
     folder.name: folder for folder in sorted(ROOT.glob("solutions/hw*_*/")) if (folder / "exercises.py").is_file()
 }
 SEEDS = (1, 2, 3)  # beside the public one; no check may depend on luck with its inputs

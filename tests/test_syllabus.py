@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from course.authoring import find_root
-from course.syllabus import LECTURES, Homework, Lecture, readme_table
+from course.syllabus import LECTURES, WITHOUT_LECTURE, Homework, Lecture, readme_table
 
 LIST = "course/syllabus.py"
 ROOT = find_root()
 BY_NUMBER = {lecture.number: lecture for lecture in LECTURES}
 WRITTEN = [lecture for lecture in LECTURES if not lecture.is_to_come]
-HOMEWORKS = [lecture.homework for lecture in LECTURES if lecture.homework]
+HOMEWORKS = [*(lecture.homework for lecture in LECTURES if lecture.homework), *WITHOUT_LECTURE]
 
 
 def of_files(root: Path, lectures: tuple[Lecture, ...] = LECTURES) -> list[str]:
@@ -41,7 +41,7 @@ def _of_lectures(lectures: tuple[Lecture, ...], sources: set[str]) -> list[str]:
 
 
 def _of_homeworks(lectures: tuple[Lecture, ...], folders: set[str]) -> list[str]:
-    listed = {lecture.homework.name for lecture in lectures if lecture.homework}
+    listed = {work.name for work in (*(lecture.homework for lecture in lectures), *WITHOUT_LECTURE) if work}
     return [
         *(f"solutions/{name} is in no row of LECTURES in {LIST}: add it" for name in sorted(folders - listed)),
         *(f"{LIST} lists {name}, but solutions/{name} does not exist" for name in sorted(listed - folders)),
@@ -107,7 +107,8 @@ def _before(lecture: Lecture) -> set[int]:
 
 def test_the_list_is_numbered_through_and_lectures_build_on_earlier_ones():
     assert [lecture.number for lecture in LECTURES] == list(range(len(LECTURES)))
-    assert [work.number for work in HOMEWORKS] == list(range(len(HOMEWORKS)))
+    numbers = [work.number for work in HOMEWORKS]
+    assert len(set(numbers)) == len(numbers), "commands know a homework by its number: each stands there once"
     for lecture in LECTURES:
         assert lecture.needs or lecture.number == 0
         assert all(needed < lecture.number for needed in lecture.needs)
@@ -144,13 +145,13 @@ def test_a_source_or_a_row_alone_is_named_with_the_file_to_edit(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     for lecture in WRITTEN:
         shutil.copy(ROOT / "notebooks" / "source" / f"{lecture.name}.py", tmp_path / "notebooks" / "source")
-        if lecture.homework:
-            (tmp_path / "solutions" / lecture.homework.name).mkdir()
+    for work in HOMEWORKS:
+        (tmp_path / "solutions" / work.name).mkdir()
     assert of_files(tmp_path) == []
     (tmp_path / "notebooks" / "source" / "17_new.py").touch()
     (tmp_path / "notebooks" / "source" / "13_scaling.py").touch()
     (tmp_path / "notebooks" / "source" / "08_swin.py").unlink()
-    (tmp_path / "solutions" / "hw7_new").mkdir()
+    (tmp_path / "solutions" / "hw999_new").mkdir()
     (tmp_path / "solutions" / "hw6_vivit").rmdir()
     assert of_files(tmp_path) == [
         "notebooks/source/17_new.py is in no row of LECTURES in course/syllabus.py: add one",
@@ -158,7 +159,7 @@ def test_a_source_or_a_row_alone_is_named_with_the_file_to_edit(tmp_path):
         "them out",
         "notebooks/source/13_scaling.py exists, but its row in course/syllabus.py has no `minutes`: give it `about` "
         "and `minutes`",
-        "solutions/hw7_new is in no row of LECTURES in course/syllabus.py: add it",
+        "solutions/hw999_new is in no row of LECTURES in course/syllabus.py: add it",
         "course/syllabus.py lists hw6_vivit, but solutions/hw6_vivit does not exist",
     ]
 

@@ -2,7 +2,7 @@
 
 `repository` finds the place, `source` reads and validates, `notebooks` makes cells and metadata, `execute` runs them, `outputs` cleans and
 examines what came out, `leaks` looks for answers where none may be, `builder` is ``course build``,
-`student_tree` is ``course release``.
+`student_tree` is ``course release``, `new` is ``course new``.
 """
 
 from importlib import import_module
@@ -14,6 +14,7 @@ _HOME_OF = {
     "find_root": "course.authoring.repository",
     "build": "course.authoring.builder",
     "build_command": "course.authoring.builder",
+    "new_command": "course.authoring.new",
     "release": "course.authoring.student_tree",
     "release_command": "course.authoring.student_tree",
 }

@@ -414,10 +414,11 @@ def _strays(root: Path) -> list[str]:
 
 def _all_targets(root: Path) -> list[Lecture | HomeworkFolder]:
     lectures = sorted(path.stem for path in (root / "notebooks" / "source").glob("*.py"))
-    folders = sorted(path.parent.name for path in (root / "solutions").glob("*/*.py"))
+    folders = {path.parent.name for path in (root / "solutions").glob("*/*.py")}
+    folders = sorted(folders, key=lambda name: (len(name.partition("_")[0]), name))  # hw2 before hw10
     return [
         *(Lecture(root, name) for name in lectures if _LECTURE_NAME.match(name)),
-        *(HomeworkFolder(root, name) for name in dict.fromkeys(folders) if _HOMEWORK_NAME.match(name)),
+        *(HomeworkFolder(root, name) for name in folders if _HOMEWORK_NAME.match(name)),
     ]
 
 
