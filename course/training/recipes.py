@@ -1,7 +1,7 @@
 """Named recipes, as data: those of the papers, and those of a budget. ``recipes.cpu_minute.but(steps=100)``.
 
 The papers' recipes are for ImageNet, hundreds of epochs and hundreds of cores; what they say is copied field by field
-from their tables (tests/training/test_training_recipes.py holds the tables), so that a lecture can train by
+from their tables (tests/training/test_recipes.py holds the tables), so that a lecture can train by
 ``recipes.deit.but(epochs=3).at_batch_size(128)`` and say that it is DeiT's. Where a table does not say something, it is
 off. Where two sources disagree, the comment says so.
 """
