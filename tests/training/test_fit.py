@@ -30,7 +30,7 @@ def train():
 
 
 @pytest.fixture(scope="module")
-def test_digits():
+def held_out():
     return load("digits", "test", device="cpu")
 
 
@@ -56,11 +56,11 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.05, "schedule": "cosine"}])
-def test_it_learns_digits(train, test_digits, optimizer):
+def test_it_learns_digits(train, held_out, optimizer):
     model = small_model()
-    history = fit(model, train, QUICK.but(steps=200, **optimizer), val=test_digits, val_points=4)
+    history = fit(model, train, QUICK.but(steps=200, **optimizer), val=held_out, val_points=4)
     assert history.final_accuracy > 0.93
-    assert history.final_accuracy == evaluate(model, test_digits)
+    assert history.final_accuracy == evaluate(model, held_out)
     assert history.val_steps == [50, 100, 150, 200] and len(history.val_accuracy) == 4
     assert history.steps == list(range(1, 201)) and len(history.loss) == 200
     assert history.loss[-1] < 0.5 < history.loss[0] and not history.interrupted
@@ -148,10 +148,10 @@ def test_the_same_twice_and_the_callers_randomness_untouched(train):
     assert other.loss != first.loss
 
 
-def test_validation_does_not_change_training(train, test_digits):
+def test_validation_does_not_change_training(train, held_out):
     models = [small_model(), small_model()]
     fit(models[0], train, QUICK)
-    fit(models[1], train, QUICK, val=test_digits, val_points=7)
+    fit(models[1], train, QUICK, val=held_out, val_points=7)
     assert same_weights(*models)
 
 
@@ -172,20 +172,20 @@ def stop_at(stops, how=None):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("how", [None, lambda: signal.raise_signal(signal.SIGINT)], ids=["raised", "signal"])
-def test_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digits, tmp_path, how, optimizer, capsys):
+def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, how, optimizer, capsys):
     recipe = QUICK.but(augment=("random_crop",), optimizer=optimizer, epochs=2)  # 2 × 43 steps
     undisturbed = small_model()
-    expected = fit(undisturbed, train, recipe, val=test_digits)
+    expected = fit(undisturbed, train, recipe, val=held_out)
 
     path = tmp_path / "runs" / "digits.safetensors"
     for seed, stop in ((0, 10), (1, 43), (2, 60)):  # from the second on, the checkpoint's weights count
         stopped = fit(
-            small_model(seed=seed), train, recipe, val=test_digits, checkpoint=path, on_step=stop_at({stop}, how)
+            small_model(seed=seed), train, recipe, val=held_out, checkpoint=path, on_step=stop_at({stop}, how)
         )
         assert stopped.interrupted and len(stopped.loss) == stop
         assert f"step {stop} of 86" in capsys.readouterr().out
     model = small_model(seed=99)
-    history = fit(model, train, recipe, val=test_digits, checkpoint=path)
+    history = fit(model, train, recipe, val=held_out, checkpoint=path)
     assert not history.interrupted and capsys.readouterr().out == ""
     assert same_weights(model, undisturbed)
     for name in ("steps", "loss", "val_steps", "val_accuracy", "normalise"):
@@ -193,7 +193,7 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digits, tmp_path
 
     loaded = small_model(seed=98)
     seen = []
-    history = fit(loaded, train, recipe, val=test_digits, checkpoint=path, on_step=seen.append)
+    history = fit(loaded, train, recipe, val=held_out, checkpoint=path, on_step=seen.append)
     assert seen == [], "a finished training is only loaded"
     assert history.loss == expected.loss and same_weights(loaded, undisturbed)
     assert [file.name for file in path.parent.iterdir()] == ["digits.safetensors"]
@@ -412,7 +412,7 @@ def test_models_that_are_no_classifiers(train, model, words):
         fit(model, train, QUICK)
 
 
-def test_evaluate(train, test_digits):
+def test_evaluate(train, held_out):
     class Fixed(nn.Module):
         """Always says 3."""
 
@@ -425,18 +425,18 @@ def test_evaluate(train, test_digits):
             return self.logits.expand(len(images), -1)
 
     model = Fixed().train()
-    expected = (test_digits.labels == 3).float().mean().item()
+    expected = (held_out.labels == 3).float().mean().item()
     normalise = Normalise.of(train.images)
     for batch_size in (1, 7, 1000):
-        assert evaluate(model, test_digits.subset(50), normalise, batch_size=batch_size) == pytest.approx(
-            (test_digits.labels[:50] == 3).float().mean().item()
+        assert evaluate(model, held_out.subset(50), normalise, batch_size=batch_size) == pytest.approx(
+            (held_out.labels[:50] == 3).float().mean().item()
         )
-    assert evaluate(model, test_digits, normalise) == pytest.approx(expected)
+    assert evaluate(model, held_out, normalise) == pytest.approx(expected)
     assert model.training, "it is left as it was"
     with pytest.raises(ValueError, match="normalise="):
-        evaluate(model, test_digits)
+        evaluate(model, held_out)
     with pytest.raises(ValueError, match="10 classes"):
-        evaluate(model, (test_digits.images, test_digits.labels + 1), normalise)
+        evaluate(model, (held_out.images, held_out.labels + 1), normalise)
 
 
 # What it shows
