@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from course.data import ImageSet, load
 from course.data.digits import FRAMES
-from course.data.names import one_of
-from course.data.progress import progress_bar
 from course.models import create_model
 from course.models.heads import MeanHead
 from course.models.spec import part
+from course.names import one_of
 from course.notebook import budget
+from course.progress_bar import progress_bar
 from course.training import Recipe, evaluate, fit, recipes
 
 SEEDS = 3

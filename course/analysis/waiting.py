@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from course.data.progress import InPlace, progress_bar
 from course.notebook import budget_name, in_notebook
+from course.progress_bar import InPlace, progress_bar
 
 
 @contextmanager

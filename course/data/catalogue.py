@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course.data import cifar, digits, two_questions
 from course.data.imageset import ImageSet, default_device
-from course.data.names import one_of
+from course.names import one_of
 
 SPLITS = ("train", "test")
 # Drawn sets are made in blocks of this many images, each from its own random stream: so the first thousand

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from course.data.progress import InPlace, progress_bar
 from course.notebook import in_notebook
+from course.progress_bar import InPlace, progress_bar
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30  # without a byte

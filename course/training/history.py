@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from course.data.normalise import Normalise
-from course.data.progress import InPlace
+from course.progress_bar import InPlace
 from course.training.recipe import Recipe
 
 REDRAW_SECONDS = 2.0

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from course.data.imageset import default_device
 from course.data.normalise import Normalise
-from course.data.progress import InPlace, progress_bar
 from course.notebook import budget_name, in_notebook
+from course.progress_bar import InPlace, progress_bar
 from course.training import checkpoint as checkpoints
 from course.training import recipes
 from course.training.batches import Batches, mixed_seed

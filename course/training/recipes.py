@@ -6,7 +6,7 @@ from their tables (tests/training/test_recipes.py holds the tables), so that a l
 off. Where two sources disagree, the comment says so.
 """
 
-from course.data.names import one_of
+from course.names import one_of
 from course.training.recipe import Recipe
 
 cpu_minute = Recipe(steps=200, batch_size=64, lr=3e-3)

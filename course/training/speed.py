@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 
 from course.atomic import write_atomically
 from course.data.cifar import data_folder
-from course.data.names import one_of
+from course.names import one_of
 from course.notebook import budget_name
 from course.training.compiling import compiled
 

@@ -457,11 +457,11 @@ def test_history_draws_its_curves(tmp_path):
 
 
 def test_a_terminal_shows_a_bar_that_goes_away(train, capsys, monkeypatch):
-    import course.data.progress as progress
+    import course.progress_bar as progress_bar
 
     monkeypatch.delenv("COURSE_BUDGET", raising=False)
-    shown = progress.tqdm
-    monkeypatch.setattr(progress, "tqdm", lambda **options: shown(**options | {"delay": 0, "mininterval": 0}))
+    shown = progress_bar.tqdm
+    monkeypatch.setattr(progress_bar, "tqdm", lambda **options: shown(**options | {"delay": 0, "mininterval": 0}))
     fit(small_model(), train, QUICK)
     lines = capsys.readouterr().err.split("\r")
     assert any("training" in line and "40/40" in line and "loss" in line for line in lines)
