@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from course.data_folder import data_folder
 from course.notebook import in_notebook
 from course.progress_bar import InPlace, progress_bar
 
@@ -32,14 +33,6 @@ def torchvision_class(name: str):
     from torchvision import datasets
 
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-
-
-def data_folder() -> Path:
-    """The folder for downloaded data: ``COURSE_DATA``, else ``course`` in the user's cache folder."""
-    import pooch
-
-    chosen = os.environ.get("COURSE_DATA", "").strip()
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("course"))
 
 
 def forbids_network() -> bool:

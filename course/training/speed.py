@@ -30,7 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from course.atomic import write_atomically
-from course.data.cifar import data_folder
+from course.data_folder import data_folder
 from course.names import one_of
 from course.notebook import budget_name
 from course.training.compiling import compiled
