@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from course.training.parts import is_a
+from course.training.parts import loaded
 
 
 def set_drop_path(model: nn.Module, rate: float) -> None:
@@ -18,10 +18,10 @@ def set_drop_path(model: nn.Module, rate: float) -> None:
         ValueError: `rate` is not at least 0 and below 1, or no block of the model has a step to leave out.
     """
     _check(rate, "drop_path")
-    if is_a(model, "Backbone"):
+    if isinstance(model, loaded("backbone", "Backbone")):
         blocks = [block for stage in model.stages for block in stage.blocks]
     else:
-        blocks = [module for module in model.modules() if is_a(module, "Block")]
+        blocks = [module for module in model.modules() if isinstance(module, loaded("backbone", "Block"))]
     steps = [[module for module in block.modules() if hasattr(module, "drop_path")] for block in blocks]
     if not any(steps):
         raise ValueError(
@@ -62,9 +62,9 @@ def set_dropout(model: nn.Module, rate: float) -> None:
 
 def _dropout_places(module: nn.Module) -> list[nn.Module]:
     """The modules behind whose output ViT's dropout stands, of those directly in `module` or itself."""
-    if is_a(module, "MLP"):
+    if isinstance(module, loaded("channel_mixers.mlp", "MLP")):
         return [module.act, module.fc2]
-    if is_a(module, "Tokens", "ClipTokens"):
+    if isinstance(module, (*loaded("stems", "Tokens"), *loaded("video", "ClipTokens"))):
         return [module]
     if hasattr(module, "num_heads") and isinstance(getattr(module, "proj", None), nn.Linear):
         return [module.proj]
