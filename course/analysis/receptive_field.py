@@ -21,7 +21,7 @@ def receptive_fields(
     """Mean |gradient| of the middle of every layer with respect to each pixel, (H, W) that sum to 1.
 
     Luo et al. 2016, arXiv:1701.04128, section 2; as pictures: Ding et al. 2022, arXiv:2203.06717, figure 1.
-    The middle of an even grid is the place right of and below the centre. The gradient is that of the place's
+    The middle of an even grid is the position right of and below the centre. The gradient is that of its
     channels added up with random signs, drawn for every image: added up plainly they would be the same for
     every image behind a layer norm.
 
@@ -33,7 +33,7 @@ def receptive_fields(
         seed: of the signs.
 
     Returns:
-        Name of the layer -> (H, W) on the CPU. All zero: the place does not depend on the image.
+        Name of the layer -> (H, W) on the CPU. All zero: the middle does not depend on the image.
 
     Raises:
         ValueError: no such layer, or one of the named ones has no grid.
@@ -91,8 +91,8 @@ def area(field: Tensor, share: float) -> float:
 
 def level(field: Tensor, share: float) -> float:
     """The value at the edge of that set: its pixels have at least this much."""
-    place = min(int((_held(field) < share * (1 - 1e-6)).sum()), field.numel() - 1)
-    return float(field.flatten().sort(descending=True).values[place])
+    last = min(int((_held(field) < share * (1 - 1e-6)).sum()), field.numel() - 1)
+    return float(field.flatten().sort(descending=True).values[last])
 
 
 def _held(field: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ BLOCK = 1000
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """One row of the catalogue. ``read(split)`` returns all images of a fixed set;
     ``draw(random, count, split)`` makes images, of which ``sizes`` says how many there are if nobody says.
     """
@@ -35,29 +35,29 @@ class Source:
 
 
 SOURCES = {
-    "digits": Source(
+    "digits": DataSource(
         "handwritten digits, inside scikit-learn",
         {"train": digits.TRAIN_IMAGES, "test": 397},
         (1, 8, 8),
         digits.CLASS_NAMES,
         read=digits.read,
     ),
-    "two_questions": Source(
+    "two_questions": DataSource(
         "one local and one global question about the same pixels; drawn",
         {"train": 5000, "test": 1000},
         (3, 32, 32),
         two_questions.CLASS_NAMES,
         draw=lambda random, count, split: two_questions.draw(random, count),
     ),
-    "digit_video": Source(
+    "digit_video": DataSource(
         "digits sliding right, left, down or up; drawn",
         {"train": 4000, "test": 1000},
         (5, 1, 16, 16),
         digits.VIDEO_CLASS_NAMES,
         draw=digits.draw_video,
     ),
-    "cifar10": Source("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
-    "cifar100": Source("photographs of 100 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
+    "cifar10": DataSource("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
+    "cifar100": DataSource("photographs of 100 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
 }
 OFFLINE = tuple(name for name, source in SOURCES.items() if source.class_names)
 
@@ -94,7 +94,7 @@ def load(
     """
     source = SOURCES[one_of(name, SOURCES, "there is no data set")]
     one_of(split, SPLITS, f"{name} has no split")
-    if label is not None and source.class_names is not None:  # a wrong name is told before anything is made
+    if label is not None and source.class_names is not None:  # a wrong name is an error before anything is made
         one_of(label, source.class_names, f"{name} has no label")
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(f"size is a number of images, at least 1, or None for all; not {size!r}")

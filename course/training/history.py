@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from course.data.normalise import Normalise
-from course.progress_bar import InPlace
+from course.progress_bar import CellOutput
 from course.training.recipe import Recipe
 
 REDRAW_SECONDS = 2.0
@@ -94,8 +94,8 @@ def _smooth(values: list[float], keep: float = 0.9) -> list[float]:
     return smooth
 
 
-class LiveCurve(InPlace):
-    """One place in a notebook's output: bar and curve while training goes on, at the end the curve alone."""
+class LiveCurve(CellOutput):
+    """In one output of a cell: bar and curve while training goes on, at the end the curve alone."""
 
     def __init__(self, history: History) -> None:
         super().__init__()

@@ -85,7 +85,7 @@ class Origin:
 
 
 @dataclass(frozen=True, repr=False)
-class Outcome:
+class TrainedOrLoaded:
     """What `train_or_load` did: `history` of a training, or `origin` of the weights that were loaded instead.
 
     Attributes:
@@ -111,7 +111,7 @@ def train_or_load(
     val=None,
     price: Price = Price(),
     folder: Path = FOLDER,
-) -> Outcome:
+) -> TrainedOrLoaded:
     """Say the price of a training, then pay it, or load what somebody has paid for; then the model is ready.
 
     With a GPU (or ``COURSE_BUDGET=gpu``) the model is trained by `recipe`. Elsewhere the weights of a real run
@@ -136,12 +136,12 @@ def train_or_load(
     if origin and budget != "gpu":
         load_pretrained(path, model)
         print(f"Loaded instead: {name}, {origin}.")
-        return Outcome(None if val is None else evaluate(model, val), origin=origin)
+        return TrainedOrLoaded(None if val is None else evaluate(model, val), origin=origin)
     if budget != "gpu":
         print(f"No real run of {name} is stored yet, so a small one is trained here.")
         recipe = small if budget == "cpu" else small.but(steps=TINY_STEPS)
     history = fit(model, data() if callable(data) else data, recipe, val=val)
-    return Outcome(history.final_accuracy, history=history)
+    return TrainedOrLoaded(history.final_accuracy, history=history)
 
 
 def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:

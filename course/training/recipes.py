@@ -67,7 +67,7 @@ vit_finetune = _IMAGENET.but(
     grad_clip=1.0,
 )
 """Its fine-tuning: SGD with momentum 0.9, cosine, no weight decay, norm clipped at 1 (section 4.1 and table 4, of whose
-learning rates for ImageNet 0.03 is one), at a higher resolution (`course.training.finetune`)."""
+learning rates for ImageNet 0.03 is one), at a higher resolution (`course.models.at_resolution`)."""
 
 deit = _IMAGENET.but(
     batch_size=1024,

@@ -42,14 +42,14 @@ def set_dropout(model: nn.Module, rate: float) -> None:
     Those modules get a child ``dropped``. Every ``nn.Dropout`` of the model's own gets the rate too.
 
     Raises:
-        ValueError: `rate` is not at least 0 and below 1, or the model has no such place.
+        ValueError: `rate` is not at least 0 and below 1, or the model has no such module.
     """
     _check(rate, "dropout")
-    places = [place for module in model.modules() for place in _dropout_places(module)]
-    for place in dict.fromkeys(places):
-        if not hasattr(place, "dropped"):
-            place.dropped = nn.Dropout().train(place.training)
-            place.register_forward_hook(_drop)
+    followed = [inner for module in model.modules() for inner in _followed_by_dropout(module)]
+    for module in dict.fromkeys(followed):
+        if not hasattr(module, "dropped"):
+            module.dropped = nn.Dropout().train(module.training)
+            module.register_forward_hook(_drop)
     dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     if not dropouts:
         raise ValueError(
@@ -60,7 +60,7 @@ def set_dropout(model: nn.Module, rate: float) -> None:
         dropout.p = rate
 
 
-def _dropout_places(module: nn.Module) -> list[nn.Module]:
+def _followed_by_dropout(module: nn.Module) -> list[nn.Module]:
     """The modules behind whose output ViT's dropout stands, of those directly in `module` or itself."""
     if isinstance(module, loaded("channel_mixers.mlp", "MLP")):
         return [module.act, module.fc2]

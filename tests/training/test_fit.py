@@ -19,7 +19,8 @@ from course.training import CheckpointError, History, Recipe, TrainingError, eva
 from course.training.batches import Batch, Batches, mixed_seed
 from course.training.parallel import Processes
 from course.training.speed import Speed
-from course.training.step import Step, lessons
+from course.training.step import Step, distillation_modes
+from tests.training.after_steps import after_each_step
 
 QUICK = Recipe(steps=40, batch_size=32, lr=3e-3)
 
@@ -159,15 +160,15 @@ def test_validation_does_not_change_training(train, held_out):
 # ------------------------------------------------------------------------------------------
 
 
-def stop_at(stops, how=None):
-    def on_step(step: int) -> None:
-        if step in stops:
+def stop_at(stop: int, how=None):
+    def act(step: int) -> None:
+        if step == stop:
             if how:
                 how()
             else:
                 raise KeyboardInterrupt
 
-    return on_step
+    return after_each_step(act)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -179,9 +180,8 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, h
 
     path = tmp_path / "runs" / "digits.safetensors"
     for seed, stop in ((0, 10), (1, 43), (2, 60)):  # from the second on, the checkpoint's weights count
-        stopped = fit(
-            small_model(seed=seed), train, recipe, val=held_out, checkpoint=path, on_step=stop_at({stop}, how)
-        )
+        with stop_at(stop, how):
+            stopped = fit(small_model(seed=seed), train, recipe, val=held_out, checkpoint=path)
         assert stopped.interrupted and len(stopped.loss) == stop
         assert f"step {stop} of 86" in capsys.readouterr().out
     model = small_model(seed=99)
@@ -193,7 +193,8 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, h
 
     loaded = small_model(seed=98)
     seen = []
-    history = fit(loaded, train, recipe, val=held_out, checkpoint=path, on_step=seen.append)
+    with after_each_step(seen.append):
+        history = fit(loaded, train, recipe, val=held_out, checkpoint=path)
     assert seen == [], "a finished training is only loaded"
     assert history.loss == expected.loss and same_weights(loaded, undisturbed)
     assert [file.name for file in path.parent.iterdir()] == ["digits.safetensors"]
@@ -211,17 +212,19 @@ def test_saving_on_the_way_changes_nothing_and_survives_a_kill(train, tmp_path):
         if step == 23:
             raise Killed
 
-    with pytest.raises(Killed):
-        fit(killed, train, QUICK, checkpoint=path, checkpoint_seconds=0, on_step=kill)
+    with pytest.raises(Killed), after_each_step(kill, save_every=0):
+        fit(killed, train, QUICK, checkpoint=path)
     seen = []
-    fit(model, train, QUICK, checkpoint=path, on_step=seen.append)
+    with after_each_step(seen.append):
+        fit(model, train, QUICK, checkpoint=path)
     assert seen[0] == 23, "22 steps were saved"
     assert same_weights(model, undisturbed)
 
 
 def test_without_a_checkpoint_ctrl_c_keeps_the_model(train, capsys):
     model, before = small_model(), signal.getsignal(signal.SIGINT)  # not the usual one where nohup started the tests
-    history = fit(model, train, QUICK, on_step=stop_at({4}))
+    with stop_at(4):
+        history = fit(model, train, QUICK)
     assert history.interrupted and len(history.loss) == 4 and not model.training
     assert "step 4 of 40" in (said := capsys.readouterr().out) and "checkpoint=" in said
     assert signal.getsignal(signal.SIGINT) is before
@@ -229,7 +232,8 @@ def test_without_a_checkpoint_ctrl_c_keeps_the_model(train, capsys):
 
 def test_a_stop_amid_a_step_keeps_the_last_whole_save(train, tmp_path, capsys):
     path, model = tmp_path / "run.safetensors", small_model()
-    fit(model, train, QUICK, checkpoint=path, on_step=stop_at({9}))
+    with stop_at(9):
+        fit(model, train, QUICK, checkpoint=path)
     whole = path.read_bytes()
     calls = []
 
@@ -285,7 +289,8 @@ def test_tied_weights_are_saved(train, tmp_path):
 )
 def test_a_checkpoint_of_another_training(train, tmp_path, changed, words):
     path = tmp_path / "run.safetensors"
-    fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
+    with stop_at(2):
+        fit(small_model(), train, QUICK, checkpoint=path)
     model = changed.get("model", small_model)()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(CheckpointError, match=words) as caught:
@@ -297,14 +302,16 @@ def test_a_checkpoint_of_another_training(train, tmp_path, changed, words):
 
 def test_other_pixels_under_the_same_name(train, tmp_path):
     path = tmp_path / "run.safetensors"
-    fit(small_model(), (train.images, train.labels), QUICK, checkpoint=path, on_step=stop_at({2}))
+    with stop_at(2):
+        fit(small_model(), (train.images, train.labels), QUICK, checkpoint=path)
     with pytest.raises(CheckpointError, match="data checksum"):
         fit(small_model(), (255 - train.images, train.labels), QUICK, checkpoint=path)
 
 
 def test_a_damaged_checkpoint_is_named(train, tmp_path):
     path = tmp_path / "run.safetensors"
-    fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
+    with stop_at(2):
+        fit(small_model(), train, QUICK, checkpoint=path)
     whole = path.read_bytes()
     one_bit = bytearray(whole)
     one_bit[-500] ^= 1
@@ -327,7 +334,8 @@ def test_a_checkpoint_is_written_by_us_alone(train, tmp_path, monkeypatch):
     )  # when it lies there whole
     before = os.umask(0o027)
     try:
-        fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
+        with stop_at(2):
+            fit(small_model(), train, QUICK, checkpoint=path)
     finally:
         os.umask(before)
     assert listed == [[".writing-run.safetensors"]]
@@ -356,8 +364,9 @@ def test_a_loss_that_is_no_number_stops_it_and_is_never_saved(train, tmp_path, s
         if step == 6:
             model[1].weight.data.fill_(float("nan"))
 
-    with pytest.raises(TrainingError, match=r"nan at step 7, .* learning rate is 0.003.*lr=0.0003") as caught:
-        fit(model, train, QUICK, checkpoint=path, checkpoint_seconds=seconds, on_step=poison)
+    message = r"nan at step 7, .* learning rate is 0.003.*lr=0.0003"
+    with pytest.raises(TrainingError, match=message) as caught, after_each_step(poison, save_every=seconds):
+        fit(model, train, QUICK, checkpoint=path)
     assert "warmup" in str(caught.value)
     if path.exists():
         stored = load_file(path)
@@ -560,6 +569,6 @@ def test_logits_for_another_number_of_images_are_refused():
 @pytest.mark.parametrize("training", [True, False])
 def test_a_teacher_is_left_in_the_mode_it_was_in(training):
     student, teacher = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Dropout()).train(training)
-    with lessons(student, teacher):
+    with distillation_modes(student, teacher):
         assert not teacher.training and not teacher[1].training
     assert teacher.training == teacher[1].training == training
