@@ -101,15 +101,7 @@ def load(
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is a whole number, 0 or more; not {seed!r}")
 
-    if source.draw:
-        size = size or source.sizes[split]
-        images, labels = _draw_in_blocks(name, partial(source.draw, split=split), split, seed, size)
-        class_names = source.class_names
-    elif source.read:
-        images, labels = source.read(split)
-        class_names = source.class_names
-    else:
-        images, labels, class_names = cifar.read(name, split)
+    images, labels, class_names = _read_or_drawn(name, split, size, seed)
     if size is not None and size > len(images):
         raise ValueError(f"{name} has {len(images)} {split} images; size={size} asks for more")
 
@@ -127,6 +119,17 @@ def load(
         all_labels={question: tensor(vector) for question, vector in labels.items()},
         all_classes=class_names,
     )
+
+
+def _read_or_drawn(name: str, split: str, size: int | None, seed: int):
+    """All images of a fixed set, or as many as asked for of a drawn one; their labels and class names by question."""
+    source = SOURCES[name]
+    if source.draw:
+        draw = partial(source.draw, split=split)
+        return *_draw_in_blocks(name, draw, split, seed, size or source.sizes[split]), source.class_names
+    if source.read:
+        return *source.read(split), source.class_names
+    return cifar.read(name, split)
 
 
 def _draw_in_blocks(name: str, draw: Callable, split: str, seed: int, size: int):
