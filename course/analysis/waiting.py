@@ -1,4 +1,4 @@
-"""A progress bar for analyses, which run through many batches without a word."""
+"""A progress bar for analyses, which run through many batches and print nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

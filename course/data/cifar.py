@@ -139,7 +139,7 @@ def _download(name: str, dataset, folder: Path) -> Path:
             download = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT_SECONDS)
             download(url, output_file, _)
 
-    pooch.get_logger().setLevel("WARNING")  # its notes would leave paths in the notebook
+    pooch.get_logger().setLevel("WARNING")  # what it logs would leave paths in the notebook
     store = pooch.create(
         path=folder,
         base_url="",

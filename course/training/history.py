@@ -1,4 +1,4 @@
-"""What a training leaves to look at: its losses and accuracies, and their curve."""
+"""The losses and accuracies of a training, and their curves."""
 
 import base64
 import html

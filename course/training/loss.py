@@ -1,4 +1,4 @@
-"""What a training makes small: cross-entropy in its kinds, on mixed images too, and what a teacher adds."""
+"""The loss of a training: kinds of cross-entropy, on mixed images too, and what a teacher adds."""
 
 import torch
 import torch.nn.functional as F

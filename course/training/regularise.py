@@ -1,4 +1,4 @@
-"""Stochastic depth and dropout for a model that is there already; neither adds anything that is learned."""
+"""Stochastic depth and dropout for a model that was built without them; neither adds anything that is learned."""
 
 import torch
 from torch import Tensor, nn
