@@ -20,14 +20,14 @@ from torch import nn
 from benchmarks import pack_cifar
 from course.bench import CannotRunHere
 from course.data import DataError, ImageSet, load
-from course.data.names import one_of
-from course.data.progress import progress_bar
 from course.models import create_model
 from course.models.conv_stems import EarlyConvStem
 from course.models.count import count_macs, count_parameters
 from course.models.heads import MeanHead
 from course.models.spec import part, written
+from course.names import one_of
 from course.notebook import budget_name
+from course.progress_bar import progress_bar
 from course.training import History, Recipe, evaluate, fit
 from course.training.pretrained import FOLDER, Origin, save_pretrained
 from course.training.speed import Speed

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.measured import Cost, run
-from course.data.progress import progress_bar
+from course.progress_bar import progress_bar
 from tests.sample_class import ROOT, TOPIC, Notebook
 
 LEAST, USUAL, PART = 4, 8, 6  # submissions: the smallest class, the usual one, and about how many make a part

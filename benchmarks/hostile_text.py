@@ -24,7 +24,6 @@ from course.bench import CannotRunHere
 from course.checks import load_homework
 from course.checks.calls import LONGEST_NOTE, Observation
 from course.checks.compare import Expected
-from course.data.progress import progress_bar
 from course.grading.collect.find import Entry, Found, choose
 from course.grading.judge.exercise import judge_exercise
 from course.grading.known_safe import known_of
@@ -40,6 +39,7 @@ from course.grading.record.result import StudentResult, grades_csv
 from course.grading.report import pages as report
 from course.grading.report.pages import class_page, feedback_page, similar_pages
 from course.grading.report.similarity import own_work, similar_submissions
+from course.progress_bar import progress_bar
 
 TOPIC = "hw5_poolformer"  # several sets of forbidden names
 LIMITS = ("LARGEST_FILE", "MOST_CELLS", "LONGEST_SOURCE", "LONGEST_CODE", "LONGEST_PROSE", "LONGEST_TEXT")

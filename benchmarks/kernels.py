@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 
 from benchmarks import measured
-from course.data.progress import progress_bar
+from course.progress_bar import progress_bar
 
 CELLS = (
     "import torch\nimport matplotlib.pyplot as plt",

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.grading import whole_number
 from benchmarks.measured import Cost, run
 from benchmarks.submissions import MIX, write_class
-from course.data.progress import progress_bar
+from course.progress_bar import progress_bar
 from tests.sample_class import ROOT, TOPIC, Notebook
 
 USUAL, LEAST = 50, 20  # submissions

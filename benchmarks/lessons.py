@@ -23,12 +23,12 @@ from course.authoring.source import read_source
 from course.authoring.stored_runs import store_runs
 from course.data import ImageSet, load
 from course.data.digits import FRAMES
-from course.data.names import one_of
-from course.data.progress import progress_bar
 from course.models import create_model
 from course.models.heads import MeanHead
 from course.models.spec import part
+from course.names import one_of
 from course.notebook import budget
+from course.progress_bar import progress_bar
 from course.steps import Steps
 from course.training import Recipe, evaluate, fit, recipes
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from course.data.names import one_of
 from course.models import create_model, load_reference
 from course.models.registry import input_shape
+from course.names import one_of
 from course.steps import Steps
 
 

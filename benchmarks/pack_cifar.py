@@ -20,7 +20,7 @@ from PIL import Image
 
 from course.atomic import replacing
 from course.data.imageset import ImageSet
-from course.data.names import one_of
+from course.names import one_of
 
 SPLITS = ("train", "test")
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from benchmarks import measured
 from course.bench import CannotRunHere
-from course.data.progress import progress_bar
+from course.progress_bar import progress_bar
 
 HERE = Path(__file__).resolve().parents[1]
 SLOWEST = 20

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course.data.progress import progress_bar
 from course.models import create_model
+from course.progress_bar import progress_bar
 from course.training.speed import ATTENTIONS, PRECISIONS, Speed, has_bfloat16_units, measure
 
 BATCH, SMALL_BATCH = 64, 8

@@ -31,7 +31,7 @@ def bench_command(name: str | None, words: list[str], json_file: Path | None, st
             file=sys.stderr,
         )
         return 2
-    from course.data.names import one_of  # loads torch
+    from course.names import one_of  # loads torch
 
     given = {flag: value for flag, value in flags.items() if value is not None}
     try:

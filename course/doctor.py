@@ -105,7 +105,7 @@ def _kernel() -> Iterator[Line]:
 
 
 def _data_folder() -> Iterator[Line]:
-    from course.data.cifar import data_folder
+    from course.data_folder import data_folder
 
     folder = data_folder()
     there = next(place for place in (folder, *folder.parents) if place.exists())

@@ -15,7 +15,7 @@ LONGEST_FIRST = [
     "tests/grading/test_run.py",
     "tests/grading/test_fuzz.py",
     "tests/grading/test_provisioner.py",
-    "tests/training/test_training_killed.py",
+    "tests/training/test_killed.py",
     "tests/test_processors.py",
     "tests/test_bench.py",
     "tests/models/test_sizes.py",
@@ -23,8 +23,8 @@ LONGEST_FIRST = [
     "tests/grading/test_stand_ins.py",
     "tests/authoring/test_build.py",
     "tests/test_bench_cifar.py",
-    "tests/training/test_training_finetune.py",
-    "tests/training/test_training_notebook.py",
+    "tests/training/test_finetune.py",
+    "tests/training/test_notebook.py",
 ]
 
 

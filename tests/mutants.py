@@ -52,8 +52,8 @@ NUMBERS = (
     f"{TEST_OBSERVATION}::test_a_complex_number_does_not_pass_for_its_real_part",
     f"{TEST_OBSERVATION}::test_a_goal_is_not_reached_by_scores_that_are_none",
 )
-TEST_FIT = "tests/training/test_training_fit.py"
-TEST_RECIPE = "tests/training/test_training_every_recipe.py"
+TEST_FIT = "tests/training/test_fit.py"
+TEST_RECIPE = "tests/training/test_every_recipe.py"
 
 
 @dataclass(frozen=True)

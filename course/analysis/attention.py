@@ -41,7 +41,7 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[Tensor]:
     Raises:
         ValueError: the model computes no attention that can be seen; the message says how to write it.
     """
-    # set_stance costs an import of seconds, which is behind us where something was compiled.
+    # To import set_stance takes seconds; where something was compiled, it is imported already.
     compiler = "torch._dynamo" in sys.modules
     eager = torch.compiler.set_stance("force_eager") if compiler else nullcontext()
     with evaluating(model), eager, _Recorder() as recorder:

@@ -52,10 +52,8 @@ def most_exciting(
     generator = torch.Generator().manual_seed(seed)
     channels, height, width = image_shape
     units = torch.as_tensor(units)
-    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
-    frequency = (rows.square() + columns.square()).sqrt().clamp(min=1 / max(height, width))  # (H, W//2+1)
-    weight = (frequency * max(height, width)) ** -smoothness  # that of the slowest wave is 1
-    waves = 0.01 * torch.randn(len(units), channels, *frequency.shape, 2, generator=generator)
+    weight = _wave_weights(height, width, smoothness)  # (H, W//2+1)
+    waves = 0.01 * torch.randn(len(units), channels, *weight.shape, 2, generator=generator)
     device = device_of(model)
     waves, weight, units = waves.to(device).requires_grad_(), weight.to(device), units.to(device)
     optimizer = torch.optim.Adam([waves], lr=lr)
@@ -80,9 +78,20 @@ def most_exciting(
             if layer is not None:
                 said = as_map(features[layer], (height, width), isinstance(model, Backbone)).mean((1, 2))
             excitement = said.gather(1, units[:, None]).sum()  # each image has its own unit
-            edges = picture.diff(dim=2), picture.diff(dim=3)
-            rough = sum(edge.abs().mean((1, 2, 3)) for edge in edges)  # (K,)
-            (waves.grad,) = torch.autograd.grad(roughness_cost * rough.sum() - excitement, waves)
+            (waves.grad,) = torch.autograd.grad(roughness_cost * _roughness(picture).sum() - excitement, waves)
             optimizer.step()
             bar.update()
     return image().detach().cpu()
+
+
+def _wave_weights(height: int, width: int, smoothness: float) -> Tensor:
+    """How much each wave counts, (H, W//2+1): 1 for the slowest, less for the faster ones."""
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    frequency = (rows.square() + columns.square()).sqrt().clamp(min=1 / max(height, width))
+    return (frequency * max(height, width)) ** -smoothness
+
+
+def _roughness(picture: Tensor) -> Tensor:
+    """Mean |difference| of neighbouring pixels of each image, (K,)."""
+    edges = picture.diff(dim=2), picture.diff(dim=3)
+    return sum(edge.abs().mean((1, 2, 3)) for edge in edges)

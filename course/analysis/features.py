@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from course.analysis.token_grid import token_grid
-from course.data.names import one_of
 from course.models.backbone import Backbone, Stage
+from course.names import one_of
 
 # What only strings layers together: its parts are the layers.
 CONTAINERS = (Backbone, Stage, nn.Sequential, nn.ModuleList)

@@ -121,10 +121,10 @@ def rollout_on_images(images: Tensor, maps: Tensor, *, count: int = 5) -> Pictur
     )
     for image, shares, (above, below) in zip(images, maps.detach().cpu().float().numpy(), axes.T):
         show_image(above, image)
-        places = np.stack(np.indices(shares.shape)[::-1], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2), as x, y
+        positions = np.stack(np.indices(shares.shape)[::-1], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2), as x, y
         half = 0.5 * np.sqrt(shares / max(shares.max(), 1e-12)).reshape(-1, 1, 1)  # (h*w, 1, 1), of a side
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])  # (4, 2)
-        below.add_collection(PolyCollection(places + half * corners, facecolor=BLUE, linewidth=0))
+        below.add_collection(PolyCollection(positions + half * corners, facecolor=BLUE, linewidth=0))
         below.set(xlim=(-0.5, shares.shape[1] - 0.5), ylim=(shares.shape[0] - 0.5, -0.5), aspect="equal")
         below.set(xticks=[], yticks=[])
         below.spines[:].set_color(PALE)

@@ -1,6 +1,7 @@
 """Effective receptive fields: how much each pixel of the input moves the middle of a layer's features."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ def receptive_fields(
     """Mean |gradient| of the middle of every layer with respect to each pixel, (H, W) that sum to 1.
 
     Luo et al. 2016, arXiv:1701.04128, section 2; as pictures: Ding et al. 2022, arXiv:2203.06717, figure 1.
-    The middle of an even grid is the place right of and below the centre. The gradient is that of the place's
+    The middle of an even grid is the position right of and below the centre. The gradient is that of its
     channels added up with random signs, drawn for every image: added up plainly they would be the same for
     every image behind a layer norm.
 
@@ -33,13 +34,13 @@ def receptive_fields(
         seed: of the signs.
 
     Returns:
-        Name of the layer -> (H, W) on the CPU. All zero: the place does not depend on the image.
+        Name of the layer -> (H, W) on the CPU. All zero: the middle does not depend on the image.
 
     Raises:
         ValueError: no such layer, or one of the named ones has no grid.
     """
     size = tuple(images.shape[-2:])
-    signs: dict[int, Tensor] = {}
+    signs = cache(lambda channels: _signs(len(images), channels, seed).to(device_of(model)))
     fields: dict[str, Tensor] = {}
     seen = 0
     batches = images.split(batch_size)
@@ -60,12 +61,7 @@ def receptive_fields(
                             continue
                         raise
                     centre = grid[:, grid.shape[1] // 2, grid.shape[2] // 2]  # (B, D)
-                    width = centre.shape[1]
-                    if width not in signs:  # all at once, so that the size of the batch does not matter
-                        generator = torch.Generator().manual_seed(seed)
-                        drawn = torch.randint(0, 2, (len(images), width), generator=generator)  # (N, D)
-                        signs[width] = (2 * drawn - 1).to(device_of(model))
-                    mine = signs[width][seen : seen + len(batch)]  # (B, D)
+                    mine = signs(centre.shape[1])[seen : seen + len(batch)]  # (B, D)
                     summed = (centre * mine).sum()  # over the images too: they do not see each other
                     (gradient,) = torch.autograd.grad(summed, x, retain_graph=True, materialize_grads=True)
                     field = gradient.abs().sum((0, 1)).double()  # (H, W)
@@ -74,6 +70,12 @@ def receptive_fields(
             seen += len(batch)
             bar.update()
     return {name: field / field.sum().clamp(min=1e-300) for name, field in fields.items()}
+
+
+def _signs(images: int, channels: int, seed: int) -> Tensor:
+    """-1 or 1, (N, D). For all images at once, so that the size of the batch does not matter."""
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.randint(0, 2, (images, channels), generator=generator) - 1
 
 
 def area(field: Tensor, share: float) -> float:
@@ -91,8 +93,8 @@ def area(field: Tensor, share: float) -> float:
 
 def level(field: Tensor, share: float) -> float:
     """The value at the edge of that set: its pixels have at least this much."""
-    place = min(int((_held(field) < share * (1 - 1e-6)).sum()), field.numel() - 1)
-    return float(field.flatten().sort(descending=True).values[place])
+    last = min(int((_held(field) < share * (1 - 1e-6)).sum()), field.numel() - 1)
+    return float(field.flatten().sort(descending=True).values[last])
 
 
 def _held(field: Tensor) -> Tensor:

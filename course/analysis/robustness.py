@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from course.analysis.features import device_of, evaluating, prepared
 from course.analysis.waiting import waiting
-from course.data.names import one_of
+from course.names import one_of
 
 ORDERS = ("random", "salient", "non-salient")
 DROPPED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

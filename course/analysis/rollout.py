@@ -7,7 +7,7 @@ from torch import Tensor
 
 from course.analysis.attention import not_negative
 from course.analysis.token_grid import token_grid
-from course.data.names import one_of
+from course.names import one_of
 
 OVER_HEADS = {"mean": torch.mean, "max": torch.amax, "min": torch.amin}
 

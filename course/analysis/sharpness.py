@@ -70,21 +70,12 @@ def largest_eigenvalue(
     first = [torch.randn(p.shape, generator=generator).to(p) for p in parameters]
     with evaluating(model), sdpa_kernel(SDPBackend.MATH), waiting(2 * most, "sharpness", "product") as bar:
         with torch.enable_grad():
-            slope = torch.autograd.grad(
-                loss(model(prepared(model, images)), labels),
-                parameters,
-                create_graph=True,
-                materialize_grads=True,
-            )
-        # Not those in which the loss is straight.
-        bending = [i for i, part in enumerate(slope) if part.requires_grad]
+            value = loss(model(prepared(model, images)), labels)
+        hessian_times = _hessian_product(value, parameters)
 
         def product(v: list[Tensor]) -> list[Tensor]:
             bar.update()
-            if not bending:
-                return [torch.zeros_like(part) for part in v]
-            slopes, along = zip(*((slope[i], v[i]) for i in bending))
-            return list(torch.autograd.grad(slopes, parameters, along, retain_graph=True, materialize_grads=True))
+            return hessian_times(v)
 
         found = _power_iteration(product, first, 0.0, tolerance, most)
         if found.value < 0:
@@ -96,6 +87,20 @@ def largest_eigenvalue(
                 found.converged and again.converged,
             )
     return found
+
+
+def _hessian_product(value: Tensor, parameters: list[Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """v -> Hv, for a loss that was computed from the parameters."""
+    slope = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
+    bending = [i for i, part in enumerate(slope) if part.requires_grad]  # not those in which the loss is straight
+
+    def product(v: list[Tensor]) -> list[Tensor]:
+        if not bending:
+            return [torch.zeros_like(part) for part in v]
+        slopes, along = zip(*((slope[i], v[i]) for i in bending))
+        return list(torch.autograd.grad(slopes, parameters, along, retain_graph=True, materialize_grads=True))
+
+    return product
 
 
 def _power_iteration(

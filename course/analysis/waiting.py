@@ -1,12 +1,12 @@
-"""A progress bar for analyses, which run through many batches without a word."""
+"""A progress bar for analyses, which run through many batches and print nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from course.data.progress import InPlace, progress_bar
 from course.notebook import budget_name, in_notebook
+from course.progress_bar import CellOutput, progress_bar
 
 
 @contextmanager
@@ -15,10 +15,10 @@ def waiting(total: int, what: str, unit: str = "batch") -> Iterator[tqdm]:
 
     Nothing of it stays, in a terminal or in a notebook.
     """
-    place = InPlace() if in_notebook() else None
+    output = CellOutput() if in_notebook() else None
     try:
-        with progress_bar(total, place, desc=what, unit=unit, disable=budget_name() == "tiny") as bar:
+        with progress_bar(total, output, desc=what, unit=unit, disable=budget_name() == "tiny") as bar:
             yield bar
     finally:
-        if place and place.handle:
-            place.show({"text/plain": ""})
+        if output and output.handle:
+            output.show({"text/plain": ""})

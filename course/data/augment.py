@@ -124,13 +124,13 @@ class RandomResizedCrop(Augmentation):
         height, width = images.shape[-2:]
         top, left, box_height, box_width = drawn[:, :, None].unbind(1)  # each (B, 1)
 
-        def places(start: Tensor, box: Tensor, length: int) -> Tensor:
+        def coordinates(start: Tensor, box: Tensor, length: int) -> Tensor:
             """Where the centres of the new pixels lie in the old image, (B, length); not outside the box."""
             centres = torch.arange(length, device=images.device) + 0.5  # (length,)
             return start + torch.minimum((centres * (box / length)).clamp(min=0.5), box - 0.5)
 
-        y = places(top, box_height, height)[:, :, None].expand(-1, height, width)
-        x = places(left, box_width, width)[:, None, :].expand(-1, height, width)
+        y = coordinates(top, box_height, height)[:, :, None].expand(-1, height, width)
+        x = coordinates(left, box_width, width)[:, None, :].expand(-1, height, width)
         return resample(images, x, y)
 
 

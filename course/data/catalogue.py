@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course.data import cifar, digits, two_questions
 from course.data.imageset import ImageSet, default_device
-from course.data.names import one_of
+from course.names import one_of
 
 SPLITS = ("train", "test")
 # Drawn sets are made in blocks of this many images, each from its own random stream: so the first thousand
@@ -21,7 +21,7 @@ BLOCK = 1000
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """One row of the catalogue. ``read(split)`` returns all images of a fixed set;
     ``draw(random, count, split)`` makes images, of which ``sizes`` says how many there are if nobody says.
     """
@@ -35,29 +35,29 @@ class Source:
 
 
 SOURCES = {
-    "digits": Source(
+    "digits": DataSource(
         "handwritten digits, inside scikit-learn",
         {"train": digits.TRAIN_IMAGES, "test": 397},
         (1, 8, 8),
         digits.CLASS_NAMES,
         read=digits.read,
     ),
-    "two_questions": Source(
+    "two_questions": DataSource(
         "one local and one global question about the same pixels; drawn",
         {"train": 5000, "test": 1000},
         (3, 32, 32),
         two_questions.CLASS_NAMES,
         draw=lambda random, count, split: two_questions.draw(random, count),
     ),
-    "digit_video": Source(
+    "digit_video": DataSource(
         "digits sliding right, left, down or up; drawn",
         {"train": 4000, "test": 1000},
         (5, 1, 16, 16),
         digits.VIDEO_CLASS_NAMES,
         draw=digits.draw_video,
     ),
-    "cifar10": Source("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
-    "cifar100": Source("photographs of 100 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
+    "cifar10": DataSource("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
+    "cifar100": DataSource("photographs of 100 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
 }
 OFFLINE = tuple(name for name, source in SOURCES.items() if source.class_names)
 
@@ -94,22 +94,14 @@ def load(
     """
     source = SOURCES[one_of(name, SOURCES, "there is no data set")]
     one_of(split, SPLITS, f"{name} has no split")
-    if label is not None and source.class_names is not None:  # a wrong name is told before anything is made
+    if label is not None and source.class_names is not None:  # a wrong name is an error before anything is made
         one_of(label, source.class_names, f"{name} has no label")
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(f"size is a number of images, at least 1, or None for all; not {size!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is a whole number, 0 or more; not {seed!r}")
 
-    if source.draw:
-        size = size or source.sizes[split]
-        images, labels = _draw_in_blocks(name, partial(source.draw, split=split), split, seed, size)
-        class_names = source.class_names
-    elif source.read:
-        images, labels = source.read(split)
-        class_names = source.class_names
-    else:
-        images, labels, class_names = cifar.read(name, split)
+    images, labels, class_names = _read_or_drawn(name, split, size, seed)
     if size is not None and size > len(images):
         raise ValueError(f"{name} has {len(images)} {split} images; size={size} asks for more")
 
@@ -127,6 +119,17 @@ def load(
         all_labels={question: tensor(vector) for question, vector in labels.items()},
         all_classes=class_names,
     )
+
+
+def _read_or_drawn(name: str, split: str, size: int | None, seed: int):
+    """All images of a fixed set, or as many as asked for of a drawn one; their labels and class names by question."""
+    source = SOURCES[name]
+    if source.draw:
+        draw = partial(source.draw, split=split)
+        return *_draw_in_blocks(name, draw, split, seed, size or source.sizes[split]), source.class_names
+    if source.read:
+        return *source.read(split), source.class_names
+    return cifar.read(name, split)
 
 
 def _draw_in_blocks(name: str, draw: Callable, split: str, seed: int, size: int):

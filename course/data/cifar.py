@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from course.data.progress import InPlace, progress_bar
+from course.data_folder import data_folder
 from course.notebook import in_notebook
+from course.progress_bar import CellOutput, progress_bar
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30  # without a byte
@@ -32,14 +33,6 @@ def torchvision_class(name: str):
     from torchvision import datasets
 
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-
-
-def data_folder() -> Path:
-    """The folder for downloaded data: ``COURSE_DATA``, else ``course`` in the user's cache folder."""
-    import pooch
-
-    chosen = os.environ.get("COURSE_DATA", "").strip()
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("course"))
 
 
 def forbids_network() -> bool:
@@ -138,15 +131,15 @@ def _download(name: str, dataset, folder: Path) -> Path:
     import pooch
     import requests
 
-    place = InPlace() if in_notebook() else None
+    output = CellOutput() if in_notebook() else None
 
     def transfer(url: str, output_file: str, _) -> None:
         # One bar for each attempt. Its total is 1 until the server tells the size: pooch asks for bool(bar).
-        with progress_bar(1, place, desc=f"{name}: download", unit="B", unit_scale=True) as bar:
+        with progress_bar(1, output, desc=f"{name}: download", unit="B", unit_scale=True) as bar:
             download = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT_SECONDS)
             download(url, output_file, _)
 
-    pooch.get_logger().setLevel("WARNING")  # its notes would leave paths in the notebook
+    pooch.get_logger().setLevel("WARNING")  # what it logs would leave paths in the notebook
     store = pooch.create(
         path=folder,
         base_url="",
@@ -156,8 +149,8 @@ def _download(name: str, dataset, folder: Path) -> Path:
     )
     try:
         archive = Path(store.fetch(dataset.filename, downloader=transfer))
-        if place and place.handle:
-            place.show({"text/plain": f"{name}: downloaded"})
+        if output and output.handle:
+            output.show({"text/plain": f"{name}: downloaded"})
         return archive
     except requests.exceptions.RequestException as error:
         reason = f"the network failed {ATTEMPTS} times ({type(error).__name__})"

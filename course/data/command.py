@@ -3,7 +3,8 @@
 import sys
 
 from course.data.catalogue import available, fetch
-from course.data.cifar import DataError, data_folder
+from course.data.cifar import DataError
+from course.data_folder import data_folder
 
 
 def data_command(name: str | None) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from course.data.names import one_of
+from course.names import one_of
 
 
 def default_device() -> torch.device:

@@ -59,10 +59,10 @@ class DistilledHead(nn.Module):
     """Two linear layers, on the class token and on the distillation token (DeiT: arXiv:2012.12877, section 3).
 
     ``forward`` gives their mean (B, num_classes), as at test time; ``both`` gives the pair that training compares
-    with the label and with the teacher, and so does ``forward`` in training while `apart` is set.
+    with the label and with the teacher, and so does ``forward`` in training while `gives_both` is set.
     """
 
-    apart = False
+    gives_both = False
 
     def __init__(self, dim: int, num_classes: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -75,6 +75,6 @@ class DistilledHead(nn.Module):
         return self.fc(x[:, 0]), self.fc_distilled(x[:, 1])
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.apart and self.training:
+        if self.gives_both and self.training:
             return self.both(x)
         return torch.stack(self.both(x)).mean(dim=0)

@@ -13,8 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from course.data.names import one_of
 from course.models.registry import Keys, entry
+from course.names import one_of
 
 
 class ReferenceMismatch(ValueError):

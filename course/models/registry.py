@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from course.data.names import one_of
 from course.models.spec import Spec, Whole, overridden
+from course.names import one_of
 
 # A public library's names of weights -> ours; `course.models.reference` explains the signs.
 Keys = dict[str, str | None | tuple[str, Callable[[Tensor], Tensor]]]

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from course.data.names import one_of
 from course.models.backbone import Backbone, Block, Residual, Stage
 from course.models.recording import make
+from course.names import one_of
 
 
 @dataclass(frozen=True)

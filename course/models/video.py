@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from course.data.names import one_of
 from course.models.backbone import Block, Residual
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import ClassTokenHead, MeanHead, linear_or_nothing
@@ -17,6 +16,7 @@ from course.models.token_mixers.space_time import (
     SplitHeadsAttention,
 )
 from course.models.tubelets import FrameEmbed, TubeletEmbed
+from course.names import one_of
 
 
 class TanhGELU(nn.GELU):

@@ -50,7 +50,7 @@ def train_command(
         device: ``cpu`` or ``cuda``.
     """
     try:
-        usual = input_shape(model)  # a wrong name is told before anything is loaded
+        usual = input_shape(model)  # a wrong name is an error before anything is loaded
         with process_group(device) as where:
             chosen = recipes.get(recipe or ("gpu" if where.type == "cuda" else "cpu_minute")).but(seed=seed)
             for length in ({"epochs": epochs}, {"steps": steps}):

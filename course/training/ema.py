@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 
+# Not torch.optim.swa_utils.AveragedModel, which gives the same numbers: it copies the whole module, which fails where a
+# network keeps its last attention map for looking at, and it averages bfloat16 weights in bfloat16.
 class Ema:
     """Exponential moving average of a model's weights: mean ← d · mean + (1 - d) · weights, after each step.
 

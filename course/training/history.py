@@ -1,4 +1,4 @@
-"""What a training leaves to look at: its losses and accuracies, and their curve."""
+"""The losses and accuracies of a training, and their curves."""
 
 import base64
 import html
@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from course.data.normalise import Normalise
-from course.data.progress import InPlace
+from course.progress_bar import CellOutput
 from course.training.recipe import Recipe
 
 REDRAW_SECONDS = 2.0
@@ -94,8 +94,8 @@ def _smooth(values: list[float], keep: float = 0.9) -> list[float]:
     return smooth
 
 
-class LiveCurve(InPlace):
-    """One place in a notebook's output: bar and curve while training goes on, at the end the curve alone."""
+class LiveCurve(CellOutput):
+    """In one output of a cell: bar and curve while training goes on, at the end the curve alone."""
 
     def __init__(self, history: History) -> None:
         super().__init__()

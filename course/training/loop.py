@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from course.data.imageset import default_device
 from course.data.normalise import Normalise
-from course.data.progress import InPlace, progress_bar
 from course.notebook import budget_name, in_notebook
+from course.progress_bar import CellOutput, progress_bar
 from course.training import checkpoint as checkpoints
 from course.training import recipes
 from course.training.batches import Batches, mixed_seed
@@ -26,9 +26,10 @@ from course.training.parallel import Processes
 from course.training.recipe import Recipe
 from course.training.regularise import set_drop_path, set_dropout
 from course.training.speed import Speed, fastest
-from course.training.step import Step, check_logits, lessons
+from course.training.step import Step, check_logits, distillation_modes
 
 EVALUATED_AT_ONCE = 500  # images
+SAVE_EVERY = 20.0  # seconds
 
 
 def fit(
@@ -42,10 +43,8 @@ def fit(
     speed: Speed | None = None,
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
-    checkpoint_seconds: float = 20.0,
     plot: bool = True,
     progress: bool = True,
-    on_step: Callable[[int], None] | None = None,
 ) -> History:
     """Train a classifier in place; it comes back in eval mode, with ``model.normalise_images`` set.
 
@@ -64,11 +63,10 @@ def fit(
         teacher: a trained classifier of the same images and classes, for a recipe that distils.
         speed: precision, attention kernel and compilation; default: the fastest that was measured here.
         device: CUDA if there is one, else the CPU.
-        checkpoint: a file. Written every `checkpoint_seconds`, at the end and after Ctrl-C; if it is there
+        checkpoint: a file. Written every `SAVE_EVERY` seconds, at the end and after Ctrl-C; if it is there
             already, training goes on from it (and is over at once if it was over).
         plot: in a notebook, draw the curve while training and leave it in the output.
         progress: show a bar (never with ``COURSE_BUDGET=tiny``).
-        on_step: called after each step with its number, counted from 1.
 
     Returns:
         History: losses and accuracies. Ctrl-C ends training after the step in progress and returns it too,
@@ -83,8 +81,13 @@ def fit(
     training.prepare(training.resumed(speed))
     history, first = training.history, training.processes.first
     show = _Display(history, plot, progress) if first else nullcontext()
-    with show as display, _held_interrupt() as pressed, _own_randomness(training.device), lessons(model, teacher):
-        training.run(display, pressed, checkpoint_seconds, on_step)
+    with (
+        show as display,
+        _held_interrupt() as pressed,
+        _own_randomness(training.device),
+        distillation_modes(model, teacher),
+    ):
+        training.run(display, pressed)
     if history.interrupted and first:
         print(_how_to_go_on(history, training.path, training.between_steps))
     return history
@@ -151,7 +154,7 @@ class _Training:
         if speed.compiled:
             self.batches.compile()
 
-    def run(self, display, pressed: list, checkpoint_seconds: float, on_step: Callable[[int], None] | None) -> None:
+    def run(self, display, pressed: list) -> None:
         """The steps that are left, and a last save; Ctrl-C ends them."""
         first_step = len(self.history.steps)
         started = self.saved_at = time.monotonic()
@@ -160,9 +163,7 @@ class _Training:
                 self._step(step)
                 if display:
                     display.advance()
-                if on_step:
-                    on_step(step + 1)
-                self._save_or_stop(step + 1, pressed, checkpoint_seconds)
+                self._save_or_stop(step + 1, pressed)
         except KeyboardInterrupt:
             self.history.interrupted = True
             if self.processes.count == 1:
@@ -190,7 +191,7 @@ class _Training:
             self.history.val_steps.append(at)
         self.between_steps = True
 
-    def _save_or_stop(self, at: int, pressed: list, checkpoint_seconds: float) -> None:
+    def _save_or_stop(self, at: int, pressed: list) -> None:
         """After a step, where losses were read: all processes then do the same.
 
         Raises:
@@ -198,7 +199,7 @@ class _Training:
         """
         if at == self.steps or not self._reads_at(at):
             return
-        if self.path and self.processes.any(time.monotonic() - self.saved_at >= checkpoint_seconds):
+        if self.path and self.processes.any(time.monotonic() - self.saved_at >= SAVE_EVERY):
             self._save()
             self.saved_at = time.monotonic()
         if self.processes.any(pressed):
@@ -327,10 +328,10 @@ class _Display:
 
     def __init__(self, history: History, plot: bool, progress: bool) -> None:
         self.history = history
-        self.place = (LiveCurve(history) if plot else InPlace()) if in_notebook() else None
+        self.output = (LiveCurve(history) if plot else CellOutput()) if in_notebook() else None
         self.bar = progress_bar(
             history.total_steps,
-            self.place,
+            self.output,
             desc="training",
             unit="step",
             disable=not progress or budget_name() == "tiny",
@@ -347,10 +348,10 @@ class _Display:
 
     def __exit__(self, *_) -> None:
         self.bar.close()
-        if isinstance(self.place, LiveCurve):
-            self.place.close()
-        elif self.place and self.place.handle:
-            self.place.show({"text/plain": repr(self.history)})
+        if isinstance(self.output, LiveCurve):
+            self.output.close()
+        elif self.output and self.output.handle:
+            self.output.show({"text/plain": repr(self.history)})
 
 
 def _checked(data, name: str) -> tuple[Tensor, Tensor]:

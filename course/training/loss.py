@@ -1,4 +1,4 @@
-"""What a training makes small: cross-entropy in its kinds, on mixed images too, and what a teacher adds."""
+"""The loss of a training: kinds of cross-entropy, on mixed images too, and what a teacher adds."""
 
 import torch
 import torch.nn.functional as F
@@ -8,21 +8,23 @@ from course.training.batches import Batch
 from course.training.recipe import Recipe
 
 
-def training_loss(answers: tuple[Tensor, Tensor], batch: Batch, taught: Tensor | None, recipe: Recipe) -> Tensor:
+def training_loss(
+    answers: tuple[Tensor, Tensor], batch: Batch, teacher_logits: Tensor | None, recipe: Recipe
+) -> Tensor:
     """The loss of a batch, a scalar in float32.
 
     Args:
         answers: logits (B, classes) for the label and for the teacher; the same ones twice, where a network
             has no output of its own for the teacher.
-        taught: the teacher's logits (B, classes); None without `recipe.distill`.
+        teacher_logits: the teacher's logits (B, classes); None without `recipe.distill`.
     """
     own, distilled = (logits.float() for logits in answers)
     loss = label_loss(own, batch, recipe)
-    if taught is None:
+    if teacher_logits is None:
         return loss
     share = recipe.distill_weight
     return (1 - share) * loss + share * distillation_loss(
-        distilled, taught.float(), recipe.distill, recipe.distill_temperature
+        distilled, teacher_logits.float(), recipe.distill, recipe.distill_temperature
     )
 
 
@@ -46,7 +48,7 @@ def label_loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Tensor:
     return (batch.share * against(batch.labels) + (1 - batch.share) * against(batch.other_labels)).mean()
 
 
-def distillation_loss(logits: Tensor, taught: Tensor, kind: str, temperature: float = 1.0) -> Tensor:
+def distillation_loss(logits: Tensor, teacher_logits: Tensor, kind: str, temperature: float = 1.0) -> Tensor:
     """How far a student (B, classes) is from its teacher (B, classes).
 
     ``soft``: temperature² times the Kullback-Leibler divergence of the student's distribution from the
@@ -54,9 +56,9 @@ def distillation_loss(logits: Tensor, taught: Tensor, kind: str, temperature: fl
     ``hard``: cross-entropy with the teacher's decision (DeiT, equation 3).
     """
     if kind == "hard":
-        return F.cross_entropy(logits, taught.argmax(1))
+        return F.cross_entropy(logits, teacher_logits.argmax(1))
     student = F.log_softmax(logits / temperature, dim=1)  # (B, classes)
-    teacher = F.log_softmax(taught / temperature, dim=1)  # (B, classes)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=1)  # (B, classes)
     return temperature**2 * F.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
 

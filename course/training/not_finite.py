@@ -37,7 +37,7 @@ def cause_of(model: nn.Module, images: Tensor) -> str:
             return f"The weights {name} are not finite: an earlier update of them was too large. "
     found: list[str] = []
 
-    def look(name: str):
+    def watching(name: str):
         def hook(module: nn.Module, inputs: tuple, output) -> None:
             if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
                 before = [value for value in inputs if isinstance(value, Tensor)]
@@ -49,7 +49,7 @@ def cause_of(model: nn.Module, images: Tensor) -> str:
 
         return hook
 
-    hooks = [module.register_forward_hook(look(name)) for name, module in model.named_modules()]
+    hooks = [module.register_forward_hook(watching(name)) for name, module in model.named_modules()]
     try:
         with torch.no_grad():
             model(images)

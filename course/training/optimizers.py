@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from course.training.lamb import Lamb
-from course.training.parts import is_a
+from course.training.parts import loaded
 
 # Words in the names of parameters that are looked up or added to activations, and multiply none.
 TABLES = frozenset(
@@ -123,7 +123,7 @@ def hidden_matrices(model: nn.Module) -> set[str]:
     tensors = dict(model.named_parameters())
     decayed = decayed_names(model)
     weights = [name for name in tensors if name in decayed]
-    if is_a(model, "Backbone"):
+    if isinstance(model, loaded("backbone", "Backbone")):
         inside = [name for name in weights if name.startswith("stages.")]
     else:
         inside = weights[1:-1]
@@ -144,7 +144,7 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
     Raises:
         ValueError: the model is no `Backbone`, so that it is not known what its layers are.
     """
-    if not is_a(model, "Backbone"):
+    if not isinstance(model, loaded("backbone", "Backbone")):
         raise ValueError(
             "layer_decay needs a model whose blocks are known, a course.models.backbone.Backbone, "
             f"and not {type(model).__name__}: make it of stem, stages and head, or take "

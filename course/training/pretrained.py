@@ -1,6 +1,6 @@
-"""Train or load: a cell says its price, and where there is no GPU it loads what a real run on one has left.
+"""Train a model, or load the weights of a training on a GPU where there is none; what a training costs is printed first.
 
-Such a run leaves one small file in ``course/checkpoints``: weights in half precision, and in the header how
+Such a training leaves one small file in ``course/checkpoints``: weights in half precision, and in the header how
 they came about. ``course bench cifar --save`` writes them and nothing else does: what is there was measured.
 """
 
@@ -85,7 +85,7 @@ class Origin:
 
 
 @dataclass(frozen=True, repr=False)
-class Outcome:
+class TrainedOrLoaded:
     """What `train_or_load` did: `history` of a training, or `origin` of the weights that were loaded instead.
 
     Attributes:
@@ -111,8 +111,8 @@ def train_or_load(
     val=None,
     price: Price = Price(),
     folder: Path = FOLDER,
-) -> Outcome:
-    """Say the price of a training, then pay it, or load what somebody has paid for; then the model is ready.
+) -> TrainedOrLoaded:
+    """Print what a training costs, and train; or load the weights of a training on a GPU. Then the model is ready.
 
     With a GPU (or ``COURSE_BUDGET=gpu``) the model is trained by `recipe`. Elsewhere the weights of a real run
     are loaded if ``folder/NAME.safetensors`` is there, and else the model is trained by `small`, of which
@@ -122,7 +122,7 @@ def train_or_load(
         model: fresh, as the real run had it.
         data: to train on, or a function that loads it, called only if there is something to train.
         val: likewise for `fit`, without the function; accuracy is measured on it in either case.
-        price: said first. What is not given is taken from the stored run.
+        price: printed first. What is not given is taken from the stored run.
 
     Raises:
         CheckpointError: what is stored is damaged, too large, or of another model.
@@ -136,12 +136,12 @@ def train_or_load(
     if origin and budget != "gpu":
         load_pretrained(path, model)
         print(f"Loaded instead: {name}, {origin}.")
-        return Outcome(None if val is None else evaluate(model, val), origin=origin)
+        return TrainedOrLoaded(None if val is None else evaluate(model, val), origin=origin)
     if budget != "gpu":
         print(f"No real run of {name} is stored yet, so a small one is trained here.")
         recipe = small if budget == "cpu" else small.but(steps=TINY_STEPS)
     history = fit(model, data() if callable(data) else data, recipe, val=val)
-    return Outcome(history.final_accuracy, history=history)
+    return TrainedOrLoaded(history.final_accuracy, history=history)
 
 
 def save_pretrained(path: Path, model: nn.Module, origin: Origin) -> None:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields, replace
 
 from course.data.augment import AUGMENTATIONS
-from course.data.names import one_of
+from course.names import one_of
 
 OPTIMIZERS = ("adamw", "sgd", "muon", "lamb")
 SCHEDULES = ("cosine", "flat_then_linear", "linear", "constant")

@@ -1,12 +1,12 @@
 """Named recipes, as data: those of the papers, and those of a budget. ``recipes.cpu_minute.but(steps=100)``.
 
 The papers' recipes are for ImageNet, hundreds of epochs and hundreds of cores; what they say is copied field by field
-from their tables (tests/training/test_training_recipes.py holds the tables), so that a lecture can train by
+from their tables (tests/training/test_recipes.py holds the tables), so that a lecture can train by
 ``recipes.deit.but(epochs=3).at_batch_size(128)`` and say that it is DeiT's. Where a table does not say something, it is
 off. Where two sources disagree, the comment says so.
 """
 
-from course.data.names import one_of
+from course.names import one_of
 from course.training.recipe import Recipe
 
 cpu_minute = Recipe(steps=200, batch_size=64, lr=3e-3)
@@ -67,7 +67,7 @@ vit_finetune = _IMAGENET.but(
     grad_clip=1.0,
 )
 """Its fine-tuning: SGD with momentum 0.9, cosine, no weight decay, norm clipped at 1 (section 4.1 and table 4, of whose
-learning rates for ImageNet 0.03 is one), at a higher resolution (`course.training.finetune`)."""
+learning rates for ImageNet 0.03 is one), at a higher resolution (`course.models.at_resolution`)."""
 
 deit = _IMAGENET.but(
     batch_size=1024,

@@ -1,9 +1,9 @@
-"""Stochastic depth and dropout for a model that is there already; neither adds anything that is learned."""
+"""Stochastic depth and dropout for a model that was built without them; neither adds anything that is learned."""
 
 import torch
 from torch import Tensor, nn
 
-from course.training.parts import is_a
+from course.training.parts import loaded
 
 
 def set_drop_path(model: nn.Module, rate: float) -> None:
@@ -18,10 +18,10 @@ def set_drop_path(model: nn.Module, rate: float) -> None:
         ValueError: `rate` is not at least 0 and below 1, or no block of the model has a step to leave out.
     """
     _check(rate, "drop_path")
-    if is_a(model, "Backbone"):
+    if isinstance(model, loaded("backbone", "Backbone")):
         blocks = [block for stage in model.stages for block in stage.blocks]
     else:
-        blocks = [module for module in model.modules() if is_a(module, "Block")]
+        blocks = [module for module in model.modules() if isinstance(module, loaded("backbone", "Block"))]
     steps = [[module for module in block.modules() if hasattr(module, "drop_path")] for block in blocks]
     if not any(steps):
         raise ValueError(
@@ -42,14 +42,14 @@ def set_dropout(model: nn.Module, rate: float) -> None:
     Those modules get a child ``dropped``. Every ``nn.Dropout`` of the model's own gets the rate too.
 
     Raises:
-        ValueError: `rate` is not at least 0 and below 1, or the model has no such place.
+        ValueError: `rate` is not at least 0 and below 1, or the model has no such module.
     """
     _check(rate, "dropout")
-    places = [place for module in model.modules() for place in _dropout_places(module)]
-    for place in dict.fromkeys(places):
-        if not hasattr(place, "dropped"):
-            place.dropped = nn.Dropout().train(place.training)
-            place.register_forward_hook(_drop)
+    followed = [inner for module in model.modules() for inner in _followed_by_dropout(module)]
+    for module in dict.fromkeys(followed):
+        if not hasattr(module, "dropped"):
+            module.dropped = nn.Dropout().train(module.training)
+            module.register_forward_hook(_drop)
     dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     if not dropouts:
         raise ValueError(
@@ -60,11 +60,11 @@ def set_dropout(model: nn.Module, rate: float) -> None:
         dropout.p = rate
 
 
-def _dropout_places(module: nn.Module) -> list[nn.Module]:
+def _followed_by_dropout(module: nn.Module) -> list[nn.Module]:
     """The modules behind whose output ViT's dropout stands, of those directly in `module` or itself."""
-    if is_a(module, "MLP"):
+    if isinstance(module, loaded("channel_mixers.mlp", "MLP")):
         return [module.act, module.fc2]
-    if is_a(module, "Tokens", "ClipTokens"):
+    if isinstance(module, (*loaded("stems", "Tokens"), *loaded("video", "ClipTokens"))):
         return [module]
     if hasattr(module, "num_heads") and isinstance(getattr(module, "proj", None), nn.Linear):
         return [module.proj]

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: the gradient not where the weights are, but uphill from there."""
+"""Sharpness-aware minimisation: the gradient is taken a small step uphill from the weights."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

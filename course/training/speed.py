@@ -30,8 +30,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from course.atomic import write_atomically
-from course.data.cifar import data_folder
-from course.data.names import one_of
+from course.data_folder import data_folder
+from course.names import one_of
 from course.notebook import budget_name
 from course.training.compiling import compiled
 
@@ -40,8 +40,8 @@ ATTENTIONS = ("fused", "explicit")
 
 MARGIN = 1.1  # less than that is a tie, which float32 with fused attention wins
 ROUNDS, LEAST_ROUNDS = 6, 3  # of which the first does not count
-FEW = 2  # images of the first look; batch norm needs two
-HOPELESS = 3.0  # so many times slower on the first look is not timed any further
+FEW = 2  # images of the first timing; batch norm needs two
+HOPELESS = 3.0  # so many times slower in the first timing is not timed any further
 SECONDS = {False: 0.3, True: 1.6}  # for timing, without and with units for bfloat16
 TOO_LARGE = 5.0  # times that: a model so large that two images of it take longer is not timed
 REMEMBERED = 200  # choices in the file
@@ -158,25 +158,25 @@ def measure(model: nn.Module, images: Tensor) -> Speed | None:
     plain = Speed.plain()
     with _left_as_it_was(model):
         step = _Step(model, images)
-        look = step.first_look(plain, seconds)
-        if look == math.inf:
+        first = step.first_timing(plain, seconds)
+        if first == math.inf:
             return None
         attentions = ATTENTIONS if step.has_attention else ATTENTIONS[:1]
         _, *others = (Speed(*pair) for pair in product(PRECISIONS if units else PRECISIONS[:1], attentions))
-        if not others or look * LEAST_ROUNDS * (1 + len(others)) > TOO_LARGE * seconds:
+        if not others or first * LEAST_ROUNDS * (1 + len(others)) > TOO_LARGE * seconds:
             return plain
         tried, hopeless = [plain], set()
         for speed in others:
             if speed.precision in hopeless:  # with one kernel: then with the other, too
                 continue
-            other_look = step.first_look(speed, seconds)
-            if other_look < HOPELESS * look:
+            other_first = step.first_timing(speed, seconds)
+            if other_first < HOPELESS * first:
                 tried.append(speed)
-            elif other_look < math.inf:
+            elif other_first < math.inf:
                 hopeless.add(speed.precision)
         if len(tried) == 1:
             return plain
-        count = int(FEW * seconds / (look * ROUNDS * len(tried)))
+        count = int(FEW * seconds / (first * ROUNDS * len(tried)))
         count = min(max(count, FEW), len(images))
         return _winner(tried, lambda speed: step.seconds(speed, count), seconds)
 
@@ -202,7 +202,7 @@ class _Step:
         self.buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         self.has_attention = False
 
-    def first_look(self, speed: Speed, patience: float) -> float:
+    def first_timing(self, speed: Speed, patience: float) -> float:
         """What a step of `FEW` images takes so, in seconds; infinite if it cannot be computed so.
 
         The first one sets things up and does not count, unless it has already taken longer than `patience`.
@@ -291,7 +291,7 @@ def _on_cuda(model: nn.Module, images: Tensor, steps: int | None) -> Speed:
         return speed
     with _left_as_it_was(model):
         step = _Step(model, images)
-        if step.first_look(speed, math.inf) == math.inf:
+        if step.first_timing(speed, math.inf) == math.inf:
             return speed
         step.seconds(speed, len(images))
         each = min(step.seconds(speed, len(images)) for _ in range(3))

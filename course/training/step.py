@@ -42,8 +42,8 @@ class Step:
     def prepare(self, speed: Speed, processes: Processes, device: torch.device) -> None:
         self.speed, self.device = speed, device
         self.network = processes.together(speed.prepare(self.model), device)
-        # Reading the loss at once is free on a CPU. Several processes must fail together, which comes later.
-        self.looks = device.type == "cpu" and processes.count == 1
+        # Reading the loss at once is free on a CPU. Several processes must fail together, which `loop` sees to.
+        self.checks_finite = device.type == "cpu" and processes.count == 1
         if self.teacher is not None:
             self.teacher.to(device)
 
@@ -59,12 +59,12 @@ class Step:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(step, self.steps) * group["lr_scale"]
-        taught = self._taught(batch.images)
+        teacher_logits = self._teacher_logits(batch.images)
 
         def loss_of() -> Tensor:
             torch.manual_seed(seed)  # dropout and the like
-            loss = self._loss(batch, taught)
-            if self.looks and not torch.isfinite(loss):
+            loss = self._loss(batch, teacher_logits)
+            if self.checks_finite and not torch.isfinite(loss):
                 raise self._error(step, f"the loss is {loss.item()}", cause_of(self.model, batch.images), path)
             return loss
 
@@ -76,25 +76,25 @@ class Step:
             loss.backward()
         if self.recipe.grad_clip is not None:
             norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
-            if self.looks and not torch.isfinite(norm):
+            if self.checks_finite and not torch.isfinite(norm):
                 raise self._error(step, "the gradient is not finite", gradient_cause(self.model), path)
         self.optimizer.step()
         if self.ema:
             self.ema.update(self.model)
         return loss.detach()
 
-    def _loss(self, batch: Batch, taught: Tensor | None) -> Tensor:
+    def _loss(self, batch: Batch, teacher_logits: Tensor | None) -> Tensor:
         with self.speed.applied(self.device):
             logits = self.network(batch.images)  # (B, classes), or a pair of those
-            answers = logits if isinstance(logits, tuple) and taught is not None else (logits, logits)
+            answers = logits if isinstance(logits, tuple) and teacher_logits is not None else (logits, logits)
             for one in answers:
                 check_logits(one, len(batch.images), self.classes)
-            return training_loss(answers, batch, taught, self.recipe)
+            return training_loss(answers, batch, teacher_logits, self.recipe)
 
     def _error(self, step: int, what: str, cause: str, path: Path | None) -> TrainingError:
         return TrainingError.at(step + 1, self.steps, self.recipe, what, path, cause)
 
-    def _taught(self, images: Tensor) -> Tensor | None:
+    def _teacher_logits(self, images: Tensor) -> Tensor | None:
         if self.teacher is None:
             return None
         mine, theirs = self.model.normalise_images, getattr(self.teacher, "normalise_images", None)
@@ -115,22 +115,22 @@ class Step:
 
 
 @contextmanager
-def lessons(model: nn.Module, teacher: nn.Module | None) -> Iterator[None]:
-    """The teacher in eval mode, and a student that has an output for it answers apart; afterwards all is as before."""
+def distillation_modes(model: nn.Module, teacher: nn.Module | None) -> Iterator[None]:
+    """Within it, the teacher is in eval mode and a student with an output for it gives both outputs; after it, all is as before."""
     if teacher is None:
         yield
         return
-    heads = [module for module in model.modules() if hasattr(module, "apart")]
+    heads = [module for module in model.modules() if hasattr(module, "gives_both")]
     was_training = teacher.training
     teacher.eval()
     for head in heads:
-        head.apart = True
+        head.gives_both = True
     try:
         yield
     finally:
         teacher.train(was_training)
         for head in heads:
-            head.apart = False
+            head.gives_both = False
 
 
 def check_logits(logits, count: int, classes: int) -> None:

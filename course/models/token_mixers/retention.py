@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from course.data.names import one_of
 from course.models.token_mixers.attention import head_width
+from course.names import one_of
 
 
 def decay_rates(num_heads: int) -> Tensor:

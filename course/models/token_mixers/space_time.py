@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
-from course.data.names import one_of
 from course.models.token_mixers.attention import SelfAttention, head_width
+from course.names import one_of
 
 # The tokens of a clip -> groups of tokens that see each other. b, d: batch, channels; t, h, w: time, height, width.
 GROUPS = {

@@ -19,7 +19,8 @@ from course.training import CheckpointError, History, Recipe, TrainingError, eva
 from course.training.batches import Batch, Batches, mixed_seed
 from course.training.parallel import Processes
 from course.training.speed import Speed
-from course.training.step import Step, lessons
+from course.training.step import Step, distillation_modes
+from tests.training.after_steps import after_each_step
 
 QUICK = Recipe(steps=40, batch_size=32, lr=3e-3)
 
@@ -30,7 +31,7 @@ def train():
 
 
 @pytest.fixture(scope="module")
-def test_digits():
+def held_out():
     return load("digits", "test", device="cpu")
 
 
@@ -56,11 +57,11 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.05, "schedule": "cosine"}])
-def test_it_learns_digits(train, test_digits, optimizer):
+def test_it_learns_digits(train, held_out, optimizer):
     model = small_model()
-    history = fit(model, train, QUICK.but(steps=200, **optimizer), val=test_digits, val_points=4)
+    history = fit(model, train, QUICK.but(steps=200, **optimizer), val=held_out, val_points=4)
     assert history.final_accuracy > 0.93
-    assert history.final_accuracy == evaluate(model, test_digits)
+    assert history.final_accuracy == evaluate(model, held_out)
     assert history.val_steps == [50, 100, 150, 200] and len(history.val_accuracy) == 4
     assert history.steps == list(range(1, 201)) and len(history.loss) == 200
     assert history.loss[-1] < 0.5 < history.loss[0] and not history.interrupted
@@ -148,10 +149,10 @@ def test_the_same_twice_and_the_callers_randomness_untouched(train):
     assert other.loss != first.loss
 
 
-def test_validation_does_not_change_training(train, test_digits):
+def test_validation_does_not_change_training(train, held_out):
     models = [small_model(), small_model()]
     fit(models[0], train, QUICK)
-    fit(models[1], train, QUICK, val=test_digits, val_points=7)
+    fit(models[1], train, QUICK, val=held_out, val_points=7)
     assert same_weights(*models)
 
 
@@ -159,33 +160,32 @@ def test_validation_does_not_change_training(train, test_digits):
 # ------------------------------------------------------------------------------------------
 
 
-def stop_at(stops, how=None):
-    def on_step(step: int) -> None:
-        if step in stops:
+def stop_at(stop: int, how=None):
+    def act(step: int) -> None:
+        if step == stop:
             if how:
                 how()
             else:
                 raise KeyboardInterrupt
 
-    return on_step
+    return after_each_step(act)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("how", [None, lambda: signal.raise_signal(signal.SIGINT)], ids=["raised", "signal"])
-def test_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digits, tmp_path, how, optimizer, capsys):
+def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, how, optimizer, capsys):
     recipe = QUICK.but(augment=("random_crop",), optimizer=optimizer, epochs=2)  # 2 × 43 steps
     undisturbed = small_model()
-    expected = fit(undisturbed, train, recipe, val=test_digits)
+    expected = fit(undisturbed, train, recipe, val=held_out)
 
     path = tmp_path / "runs" / "digits.safetensors"
     for seed, stop in ((0, 10), (1, 43), (2, 60)):  # from the second on, the checkpoint's weights count
-        stopped = fit(
-            small_model(seed=seed), train, recipe, val=test_digits, checkpoint=path, on_step=stop_at({stop}, how)
-        )
+        with stop_at(stop, how):
+            stopped = fit(small_model(seed=seed), train, recipe, val=held_out, checkpoint=path)
         assert stopped.interrupted and len(stopped.loss) == stop
         assert f"step {stop} of 86" in capsys.readouterr().out
     model = small_model(seed=99)
-    history = fit(model, train, recipe, val=test_digits, checkpoint=path)
+    history = fit(model, train, recipe, val=held_out, checkpoint=path)
     assert not history.interrupted and capsys.readouterr().out == ""
     assert same_weights(model, undisturbed)
     for name in ("steps", "loss", "val_steps", "val_accuracy", "normalise"):
@@ -193,7 +193,8 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, test_digits, tmp_path
 
     loaded = small_model(seed=98)
     seen = []
-    history = fit(loaded, train, recipe, val=test_digits, checkpoint=path, on_step=seen.append)
+    with after_each_step(seen.append):
+        history = fit(loaded, train, recipe, val=held_out, checkpoint=path)
     assert seen == [], "a finished training is only loaded"
     assert history.loss == expected.loss and same_weights(loaded, undisturbed)
     assert [file.name for file in path.parent.iterdir()] == ["digits.safetensors"]
@@ -211,17 +212,19 @@ def test_saving_on_the_way_changes_nothing_and_survives_a_kill(train, tmp_path):
         if step == 23:
             raise Killed
 
-    with pytest.raises(Killed):
-        fit(killed, train, QUICK, checkpoint=path, checkpoint_seconds=0, on_step=kill)
+    with pytest.raises(Killed), after_each_step(kill, save_every=0):
+        fit(killed, train, QUICK, checkpoint=path)
     seen = []
-    fit(model, train, QUICK, checkpoint=path, on_step=seen.append)
+    with after_each_step(seen.append):
+        fit(model, train, QUICK, checkpoint=path)
     assert seen[0] == 23, "22 steps were saved"
     assert same_weights(model, undisturbed)
 
 
 def test_without_a_checkpoint_ctrl_c_keeps_the_model(train, capsys):
     model, before = small_model(), signal.getsignal(signal.SIGINT)  # not the usual one where nohup started the tests
-    history = fit(model, train, QUICK, on_step=stop_at({4}))
+    with stop_at(4):
+        history = fit(model, train, QUICK)
     assert history.interrupted and len(history.loss) == 4 and not model.training
     assert "step 4 of 40" in (said := capsys.readouterr().out) and "checkpoint=" in said
     assert signal.getsignal(signal.SIGINT) is before
@@ -229,7 +232,8 @@ def test_without_a_checkpoint_ctrl_c_keeps_the_model(train, capsys):
 
 def test_a_stop_amid_a_step_keeps_the_last_whole_save(train, tmp_path, capsys):
     path, model = tmp_path / "run.safetensors", small_model()
-    fit(model, train, QUICK, checkpoint=path, on_step=stop_at({9}))
+    with stop_at(9):
+        fit(model, train, QUICK, checkpoint=path)
     whole = path.read_bytes()
     calls = []
 
@@ -285,7 +289,8 @@ def test_tied_weights_are_saved(train, tmp_path):
 )
 def test_a_checkpoint_of_another_training(train, tmp_path, changed, words):
     path = tmp_path / "run.safetensors"
-    fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
+    with stop_at(2):
+        fit(small_model(), train, QUICK, checkpoint=path)
     model = changed.get("model", small_model)()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(CheckpointError, match=words) as caught:
@@ -297,14 +302,16 @@ def test_a_checkpoint_of_another_training(train, tmp_path, changed, words):
 
 def test_other_pixels_under_the_same_name(train, tmp_path):
     path = tmp_path / "run.safetensors"
-    fit(small_model(), (train.images, train.labels), QUICK, checkpoint=path, on_step=stop_at({2}))
+    with stop_at(2):
+        fit(small_model(), (train.images, train.labels), QUICK, checkpoint=path)
     with pytest.raises(CheckpointError, match="data checksum"):
         fit(small_model(), (255 - train.images, train.labels), QUICK, checkpoint=path)
 
 
 def test_a_damaged_checkpoint_is_named(train, tmp_path):
     path = tmp_path / "run.safetensors"
-    fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
+    with stop_at(2):
+        fit(small_model(), train, QUICK, checkpoint=path)
     whole = path.read_bytes()
     one_bit = bytearray(whole)
     one_bit[-500] ^= 1
@@ -327,7 +334,8 @@ def test_a_checkpoint_is_written_by_us_alone(train, tmp_path, monkeypatch):
     )  # when it lies there whole
     before = os.umask(0o027)
     try:
-        fit(small_model(), train, QUICK, checkpoint=path, on_step=stop_at({2}))
+        with stop_at(2):
+            fit(small_model(), train, QUICK, checkpoint=path)
     finally:
         os.umask(before)
     assert listed == [[".writing-run.safetensors"]]
@@ -356,8 +364,9 @@ def test_a_loss_that_is_no_number_stops_it_and_is_never_saved(train, tmp_path, s
         if step == 6:
             model[1].weight.data.fill_(float("nan"))
 
-    with pytest.raises(TrainingError, match=r"nan at step 7, .* learning rate is 0.003.*lr=0.0003") as caught:
-        fit(model, train, QUICK, checkpoint=path, checkpoint_seconds=seconds, on_step=poison)
+    message = r"nan at step 7, .* learning rate is 0.003.*lr=0.0003"
+    with pytest.raises(TrainingError, match=message) as caught, after_each_step(poison, save_every=seconds):
+        fit(model, train, QUICK, checkpoint=path)
     assert "warmup" in str(caught.value)
     if path.exists():
         stored = load_file(path)
@@ -412,7 +421,7 @@ def test_models_that_are_no_classifiers(train, model, words):
         fit(model, train, QUICK)
 
 
-def test_evaluate(train, test_digits):
+def test_evaluate(train, held_out):
     class Fixed(nn.Module):
         """Always says 3."""
 
@@ -425,18 +434,18 @@ def test_evaluate(train, test_digits):
             return self.logits.expand(len(images), -1)
 
     model = Fixed().train()
-    expected = (test_digits.labels == 3).float().mean().item()
+    expected = (held_out.labels == 3).float().mean().item()
     normalise = Normalise.of(train.images)
     for batch_size in (1, 7, 1000):
-        assert evaluate(model, test_digits.subset(50), normalise, batch_size=batch_size) == pytest.approx(
-            (test_digits.labels[:50] == 3).float().mean().item()
+        assert evaluate(model, held_out.subset(50), normalise, batch_size=batch_size) == pytest.approx(
+            (held_out.labels[:50] == 3).float().mean().item()
         )
-    assert evaluate(model, test_digits, normalise) == pytest.approx(expected)
+    assert evaluate(model, held_out, normalise) == pytest.approx(expected)
     assert model.training, "it is left as it was"
     with pytest.raises(ValueError, match="normalise="):
-        evaluate(model, test_digits)
+        evaluate(model, held_out)
     with pytest.raises(ValueError, match="10 classes"):
-        evaluate(model, (test_digits.images, test_digits.labels + 1), normalise)
+        evaluate(model, (held_out.images, held_out.labels + 1), normalise)
 
 
 # What it shows
@@ -457,11 +466,11 @@ def test_history_draws_its_curves(tmp_path):
 
 
 def test_a_terminal_shows_a_bar_that_goes_away(train, capsys, monkeypatch):
-    import course.data.progress as progress
+    import course.progress_bar as progress_bar
 
     monkeypatch.delenv("COURSE_BUDGET", raising=False)
-    shown = progress.tqdm
-    monkeypatch.setattr(progress, "tqdm", lambda **options: shown(**options | {"delay": 0, "mininterval": 0}))
+    shown = progress_bar.tqdm
+    monkeypatch.setattr(progress_bar, "tqdm", lambda **options: shown(**options | {"delay": 0, "mininterval": 0}))
     fit(small_model(), train, QUICK)
     lines = capsys.readouterr().err.split("\r")
     assert any("training" in line and "40/40" in line and "loss" in line for line in lines)
@@ -475,8 +484,18 @@ def test_a_terminal_shows_a_bar_that_goes_away(train, capsys, monkeypatch):
 
 def test_training_needs_no_models_of_the_course():
     """Students' code is graded where they do not exist."""
-    program = "import sys; sys.modules['course.models'] = None\nfrom course.training import fit, recipes"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    program = """
+import sys
+sys.modules["course.models"] = None
+import torch
+from torch import nn
+from course.training import fit, recipes
+model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 2))
+recipe = recipes.cpu_minute.but(steps=1, optimizer="muon", dropout=0.1)
+fit(model, (torch.zeros(4, 3, 2, 2), torch.tensor([0, 1, 0, 1])), recipe)
+"""
+    environment = {**os.environ, "COURSE_BUDGET": "tiny"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
 
 
 # One step after another
@@ -550,6 +569,6 @@ def test_logits_for_another_number_of_images_are_refused():
 @pytest.mark.parametrize("training", [True, False])
 def test_a_teacher_is_left_in_the_mode_it_was_in(training):
     student, teacher = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Dropout()).train(training)
-    with lessons(student, teacher):
+    with distillation_modes(student, teacher):
         assert not teacher.training and not teacher[1].training
     assert teacher.training == teacher[1].training == training

@@ -114,6 +114,17 @@ def test_what_cannot_be():
     assert all(torch.equal(mean, before[name]) for name, mean in ema.mean.items())
 
 
+def test_a_network_may_keep_what_its_last_pass_computed():
+    """As attention that is to be drawn does: such a module cannot be copied, so the mean must not need a copy."""
+    model = nn.Linear(3, 3)
+    model.kept = model(torch.ones(1, 3))
+    ema = Ema(model, 0.5)
+    model.weight.data.add_(1)
+    ema.update(model)
+    with ema.in_place_of(model):
+        assert torch.equal(model.weight, ema.mean["weight"])
+
+
 def test_a_tied_weight_is_one_weight():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight

@@ -6,8 +6,8 @@ tqdm's notebook widget is not used: what it leaves in a saved notebook is a dead
 from tqdm import tqdm
 
 
-class InPlace:
-    """A place in a notebook cell's output that is written again and again; tqdm can write its bar to it."""
+class CellOutput:
+    """One output of a notebook cell, which is shown anew again and again; tqdm can write its bar to it."""
 
     encoding = "utf-8"  # tells tqdm that it may draw with block characters
 
@@ -15,7 +15,7 @@ class InPlace:
         self.handle = None
 
     def show(self, bundle: dict) -> None:
-        """Show a MIME bundle in this place, instead of what was there."""
+        """Show a MIME bundle, instead of what was there."""
         from IPython.display import display
 
         if self.handle is None:
@@ -32,14 +32,14 @@ class InPlace:
         pass
 
 
-def progress_bar(total: int, place: InPlace | None, **options) -> tqdm:
+def progress_bar(total: int, output: CellOutput | None, **options) -> tqdm:
     """A tqdm bar to ``update``; shown only if the work takes more than a second, and gone when it is done.
 
     Args:
         total: the number of steps (or bytes).
-        place: where to write it in a notebook, where the last word is the caller's; None: to stderr.
+        output: where to write it in a notebook, and to leave there is the caller's choice; None: stderr.
         options: passed on to tqdm.
     """
-    if place:
-        options |= {"file": place, "ncols": 90}
+    if output:
+        options |= {"file": output, "ncols": 90}
     return tqdm(total=total, leave=False, delay=1.0, **options)

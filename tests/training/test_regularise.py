@@ -8,6 +8,7 @@ from torch import nn
 
 from course.models import create_model
 from course.models.backbone import Block, Residual
+from course.training.parts import loaded
 from course.training.regularise import set_drop_path, set_dropout
 
 
@@ -107,6 +108,15 @@ def test_dropout_of_ones_own():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2))
     set_dropout(model, 0.2)
     assert model[1].p == 0.2 and len(list(model.modules())) == 4
+
+
+def test_a_part_is_known_by_its_class_and_not_by_its_name():
+    namesake = type("Block", (nn.Sequential,), {"__module__": "course.models.backbone"})
+    with pytest.raises(ValueError, match="no residual step"):
+        set_drop_path(nn.Sequential(namesake(Residual(nn.Linear(2, 2)))), 0.5)
+    assert loaded("backbone", "Block") == (Block,) and loaded("no_such_module", "Block") == ()
+    with pytest.raises(AttributeError, match="NoSuchBlock"):  # renamed there and not here: not passed over
+        loaded("backbone", "NoSuchBlock")
 
 
 def test_what_cannot_be():

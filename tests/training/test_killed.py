@@ -24,7 +24,8 @@ import contextlib, json, os, signal, sys
 import matplotlib.backends.backend_agg, safetensors.torch, torch, torch._dynamo, torch.distributed.tensor
 from course import cli
 from course.data import load
-from course.training import Recipe, command, recipes
+from course.training import Recipe, recipes
+from tests.training.after_steps import after_each_step
 
 torch.set_num_threads(1)
 load("digits")
@@ -41,7 +42,6 @@ recipes.NAMED |= {
         mixup=0.8, cutmix=1.0,
     ),
 }
-fit = command.fit
 for line in sys.stdin:
     asked = json.loads(line)
     children = []
@@ -51,12 +51,11 @@ for line in sys.stdin:
             os.dup2(os.open(asked["said"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
             os.dup2(1, 2)
             os.environ |= asked["environment"] | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            def on_step(step):
+            def noted(step):
                 with open(asked["reached"], "w") as file:
                     file.write(str(step))
-            command.fit = lambda *args, **named: fit(*args, **named, checkpoint_seconds=0.0, on_step=on_step)
             code = 1
-            with contextlib.suppress(SystemExit):
+            with contextlib.suppress(SystemExit), after_each_step(noted, save_every=0.0):
                 code = cli.main(asked["arguments"])
             sys.stdout.flush()
             os._exit(code)

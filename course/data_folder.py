@@ -1,0 +1,12 @@
+"""Where everything is kept that the course downloads or measures once."""
+
+import os
+from pathlib import Path
+
+
+def data_folder() -> Path:
+    """What ``COURSE_DATA`` names, else ``course`` in the user's cache folder."""
+    import pooch
+
+    chosen = os.environ.get("COURSE_DATA", "").strip()
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("course"))
