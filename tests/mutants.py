@@ -39,8 +39,8 @@ TEST_OBSERVATION = "tests/grading/test_observation.py"
 TEST_GUARDS = "tests/grading/test_guards.py"
 TEST_WALLS = "tests/grading/test_walls.py"
 TEST_SANDBOX = "tests/grading/test_sandbox.py"
-TEST_VERDICTS = "tests/checks/test_check_verdicts.py"
-TEST_CREDIT = "tests/checks/test_check_credit.py"
+TEST_VERDICTS = "tests/checks/test_verdicts.py"
+TEST_CREDIT = "tests/checks/test_credit.py"
 TEST_SWIN = "tests/models/test_swin.py"
 HEADERS = (
     f"{TEST_OBSERVATION}::test_a_forged_header_is_refused_before_safetensors_sees_it",
