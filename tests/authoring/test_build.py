@@ -11,7 +11,7 @@ from nbformat.v4 import new_output
 from course.authoring import AuthoringError, build, build_command, leaks, notebooks
 from course.authoring.examine import leak_problems
 from course.authoring.files import HomeworkFiles, LectureFiles, targets_of
-from course.authoring.source import read_source
+from course.authoring.source import SourceCell, read_source
 from course.checks import load_homework, public
 
 LECTURE = "notebooks/01_tiny.ipynb"
