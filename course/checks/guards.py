@@ -36,10 +36,10 @@ _COURSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _OURS = tuple(os.path.join(_COURSE, "checks", name) for name in ("guards.py", "operators.py"))
 # Below these there is nothing of a student's: they call it.
 _CALLERS = tuple(
-    os.path.join(_COURSE, *place)
-    for place in (
+    os.path.join(_COURSE, *parts)
+    for parts in (
         ("checks", "observe.py"),
-        ("checks", "__init__.py"),
+        ("checks", "student.py"),
         ("grading", "run", "worker.py"),
         ("grading", "run", "stand_in.py"),
     )
