@@ -198,7 +198,25 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("out", type=Path)
     release.add_argument("homework", nargs="*", help="hw1 ...; without it, all")
 
-    grade = command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
+    _add_grade_options(
+        command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
+    )
+
+    models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
+    models.add_argument("name", nargs="?")
+    models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
+
+    _add_train_options(
+        command("train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs")
+    )
+
+    _add_bench_options(
+        command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
+    )
+    return parser
+
+
+def _add_grade_options(grade: argparse.ArgumentParser) -> None:
     grade.add_argument(
         "submissions", type=Path, help="folder or zip: STUDENT/hwN_topic/hwN_topic.ipynb or STUDENT.ipynb"
     )
@@ -222,13 +240,9 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--config", type=Path, metavar="FILE", help="due dates (default: solutions/grading.toml)")
     grade.add_argument("--gradebook", metavar="URL", help="a database in place of OUT/gradebook.db")
     grade.add_argument("--roster", type=Path, metavar="CSV", help="the students, as Canvas or Moodle exports them")
-    models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
-    models.add_argument("name", nargs="?")
-    models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
 
-    train = command(
-        "train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs"
-    )
+
+def _add_train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("model", help="one of `course models`")
     train.add_argument("spec", nargs="*", metavar="KEY=VALUE", help="other than the model's own spec: depth=3")
     train.add_argument("--data", default="cifar10", metavar="NAME", help="NAME, or NAME:QUESTION (default: cifar10)")
@@ -240,9 +254,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, metavar="DIR", help="where it is kept; there already: go on from it")
     train.add_argument("--device", choices=("cpu", "cuda"))
 
-    bench = command(
-        "bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all"
-    )
+
+def _add_bench_options(bench: argparse.ArgumentParser) -> None:
     names = "cifar, grading, hostile_text, kernels, large_class, lessons, models or training_speed"
     bench.add_argument("name", nargs="?", help=names)
     only = "cifar, hostile_text, lessons, models: only these; the others: how many"
@@ -256,7 +269,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--seeds", type=int, help="cifar, lessons: how often each is trained (default: 5 and 3)")
     bench.add_argument("--save", action="store_const", const=True, help="cifar: store small weights for the lectures")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
-    return parser
 
 
 if __name__ == "__main__":
