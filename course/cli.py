@@ -14,7 +14,7 @@ from course.steps import Steps
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    options.remember = arguments is None  # what is called as a function, by a test say, works everything out anew
+    options.remember = arguments is None  # a function that is called, by a test for example, works everything out anew
     try:
         return options.run(options)
     except _Stopped as stopped:
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Stopped(BaseException):
-    """A command was told to end, by signal `number`; whatever it had begun was taken back on the way here."""
+    """A command was told to end, by signal `number`; what it had begun has been undone."""
 
     def __init__(self, command: str, number: int):
         super().__init__(command, number)
@@ -39,7 +39,7 @@ class _Stopped(BaseException):
 class _StoppableSteps(Steps):
     """The steps of a command that Ctrl-C and SIGTERM end: the first of them raises `_Stopped`.
 
-    The others are ignored: nothing disturbs what is then taken back. Libraries have places that swallow every
+    The others are ignored: nothing disturbs what is then undone. Some libraries swallow every
     exception, so the next step raises it again.
     """
 

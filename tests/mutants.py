@@ -261,7 +261,7 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "rtol=tolerance, atol=tolerance + ORDERS * asked.answer.noise.get(key, 0.0))",
+        "rtol=tolerance, atol=tolerance + NOISE_FACTOR * asked.answer.noise.get(key, 0.0))",
         "rtol=tolerance, atol=0.0)",
         "more values are said to differ than do",
         (TEST_VERDICTS,),
@@ -275,14 +275,14 @@ MUTANTS = (
     ),
     Mutant(
         ROUNDING,
-        "atol = tolerance + ORDERS * noise",
+        "atol = tolerance + NOISE_FACTOR * noise",
         "atol = tolerance",
         "what a processor rounds otherwise is wrong",
         (TEST_VERDICTS,),
     ),
     Mutant(
         ROUNDING,
-        "atol = tolerance + ORDERS * noise",
+        "atol = tolerance + NOISE_FACTOR * noise",
         "atol = tolerance + noise",
         "the noise that was measured once is taken for the largest there is",
         (TEST_VERDICTS,),

@@ -18,32 +18,32 @@ from course.remembered import NOT_OURS, Memory, code_and_versions, digest_of, di
 
 
 def checked(target: LectureFiles | HomeworkFiles, memory: Memory | None = None) -> list[str]:
-    """What `check_lecture` or `check_homework` finds, or why it cannot look.
+    """What `check_lecture` or `check_homework` finds, or why they cannot examine it.
 
-    With a memory, what was found clean is not examined again while nothing of what that rests on has changed.
+    With a memory, what was found clean is examined again only when something that this depends on has changed.
     """
-    key = _rests_on(target) if memory else ""
+    key = _depends_on(target) if memory else ""
     if memory and memory.recall(f"checked-{target.name}", key) is not None:
         return []
     try:
         problems = check_lecture(target) if isinstance(target, LectureFiles) else check_homework(target)
     except AuthoringError as error:
         return error.lines
-    if memory and not problems and _rests_on(target) == key:  # else somebody wrote while it was examined
+    if memory and not problems and _depends_on(target) == key:  # else somebody wrote while it was examined
         memory.keep(f"checked-{target.name}", key, "")
     return problems
 
 
-def _rests_on(target: LectureFiles | HomeworkFiles) -> str:
-    """Digest of the contents of everything that `checked` looks at, and of what it looks with."""
+def _depends_on(target: LectureFiles | HomeworkFiles) -> str:
+    """Digest of the contents of all files that `checked` reads, of the code that reads them, and of the machine."""
     root = target.root
     if isinstance(target, LectureFiles):
         files = [target.source, target.notebook]
     else:  # all of solutions/, since an assignment may hold no answer of another homework either
         files = files_below(root / "solutions") + files_below(target.assignment.parent)
-    with_what = (code_and_versions(), torch.__version__, torch.backends.cpu.get_cpu_capability())
+    read_with = (code_and_versions(), torch.__version__, torch.backends.cpu.get_cpu_capability())
     paths = sorted(machine_paths(root))  # which no output may show
-    return digest_of(target.name.encode(), repr((with_what, paths)).encode(), digest_of_files(root, files).encode())
+    return digest_of(target.name.encode(), repr((read_with, paths)).encode(), digest_of_files(root, files).encode())
 
 
 def check_lecture(lecture: LectureFiles) -> list[str]:
@@ -99,7 +99,7 @@ def read_homework(work: HomeworkFiles) -> tuple[SourceFile, Homework]:
     except (FileNotFoundError, ValueError) as error:
         raise AuthoringError(str(error).replace(f"{work.root}{os.sep}", "")) from None
     except Exception as error:  # whatever the author's file can raise
-        raise AuthoringError(f"{shown(exercises, work.root)}: {_mishap(error, exercises)}") from error
+        raise AuthoringError(f"{shown(exercises, work.root)}: {_what_happened(error, exercises)}") from error
     require_homework(source, homework)
     return source, homework
 
@@ -110,10 +110,10 @@ def check_data(work: HomeworkFiles, homework: Homework) -> bytes:
         return public.to_bytes(homework)
     except Exception as error:
         where = shown(work.folder, work.root)
-        raise AuthoringError(f"{where}: its checks cannot be made: {_mishap(error, work.folder)}") from error
+        raise AuthoringError(f"{where}: its checks cannot be made: {_what_happened(error, work.folder)}") from error
 
 
-def _mishap(error: Exception, file: Path) -> str:
+def _what_happened(error: Exception, file: Path) -> str:
     """What happened, and in which line of a file or of a file below a folder."""
     at, frame = "", error.__traceback__
     while frame is not None:

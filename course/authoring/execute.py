@@ -31,7 +31,7 @@ def execute(notebook: NotebookNode, folder: Path, shown: str, source: SourceFile
     Args:
         shown: the notebook's name in messages.
         source: where its cells come from, cell by cell.
-        step: told which cell is run.
+        step: called with each cell as it begins.
 
     Returns:
         Seconds taken.

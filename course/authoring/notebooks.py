@@ -101,10 +101,10 @@ def differences(wanted: NotebookNode, found: NotebookNode, source: SourceFile) -
         lines.append(f"the notebook's metadata differs ({', '.join(keys)})")
     if (found.get("nbformat"), found.get("nbformat_minor")) != (4, 5):
         lines.append(f"notebook format {found.get('nbformat')}.{found.get('nbformat_minor')} instead of 4.5")
-    place = {cell.id: (i, source.cells[i - 1].line) for i, cell in enumerate(wanted.cells, start=1)}
+    positions = {cell.id: (i, source.cells[i - 1].line) for i, cell in enumerate(wanted.cells, start=1)}
     there = {cell.get("id"): cell for cell in found.cells}
     for cell in wanted.cells:
-        i, line = place[cell.id]
+        i, line = positions[cell.id]
         where = f"cell {i} ({cell.id}, line {line} of the source)"
         other = there.get(cell.id)
         if other is None:
@@ -113,7 +113,7 @@ def differences(wanted: NotebookNode, found: NotebookNode, source: SourceFile) -
             parts = sorted(key for key in {*cell, *other} if cell.get(key) != other.get(key))
             lines.append(f"{where}: its {', '.join(parts)} differ{'s' if len(parts) == 1 else ''}")
     for i, cell in enumerate(found.cells, start=1):
-        if cell.get("id") not in place:
+        if cell.get("id") not in positions:
             lines.append(f"cell {i} ({cell.get('id')}): not in the source")
     if not lines and [cell.get("id") for cell in found.cells] != [cell.id for cell in wanted.cells]:
         lines.append("its cells stand in another order, or one stands there twice")

@@ -1,4 +1,4 @@
-"""Read a percent source, lecture or homework, into typed cells that know their line; name every slip in it.
+"""Read a percent source, lecture or homework, into cells with a role and a line number; name everything that is wrong in it.
 
 A source is a Python file in jupytext's percent format, ``# %% option="value"`` before each cell. The options:
 
@@ -78,7 +78,7 @@ class SourceCell:
 
         Raises:
             AuthoringError: a marker without its partner or inside another region, or a line that only looks
-                like a marker. Its places are line numbers alone: ``"12: ..."``.
+                like a marker. Its lines begin with a line number, without the file: ``"12: ..."``.
         """
         found, problems, begin = [], [], None
         for i, line in enumerate(self.text.split("\n")):
@@ -179,13 +179,13 @@ def read_source(path: Path, root: Path) -> SourceFile:
             f'{(setups[1:] or code)[0].line}: the first code cell, and no other, carries tags=["setup"]: '
             "imports and setup(seed=0)"
         )
-    _raise_with_places(shown, problems)
+    _raise_with_lines(shown, problems)
     return source
 
 
 def require_lecture(source: SourceFile) -> None:
     """Raises AuthoringError if a lecture holds graded cells."""
-    _raise_with_places(
+    _raise_with_lines(
         source.shown,
         [
             f'{cell.line}: {cell.role}="{cell.name}" in a lecture: graded cells belong in solutions/'
@@ -237,7 +237,7 @@ def require_homework(source: SourceFile, homework: Homework) -> None:
     for cell in source.cells:
         if cell.role == "written" and not cell.regions():
             problems.append(f"{cell.line}: question {cell.name!r} has no solution region to hold the model answer")
-    _raise_with_places(source.shown, problems)
+    _raise_with_lines(source.shown, problems)
 
 
 def _typed(cell, header: int, begin: int, problems: list[str]) -> SourceCell:
@@ -358,7 +358,7 @@ def _check_problems(cell: SourceCell, homework: Homework) -> list[str]:
     return [f"{cell.line}: the check cell of {cell.name!r} should be exactly: {wanted}"]
 
 
-def _raise_with_places(shown: str, problems: list[str]) -> None:
+def _raise_with_lines(shown: str, problems: list[str]) -> None:
     if problems:
         by_line = sorted(dict.fromkeys(problems), key=lambda problem: int(problem.partition(":")[0]))
         raise AuthoringError(*[f"{shown}:{problem}" for problem in by_line])

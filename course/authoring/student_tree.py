@@ -214,18 +214,18 @@ def _update(out: Path, staging: Path, say: Callable[[str], None]) -> list[str]:
     """Replace an earlier release file by file; returns what was written."""
     known: dict[str, list[str]] = json.loads((out / MARKER).read_text(encoding="utf-8"))["files"]
     fresh = {name: _digest(staging / name) for name in _files(staging)}
-    moves = {name: _place(out, name, fresh[name], known, say) for name in fresh}
-    moves = {name: place for name, place in moves.items() if place is not None}
+    moves = {name: _new_name(out, name, fresh[name], known, say) for name in fresh}
+    moves = {name: new_name for name, new_name in moves.items() if new_name is not None}
     # The new digests are noted before the first file moves: if this is cut short, what is already new is not
     # taken for a student's change next time.
     noted = {**known}
-    for name, place in moves.items():
-        noted[place] = list(dict.fromkeys([*known.get(place, []), fresh[name]]))
+    for name, new_name in moves.items():
+        noted[new_name] = list(dict.fromkeys([*known.get(new_name, []), fresh[name]]))
     _write_marker(out, noted)
-    for name, place in moves.items():
-        (out / place).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staging / name, out / place)
-        noted[place] = [fresh[name]]
+    for name, new_name in moves.items():
+        (out / new_name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / name, out / new_name)
+        noted[new_name] = [fresh[name]]
     generated = [name for name in known if name.startswith(("course/", "notebooks/")) and name not in fresh]
     gone = [name for name in generated if not name.endswith(".new.ipynb")]
     for name in gone:
@@ -236,21 +236,21 @@ def _update(out: Path, staging: Path, say: Callable[[str], None]) -> list[str]:
     return sorted(moves.values())
 
 
-def _place(out: Path, name: str, digest: str, known: dict[str, list[str]], say: Callable[[str], None]) -> str | None:
+def _new_name(out: Path, name: str, digest: str, known: dict[str, list[str]], say: Callable[[str], None]) -> str | None:
     """Where a new file goes in an earlier release; None if what a student has there should simply stay."""
     if not name.endswith(".ipynb") or not _changed(out, name, known):
         return name
     if digest in (_digest(out / name), *known.get(name, [])):
         return None  # what they changed is this very version
     stem, number = name.removesuffix(".ipynb"), 1
-    place = f"{stem}.new.ipynb"
-    while _changed(out, place, known):
-        if digest in (_digest(out / place), *known.get(place, [])):
+    new_name = f"{stem}.new.ipynb"
+    while _changed(out, new_name, known):
+        if digest in (_digest(out / new_name), *known.get(new_name, [])):
             return None
         number += 1
-        place = f"{stem}.new{number}.ipynb"
-    say(f"{name}: changed since it was released, so kept; the new version is {place}")
-    return place
+        new_name = f"{stem}.new{number}.ipynb"
+    say(f"{name}: changed since it was released, so kept; the new version is {new_name}")
+    return new_name
 
 
 def _changed(out: Path, name: str, known: dict[str, list[str]]) -> bool:

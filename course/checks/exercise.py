@@ -60,7 +60,7 @@ class Draw:
         return torch.randint(low, high + 1, shape, generator=self.generator)
 
     def sizes(self, count: int, low: int = 2, high: int = 9) -> list[int]:
-        """`count` whole numbers from `low` to `high`, both included, no two the same: no axis passes for another."""
+        """`count` whole numbers from `low` to `high`, both included, no two the same: so no axis can be taken for another."""
         if count > high - low + 1:
             raise ValueError(f"there are no {count} different sizes from {low} to {high}")
         return (low + torch.randperm(high - low + 1, generator=self.generator)[:count]).tolist()

@@ -20,7 +20,7 @@ from course.checks import (
 )
 from course.checks.calls import Observation
 from course.checks.compare import Expected
-from course.checks.rounding import ORDERS, close, noise_between, nudged
+from course.checks.rounding import NOISE_FACTOR, close, noise_between, nudged
 
 SOURCE = """
 # %% tags=["setup"]
@@ -353,9 +353,9 @@ def test_values_are_the_same_within_the_tolerance_and_so_many_times_the_noise():
     noise = 1e-3
     assert close(one, one + 1.9e-4, 1e-4) and not close(one, one + 2.1e-4, 1e-4)  # absolute, and relative to 1
     assert close(hundred, hundred + 1e-2, 1e-4) and not close(hundred, hundred + 1.1e-2, 1e-4)
-    assert close(one, one + 0.95 * ORDERS * noise, 1e-4, noise)
-    assert not close(one, one + 1.1 * ORDERS * noise, 1e-4, noise)
-    assert not close(one, one + 0.95 * ORDERS * noise, 1e-4)
+    assert close(one, one + 0.95 * NOISE_FACTOR * noise, 1e-4, noise)
+    assert not close(one, one + 1.1 * NOISE_FACTOR * noise, 1e-4, noise)
+    assert not close(one, one + 0.95 * NOISE_FACTOR * noise, 1e-4)
     whole = torch.tensor([3])
     assert close(whole, torch.tensor([3.0]), 1e-4, noise) and not close(whole, torch.tensor([3.0001]), 1e-4, noise)
     assert not close(torch.tensor([True]), torch.tensor([False]), 2.0, noise)
