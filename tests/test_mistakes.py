@@ -92,7 +92,7 @@ def test_right_answer_earns_everything(topic, name, seed):
 def of_mistake(exercise: Exercise, number: int, verdict: Verdict) -> str | None:
     """What is wrong with a mistake that was judged so, and what to do about it; None if it gets its own sentence."""
     mistake = exercise.mistakes[number]
-    where = f"exercises.py of {exercise.id}: the mistake {mistake.name}"
+    where = f"solutions/{exercise.homework.topic}/exercises.py: the mistake {mistake.name} of {exercise.name}"
     if verdict.status == RIGHT:
         return f"{where} earns everything: make it wrong on these inputs, or mark it @{exercise.name}.alternative"
     if verdict.status != WRONG or not verdict.named:
@@ -104,7 +104,7 @@ def of_mistake(exercise: Exercise, number: int, verdict: Verdict) -> str | None:
 
 def of_counts(exercise: Exercise) -> list[str]:
     """Mistakes and alternatives that are still to be written, and sentences that several mistakes share."""
-    where = f"exercises.py of {exercise.id}"
+    where = f"solutions/{exercise.homework.topic}/exercises.py, {exercise.name}"
     names_by_sentence: dict[str, set[str]] = {}
     for mistake in exercise.mistakes:
         names_by_sentence.setdefault(mistake.sentence, set()).add(mistake.name)
@@ -340,10 +340,10 @@ def test_what_is_still_to_be_written_is_counted(scale):
     scale.mistake("You tripled")(first)
     scale.mistake("You tripled")(second)
     assert of_counts(scale) == [
-        "exercises.py of hw9.scale: 1 @scale.mistake, at least 4 are needed: add what is missing",
-        "exercises.py of hw9.scale: 0 @scale.alternative, at least 2 are needed: add what is missing",
-        "exercises.py of hw9.scale: first and second have one sentence: give each its own",
-        "exercises.py of hw9.scale: a sentence ends in . or ? and has at most 300 letters: You tripled",
+        "solutions/hw9_small/exercises.py, scale: 1 @scale.mistake, at least 4 are needed: add what is missing",
+        "solutions/hw9_small/exercises.py, scale: 0 @scale.alternative, at least 2 are needed: add what is missing",
+        "solutions/hw9_small/exercises.py, scale: first and second have one sentence: give each its own",
+        "solutions/hw9_small/exercises.py, scale: a sentence ends in . or ? and has at most 300 letters: You tripled",
     ]
 
 

@@ -112,11 +112,15 @@ def test_the_list_is_numbered_through_and_lectures_build_on_earlier_ones():
     assert [lecture.number for lecture in LECTURES] == list(range(len(LECTURES)))
     assert [work.number for work in HOMEWORKS] == list(range(len(HOMEWORKS)))
     for lecture in LECTURES:
-        assert lecture.needs or lecture.number == 0, f"{lecture.name}: say in `needs` which lectures it builds on"
-        assert all(needed < lecture.number for needed in lecture.needs), (
-            f"{lecture.name}: `needs` names a later lecture"
+        assert lecture.needs or lecture.number == 0, (
+            f"{LIST}: {lecture.name}: say in `needs` which lectures it builds on"
         )
-        assert bool(lecture.about) != lecture.is_to_come, f"{lecture.name}: `about` and `minutes` belong together"
+        assert all(needed < lecture.number for needed in lecture.needs), (
+            f"{LIST}: {lecture.name}: `needs` names a later lecture"
+        )
+        assert bool(lecture.about) != lecture.is_to_come, (
+            f"{LIST}: {lecture.name} needs `about` and `minutes`, or neither"
+        )
         assert not (lecture.homework and lecture.is_to_come), f"{lecture.name}: a homework, but no lecture"
 
 

@@ -1,9 +1,9 @@
-"""When two results are the same but for their last digits: said here, once, for judging and for building.
+"""When two results are the same except for rounding. Judging and building both ask here.
 
 Two processors, or two ways to write one formula, add the same float32 numbers in another order, and each step then
-rounds differently. By how much a result moves depends on the result: of a sum that cancels, nothing but rounding is
-left. So it is measured: the same code runs again on inputs whose last digit is another, and what that changes, largest
-over a tensor, is the tensor's *noise*.
+rounds differently. By how much depends on the result: where a sum cancels, only rounding is left. So it is
+measured. The same code runs again on inputs whose last digit was changed; the largest change in a tensor is the
+tensor's *noise*.
 
 Two values are the same where they differ by no more than the exercise's tolerance (absolute, and the same relative to
 the value) and `NOISE_FACTOR` times the noise. Why these bounds: between the kernels of torch for AVX-512, for AVX2 and for
