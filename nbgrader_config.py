@@ -33,9 +33,11 @@ c.Execute.timeout = 120  # seconds a cell
 
 def _as_students_receive_it(assignment, **_):
     """nbgrader's own release names no exercise in its stubs and brings no check data: `course build` writes both."""
-    from course.authoring import builder, find_root
+    from course.authoring import find_root
+    from course.authoring.builder import write_assignment
+    from course.authoring.files import HomeworkFiles
 
-    builder.write_assignment(builder.HomeworkFolder(find_root(), assignment))
+    write_assignment(HomeworkFiles(find_root(), assignment))
 
 
 c.GenerateAssignment.post_convert_hook = _as_students_receive_it

@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(path)  # which nobody else knows by its other name, if by any
+            error.filename = str(path)  # callers know this name, and not that of the partial file
         raise
 
 
@@ -49,14 +49,14 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
 def write_together(files: dict[Path, bytes]) -> None:
     """Write files that belong together: all of them are written before the first takes its place.
 
-    Ctrl-C and SIGTERM wait until the last has; a process that is killed in between leaves each file old or new.
+    Ctrl-C and SIGTERM take effect after the last has; a process that is killed in between leaves each file old or new.
 
     Raises:
         OSError: as `replacing`; then no file has changed, unless the disk failed between two of them.
     """
-    with undisturbed(), ExitStack() as places:
+    with undisturbed(), ExitStack() as replaced:
         for path, data in files.items():
-            _write(places.enter_context(replacing(path)), data)
+            _write(replaced.enter_context(replacing(path)), data)
 
 
 @contextmanager

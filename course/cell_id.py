@@ -1,4 +1,4 @@
-"""The id of a built cell follows from its text: so it tells, far from the sources, whether the cell is as it was built."""
+"""The id of a built cell is a hash of its text: without the sources, one sees whether the cell is still as it was built."""
 
 import hashlib
 

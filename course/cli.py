@@ -14,7 +14,7 @@ from course.steps import Steps
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    options.remember = arguments is None  # what is called as a function, by a test say, works everything out anew
+    options.remember = arguments is None  # a function that is called, by a test for example, works everything out anew
     try:
         return options.run(options)
     except _Stopped as stopped:
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Stopped(BaseException):
-    """A command was told to end, by signal `number`; whatever it had begun was taken back on the way here."""
+    """A command was told to end, by signal `number`; what it had begun has been undone."""
 
     def __init__(self, command: str, number: int):
         super().__init__(command, number)
@@ -39,7 +39,7 @@ class _Stopped(BaseException):
 class _StoppableSteps(Steps):
     """The steps of a command that Ctrl-C and SIGTERM end: the first of them raises `_Stopped`.
 
-    The others are ignored: nothing disturbs what is then taken back. Libraries have places that swallow every
+    The others are ignored: nothing disturbs what is then undone. Some libraries swallow every
     exception, so the next step raises it again.
     """
 
@@ -207,7 +207,25 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("out", type=Path)
     release.add_argument("homework", nargs="*", help="hw1 ...; without it, all")
 
-    grade = command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
+    _add_grade_options(
+        command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
+    )
+
+    models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
+    models.add_argument("name", nargs="?")
+    models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
+
+    _add_train_options(
+        command("train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs")
+    )
+
+    _add_bench_options(
+        command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
+    )
+    return parser
+
+
+def _add_grade_options(grade: argparse.ArgumentParser) -> None:
     grade.add_argument(
         "submissions", type=Path, help="folder or zip: STUDENT/hwN_topic/hwN_topic.ipynb or STUDENT.ipynb"
     )
@@ -231,13 +249,9 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--config", type=Path, metavar="FILE", help="due dates (default: solutions/grading.toml)")
     grade.add_argument("--gradebook", metavar="URL", help="a database in place of OUT/gradebook.db")
     grade.add_argument("--roster", type=Path, metavar="CSV", help="the students, as Canvas or Moodle exports them")
-    models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
-    models.add_argument("name", nargs="?")
-    models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
 
-    train = command(
-        "train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs"
-    )
+
+def _add_train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("model", help="one of `course models`")
     train.add_argument("spec", nargs="*", metavar="KEY=VALUE", help="other than the model's own spec: depth=3")
     train.add_argument("--data", default="cifar10", metavar="NAME", help="NAME, or NAME:QUESTION (default: cifar10)")
@@ -249,9 +263,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, metavar="DIR", help="where it is kept; there already: go on from it")
     train.add_argument("--device", choices=("cpu", "cuda"))
 
-    bench = command(
-        "bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all"
-    )
+
+def _add_bench_options(bench: argparse.ArgumentParser) -> None:
     names = "cifar, grading, hostile_text, kernels, large_class, lessons, models or training_speed"
     bench.add_argument("name", nargs="?", help=names)
     only = "cifar, hostile_text, lessons, models: only these; the others: how many"
@@ -265,7 +278,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--seeds", type=int, help="cifar, lessons: how often each is trained (default: 5 and 3)")
     bench.add_argument("--save", action="store_const", const=True, help="cifar: store small weights for the lectures")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
-    return parser
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def _guarded(check) -> Iterator[Line]:
 
 def _python() -> Iterator[Line]:
     found = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):  # noqa: UP036 (whoever starts it with an older one should be told)
+    if sys.version_info < (3, 11):  # noqa: UP036 (who starts it with an older one should read why it fails)
         yield FAIL, found, "install Python 3.11 or newer and name it: make lab PYTHON=python3.12"
     else:
         yield OK, found, ""
@@ -108,7 +108,7 @@ def _data_folder() -> Iterator[Line]:
     from course.data_folder import data_folder
 
     folder = data_folder()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free / 1e9
     if not os.access(there, os.W_OK):
         yield WARN, f"data folder {folder} cannot be written", "set COURSE_DATA to a folder of yours"

@@ -57,10 +57,10 @@ class Outline:
     definitions: list[tuple[int, int]]
 
     @classmethod
-    def from_json(cls, told: dict) -> "Outline":
-        given = [Given(*entry) for entry in told.pop("given")]
-        mentions = [Mentions(*entry) for entry in told.pop("mentions")]
-        return cls(given=given, mentions=mentions, **told)
+    def from_json(cls, stored: dict) -> "Outline":
+        given = [Given(*entry) for entry in stored.pop("given")]
+        mentions = [Mentions(*entry) for entry in stored.pop("mentions")]
+        return cls(given=given, mentions=mentions, **stored)
 
 
 def outline(source: str) -> Outline | None:

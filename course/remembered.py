@@ -1,9 +1,9 @@
 """What a command found out, kept for the next time in ``build/remembered/``, which git ignores and `make clean` empties.
 
-Kept beside what it is about, so that a fresh clone knows nothing and one folder never answers for another. Every entry
+It is kept in the folder that it is about: a fresh clone remembers nothing, and no folder is taken for another. Every entry
 carries a key, a digest of the contents (never the dates) of all that the finding depends on; under another key nothing
-is remembered. A memory that is damaged, or cannot be written, is none. Only commands that a person types have one:
-whatever is called as a function works everything out anew, tests among them.
+is remembered. Where a memory is damaged or cannot be written, all is worked out anew. Only commands that a person types have one:
+a function that is called, by a test for example, works everything out anew.
 """
 
 import hashlib

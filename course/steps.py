@@ -1,6 +1,6 @@
 """What a command is doing and how far it is, on stderr: in a terminal one line kept up to date, elsewhere plain lines.
 
-Loads nothing slow: a command says its first word before it loads torch.
+Imports nothing slow: a command shows its first step before it imports torch.
 """
 
 import sys
@@ -19,7 +19,7 @@ class Step(Protocol):
 
 
 def silent(what: str, number: int = 0, total: int = 0) -> None:
-    """The step of a function that nobody watches."""
+    """A step that shows nothing."""
 
 
 class Steps:

@@ -33,7 +33,7 @@ class Lecture:
         name: its file in ``notebooks/source/``, without the ending.
         title: what its heading begins with.
         box: the title as it stands on the map, in lines that fit a box.
-        place: (column, row) of its box on the map.
+        on_map: (column, row) of its box on the map.
         needs: the numbers of the lectures it builds on: the arrows of the map.
         about: what one builds or meets in it.
         minutes: a reader's; 0 as long as the lecture is to come.
@@ -43,7 +43,7 @@ class Lecture:
     name: str
     title: str
     box: str
-    place: tuple[float, float]
+    on_map: tuple[float, float]
     needs: tuple[int, ...] = ()
     about: str = ""
     minutes: int = 0
@@ -68,29 +68,29 @@ LECTURES = (
         "00_start_here",
         "Start here",
         box="start here",
-        place=(0, 0),
+        on_map=(0, 0),
         about="how the course works, its data, its checks",
         minutes=15,
         homework=Homework("hw0_first_check", "Your first check", 5),
     ),
-    Lecture("01_convolution", "Convolution", box="convolution", place=(0, 1), needs=(0,)),
-    Lecture("02_beyond_local", "Beyond local", box="beyond local", place=(0, 2), needs=(1,)),
+    Lecture("01_convolution", "Convolution", box="convolution", on_map=(0, 1), needs=(0,)),
+    Lecture("02_beyond_local", "Beyond local", box="beyond local", on_map=(0, 2), needs=(1,)),
     Lecture(
         "03_self_attention",
         "Self-attention",
         box="self-attention",
-        place=(0, 3),
+        on_map=(0, 3),
         needs=(2,),
         about="attention, heads, masks, positions, a transformer block, its cost",
         minutes=60,
         homework=Homework("hw1_self_attention", "Self-attention", 180),
     ),
-    Lecture("04_transformer", "The transformer", box="the transformer", place=(0, 4), needs=(3,)),
+    Lecture("04_transformer", "The transformer", box="the transformer", on_map=(0, 4), needs=(3,)),
     Lecture(
         "05_vision_transformer",
         "The vision transformer",
         box="vision\ntransformer",
-        place=(0, 5),
+        on_map=(0, 5),
         needs=(4,),
         about="patches, class token, positions, the size table, data against inductive bias, higher resolution",
         minutes=60,
@@ -100,7 +100,7 @@ LECTURES = (
         "06_what_vits_see",
         "What ViTs see",
         box="what ViTs see",
-        place=(1, 0.5),
+        on_map=(1, 0.5),
         needs=(5,),
         about="filters, attention distance, rollout, CKA, receptive fields, occlusion, shuffling",
         minutes=60,
@@ -109,25 +109,25 @@ LECTURES = (
         "07_training_with_less_data",
         "Training with less data",
         box="training with\nless data",
-        place=(2, 0.5),
+        on_map=(2, 0.5),
         needs=(6,),
     ),
     Lecture(
         "08_swin",
         "Swin",
         box="Swin",
-        place=(1, 2.5),
+        on_map=(1, 2.5),
         needs=(5,),
         about="windows, cost, shift and mask, relative positions, merging",
         minutes=60,
         homework=Homework("hw3_swin", "Swin", 240),
     ),
-    Lecture("09_vit_cnn_spectrum", "The ViT–CNN spectrum", box="the ViT–CNN\nspectrum", place=(2, 2.5), needs=(8,)),
+    Lecture("09_vit_cnn_spectrum", "The ViT–CNN spectrum", box="the ViT–CNN\nspectrum", on_map=(2, 2.5), needs=(8,)),
     Lecture(
         "10_all_mlp",
         "All-MLP",
         box="all-MLP",
-        place=(3, 2.5),
+        on_map=(3, 2.5),
         needs=(9,),
         about="mixing without attention, what is shared, nine mixers, resolution",
         minutes=60,
@@ -137,7 +137,7 @@ LECTURES = (
         "11_metaformer",
         "MetaFormer",
         box="MetaFormer",
-        place=(4, 2.5),
+        on_map=(4, 2.5),
         needs=(10,),
         about="any mixer in one body, compared honestly; what latency is made of",
         minutes=60,
@@ -147,26 +147,26 @@ LECTURES = (
         "12_convnets_strike_back",
         "ConvNets strike back",
         box="convnets\nstrike back",
-        place=(5, 2.5),
+        on_map=(5, 2.5),
         needs=(11,),
     ),
-    Lecture("13_scaling", "Scaling", box="scaling", place=(3, 0.5), needs=(7,)),
+    Lecture("13_scaling", "Scaling", box="scaling", on_map=(3, 0.5), needs=(7,)),
     Lecture(
         "14_video",
         "Video",
         box="video",
-        place=(1, 4.5),
+        on_map=(1, 4.5),
         needs=(5,),
         about="tubelets, factorised and divided attention, what order tells",
         minutes=60,
         homework=Homework("hw6_vivit", "ViViT", 240),
     ),
-    Lecture("15_dense_prediction", "Dense prediction", box="dense\nprediction", place=(2, 4.5), needs=(8,)),
+    Lecture("15_dense_prediction", "Dense prediction", box="dense\nprediction", on_map=(2, 4.5), needs=(8,)),
     Lecture(
         "16_self_supervision_and_multimodal",
         "Self-supervision, multimodal",
         box="self-supervision,\nmultimodal",
-        place=(4, 0.5),
+        on_map=(4, 0.5),
         needs=(13,),
     ),
 )

@@ -23,6 +23,7 @@ SECONDS = 600  # of the tests of one mutant: one that makes them hang is caught 
 FAILED = 1  # how pytest ends when tests fail; other numbers say that it could not run them
 
 JUDGE = "course/grading/judge/exercise.py"
+KNOWN_SAFE = "course/grading/known_safe.py"
 COMPARE = "course/checks/compare.py"
 EXERCISE = "course/checks/exercise.py"
 ROUNDING = "course/checks/rounding.py"
@@ -39,8 +40,8 @@ TEST_OBSERVATION = "tests/grading/test_observation.py"
 TEST_GUARDS = "tests/grading/test_guards.py"
 TEST_WALLS = "tests/grading/test_walls.py"
 TEST_SANDBOX = "tests/grading/test_sandbox.py"
-TEST_VERDICTS = "tests/checks/test_check_verdicts.py"
-TEST_CREDIT = "tests/checks/test_check_credit.py"
+TEST_VERDICTS = "tests/checks/test_verdicts.py"
+TEST_CREDIT = "tests/checks/test_credit.py"
 TEST_SWIN = "tests/models/test_swin.py"
 HEADERS = (
     f"{TEST_OBSERVATION}::test_a_forged_header_is_refused_before_safetensors_sees_it",
@@ -126,6 +127,62 @@ MUTANTS = (
         (TEST_JUDGE,),
     ),
     Mutant(
+        KNOWN_SAFE,
+        "expression.fullmatch(said)",
+        "expression.match(said)",
+        "what begins as a known sentence passes for it",
+        (TEST_JUDGE,),
+    ),
+    Mutant(
+        KNOWN_SAFE,
+        "_REFUSED.fullmatch(note)",
+        "_REFUSED.match(note)",
+        "what begins as a known refusal passes for it",
+        (TEST_JUDGE,),
+    ),
+    Mutant(
+        KNOWN_SAFE,
+        're.fullmatch(r"\\d", part)',
+        're.match(r"\\d", part)',
+        "the name of a parameter carries a long number",
+        (TEST_JUDGE,),
+    ),
+    Mutant(
+        KNOWN_SAFE,
+        r"(?<![\w.])\d{1,6}(?![\w.])",
+        r"(?<![\w.])\d{1,9}(?![\w.])",
+        "a number as long as the bits of a float counts as a size",
+        (TEST_JUDGE,),
+    ),
+    Mutant(
+        COMPARE,
+        "_keys(i, a) == _keys(i, b)\n        and all(_close",
+        "set(_keys(i, a)) <= set(_keys(i, b))\n        and all(_close",
+        "a result too many does not count",
+        (TEST_VERDICTS,),
+    ),
+    Mutant(
+        COMPARE,
+        'return keys == [key for key in _keys(i, b) if ".grad." not in key] and all(',
+        "return set(keys) <= set(_keys(i, b)) and all(",
+        "a result too many earns the points for the shape",
+        (TEST_VERDICTS,),
+    ),
+    Mutant(
+        COMPARE,
+        "    if all(right[i] for i in exact):\n        exact = list(expected.goals)\n",
+        "",
+        "every failed training is called by the name of the first mistake",
+        (TEST_VERDICTS,),
+    ),
+    Mutant(
+        COMPARE,
+        "*range(1, 11), *(size for size in sizes if size)",
+        "*range(1, 11), *sizes",
+        "a size of 0 stops the comparison",
+        (TEST_JUDGE, TEST_VERDICTS),
+    ),
+    Mutant(
         COMPARE,
         "return Verdict(WRONG, refused or rule_broken)",
         "return replace(verdict, sentence=refused or rule_broken)",
@@ -204,7 +261,7 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "rtol=tolerance, atol=tolerance + ORDERS * asked.answer.noise.get(key, 0.0))",
+        "rtol=tolerance, atol=tolerance + NOISE_FACTOR * asked.answer.noise.get(key, 0.0))",
         "rtol=tolerance, atol=0.0)",
         "more values are said to differ than do",
         (TEST_VERDICTS,),
@@ -218,14 +275,14 @@ MUTANTS = (
     ),
     Mutant(
         ROUNDING,
-        "atol = tolerance + ORDERS * noise",
+        "atol = tolerance + NOISE_FACTOR * noise",
         "atol = tolerance",
         "what a processor rounds otherwise is wrong",
         (TEST_VERDICTS,),
     ),
     Mutant(
         ROUNDING,
-        "atol = tolerance + ORDERS * noise",
+        "atol = tolerance + NOISE_FACTOR * noise",
         "atol = tolerance + noise",
         "the noise that was measured once is taken for the largest there is",
         (TEST_VERDICTS,),

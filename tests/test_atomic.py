@@ -98,17 +98,17 @@ def test_a_signal_between_two_files_takes_effect_after_the_last(tmp_path, monkey
     class Told(BaseException):
         pass
 
-    def told(number, frame):
+    def noted(number, frame):
         raise Told
 
     real = atomic.os.replace
     monkeypatch.setattr(atomic.os, "replace", lambda *paths: (real(*paths), signal.raise_signal(number)))
-    before = signal.signal(number, told)
+    before = signal.signal(number, noted)
     try:
         with pytest.raises(Told):
             write_together({tmp_path / name: name.encode() for name in "abc"})
         assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
-        assert signal.getsignal(number) is told
+        assert signal.getsignal(number) is noted
         with undisturbed():
             pass
     finally:

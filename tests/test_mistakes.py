@@ -9,8 +9,8 @@ import torch
 
 from course.authoring.new import FRAME, FRAMED
 from course.authoring.source import read_source
-from course.checks import Draw, expected_for, from_scratch, judge, load_homework, observe, public
-from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected
+from course.checks import Call, Draw, expected_for, from_scratch, judge, load_homework, observe, public
+from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected, Verdict
 from course.checks.exercise import Exercise, Homework
 from course.checks.guards import found, watching
 
@@ -20,6 +20,7 @@ FOLDERS = {FRAMED: ROOT / FRAME} | {
 }
 SEEDS = (1, 2, 3)  # beside the public one; no check may depend on luck with its inputs
 FEWEST_MISTAKES, FEWEST_ALTERNATIVES = 4, 2
+LONGEST_SENTENCE = 300
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,6 +90,52 @@ def test_right_answer_earns_everything(topic, name, seed):
     assert verdict.status == RIGHT, verdict
 
 
+def of_mistake(exercise: Exercise, number: int, verdict: Verdict) -> str | None:
+    """What is wrong with a mistake that was judged so, and what to do about it; None if it gets its own sentence."""
+    mistake = exercise.mistakes[number]
+    where = f"solutions/{exercise.homework.topic}/exercises.py: the mistake {mistake.name} of {exercise.name}"
+    if verdict.status == RIGHT:
+        return f"{where} earns everything: make it wrong on these inputs, or mark it @{exercise.name}.alternative"
+    if verdict.status != WRONG or not verdict.named:
+        return f"{where} is not recognised, and gets this: {verdict.sentence} {verdict.detail}"
+    if verdict.sentence != mistake.sentence:
+        return f"{where} gets the sentence of another mistake: choose inputs on which they differ. {verdict.sentence}"
+    return None
+
+
+def of_counts(exercise: Exercise) -> list[str]:
+    """Mistakes and alternatives that are still to be written, and sentences that several mistakes share."""
+    where = f"solutions/{exercise.homework.topic}/exercises.py, {exercise.name}"
+    names_by_sentence: dict[str, set[str]] = {}
+    for mistake in exercise.mistakes:
+        names_by_sentence.setdefault(mistake.sentence, set()).add(mistake.name)
+    problems = []
+    for kind, count, fewest in (
+        ("mistake", len(names_by_sentence), FEWEST_MISTAKES),
+        ("alternative", len(exercise.alternatives), FEWEST_ALTERNATIVES),
+    ):
+        if count < fewest:
+            problems.append(
+                f"{where}: {count} @{exercise.name}.{kind}, at least {fewest} are needed: add what is missing"
+            )
+    for sentence, names in names_by_sentence.items():
+        # One mistake may be written in two ways, under one name; two mistakes never share a sentence.
+        if len(names) > 1:
+            problems.append(f"{where}: {' and '.join(sorted(names))} have one sentence: give each its own")
+        if sentence[-1] not in ".?" or len(sentence) > LONGEST_SENTENCE:
+            problems.append(
+                f"{where}: a sentence ends in . or ? and has at most {LONGEST_SENTENCE} letters: {sentence}"
+            )
+    return problems
+
+
+def of_sentence(sentence: str, answer: list[str]) -> str | None:
+    """What of the answer's code, of which `answer` are the lines, a sentence gives away."""
+    found = CODE.search(sentence)
+    given = [found[0]] if found else [line for line in answer if len(line) >= 12 and line in sentence]
+    return f"a sentence must not give the code away ({given[0]}): say it in words. {sentence}" if given else None
+
+
 @every_exercise
 def test_right_answer_runs_to_its_end(topic, name):
     """If the answer itself stopped with an error, that error would be what students are asked for."""
@@ -129,7 +176,6 @@ def test_right_answer_passes_the_public_check(topic, name, stored):
 @every_exercise
 def test_every_alternative_earns_everything(topic, name):
     exercise = homework_in(topic).exercises[name]
-    assert len(exercise.alternatives) >= FEWEST_ALTERNATIVES
     for objects in exercise.alternatives:
         verdict = judge(expected_on(topic, name, SEEDS[0]), exercise.observe(exercise.calls(SEEDS[0]), objects))
         assert verdict.status == RIGHT, (objects, verdict)
@@ -138,26 +184,19 @@ def test_every_alternative_earns_everything(topic, name):
 @every_mistake
 def test_every_mistake_gets_exactly_its_own_sentence(topic, name, number, stored):
     exercise = homework_in(topic).exercises[name]
-    mistake = exercise.mistakes[number]
     public_check = stored(topic, name)
     inputs = [(public_check.expected, public_check.calls)]
     inputs += [(expected_on(topic, name, seed), exercise.calls(seed)) for seed in SEEDS]
     for expected, calls in inputs:
         verdict = judge(expected, seen_of_mistake(exercise, number, expected, calls))
-        assert verdict.status == WRONG and verdict.named, verdict
-        assert verdict.sentence == mistake.sentence
+        problem = of_mistake(exercise, number, verdict)
+        assert not problem, problem
 
 
 @every_exercise
 def test_there_are_enough_mistakes_and_each_has_words_of_its_own(topic, name):
-    exercise = homework_in(topic).exercises[name]
-    names_by_sentence: dict[str, set[str]] = {}
-    for mistake in exercise.mistakes:
-        names_by_sentence.setdefault(mistake.sentence, set()).add(mistake.name)
-    assert len(names_by_sentence) >= FEWEST_MISTAKES
-    # One mistake may be written in two ways, under one name; two mistakes never share a sentence.
-    assert all(len(names) == 1 for names in names_by_sentence.values())
-    assert all(sentence[-1] in ".?" and len(sentence) <= 300 for sentence in names_by_sentence)
+    problems = of_counts(homework_in(topic).exercises[name])
+    assert not problems, "\n".join(problems)
 
 
 CODE = re.compile(r"\bdim ?=|\bF\.\w|\w\[|\.\w+\(\w*\)|\w+\(\w+=|\s@\s|\*\*|\btorch\.(?!randint\b)\w+")
@@ -174,9 +213,8 @@ def test_no_sentence_gives_the_code_away(topic, name):
         for first, last in cell.regions()
         for line in cell.text.split("\n")[first + 1 : last]
     ]
-    for mistake in homework.exercises[name].mistakes:
-        assert not CODE.search(mistake.sentence), mistake.sentence
-        assert not [line for line in answer if len(line) >= 12 and line in mistake.sentence]
+    problems = [of_sentence(mistake.sentence, answer) for mistake in homework.exercises[name].mistakes]
+    assert not any(problems), "\n".join(filter(None, problems))
 
 
 @every_exercise
@@ -246,3 +284,71 @@ def test_sizes_are_all_different_and_in_range():
         assert len(set(sizes)) == 4 and min(sizes) >= 3 and max(sizes) <= 7
     with pytest.raises(ValueError, match="no 6 different sizes from 3 to 7"):
         draw.sizes(6, low=3, high=7)
+
+
+# -- what the author of a mistake reads who has left out a step
+
+
+@pytest.fixture
+def scale(tmp_path) -> Exercise:
+    """An exercise with an answer, inputs, and nothing else."""
+    (tmp_path / "hw9_small.py").write_text('# %% exercise="scale"\ndef scale(x):\n    return 2 * x\n')
+    exercise = Homework("hw9_small", source=tmp_path / "hw9_small.py").exercise("scale", points=1)
+    exercise.inputs(lambda draw: [Call("scale", {"x": draw.normal(3, 5)})])
+    return exercise
+
+
+def judged(exercise: Exercise, number: int) -> Verdict:
+    calls = exercise.calls(1)
+    return judge(expected_for(exercise, 1), exercise.observe(calls, exercise.mistakes[number].objects))
+
+
+def test_a_mistake_without_its_sentence_is_refused_with_what_to_write(scale):
+    for sentence in (lambda x: x, "", " "):
+        with pytest.raises(
+            TypeError, match=r"hw9.scale: a mistake needs the sentence that students read: @scale.mistake"
+        ):
+            scale.mistake(sentence)
+
+
+def test_an_exercise_without_inputs_is_told_to_have_some():
+    bare = Homework("hw9_small").exercise("bare", points=1)
+    for seed in (1, public.PUBLIC_SEED):
+        with pytest.raises(ValueError, match="hw9.bare has no inputs: write a function .* @bare.inputs"):
+            bare.calls(seed)
+
+
+def test_a_mistake_that_is_none_and_two_that_are_one_are_named(scale):
+    scale.mistake("You added nothing.")(lambda x: x + x)
+    assert "earns everything: make it wrong on these inputs, or mark it @scale.alternative" in of_mistake(
+        scale, 0, judged(scale, 0)
+    )
+    scale.mistake("You tripled.")(lambda x: 3 * x)
+    assert of_mistake(scale, 1, judged(scale, 1)) is None
+    scale.mistake("You doubled and added.")(lambda x: 2 * x + x)
+    assert "gets the sentence of another mistake" in of_mistake(scale, 2, judged(scale, 2))
+    unnamed = judge(expected_for(scale, 1), scale.observe(scale.calls(1), {"scale": lambda x: 4 * x}))
+    assert "is not recognised, and gets this: The result is the right one times 2" in of_mistake(scale, 1, unnamed)
+
+
+def test_what_is_still_to_be_written_is_counted(scale):
+    def first(x):
+        return 3 * x
+
+    def second(x):
+        return 4 * x
+
+    scale.mistake("You tripled")(first)
+    scale.mistake("You tripled")(second)
+    assert of_counts(scale) == [
+        "solutions/hw9_small/exercises.py, scale: 1 @scale.mistake, at least 4 are needed: add what is missing",
+        "solutions/hw9_small/exercises.py, scale: 0 @scale.alternative, at least 2 are needed: add what is missing",
+        "solutions/hw9_small/exercises.py, scale: first and second have one sentence: give each its own",
+        "solutions/hw9_small/exercises.py, scale: a sentence ends in . or ? and has at most 300 letters: You tripled",
+    ]
+
+
+def test_a_sentence_with_code_in_it_is_named():
+    assert "(.mean(dim)): say it in words" in of_sentence("Take x.mean(dim) here.", [])
+    assert "(return 2 times x): say it in words" in of_sentence("You should return 2 times x.", ["return 2 times x"])
+    assert of_sentence("You took the mean.", ["return x"]) is None

@@ -1,5 +1,6 @@
 """The list of lectures in ``course/syllabus.py`` is what the folders, the README and the notebooks' headers say."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from course.authoring import find_root
+from course.plots import course_map
 from course.syllabus import LECTURES, WITHOUT_LECTURE, Homework, Lecture, readme_table
 
 LIST = "course/syllabus.py"
+START = "notebooks/00_start_here.ipynb"
 ROOT = find_root()
 BY_NUMBER = {lecture.number: lecture for lecture in LECTURES}
 WRITTEN = [lecture for lecture in LECTURES if not lecture.is_to_come]
@@ -110,9 +113,15 @@ def test_the_list_is_numbered_through_and_lectures_build_on_earlier_ones():
     numbers = [work.number for work in HOMEWORKS]
     assert len(set(numbers)) == len(numbers), "commands know a homework by its number: each stands there once"
     for lecture in LECTURES:
-        assert lecture.needs or lecture.number == 0
-        assert all(needed < lecture.number for needed in lecture.needs)
-        assert bool(lecture.about) != lecture.is_to_come, f"{lecture.name}: `about` and `minutes` belong together"
+        assert lecture.needs or lecture.number == 0, (
+            f"{LIST}: {lecture.name}: say in `needs` which lectures it builds on"
+        )
+        assert all(needed < lecture.number for needed in lecture.needs), (
+            f"{LIST}: {lecture.name}: `needs` names a later lecture"
+        )
+        assert bool(lecture.about) != lecture.is_to_come, (
+            f"{LIST}: {lecture.name} needs `about` and `minutes`, or neither"
+        )
         assert not (lecture.homework and lecture.is_to_come), f"{lecture.name}: a homework, but no lecture"
 
 
@@ -166,7 +175,7 @@ def test_a_source_or_a_row_alone_is_named_with_the_file_to_edit(tmp_path):
 
 def test_a_readme_with_another_row_is_told_the_whole_table():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    new = Lecture("17_new", "New", box="new", place=(5, 0.5), needs=(16,), about="something new", minutes=60)
+    new = Lecture("17_new", "New", box="new", on_map=(5, 0.5), needs=(16,), about="something new", minutes=60)
     (problem,) = of_readme(text, (*LECTURES, new))
     assert "course/syllabus.py" in problem and problem.endswith("\n| `17_new` | | something new | 60 |")
     assert of_readme(text.replace("| 60 + 210 |", "| 60 + 211 |")) and of_readme("# Nothing")
@@ -195,3 +204,33 @@ def test_what_a_header_says_otherwise_is_named_with_what_it_should_say(old, new,
 def test_a_lecture_that_is_to_come_is_named_without_a_link():
     assert _link(BY_NUMBER[12]) == "12 · ConvNets strike back"
     assert _link(replace(BY_NUMBER[12], minutes=60)) == "[12 · ConvNets strike back](12_convnets_strike_back.ipynb)"
+
+
+def of_map(notebook: dict, wanted: str) -> list[str]:
+    """Whether lecture 0 shows the map as it is drawn now: its words say which lectures there are and which are here."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    shown = [output.get("metadata", {}).get("image/png", {}).get("alt", "") for output in outputs]
+    if wanted in shown:
+        return []
+    return [f"{START} shows an older map of the course: run `course build notebooks/source/{LECTURES[0].name}.py`"]
+
+
+def test_lecture_0_shows_the_map_with_every_lecture_that_is_here():
+    problems = of_map(json.loads((ROOT / START).read_text(encoding="utf-8")), course_map(ROOT).alt)
+    assert not problems, problems
+
+
+def test_a_map_that_was_not_drawn_anew_is_named_with_the_command():
+    old = {"cells": [{"outputs": [{"metadata": {"image/png": {"alt": "the 17 lectures"}}}]}, {}]}
+    assert of_map(old, "the 17 lectures") == []
+    assert of_map(old, "the 18 lectures") == [
+        "notebooks/00_start_here.ipynb shows an older map of the course: run `course build "
+        "notebooks/source/00_start_here.py`"
+    ]
+
+
+def test_each_box_of_the_map_has_a_place_of_its_own():
+    at = {}
+    for lecture in LECTURES:
+        other = at.setdefault(lecture.on_map, lecture.name)
+        assert other == lecture.name, f"{lecture.name} lies on {other} on the map: give it another `on_map` in {LIST}"

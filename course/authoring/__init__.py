@@ -1,8 +1,17 @@
 """From hand-edited sources to notebooks, and from the repository to what a student receives.
 
-`repository` finds the place, `source` reads and validates, `notebooks` makes cells and metadata, `execute` runs them, `outputs` cleans and
-examines what came out, `leaks` looks for answers where none may be, `builder` is ``course build``,
-`student_tree` is ``course release``, `new` is ``course new``.
+``course build`` is `builder`, ``course build --check`` is `examine`, ``course release`` is `student_tree`, ``course new`` is
+`new`. What they use:
+
+``repository``  finds the repository
+``files``       which files belong to a lecture and to a homework
+``source``      reads a percent source into cells, and names what is wrong in it
+``notebooks``   makes notebooks of these cells
+``execute``     runs a notebook
+``outputs``     cleans what it printed and drew, and examines it
+``leaks``       searches for answers in what students receive
+
+`course.checks` describes the whole way of an exercise, from its author to a student.
 """
 
 from importlib import import_module

@@ -23,7 +23,7 @@ import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from course.authoring.source import Source
+from course.authoring.source import SourceFile
 
 _MARK = re.compile(r"<!--(?P<mark>.*?)-->", re.DOTALL)
 _NUMBER = r"[−-]?\d+(?:,\d{3})*(?:\.\d+)?"
@@ -63,7 +63,7 @@ class Experiment:
 # -- the experiments
 
 
-def experiments_of(source: Source) -> list[Experiment]:
+def experiments_of(source: SourceFile) -> list[Experiment]:
     """Every experiment over several seeds, in order.
 
     Raises:
@@ -104,7 +104,7 @@ def _is_stored(node: ast.Name) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
-def _statements(source: Source) -> Iterator[_Statement]:
+def _statements(source: SourceFile) -> Iterator[_Statement]:
     for cell in source.cells:
         if cell.kind == "code":
             lines = cell.text.split("\n")
@@ -143,7 +143,7 @@ def _words(text: str) -> Iterator[str]:
 # -- the numbers in the text
 
 
-def wrong_claims(source: Source, stored: dict[str, dict[str, dict]], printed: str) -> list[str]:
+def wrong_claims(source: SourceFile, stored: dict[str, dict[str, dict]], printed: str) -> list[str]:
     """A sentence with its line for every marked number that its source does not bear out.
 
     Args:
@@ -238,7 +238,7 @@ def _fits(said: list[str], values: list[float], sign: str) -> bool:
     return any(all(abs(a - b) <= half for a, b, half in zip(numbers, each, halves)) for each in expected)
 
 
-def unmarked(source: Source) -> list[str]:
+def unmarked(source: SourceFile) -> list[str]:
     """Every percentage in the text that has neither a mark nor, in its paragraph, a word of where it is from."""
     found = []
     for cell in source.cells:

@@ -16,13 +16,13 @@ from nbformat import NotebookNode
 import course
 from course.authoring.outputs import clean
 from course.authoring.repository import AuthoringError
-from course.authoring.source import Source
+from course.authoring.source import SourceFile
 from course.steps import Step, silent
 
 LONGEST_CELL = 900  # seconds; a lecture is meant to take 60 in all
 
 
-def execute(notebook: NotebookNode, folder: Path, shown: str, source: Source, step: Step = silent) -> float:
+def execute(notebook: NotebookNode, folder: Path, shown: str, source: SourceFile, step: Step = silent) -> float:
     """Run all cells in `folder` and clean the outputs, in place.
 
     The kernel is this Python, finds this very `course`, and has ``COURSE_BUDGET=cpu`` where nothing else is
@@ -31,7 +31,7 @@ def execute(notebook: NotebookNode, folder: Path, shown: str, source: Source, st
     Args:
         shown: the notebook's name in messages.
         source: where its cells come from, cell by cell.
-        step: told which cell is run.
+        step: called with each cell as it begins.
 
     Returns:
         Seconds taken.
@@ -111,7 +111,7 @@ def _run(client: NotebookClient, environment: dict[str, str]) -> None:
             raise
 
 
-def _failure(notebook: NotebookNode, reached: int, shown: str, source: Source, what: str) -> AuthoringError:
+def _failure(notebook: NotebookNode, reached: int, shown: str, source: SourceFile, what: str) -> AuthoringError:
     cell = notebook.cells[reached]
     return AuthoringError(
         f"{shown}: cell {reached + 1} ({cell.id}, {source.shown}:{source.cells[reached].line}) {what}"

@@ -1,9 +1,8 @@
 """Look for answers where none may be: in what students receive.
 
-This reads sources and exercises.py as text, on its own, and shares no code with the stripping it watches
-over. Two nets: in ``assignments/`` no single line of an answer or of a named mistake may stand; everywhere
-else a student's tree teaches the same subject in the same words, so there it is whole answers and whole
-mistakes that are looked for.
+This reads sources and exercises.py as text, and shares no code with the stripping that it checks. There are two
+searches. In ``assignments/`` no line of an answer or of a named mistake may stand. All other files of a student's tree
+teach the same subject in the same words; in them it looks for whole answers and whole mistakes.
 """
 
 import ast
@@ -189,7 +188,7 @@ def _collect_exercises(text: str, secrets: Secrets, public_parts: list[str]) -> 
             if node.name.strip("_"):
                 secrets.names.append(node.name)
             _add_block(part, owner, secrets, fewest=2)
-            # Under another name, a body that is long enough still tells.
+            # A body that is long enough is recognised under another name as well.
             _add_block(part[node.body[0].lineno - node.lineno :], owner, secrets)
         for line in part:
             if not re.fullmatch(r"\s*[rf]?(\"[^\"]*\"|'[^']*')[,)\s]*", line):

@@ -1,4 +1,4 @@
-"""What a cell printed and drew: cleaned before it is committed, and examined for what has no place there."""
+"""What a cell printed and drew: cleaned before it is committed, and examined for what does not belong there."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ _EMBEDDED = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Keep of every output what a reader will want in a year; in place.
+    """Keep of every output what a reader will still want in a year. Changes the notebook itself.
 
     Gone are widgets (a picture beside one stays), progress bars, times of execution, frames of library code
     in tracebacks, and all outputs of cells tagged ``no-output``. Cells are numbered 1, 2, ... as they ran.
@@ -86,7 +86,7 @@ def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _clean_output(output: NotebookNode, count: int) -> bool:
-    """Clean one output in place; False if nothing worth keeping is left."""
+    """Clean this output itself; False if nothing worth keeping is left."""
     if output.output_type == "stream":
         lines = output.text.replace("\r\n", "\n").split("\n")
         kept = [line for line in lines if "\r" not in line and _CURSOR_UP not in line and not _BAR.search(line)]

@@ -1,10 +1,10 @@
-"""Where the repository is, and what is said where something in it is wrong. Loads nothing: commands ask this first."""
+"""Finds the repository, and has the error for what is wrong in it. Imports nothing slow: commands call this first."""
 
 from pathlib import Path
 
 
 class AuthoringError(Exception):
-    """Something an author can put right; `lines` holds one sentence a problem, with place and remedy."""
+    """Something an author can put right; `lines` holds one sentence a problem, with the file and the remedy."""
 
     def __init__(self, *lines: str):
         super().__init__("\n".join(lines))

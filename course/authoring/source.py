@@ -1,4 +1,4 @@
-"""Read a percent source, lecture or homework, into typed cells that know their line; name every slip in it.
+"""Read a percent source, lecture or homework, into cells with a role and a line number; name everything that is wrong in it.
 
 A source is a Python file in jupytext's percent format, ``# %% option="value"`` before each cell. The options:
 
@@ -47,7 +47,7 @@ _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 
 
 @dataclass(frozen=True)
-class Cell:
+class SourceCell:
     """One cell of a source.
 
     Args:
@@ -78,7 +78,7 @@ class Cell:
 
         Raises:
             AuthoringError: a marker without its partner or inside another region, or a line that only looks
-                like a marker. Its places are line numbers alone: ``"12: ..."``.
+                like a marker. Its lines begin with a line number, without the file: ``"12: ..."``.
         """
         found, problems, begin = [], [], None
         for i, line in enumerate(self.text.split("\n")):
@@ -108,7 +108,7 @@ class Cell:
             raise AuthoringError(*problems)
         return found
 
-    def stripped(self, homework: str) -> "Cell":
+    def stripped(self, homework: str) -> "SourceCell":
         """The cell as a student receives it; `homework` is the short name, ``"hw1"``."""
         instead = f'raise NotImplementedError("{homework}.{self.name}")' if self.kind == "code" else WRITE_HERE
         lines = self.text.split("\n")
@@ -119,15 +119,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A source file: `path`, its name as a reader of messages knows it (`shown`), its cells."""
 
     path: Path
     shown: str
-    cells: tuple[Cell, ...]
+    cells: tuple[SourceCell, ...]
 
 
-def read_source(path: Path, root: Path) -> Source:
+def read_source(path: Path, root: Path) -> SourceFile:
     """The typed cells of one source.
 
     Raises:
@@ -160,7 +160,7 @@ def read_source(path: Path, root: Path) -> Source:
         while begin <= len(lines) and not lines[begin - 1].strip():
             begin += 1
         cells.append(_typed(cell, header, begin, problems))
-    source = Source(path, shown, tuple(cells))
+    source = SourceFile(path, shown, tuple(cells))
     for cell in source.cells:
         if cell.kind == "code":
             problems += _syntax_problems(cell)
@@ -179,13 +179,13 @@ def read_source(path: Path, root: Path) -> Source:
             f'{(setups[1:] or code)[0].line}: the first code cell, and no other, carries tags=["setup"]: '
             "imports and setup(seed=0)"
         )
-    _raise_with_places(shown, problems)
+    _raise_with_lines(shown, problems)
     return source
 
 
-def require_lecture(source: Source) -> None:
+def require_lecture(source: SourceFile) -> None:
     """Raises AuthoringError if a lecture holds graded cells."""
-    _raise_with_places(
+    _raise_with_lines(
         source.shown,
         [
             f'{cell.line}: {cell.role}="{cell.name}" in a lecture: graded cells belong in solutions/'
@@ -195,7 +195,7 @@ def require_lecture(source: Source) -> None:
     )
 
 
-def require_homework(source: Source, homework: Homework) -> None:
+def require_homework(source: SourceFile, homework: Homework) -> None:
     """Raises AuthoringError unless the source and its exercises.py fit together."""
     exercises = {cell.name: cell for cell in source.cells if cell.role == "exercise"}
     checks = {cell.name: cell for cell in source.cells if cell.role == "check"}
@@ -237,11 +237,11 @@ def require_homework(source: Source, homework: Homework) -> None:
     for cell in source.cells:
         if cell.role == "written" and not cell.regions():
             problems.append(f"{cell.line}: question {cell.name!r} has no solution region to hold the model answer")
-    _raise_with_places(source.shown, problems)
+    _raise_with_lines(source.shown, problems)
 
 
-def _typed(cell, header: int, begin: int, problems: list[str]) -> Cell:
-    """One jupytext cell as a `Cell`; appends what is wrong with its header line."""
+def _typed(cell, header: int, begin: int, problems: list[str]) -> SourceCell:
+    """One jupytext cell as a `SourceCell`; appends what is wrong with its header line."""
     options = {key: value for key, value in cell.metadata.items() if key != "lines_to_next_cell"}
     unknown = [key for key in options if key not in OPTIONS]
     if cell.cell_type not in ("code", "markdown") or "region_name" in options:
@@ -273,10 +273,10 @@ def _typed(cell, header: int, begin: int, problems: list[str]) -> Cell:
             problems.append(f"{header}: question {name!r} needs its points on this line: points=4")
     elif points is not None:
         problems.append(f"{header}: points= is for written questions; those of an exercise stand in exercises.py")
-    return Cell(cell.cell_type, cell.source, begin, tuple(tags), role, name, points)
+    return SourceCell(cell.cell_type, cell.source, begin, tuple(tags), role, name, points)
 
 
-def _syntax_problems(cell: Cell) -> list[str]:
+def _syntax_problems(cell: SourceCell) -> list[str]:
     try:
         ast.parse(cell.text)
     except SyntaxError as error:
@@ -301,7 +301,7 @@ def _looks_like_marker(line: str) -> bool:
     )
 
 
-def _exercise_problems(cell: Cell, homework: Homework) -> list[str]:
+def _exercise_problems(cell: SourceCell, homework: Homework) -> list[str]:
     regions = cell.regions()
     if not regions:
         return [
@@ -350,7 +350,7 @@ def _defined(tree: ast.Module) -> set[str]:
     return names | {target.id for target in assigned if isinstance(target, ast.Name)}
 
 
-def _check_problems(cell: Cell, homework: Homework) -> list[str]:
+def _check_problems(cell: SourceCell, homework: Homework) -> list[str]:
     exercise = homework.exercises[cell.name]
     wanted = f'check("{exercise.id}", {", ".join(exercise.targets)})'
     if ast.dump(ast.parse(cell.text)) == ast.dump(ast.parse(wanted)):
@@ -358,7 +358,7 @@ def _check_problems(cell: Cell, homework: Homework) -> list[str]:
     return [f"{cell.line}: the check cell of {cell.name!r} should be exactly: {wanted}"]
 
 
-def _raise_with_places(shown: str, problems: list[str]) -> None:
+def _raise_with_lines(shown: str, problems: list[str]) -> None:
     if problems:
         by_line = sorted(dict.fromkeys(problems), key=lambda problem: int(problem.partition(":")[0]))
         raise AuthoringError(*[f"{shown}:{problem}" for problem in by_line])

@@ -12,12 +12,12 @@ import torch
 
 from course.atomic import write_atomically
 from course.authoring.claims import experiments_of
-from course.authoring.source import Source
+from course.authoring.source import SourceFile
 from course.seeds import FOLDER, RECORD, SEEDS
 from course.steps import Steps
 
 
-def store_runs(source: Source, root: Path, steps: Steps) -> Path:
+def store_runs(source: SourceFile, root: Path, steps: Steps) -> Path:
     """Run a lecture's code as it stands, every experiment with all seeds, and write what they gave.
 
     Args:

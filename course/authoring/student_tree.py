@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from course.atomic import write_atomically
-from course.authoring import builder, leaks
+from course.authoring import leaks
+from course.authoring.examine import checked
+from course.authoring.files import HomeworkFiles, all_homeworks, all_lectures
 from course.authoring.repository import AuthoringError, find_root
 from course.authoring.source import read_source
 from course.remembered import Memory
@@ -64,7 +66,7 @@ If something does not start, `.venv/bin/course doctor` says what is missing and 
 def release_command(out: Path, homeworks: Iterable[str] = (), steps: Steps | None = None, memory: bool = False) -> int:
     """``course release OUT [hwN ...]`` for a terminal. Returns 0, or 1 if nothing was released.
 
-    `memory`: whether notebooks that were found clean before need not be examined again, see `builder.checked`.
+    `memory`: whether notebooks that were found clean before need not be examined again, see `course.authoring.examine.checked`.
     """
     step, say = (steps, steps.say) if steps else (silent, print)
     try:
@@ -88,15 +90,15 @@ def release(
 ) -> list[Path]:
     """Write a student's tree: lectures, assignments, the package and what sets it up.
 
-    Everything is first written beside `out` and examined file by file; only then does it go in place. Into an
+    Everything is first written beside `out` and examined file by file; only then is it moved to `out`. Into an
     earlier release the new files replace the old, homework released before stays, and a notebook that a
     student has changed is kept: the new one is put beside it as ``NAME.new.ipynb``.
 
     Args:
         out: a new or empty folder, or an earlier release.
         homeworks: ``"hw1"`` or ``"hw1_self_attention"``, beside which homework 0 always goes; None releases all.
-        say: told what was written. step: told how far it is.
-        memory: see `builder.checked`. Every file that students receive is looked into all the same.
+        say: called with a line for what was written. step: called with each step.
+        memory: see `course.authoring.examine.checked`. Every file that students receive is searched all the same.
 
     Returns:
         The files written, relative to `out`.
@@ -143,8 +145,8 @@ def _require_usable(out: Path, root: Path) -> None:
         raise AuthoringError(f"{out} is not empty and no earlier release: empty it, or give another folder")
 
 
-def _chosen(homeworks: list[str] | None, root: Path) -> list[builder.HomeworkFolder]:
-    known = builder.all_homeworks(root)
+def _chosen(homeworks: list[str] | None, root: Path) -> list[HomeworkFiles]:
+    known = all_homeworks(root)
     if homeworks is None:
         return known
     by_name = {name: work for work in known for name in (work.name, work.name.split("_")[0])}
@@ -157,22 +159,22 @@ def _chosen(homeworks: list[str] | None, root: Path) -> list[builder.HomeworkFol
     return list(dict.fromkeys(by_name[name] for name in (*always, *homeworks)))
 
 
-def _require_built(works: list[builder.HomeworkFolder], root: Path, step: Step, memory: Memory | None) -> None:
+def _require_built(works: list[HomeworkFiles], root: Path, step: Step, memory: Memory | None) -> None:
     """What is released must be what the sources say."""
     problems = [f"{name}: missing" for name in (*_FILES, "course") if not (root / name).exists()]
-    targets = [*builder.all_lectures(root), *works]
+    targets = [*all_lectures(root), *works]
     for number, target in enumerate(targets, start=1):
         step(target.name, number, len(targets))
-        problems += builder.checked(target, memory)
+        problems += checked(target, memory)
     if problems:
         raise AuthoringError("not released, because:", *problems)
 
 
-def _fill(staging: Path, works: list[builder.HomeworkFolder], root: Path) -> None:
+def _fill(staging: Path, works: list[HomeworkFiles], root: Path) -> None:
     for name in _FILES:
         shutil.copy2(root / name, staging / name)
     shutil.copytree(root / "course", staging / "course", ignore=_NEVER)
-    lectures = {lecture.notebook.name for lecture in builder.all_lectures(root)}
+    lectures = {lecture.notebook.name for lecture in all_lectures(root)}
 
     def not_for_students(folder: str, names: list[str]) -> set[str]:
         stray = {name for name in names if name.endswith(".ipynb") and name not in lectures}
@@ -190,7 +192,7 @@ def _fill(staging: Path, works: list[builder.HomeworkFolder], root: Path) -> Non
     (staging / "README.md").write_text(text, encoding="utf-8")
 
 
-def _title(work: builder.HomeworkFolder) -> str:
+def _title(work: HomeworkFiles) -> str:
     first = read_source(work.source, work.root).cells[0].text.split("\n")[0]
     return first.lstrip("# ")
 
@@ -212,18 +214,18 @@ def _update(out: Path, staging: Path, say: Callable[[str], None]) -> list[str]:
     """Replace an earlier release file by file; returns what was written."""
     known: dict[str, list[str]] = json.loads((out / MARKER).read_text(encoding="utf-8"))["files"]
     fresh = {name: _digest(staging / name) for name in _files(staging)}
-    moves = {name: _place(out, name, fresh[name], known, say) for name in fresh}
-    moves = {name: place for name, place in moves.items() if place is not None}
+    moves = {name: _new_name(out, name, fresh[name], known, say) for name in fresh}
+    moves = {name: new_name for name, new_name in moves.items() if new_name is not None}
     # The new digests are noted before the first file moves: if this is cut short, what is already new is not
     # taken for a student's change next time.
     noted = {**known}
-    for name, place in moves.items():
-        noted[place] = list(dict.fromkeys([*known.get(place, []), fresh[name]]))
+    for name, new_name in moves.items():
+        noted[new_name] = list(dict.fromkeys([*known.get(new_name, []), fresh[name]]))
     _write_marker(out, noted)
-    for name, place in moves.items():
-        (out / place).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staging / name, out / place)
-        noted[place] = [fresh[name]]
+    for name, new_name in moves.items():
+        (out / new_name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / name, out / new_name)
+        noted[new_name] = [fresh[name]]
     generated = [name for name in known if name.startswith(("course/", "notebooks/")) and name not in fresh]
     gone = [name for name in generated if not name.endswith(".new.ipynb")]
     for name in gone:
@@ -234,21 +236,21 @@ def _update(out: Path, staging: Path, say: Callable[[str], None]) -> list[str]:
     return sorted(moves.values())
 
 
-def _place(out: Path, name: str, digest: str, known: dict[str, list[str]], say: Callable[[str], None]) -> str | None:
+def _new_name(out: Path, name: str, digest: str, known: dict[str, list[str]], say: Callable[[str], None]) -> str | None:
     """Where a new file goes in an earlier release; None if what a student has there should simply stay."""
     if not name.endswith(".ipynb") or not _changed(out, name, known):
         return name
     if digest in (_digest(out / name), *known.get(name, [])):
         return None  # what they changed is this very version
     stem, number = name.removesuffix(".ipynb"), 1
-    place = f"{stem}.new.ipynb"
-    while _changed(out, place, known):
-        if digest in (_digest(out / place), *known.get(place, [])):
+    new_name = f"{stem}.new.ipynb"
+    while _changed(out, new_name, known):
+        if digest in (_digest(out / new_name), *known.get(new_name, [])):
             return None
         number += 1
-        place = f"{stem}.new{number}.ipynb"
-    say(f"{name}: changed since it was released, so kept; the new version is {place}")
-    return place
+        new_name = f"{stem}.new{number}.ipynb"
+    say(f"{name}: changed since it was released, so kept; the new version is {new_name}")
+    return new_name
 
 
 def _changed(out: Path, name: str, known: dict[str, list[str]]) -> bool:

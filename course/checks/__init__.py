@@ -1,89 +1,43 @@
-"""What a student's ``check("hw1.attention_scores", attention_scores)`` does.
+"""Exercises and their checks: how an author describes them, what a student's ``check(...)`` does, what grading reuses.
 
-The student's object is run on stored public inputs (`observe`), compared with stored outputs of the right answer
-and of the named mistakes (`compare`), and the outcome is shown as a card (`show`). The stored file (`public`) is
-made from the author's description of the exercise (`exercise`) and holds no code.
+The walk of one exercise, from its author to the card that a student sees:
+
+1. The author writes the right answer as a cell of ``solutions/hwN_topic/hwN_topic.py``, and describes the exercise in
+   ``exercises.py`` beside it: points, inputs, named mistakes, other right answers. This makes a `course.checks.Homework`
+   (`course.checks.exercise`).
+2. ``course build`` (`course.authoring.builder.build`) reads both. `course.authoring.source.read_source` reads the cells,
+   `course.checks.load_homework` runs ``exercises.py``, `course.authoring.source.require_homework` names what does not
+   fit together.
+3. The check data. `course.checks.public.to_bytes` takes the inputs of the public seed, a list of `course.checks.Call`
+   (`course.checks.calls`). `course.checks.expected_for` runs the right answer and every mistake on them. For each it
+   writes down what happens (`course.checks.observe.observe`), and how much of that is rounding
+   (`course.checks.rounding`). All of it goes into ``checks.safetensors``: tensors and sentences, and no code.
+4. The notebooks. `course.authoring.notebooks.make_notebook` makes two of the same cells: the solution, and the
+   assignment, in which a line that raises ``NotImplementedError("hw1.attention_scores")`` stands for the answer
+   (`course.authoring.source.SourceCell.stripped`).
+5. `course.authoring.execute.execute` runs the solution beside the new check data, so every check meets the right answer
+   once. `course.atomic.write_together` then writes solution, assignment and check data. Last, `course.authoring.leaks`
+   looks for answers in what students receive, and `course.authoring.student_tree.release` copies it for them.
+6. A student runs the check cell: `course.checks.student.check`. `course.checks.public.find` finds the check data beside
+   the notebook, `course.checks.public.read` reads it. `course.checks.from_scratch.sentences` reads the student's code
+   for what is forbidden, and `course.checks.guards.watching` refuses it while the code runs.
+7. `course.checks.observe.observe` makes the same calls on the student's object. `course.checks.compare.judge` compares
+   what happened with the right answer, then with each mistake, and gives a `course.checks.Verdict`.
+   `course.checks.show.show_card` draws the card.
+
+Grading goes the same way with inputs of a secret seed, and compares in another process: `course.grading`.
 """
 
-from typing import Any
-
-from course.checks import from_scratch, public
-from course.checks.calls import FORBIDDEN, Accuracy, Call, Observation, Probe, Seeded
-from course.checks.compare import NOT_STARTED, RIGHT, Verdict, judge
+from course.checks.calls import Accuracy, Call, Observation, Probe, Seeded
+from course.checks.compare import Verdict, judge
 from course.checks.credit import Credit
 from course.checks.exercise import Draw, Exercise, Homework, expected_for, load_homework
-from course.checks.guards import found, watching
 from course.checks.observe import observe
-from course.checks.show import card_html, show_card
-from course.notebook import in_notebook
+from course.checks.student import CheckFailed, check
 
-__all__ = [
-    "Accuracy",
-    "Call",
-    "CheckFailed",
-    "Credit",
-    "Draw",
-    "Exercise",
-    "Homework",
-    "Observation",
-    "Probe",
-    "Seeded",
-    "Verdict",
-    "check",
-    "expected_for",
-    "judge",
-    "load_homework",
-    "observe",
-]
-
-
-class CheckFailed(AssertionError):
-    """A check did not pass. Its text is the sentence on the card; no traceback is shown in a notebook."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"CheckFailed: {self}"]
-
-
-class _NotStarted:
-    """The value of a check that was not started: shown as its card, and in plain text 0, the points nbgrader gives."""
-
-    def __init__(self, card: str):
-        self._card = card
-
-    def __repr__(self) -> str:
-        return "0"
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/plain": "0", "text/html": self._card}
-
-
-def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
-    """Check one exercise: ``check("hw1.attention_scores", attention_scores)``.
-
-    Where an exercise asks for several functions, give them in its order: ``check("hw1.heads", split, merge)``.
-    Shows a card; returns quietly when all is right, and when the exercise is not started yet.
-
-    Raises:
-        CheckFailed: the work is wrong; the text names the mistake.
-        FileNotFoundError, KeyError, TypeError: the check itself cannot be made; the text says why.
-    """
-    homework, _, name = exercise_id.partition(".")
-    if not name:
-        raise KeyError(f"{exercise_id!r} is no exercise: it should look like 'hw1.attention_scores'")
-    exercise = public.read(public.find(exercise_id), name)
-    if len(objects) == 1 and isinstance(objects[0], (tuple, list)):
-        objects = tuple(objects[0])
-    if len(objects) != len(exercise.targets):
-        raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
-    broken = from_scratch.sentences(objects, exercise.forbidden)
-    with watching(exercise_id, exercise.forbidden):
-        seen = observe(dict(zip(exercise.targets, objects)), exercise.calls)
-        if found():
-            seen.notes[FORBIDDEN] = found()
-    verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
-    if verdict.status == NOT_STARTED and in_notebook():
-        return _NotStarted(card_html(exercise_id, exercise.points, verdict))
-    show_card(exercise_id, exercise.points, verdict)
-    if verdict.status in (RIGHT, NOT_STARTED):
-        return None
-    raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())
+# Three faces. What a student's notebook uses:
+__all__ = ["CheckFailed", "check"]
+# what an author's exercises.py uses:
+__all__ += ["Accuracy", "Call", "Credit", "Draw", "Homework", "Probe", "Seeded"]
+# and what the build and the grader use:
+__all__ += ["Exercise", "Observation", "Verdict", "expected_for", "judge", "load_homework", "observe"]

@@ -1,4 +1,4 @@
-"""From what was seen and what should have been seen to a verdict, with the mistake named."""
+"""Compare what a student's code did with what it should have done: a verdict, which names the mistake."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from course.checks.calls import FORBIDDEN, Accuracy, Observation
 from course.checks.credit import ALL_OR_NOTHING, Credit
-from course.checks.rounding import ORDERS, close
+from course.checks.rounding import NOISE_FACTOR, close
 
 RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
 
@@ -118,7 +118,7 @@ def _parts(expected: Expected, seen: Observation) -> tuple[float, str]:
 
 
 def _same_shapes(i: int, a: Observation, b: Observation) -> bool:
-    """Are the results of call `i`, gradients apart, all there and of the same shapes and kinds?"""
+    """Are the results of call `i`, without its gradients, all there and of the same shapes and kinds?"""
     keys = [key for key in _keys(i, a) if ".grad." not in key]
     return keys == [key for key in _keys(i, b) if ".grad." not in key] and all(
         _same_kind(a.tensors[key], b.tensors[key]) for key in keys
@@ -162,7 +162,7 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
 
 
 def same_in_call(i: int, a: Observation, b: Observation, tolerance: float) -> bool:
-    """Does `b` show in call `i` what `a` shows, but for rounding, and the same kind of mishap?"""
+    """Does `b` show in call `i` what `a` shows, but for rounding, and the same kind of error?"""
     return (
         _notes(i, a) == _notes(i, b)
         and _keys(i, a) == _keys(i, b)
@@ -279,12 +279,12 @@ def _describe_tensor(key: str, asked: Expected, seen: Tensor, sizes: Collection[
         some = bad if sizes is None or bad in (1, seen.numel()) else "Some"
         return f"{some} of {seen.numel()} values of the {what} are NaN or infinite.", ""
     a, b = expected.double(), seen.double()
-    wrong = ~torch.isclose(b, a, rtol=tolerance, atol=tolerance + ORDERS * asked.answer.noise.get(key, 0.0))
+    wrong = ~torch.isclose(b, a, rtol=tolerance, atol=tolerance + NOISE_FACTOR * asked.answer.noise.get(key, 0.0))
     factor = float((a * b).sum() / (a * a).sum()) if float((a * a).sum()) > 0 else 0.0
     if abs(factor) > tolerance and torch.allclose(b, factor * a, rtol=10 * tolerance, atol=10 * tolerance):
         simple = factor if sizes is None else _simple(factor, sizes)
-        told = "a number" if simple is None else f"{simple:.4g}"
-        return f"The {what} is the right one times {told}: a factor is missing or too many.", ""
+        times = "a number" if simple is None else f"{simple:.4g}"
+        return f"The {what} is the right one times {times}: a factor is missing or too many.", ""
     at = tuple(torch.unravel_index((wrong * (b - a).abs().nan_to_num(torch.inf)).argmax(), a.shape))
     index = ", ".join(str(int(k)) for k in at)
     share = float(wrong.double().mean())
@@ -300,8 +300,8 @@ def _shapes(expected: Tensor, seen: Tensor, sizes: Collection[int] | None) -> st
     shape = tuple(seen.shape)
     if sizes is not None and len(shape) > expected.ndim + 2:
         return f"expected {tuple(expected.shape)}, yours has too many axes."
-    told = [str(size) if sizes is None or size in sizes else "…" for size in shape]
-    return f"expected {tuple(expected.shape)}, yours is ({', '.join(told)}{',' if len(told) == 1 else ''})."
+    known = [str(size) if sizes is None or size in sizes else "…" for size in shape]
+    return f"expected {tuple(expected.shape)}, yours is ({', '.join(known)}{',' if len(known) == 1 else ''})."
 
 
 def _share(share: float, sizes: Collection[int] | None) -> str:

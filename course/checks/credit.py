@@ -13,7 +13,7 @@ class Credit:
     - `gradients`: so are the gradients. Where an exercise asks for none, the other shares make up the whole. With a
       share of 0, values are not right without right gradients.
 
-    From scratch is no share but a condition: an answer with a forbidden name earns nothing, not even the shape. Where
+    That it is written from scratch is a condition and no share: an answer with a forbidden name earns nothing, not even the shape. Where
     it runs it is refused and returns nothing (`course.checks.guards`), and one line that calls the library must not
     be worth more than an honest attempt with a slip in it. A cell that is not written earns nothing either.
 
@@ -27,11 +27,11 @@ class Credit:
 
     def __post_init__(self):
         shares = {"shape": self.shape, "values": self.values, "gradients": self.gradients}
-        told = ", ".join(f"{name}={share:g}" for name, share in shares.items())
+        given = ", ".join(f"{name}={share:g}" for name, share in shares.items())
         if min(shares.values()) < 0 or not abs(sum(shares.values()) - 1) < 1e-6:
-            raise ValueError(f"Credit({told}): shares must not be negative and must sum to 1")
+            raise ValueError(f"Credit({given}): shares must not be negative and must sum to 1")
         if self.values == 0:
-            raise ValueError(f"Credit({told}): right values must be worth something")
+            raise ValueError(f"Credit({given}): right values must be worth something")
 
     def earned(self, shape: bool, values: bool, gradients_asked: bool) -> float:
         """The share, 0 to below 1, of an answer that is not all right.
@@ -43,9 +43,10 @@ class Credit:
         """
         if not shape:
             return 0.0
-        if not (gradients_asked and self.gradients > 0):  # shape and values are all there is, and the values are wrong
-            return self.shape / (self.shape + self.values)
-        return self.shape + self.values if values else self.shape
+        if gradients_asked and self.gradients > 0:
+            return self.shape + self.values if values else self.shape
+        # Shape and values make up the whole. The shape is right, so the values are wrong.
+        return self.shape / (self.shape + self.values)
 
 
 ALL_OR_NOTHING = Credit()

@@ -60,7 +60,7 @@ class Draw:
         return torch.randint(low, high + 1, shape, generator=self.generator)
 
     def sizes(self, count: int, low: int = 2, high: int = 9) -> list[int]:
-        """`count` whole numbers from `low` to `high`, both included, no two the same: no axis passes for another."""
+        """`count` whole numbers from `low` to `high`, both included, no two the same: so no axis can be taken for another."""
         if count > high - low + 1:
             raise ValueError(f"there are no {count} different sizes from {low} to {high}")
         return (low + torch.randperm(high - low + 1, generator=self.generator)[:count]).tolist()
@@ -115,6 +115,8 @@ class Exercise:
 
         `target` names what it replaces where the exercise has several; the others stay right.
         """
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise TypeError(f'{self.id}: a mistake needs the sentence that students read: @{self.name}.mistake("...")')
         return self._variant(target, lambda objects: self.mistakes.append(Mistake(sentence, objects)))
 
     def alternative(self, function: Any = None, *, target: str | None = None) -> Any:
@@ -137,6 +139,10 @@ class Exercise:
 
     def calls(self, seed: int) -> list[Call]:
         """The calls of one seed. Of any but the public seed they are others than the public ones."""
+        if self._inputs is None:
+            raise ValueError(
+                f"{self.id} has no inputs: write a function of a Draw that yields Calls, @{self.name}.inputs"
+            )
         calls = list(self._inputs(Draw(self._seed(seed))))
         if not calls:
             raise ValueError(f"{self.id}: its inputs yield no call, so its check would check nothing")

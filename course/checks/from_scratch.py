@@ -30,7 +30,7 @@ ALWAYS = (
     "torch.nn.functional.multi_head_attention_forward",
 )
 
-# What watches over the rest: no answer has to do with it, and it is forbidden to all.
+# What checks the rest. No answer needs it; it is forbidden in every exercise.
 MACHINERY = ("course.checks", "course.grading")
 
 
@@ -64,12 +64,12 @@ def imported_names(sources: Iterable[str], outlined: Outlined = outline) -> dict
     """What the import statements of some cells call what: {"F": "torch.nn.functional", "nn": "torch.nn"}.
 
     Args:
-        outlined: says what a source says; the grader has it done elsewhere.
+        outlined: what reads a source. The grader gives one that reads in another process, with limits.
     """
     names = {}
     for source in sources:
-        told = outlined(source)
-        names.update(told.imports if told else ())
+        read = outlined(source)
+        names.update(read.imports if read else ())
     return names
 
 
@@ -84,11 +84,11 @@ def forbidden_uses(
         names: `imported_names` of all cells that run before, and of this one.
         outlined: as for `imported_names`.
     """
-    told = outlined(source)
+    read = outlined(source)
     exact = frozenset((*forbidden, *MACHINERY))  # as `covered`, for many names
     within = tuple(f"{name}." for name in exact)
     uses: dict[int, Use] = {}  # one a line is enough
-    for inside, found in told.mentions if told else ():
+    for inside, found in read.mentions if read else ():
         for written, full, line in found:
             if full is None:
                 root, dot, rest = written.partition(".")
@@ -107,7 +107,7 @@ def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:
     for thing in objects:
         source = _source(thing)
         if source is None:
-            continue  # made at run time, or typed where no source is kept: the guards see what it runs
+            continue  # made at run time, or in a shell that keeps no source: the guards see what it runs
         space = vars(sys.modules.get(getattr(thing, "__module__", ""), object))
         space = {**space, **getattr(thing, "__globals__", {})}
         names = {name: value.__name__ for name, value in space.items() if inspect.ismodule(value)}

@@ -1,4 +1,4 @@
-"""What an exercise forbids is refused while a student's code runs, in their notebook as at grading, by whatever way.
+"""What an exercise forbids is refused while a student's code runs, however it is called: in a notebook and at grading.
 
 The source rule (`course.checks.from_scratch`) reads names, and a name may be put together at run time. Three nets:
 
@@ -12,9 +12,9 @@ What is found is noted with the line and sent along with what was observed; the 
 backward pass are the library's own consequence of a forward pass that was watched; they are asked about all the same,
 and let pass only where the course's own code ran their forward.
 
-It is no proof: it stands in the student's own process. Who rewrites this module's memory, or runs under the file name
-of the course, gets by, and so does who copies the source of a library. What is noticed is a guard that is gone:
-`intact`. It is out of reach by accident, and costs more work than the exercise.
+This is no proof, since it runs in the student's own process. Code that changes this module's memory, that runs under
+the name of a file of the course, or that is a copy of a library's source, is not refused. A guard that was taken away
+is noticed (`intact`). Nobody gets around it by accident, and to do so on purpose is more work than the exercise.
 """
 
 import functools
@@ -34,12 +34,12 @@ from course.checks.operators import all_operators, canaries, put_before, spoken,
 
 _COURSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _OURS = tuple(os.path.join(_COURSE, "checks", name) for name in ("guards.py", "operators.py"))
-# Below these there is nothing of a student's: they call it.
+# These call a student's code: no frame below theirs is a student's.
 _CALLERS = tuple(
-    os.path.join(_COURSE, *place)
-    for place in (
+    os.path.join(_COURSE, *parts)
+    for parts in (
         ("checks", "observe.py"),
-        ("checks", "__init__.py"),
+        ("checks", "student.py"),
         ("grading", "run", "worker.py"),
         ("grading", "run", "stand_in.py"),
     )
@@ -172,7 +172,7 @@ def _is_refused(call: Callable[[], object]) -> bool:
 
 @contextmanager
 def watching(exercise: str, forbidden: Iterable[str]) -> Iterator[None]:
-    """In a student's own kernel: as at grading, for as long as a check runs; nothing is left behind but what was found."""
+    """In a student's own kernel: guards as at grading, while a check runs. Only what was found is kept afterwards."""
     _state.uses.pop(exercise, None)
     _state.in_notebook = True
     try:

@@ -1,4 +1,4 @@
-"""Tensors by name and a piece of JSON, as safetensors bytes; read back with everything checked before it is believed.
+"""Tensors by name and a piece of JSON, as safetensors bytes. What is read back is checked before it is used.
 
 The header of a message says what the rest holds. It is short, and it is the only part that is parsed: its length is
 bounded before it is parsed, and each entry is held against the bytes that really came before a tensor is made of it.
@@ -91,7 +91,7 @@ def _piece(entry: Any) -> tuple[int, int]:
         raise ValueError("an entry that describes no tensor")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2:
-        raise ValueError("a shape or a place that is none")
+        raise ValueError("a shape or an offset that is no list of whole numbers")
     if len(shape) > MOST_DIMENSIONS or max(shape, default=0) > LARGEST_DIMENSION:
         raise ValueError("a shape that no tensor has")
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:

@@ -19,11 +19,12 @@ MOST_RESULTS = 100  # of one call; no exercise asks for more than a handful
 
 
 def observe(objects: dict[str, Any], calls: list[Call], outside: bool = False) -> Observation:
-    """Make every call on the student's `objects` (by name) and record results, gradients and mishaps.
+    """Make every call on the student's `objects` (by name) and record results, gradients and errors.
 
     Args:
-        outside: whoever reads this compares the inputs and asks the trained modules (`course.grading.run.outside`): they
-            are recorded as they are in the end, ``"0.in.1"`` for the second argument, ``"0.state.0.weight"``.
+        outside: another process compares the inputs and runs the trained modules (`course.grading.run.outside`). For
+            it, both are recorded as they are after the call: ``"0.in.1"`` is the second argument,
+            ``"0.state.0.weight"`` a weight of the first.
 
     Nothing the student's code raises passes through; KeyboardInterrupt does.
     """
@@ -103,7 +104,7 @@ def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tenso
     for j, result in enumerate(results if several else (results,)):
         tensor = _as_tensor(result)
         if tensor is None:
-            # A missing `return` is the commonest slip of all, so it gets its own word.
+            # A missing `return` is the most common slip, so it has a note of its own.
             seen.notes[f"{i}.type"] = _kind(result)
         else:
             named[f"{i}.out.{j}" if several else f"{i}.out"] = tensor
@@ -170,11 +171,11 @@ def _load_parameters(module: nn.Module, call: Call, i: str, seen: Observation) -
     wanted = {name: tuple(value.shape) for name, value in call.parameters.items()}
     found = {name: tuple(value.shape) for name, value in own.items()}
     # Those that fit are left out: of a whole network the lists are long.
-    told = [
+    lists = [
         ", ".join(f"{name} {shape}" for name, shape in these.items() if those.get(name) != shape)
         for these, those in ((wanted, found), (found, wanted))
     ]
-    note = f"expected {told[0] or 'no others'}; yours has {told[1] or 'none'}"
+    note = f"expected {lists[0] or 'no others'}; yours has {lists[1] or 'none'}"
     seen.notes[f"{i}.parameters"] = _cut(note, LONGEST_NOTE)
     return None
 
@@ -203,7 +204,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _where(error: Exception, target: Any) -> str:
-    """The student's own line that raised, as far as it can be told."""
+    """The student's own line that raised, if it can be found."""
     functions = [target, getattr(target, "forward", None), getattr(target, "__init__", None)]
     files = {function.__code__.co_filename for function in functions if hasattr(function, "__code__")}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]

@@ -1,9 +1,9 @@
 """Which of torch's operators do the work of a forbidden name, and how they are asked for before they run.
 
 A name is only one way to an operator: ``F.conv2d``, ``torch.convolution``, ``nn.Conv3d``, ``torch.ops.aten`` and a
-compiled function end at the same few. They are met where all ways meet, in torch's dispatcher, which knows neither
-names nor modules. `put_before` has it ask before it runs them; the others run as ever, so that watching costs nothing
-and every step of a training is watched, on whatever thread.
+compiled function end at the same few. All ways lead through torch's dispatcher, which knows neither
+names nor modules. `put_before` makes it ask before it runs one of them. The others run as usual, so this costs
+nothing, and it holds for every step of a training and on every thread.
 """
 
 import re
@@ -117,7 +117,7 @@ def _asking(bare: str, original, ask: Callable[[str], None]) -> Callable:
 
 
 def canaries() -> dict[str, Callable[[], object]]:
-    """Small calls of guarded operators, by name: who is asked before them is awake."""
+    """Small calls of guarded operators, by name: where a guard is asked before them, it still works."""
     one = torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu")
     aten = torch.ops.aten
     return {

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course.checks.calls import Accuracy, Call, Observation, calls_from_bytes, calls_to_bytes, pack, unpack
+from course.checks.calls import Accuracy, Call, Observation, calls_from_bytes, calls_to_bytes
 from course.checks.compare import Expected
 from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.exercise import PUBLIC_SEED, Homework, expected_for
-from course.checks.rounding import INPUT_TOLERANCE, ORDERS, close
+from course.checks.message import pack, unpack
+from course.checks.rounding import INPUT_TOLERANCE, NOISE_FACTOR, close
 
 FILE_NAME = "checks.safetensors"
 
@@ -90,8 +91,8 @@ def find(exercise_id: str, start: Path | None = None) -> Path:
         beside = folder / FILE_NAME
         if folder.name.startswith(f"{short}_") and beside.is_file():
             return beside
-        for place in (folder / "assignments", folder):
-            found = sorted(place.glob(f"{short}_*/{FILE_NAME}"))
+        for parent in (folder / "assignments", folder):
+            found = sorted(parent.glob(f"{short}_*/{FILE_NAME}"))
             if found:
                 return found[0]
     beside = start / FILE_NAME  # a homework copied into a folder of another name
@@ -143,7 +144,9 @@ def _store(observation: Observation, prefix: str, tensors: dict[str, Tensor], to
     tensors.update({where[key]: value for key, value in observation.tensors.items()})
     notes = {key: note.split(" (line")[0] for key, note in observation.notes.items()}  # no line of an answer's code
     # What rounding adds to less than a tenth of the tolerance decides nothing.
-    noise = {key: float(f"{value:.1e}") for key, value in observation.noise.items() if ORDERS * value > tolerance / 10}
+    noise = {
+        key: float(f"{value:.1e}") for key, value in observation.noise.items() if NOISE_FACTOR * value > tolerance / 10
+    }
     return {"tensors": sorted(where.items()), "notes": notes, "noise": noise}
 
 

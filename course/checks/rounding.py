@@ -1,14 +1,14 @@
-"""When two results are the same but for their last digits: said here, once, for judging and for building.
+"""When two results are the same except for rounding. Judging and building both ask here.
 
 Two processors, or two ways to write one formula, add the same float32 numbers in another order, and each step then
-rounds differently. By how much a result moves depends on the result: of a sum that cancels, nothing but rounding is
-left. So it is measured: the same code runs again on inputs whose last digit is another, and what that changes, largest
-over a tensor, is the tensor's *noise*.
+rounds differently. By how much depends on the result: where a sum cancels, only rounding is left. So it is
+measured. The same code runs again on inputs whose last digit was changed; the largest change in a tensor is the
+tensor's *noise*.
 
 Two values are the same where they differ by no more than the exercise's tolerance (absolute, and the same relative to
-the value) and `ORDERS` times the noise. Why these bounds: between the kernels of torch for AVX-512, for AVX2 and for
+the value) and `NOISE_FACTOR` times the noise. Why these bounds: between the kernels of torch for AVX-512, for AVX2 and for
 neither (2.14.1), all results of all exercises, answers and mistakes, on three seeds differ by less than 0.9 of a
-tolerance of 1e-4, or else by at most 3.7 times their noise; `ORDERS` doubles that. `tests/test_processors.py` repeats
+tolerance of 1e-4, or else by at most 3.7 times their noise; `NOISE_FACTOR` doubles that. `tests/test_processors.py` repeats
 the comparison on every set of instructions that a machine offers.
 """
 
@@ -21,19 +21,19 @@ from torch import Tensor
 
 from course.checks.calls import Call, Observation, Probe
 
-ORDERS = 8
+NOISE_FACTOR = 8
 # For numbers that are drawn or come out of a formula of a few steps, as inputs do: some 50 roundings of float32.
 INPUT_TOLERANCE = 1e-5
 
 
 def close(expected: Tensor, seen: Tensor, tolerance: float, noise: float = 0.0) -> bool:
-    """Are all values the same within `tolerance`, absolute and relative, and `ORDERS` times `noise`? NaN equals NaN.
+    """Are all values the same within `tolerance`, absolute and relative, and `NOISE_FACTOR` times `noise`? NaN equals NaN.
 
     Shapes must be equal. Whole numbers and True/False must be equal to the last digit, whatever type holds them.
     """
     if expected.dtype == torch.bool:
         return torch.equal(expected, seen)
-    atol = tolerance + ORDERS * noise
+    atol = tolerance + NOISE_FACTOR * noise
     if expected.is_complex():
         return torch.allclose(seen.to(torch.complex128), expected.to(torch.complex128), rtol=tolerance, atol=atol)
     if not expected.is_floating_point():

@@ -126,7 +126,7 @@ def reach_maps(
     for title, strength in reached.items():
         if strength.ndim != 2 or (strength < 0).any():
             raise ValueError(f"{title!r} must be (h, w) with numbers from 0, and not {tuple(strength.shape)}")
-        if query is not None and not all(0 <= place < side for place, side in zip(query, strength.shape)):
+        if query is not None and not all(0 <= index < side for index, side in zip(query, strength.shape)):
             raise ValueError(f"there is no token {query} in {title!r}, a map of {tuple(strength.shape)}")
         counts[title] = int((strength > 0).sum()), strength.numel()
     columns = min(per_row, len(reached))
@@ -213,14 +213,14 @@ def properties(table: Mapping[str, Mapping[str, object]]) -> Picture:
     first = 1.35  # the column of names, in units of the others
     for line, (name, row) in enumerate(table.items()):
         axis.text(0, line + 0.5, name, fontsize=8, va="center")
-        for place, value in enumerate(row.values()):
-            x = first + place
+        for number, value in enumerate(row.values()):
+            x = first + number
             if isinstance(value, bool):
                 colour = GREEN if value else RED
                 axis.add_patch(Rectangle((x + 0.04, line + 0.07), 0.92, 0.86, facecolor=colour, alpha=0.28))
             axis.text(x + 0.5, line + 0.5, _said(value), fontsize=8, ha="center", va="center")
-    for place, column in enumerate(columns):
-        axis.text(first + place + 0.5, -0.15, column, fontsize=SMALL, ha="center", va="bottom", color=GREY)
+    for number, column in enumerate(columns):
+        axis.text(first + number + 0.5, -0.15, column, fontsize=SMALL, ha="center", va="bottom", color=GREY)
     axis.plot([0, first + len(columns)], [0, 0], color=GREY, linewidth=0.8)
     axis.set(xlim=(0, first + len(columns)), ylim=(len(table), -1.75))
     axis.axis("off")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
@@ -26,13 +27,13 @@ RIM = {"boxstyle": "round,pad=0,rounding_size=0.06"}
 
 
 def block(mixers: Sequence[str]) -> Picture:
-    """A MetaFormer block from left to right, its token mixer an empty place, and what can be put there.
+    """A MetaFormer block from left to right, with an empty frame for its token mixer, and what can be put there.
 
     Args:
         mixers: names of token mixers, at least one.
 
     Raises:
-        ValueError: there is nothing to put into the empty place.
+        ValueError: there is no token mixer to put there.
     """
     if not mixers:
         raise ValueError("a block needs at least one token mixer to choose from")
@@ -40,34 +41,7 @@ def block(mixers: Sequence[str]) -> Picture:
         path around them; the token mixer can be {", ".join(mixers)}"""
     figure = empty_figure(alt, PAGE, 2.45)
     axis = figure.subplots()
-    places = {
-        "norm": 1.25,
-        "token\nmixer": 2.65,
-        "norm ": 5.0,
-        "channel mixer\n(MLP)": 6.5,
-    }  # centres along the line
-    axis.plot([0.25, 8.1], [0, 0], color=GREY, linewidth=1.2, zorder=1)
-    for name, x in places.items():
-        hole = name.startswith("token")
-        width = 0.8 if name.startswith("norm") else 1.35
-        colours = (
-            {"facecolor": "white", "edgecolor": ORANGE, "linestyle": (0, (4, 2)), "linewidth": 2}
-            if hole
-            else {
-                "facecolor": PALE if name.startswith("norm") else "#cfe3f1",
-                "edgecolor": GREY,
-                "linewidth": 1,
-            }
-        )
-        axis.add_patch(FancyBboxPatch((x - width / 2, -0.28), width, 0.56, zorder=2, **RIM, **colours))
-        axis.text(x, 0, name.strip(), ha="center", va="center", fontsize=9, zorder=3)
-    for start, end in ((0.55, 3.85), (4.15, 7.6)):  # the two paths around
-        axis.plot([start, start, end, end], [0, 0.62, 0.62, 0], color=BLUE, linewidth=1.5, zorder=1)
-        axis.plot(end, 0, "o", color="white", markeredgecolor=BLUE, markersize=13, zorder=3)
-        axis.text(end, -0.005, "+", color=BLUE, ha="center", va="center", fontsize=12, zorder=4)
-        axis.text((start + end) / 2, 0.68, "path around", color=BLUE, ha="center", va="bottom", fontsize=SMALL)
-    axis.text(0.15, 0, "x", ha="right", va="center", fontsize=11, style="italic")
-    axis.annotate("", (8.35, 0), (8.05, 0), arrowprops={"arrowstyle": "-|>", "color": GREY})
+    _draw_line(axis)
     step = PAGE / len(mixers)
     for number, name in enumerate(mixers):
         x, colour = step * (number + 0.5), COLOURS[number % len(COLOURS)]
@@ -87,6 +61,34 @@ def block(mixers: Sequence[str]) -> Picture:
     axis.set(xlim=(-0.1, PAGE + 0.1), ylim=(-1.55, 0.95))
     axis.axis("off")
     return figure
+
+
+def _draw_line(axis: Axes) -> None:
+    """From left to right what every block has, with an empty frame for the token mixer, and the two paths around."""
+    centres = {
+        "norm": 1.25,
+        "token\nmixer": 2.65,
+        "norm ": 5.0,
+        "channel mixer\n(MLP)": 6.5,
+    }
+    axis.plot([0.25, 8.1], [0, 0], color=GREY, linewidth=1.2, zorder=1)
+    for name, x in centres.items():
+        hole = name.startswith("token")
+        width = 0.8 if name.startswith("norm") else 1.35
+        if hole:
+            colours = {"facecolor": "white", "edgecolor": ORANGE, "linestyle": (0, (4, 2)), "linewidth": 2}
+        else:
+            filled = PALE if name.startswith("norm") else "#cfe3f1"
+            colours = {"facecolor": filled, "edgecolor": GREY, "linewidth": 1}
+        axis.add_patch(FancyBboxPatch((x - width / 2, -0.28), width, 0.56, zorder=2, **RIM, **colours))
+        axis.text(x, 0, name.strip(), ha="center", va="center", fontsize=9, zorder=3)
+    for start, end in ((0.55, 3.85), (4.15, 7.6)):  # the two paths around
+        axis.plot([start, start, end, end], [0, 0.62, 0.62, 0], color=BLUE, linewidth=1.5, zorder=1)
+        axis.plot(end, 0, "o", color="white", markeredgecolor=BLUE, markersize=13, zorder=3)
+        axis.text(end, -0.005, "+", color=BLUE, ha="center", va="center", fontsize=12, zorder=4)
+        axis.text((start + end) / 2, 0.68, "path around", color=BLUE, ha="center", va="bottom", fontsize=SMALL)
+    axis.text(0.15, 0, "x", ha="right", va="center", fontsize=11, style="italic")
+    axis.annotate("", (8.35, 0), (8.05, 0), arrowprops={"arrowstyle": "-|>", "color": GREY})
 
 
 def windows_averaged(x: Tensor, means: Tensor, places: Sequence[tuple[int, int]], size: int = 3) -> Picture:

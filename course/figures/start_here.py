@@ -49,7 +49,7 @@ def course_map(folder: str | Path | None = None) -> Picture:
         for number in lecture.needs:
             _draw_arrow(axis, _middle(LECTURES[number]), _middle(lecture))
     _draw_legend(axis)
-    columns, rows = (max(lecture.place[i] for lecture in LECTURES) for i in (0, 1))
+    columns, rows = (max(lecture.on_map[i] for lecture in LECTURES) for i in (0, 1))
     axis.set(xlim=(-0.68, columns * STEP_X + 0.68), ylim=(-rows * STEP_Y - 0.36, 0.3), aspect="equal")
     axis.axis("off")
     return figure
@@ -61,19 +61,19 @@ def _course_folder() -> Path:
 
 
 def _is_here(folder: Path, name: str) -> bool:
-    places = (
+    paths = (
         f"notebooks/{name}.ipynb",
         f"notebooks/source/{name}.py",
         f"assignments/{name}",
         f"solutions/{name}",
         name,
     )
-    return any((folder / place).exists() for place in places)
+    return any((folder / path).exists() for path in paths)
 
 
 def _middle(lecture: Lecture) -> tuple[float, float]:
     """(x, y) of its box, in inches."""
-    column, row = lecture.place
+    column, row = lecture.on_map
     return column * STEP_X, -row * STEP_Y
 
 
@@ -128,7 +128,7 @@ def _draw_legend(axis: Axes) -> None:
     left = STEP_X - BOX_WIDTH / 2
     for row, text in ROWS:
         axis.text(left, -row * STEP_Y, text, fontsize=7.5, style="italic", color=GREY, va="center")
-    right = max(lecture.place[0] for lecture in LECTURES) * STEP_X + BOX_WIDTH / 2
+    right = max(lecture.on_map[0] for lecture in LECTURES) * STEP_X + BOX_WIDTH / 2
     text = "blue: is here      dashed: to come      hw: homework after this lecture"
     axis.text(right, -5.3 * STEP_Y, text, fontsize=7, color=GREY, ha="right", va="center")
 

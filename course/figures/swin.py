@@ -208,7 +208,7 @@ def merging(before: Tensor, after: Tensor) -> Picture:
             f"after must hold the {before.numel()} numbers of before as (H/2, W/2, 4), not {tuple(after.shape)}"
         )
     (height, width), (rows, columns, _) = before.shape, after.shape
-    slot = {int(number): place % 4 for place, number in enumerate(after.flatten())}
+    slot = {int(number): index % 4 for index, number in enumerate(after.flatten())}
     first = after[0, 0].tolist()
     alt = f"a map of {height} by {width} tokens; {rows * columns} new tokens of four each, the first {first}"
     figure, ((left, right),) = new_figure(alt, 1, 2, 6.6, 2.9, width_ratios=[width, 1.9 * columns])
@@ -220,8 +220,8 @@ def merging(before: Tensor, after: Tensor) -> Picture:
         left.plot([column, column], [0, height], color="black", linewidth=1.6)
     for row in range(rows):
         for column in range(columns):
-            for place, number in enumerate(after[row, column].tolist()):
-                _cell(right, row * 4.7 + place, column * 1.7, _colour(place), f"{int(number)}")
+            for channel, number in enumerate(after[row, column].tolist()):
+                _cell(right, row * 4.7 + channel, column * 1.7, _colour(channel), f"{int(number)}")
             right.add_patch(Rectangle((column * 1.7, row * 4.7), 1, 4, fill=False, edgecolor="black", linewidth=1.6))
     left.set(xlim=(-0.1, width + 0.1), ylim=(height + 0.1, -0.1), aspect="equal")
     right.set(xlim=(-0.1, columns * 1.7), ylim=(rows * 4.7 - 0.6, -0.1), aspect="equal")

@@ -286,7 +286,7 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
             if seen.ndim != 3 or len(seen) != frames:
                 shape = tuple(seen.shape)
                 raise ValueError(f"{title!r}, {step!r} must be (T, h, w) with T = {frames}, not {shape}")
-            if not all(0 <= place < length for place, length in zip(query, seen.shape)):
+            if not all(0 <= index < length for index, length in zip(query, seen.shape)):
                 raise ValueError(f"there is no token {query} among {tuple(seen.shape)}")
     reached = {title: torch.stack(list(steps.values())).any(dim=0) for title, steps in schemes.items()}
     said = {title: f"{int(seen.sum())} of {seen.numel()} tokens" for title, seen in reached.items()}
@@ -313,9 +313,9 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
                 axis.set_title(f"t = {time}", fontsize=SMALL)
         line[0].set_ylabel(f"{title}\n{said[title]}", fontsize=SMALL, rotation=0, ha="right", va="center")
         legends[number].axis("off")
-        for place, step in enumerate(steps):
-            height_of = 0.5 + 0.22 * ((len(steps) - 1) / 2 - place)
-            legends[number].text(0, height_of, f"■ {step}", color=colours[place], fontsize=8, va="center")
+        for line_number, step in enumerate(steps):
+            height_of = 0.5 + 0.22 * ((len(steps) - 1) / 2 - line_number)
+            legends[number].text(0, height_of, f"■ {step}", color=colours[line_number], fontsize=8, va="center")
     return figure
 
 

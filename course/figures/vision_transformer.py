@@ -166,11 +166,38 @@ def forward_chain(model: nn.Module, images: Tensor) -> Picture:
         name = type(model).__name__
         raise ValueError(f"needed is a model of one stage, its blocks of two halves; this is {name}")
     stage = stages[0]
-    watched = {"stem": model.stem, "entry": stage.entry, "blocks": stage.blocks, "head": model.head}
+    names = {
+        "stem": type(model.stem).__name__,
+        "entry": type(stage.entry).__name__,
+        "blocks": f"{len(stage.blocks)} × {type(stage.blocks[0]).__name__}",
+        "head": type(model.head).__name__,
+    }
+    shapes = _shapes_behind(
+        {"stem": model.stem, "entry": stage.entry, "blocks": stage.blocks, "head": model.head}, model, images
+    )
+    chain = ", ".join(f"{names[key]} {shapes[key]}" for key in names)
+    alt = f"from images {tuple(images.shape)} through {chain}; and what is inside one block"
+    figure = empty_figure(alt, PAGE, 2.9)
+    axis = figure.subplots()
+    axis.text(0.0, 2.2, "images", ha="center", va="center", fontsize=8.5)
+    axis.text(0.0, 1.72, str(tuple(images.shape)), ha="center", va="center", fontsize=SMALL, color=GREY)
+    for number, (key, colour) in enumerate(zip(names, (BLUE, GREEN, ORANGE, BLUE))):
+        x = 2.4 * (number + 1)
+        _arrow(axis, (x - 1.72 if number else 0.45, 2.2), (x - 0.72, 2.2))
+        _node(axis, x, 2.2, 1.4, 0.52, names[key], colour)
+        axis.text(x, 1.72, str(shapes[key]), ha="center", va="center", fontsize=SMALL, color=GREY)
+    _opened_block(axis, halves, type(stage.blocks[0]).__name__)
+    axis.set(xlim=(-0.7, 10.45), ylim=(-1.05, 2.6))
+    axis.axis("off")
+    return figure
+
+
+def _shapes_behind(parts: Mapping[str, nn.Module], model: nn.Module, images: Tensor) -> dict[str, tuple[int, ...]]:
+    """The shape that leaves each of these parts of a model when it is run on images (B, C, H, W)."""
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = [
         part.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: tuple(out.shape)}))
-        for name, part in watched.items()
+        for name, part in parts.items()
     ]
     try:
         with torch.no_grad():
@@ -178,24 +205,11 @@ def forward_chain(model: nn.Module, images: Tensor) -> Picture:
     finally:
         for hook in hooks:
             hook.remove()
-    names = {
-        "stem": type(model.stem).__name__,
-        "entry": type(stage.entry).__name__,
-        "blocks": f"{len(stage.blocks)} × {type(stage.blocks[0]).__name__}",
-        "head": type(model.head).__name__,
-    }
-    chain = ", ".join(f"{names[key]} {shapes[key]}" for key in watched)
-    alt = f"from images {tuple(images.shape)} through {chain}; and what is inside one block"
-    figure = empty_figure(alt, PAGE, 2.9)
-    axis = figure.subplots()
-    axis.text(0.0, 2.2, "images", ha="center", va="center", fontsize=8.5)
-    axis.text(0.0, 1.72, str(tuple(images.shape)), ha="center", va="center", fontsize=SMALL, color=GREY)
-    for place, (key, colour) in enumerate(zip(watched, (BLUE, GREEN, ORANGE, BLUE))):
-        x = 2.4 * (place + 1)
-        _arrow(axis, (x - 1.72 if place else 0.45, 2.2), (x - 0.72, 2.2))
-        _node(axis, x, 2.2, 1.4, 0.52, names[key], colour)
-        axis.text(x, 1.72, str(shapes[key]), ha="center", va="center", fontsize=SMALL, color=GREY)
-    # Below, one block: two halves, each beside a path around it.
+    return shapes
+
+
+def _opened_block(axis, halves: Sequence[nn.Module], name: str) -> None:
+    """Below the chain, one block: two halves, each beside a path around it."""
     axis.plot([6.55, 0.0], [1.5, 1.16], ":", color=GREY, linewidth=0.8)
     axis.plot([7.85, 9.7], [1.5, 1.16], ":", color=GREY, linewidth=0.8)
     axis.text(-0.1, 0.42, "x", ha="center", va="center", fontsize=9, style="italic")
@@ -221,10 +235,7 @@ def forward_chain(model: nn.Module, images: Tensor) -> Picture:
         kept = "what was there is kept"
         axis.text(start + 2.1, 0.54, kept, ha="center", va="bottom", fontsize=SMALL, color=GREY)
     _arrow(axis, (9.5, 0.42), (9.85, 0.42), "black")
-    axis.text(4.8, -0.86, f"one {type(stage.blocks[0]).__name__}", ha="center", va="center", fontsize=8.5)
-    axis.set(xlim=(-0.7, 10.45), ylim=(-1.05, 2.6))
-    axis.axis("off")
-    return figure
+    axis.text(4.8, -0.86, f"one {name}", ha="center", va="center", fontsize=8.5)
 
 
 def crossover(results: Mapping[str, Mapping[str, Mapping[int, float]]], chance: float | None = None) -> Picture:

@@ -51,9 +51,9 @@ def heads_over_depth(
     for name, layers in networks.items():
         said.append(f"{name} {', '.join(f'{float(layer.mean()):.1f}' for layer in layers)}")
     figure, ((axis,),) = new_figure(f"{ylabel}, means of layers: {'; '.join(said)}", 1, 1, 5.6, 2.8)
-    apart = 0.22
+    gap = 0.22
     for number, (name, layers) in enumerate(networks.items()):
-        shift = (number - (len(networks) - 1) / 2) * apart
+        shift = (number - (len(networks) - 1) / 2) * gap
         for layer, values in enumerate(layers, start=1):
             axis.plot(
                 [layer + shift] * len(values),

@@ -118,8 +118,8 @@ def patches(image: Tensor, patch: int, *, order: Sequence[int] | Tensor | None =
     zoom, gap = 8, max(8 * patch // 6, 2)
     step = zoom * patch + gap
     canvas = np.ones((rows * step - gap, columns * step - gap, *pixels.shape[2:]))
-    for place, token in enumerate(order.tolist()):
-        (row, column), (from_row, from_column) = divmod(place, columns), divmod(token, columns)
+    for position, token in enumerate(order.tolist()):
+        (row, column), (from_row, from_column) = divmod(position, columns), divmod(token, columns)
         cut = pixels[from_row * patch :, from_column * patch :][:patch, :patch].repeat(zoom, 0).repeat(zoom, 1)
         canvas[row * step :, column * step :][: zoom * patch, : zoom * patch] = cut
         number = right.text(column * step + 2, row * step + 2, token, fontsize=5.5, color="white", ha="left", va="top")

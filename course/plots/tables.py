@@ -107,38 +107,51 @@ def token_maps(
         group = None if colours is None or title not in colours else _table(title, colours[title])
         if group is not None and group.shape != values.shape:
             raise ValueError(f"the colours of {title!r} have shape {group.shape}, its numbers {values.shape}")
-        painted = np.ones((*values.shape, 3))  # (H, W, RGB)
         if heat:
             painted = colormaps["Blues"](0.9 * values / top)[..., :3]
-        elif group is not None:  # lighter each time the colours have been gone through
-            again, which = np.divmod(group.astype(int), len(COLOURS))
-            strength = np.where(again % 2 == 0, 0.6, 0.25)[..., None]
-            painted = 1 - strength * (1 - np.array([to_rgb(colour) for colour in COLOURS])[which])
-        axis.pcolormesh(painted, edgecolors="white", linewidth=0.8)
-        for (row, column), number in np.ndenumerate(values):
-            dark = painted[row, column].mean() < 0.5
-            axis.text(
-                column + 0.5,
-                row + 0.52,
-                f"{number:.0f}",
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color="white" if dark else "black",
-                in_layout=False,
-            )
+        else:
+            painted = np.ones((*values.shape, 3)) if group is None else _group_colours(group)  # (H, W, RGB)
+        _draw_tokens(axis, values, painted)
         side = window.get(title, 0) if isinstance(window, Mapping) else window
         if side:
-            rows, columns = values.shape
-            borders = {"color": "black", "linewidth": 1.5}
-            for y in range(0, rows + 1, side):
-                axis.plot([0, columns], [y, y], **borders)
-            for x in range(0, columns + 1, side):
-                axis.plot([x, x], [0, rows], **borders)
+            _draw_borders(axis, values.shape, side)
         axis.set(xlim=(-0.08, values.shape[1] + 0.08), ylim=(values.shape[0] + 0.08, -0.08), aspect="equal")
         axis.axis("off")
         axis.set_title(title, fontsize=9)
     return figure
+
+
+def _group_colours(group: np.ndarray) -> np.ndarray:
+    """(H, W) numbers of groups -> (H, W, RGB), lighter each time all colours have been used."""
+    again, which = np.divmod(group.astype(int), len(COLOURS))
+    strength = np.where(again % 2 == 0, 0.6, 0.25)[..., None]
+    return 1 - strength * (1 - np.array([to_rgb(colour) for colour in COLOURS])[which])
+
+
+def _draw_tokens(axis: Axes, values: np.ndarray, painted: np.ndarray) -> None:
+    """Squares (H, W, RGB) with whole numbers (H, W) in them."""
+    axis.pcolormesh(painted, edgecolors="white", linewidth=0.8)
+    for (row, column), number in np.ndenumerate(values):
+        axis.text(
+            column + 0.5,
+            row + 0.52,
+            f"{number:.0f}",
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="white" if painted[row, column].mean() < 0.5 else "black",
+            in_layout=False,
+        )
+
+
+def _draw_borders(axis: Axes, shape: tuple[int, int], side: int) -> None:
+    """Of windows of `side` by `side` tokens."""
+    rows, columns = shape
+    borders = {"color": "black", "linewidth": 1.5}
+    for y in range(0, rows + 1, side):
+        axis.plot([0, columns], [y, y], **borders)
+    for x in range(0, columns + 1, side):
+        axis.plot([x, x], [0, rows], **borders)
 
 
 def _table(title: str, values: Tensor) -> np.ndarray:

@@ -9,8 +9,9 @@ import pytest
 from nbformat.v4 import new_output
 
 from course.authoring import AuthoringError, build, build_command, leaks, notebooks
-from course.authoring.builder import HomeworkFolder, Lecture, leak_problems
-from course.authoring.source import Cell, read_source
+from course.authoring.examine import leak_problems
+from course.authoring.files import HomeworkFiles, LectureFiles, targets_of
+from course.authoring.source import SourceCell, read_source
 from course.checks import load_homework, public
 
 LECTURE = "notebooks/01_tiny.ipynb"
@@ -183,12 +184,10 @@ def test_mistakes_in_exercises_py_are_named_with_their_line(built, edit):
     ],
 )
 def test_any_path_of_a_source_means_it(built, monkeypatch, path, expected):
-    from course.authoring.builder import _targets_of
-
     monkeypatch.chdir(built / "notebooks")
-    found = _targets_of(built / path, built)
+    found = targets_of(built / path, built)
     assert [target.name for target in found] == expected
-    assert all(isinstance(target, (Lecture, HomeworkFolder)) for target in found)
+    assert all(isinstance(target, (LectureFiles, HomeworkFiles)) for target in found)
 
 
 def test_an_unknown_path_is_an_error_with_the_list(built, monkeypatch, capsys):
@@ -423,12 +422,12 @@ def test_a_leak_is_found_without_comparing_with_the_source(built, case):
 
 def test_a_builder_that_strips_nothing_is_found_out(built, monkeypatch):
     # Then the assignment is, byte for byte, what the builder makes: only the independent look can tell.
-    monkeypatch.setattr(Cell, "stripped", lambda cell, homework: cell)
+    monkeypatch.setattr(SourceCell, "stripped", lambda cell, homework: cell)
     source = read_source(built / "solutions/hw7_tiny/hw7_tiny.py", built)
     homework = load_homework(built / "solutions/hw7_tiny")
     notebook = notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework)
     (built / ASSIGNMENT).write_bytes(notebooks.to_bytes(notebook))
-    found = "\n".join(leak_problems(HomeworkFolder(built, "hw7_tiny")))
+    found = "\n".join(leak_problems(HomeworkFiles(built, "hw7_tiny")))
     for piece in ("the marker", "torch.add(x, x)", "torch.cat([a, b], dim=1)", "hw7_tiny.why_two", "exercise 'double'"):
         assert piece in found
 

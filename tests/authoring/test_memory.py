@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from course import cli
-from course.authoring import AuthoringError, build, builder, release
-from course.authoring.builder import HomeworkFolder, Lecture, checked
+from course.authoring import AuthoringError, build, examine, release
+from course.authoring.examine import checked
+from course.authoring.files import HomeworkFiles, LectureFiles
 from course.remembered import Memory
 
 WORK = "hw7_tiny"
@@ -20,8 +21,8 @@ def examined(monkeypatch):
     """The names of what was really examined."""
     names = []
     for function in ("check_lecture", "check_homework"):
-        real = getattr(builder, function)
-        monkeypatch.setattr(builder, function, lambda target, real=real: (names.append(target.name), real(target))[1])
+        real = getattr(examine, function)
+        monkeypatch.setattr(examine, function, lambda target, real=real: (names.append(target.name), real(target))[1])
     return names
 
 
@@ -37,7 +38,7 @@ def test_what_was_clean_is_examined_once_and_dates_do_not_count(built, examined)
 
 
 @pytest.mark.parametrize(
-    ("path", "old", "new", "told"),
+    ("path", "old", "new", "line"),
     [
         ("notebooks/source/01_tiny.py", b"Count to", b"Count ta", "notebooks/01_tiny.ipynb: cell 3"),
         ("notebooks/01_tiny.ipynb", b"Count to", b"Count ta", "notebooks/01_tiny.ipynb: cell 3"),
@@ -48,7 +49,7 @@ def test_what_was_clean_is_examined_once_and_dates_do_not_count(built, examined)
         (CHECKS, b"You squared", b"You squered", f"{CHECKS}: not what exercises.py gives"),
     ],
 )
-def test_a_changed_byte_is_noticed_even_under_the_old_date(built, monkeypatch, path, old, new, told):
+def test_a_changed_byte_is_noticed_even_under_the_old_date(built, monkeypatch, path, old, new, line):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)  # Python itself trusts the date of a compiled file
     assert check(built) == []
     path = built / path
@@ -58,7 +59,7 @@ def test_a_changed_byte_is_noticed_even_under_the_old_date(built, monkeypatch, p
     os.utime(path, ns=(date, date))
     for _ in range(2):  # what is not clean is not remembered
         found = check(built)
-        assert any(line.startswith(told) for line in found), found
+        assert any(problem.startswith(line) for problem in found), found
     path.write_bytes(content)
     assert check(built) == []
 
@@ -66,9 +67,9 @@ def test_a_changed_byte_is_noticed_even_under_the_old_date(built, monkeypatch, p
 @pytest.mark.parametrize(
     "change",
     [
-        lambda patch: patch.setattr(builder, "code_and_versions", lambda: "a file of course/ has changed"),
-        lambda patch: patch.setattr(builder.torch, "__version__", "9.9"),
-        lambda patch: patch.setattr(builder.torch.backends.cpu, "get_cpu_capability", lambda: "ANOTHER"),
+        lambda patch: patch.setattr(examine, "code_and_versions", lambda: "a file of course/ has changed"),
+        lambda patch: patch.setattr(examine.torch, "__version__", "9.9"),
+        lambda patch: patch.setattr(examine.torch.backends.cpu, "get_cpu_capability", lambda: "ANOTHER"),
     ],
     ids=["course", "torch", "capability"],
 )
@@ -83,8 +84,8 @@ def test_a_file_of_another_homework_counts_for_a_homework(built, examined):
     check(built)
     (built / "solutions/hw8_more").mkdir()
     (built / "solutions/hw8_more/notes.md").write_text("more")
-    assert checked(HomeworkFolder(built, WORK), Memory(built)) == [] and examined.count(WORK) == 2
-    assert checked(Lecture(built, "01_tiny"), Memory(built)) == [] and examined.count("01_tiny") == 1
+    assert checked(HomeworkFiles(built, WORK), Memory(built)) == [] and examined.count(WORK) == 2
+    assert checked(LectureFiles(built, "01_tiny"), Memory(built)) == [] and examined.count("01_tiny") == 1
 
 
 def test_what_was_written_while_it_was_examined_is_not_remembered(built, monkeypatch):
@@ -92,9 +93,9 @@ def test_what_was_written_while_it_was_examined_is_not_remembered(built, monkeyp
     right = source.read_bytes()
     wrong = right.replace(b"Count to", b"Count ta")
     source.write_bytes(wrong)
-    real, lecture = builder.read_source, Lecture(built, "01_tiny")
+    real, lecture = examine.read_source, LectureFiles(built, "01_tiny")
     with monkeypatch.context() as patch:
-        patch.setattr(builder, "read_source", lambda *given: (source.write_bytes(right), real(*given))[1])
+        patch.setattr(examine, "read_source", lambda *given: (source.write_bytes(right), real(*given))[1])
         assert checked(lecture, Memory(built)) == []
     source.write_bytes(wrong)
     assert checked(lecture, Memory(built)) != []

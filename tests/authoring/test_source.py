@@ -3,7 +3,7 @@
 import pytest
 
 from course.authoring import AuthoringError, find_root
-from course.authoring.source import Cell, read_source, require_homework, require_lecture
+from course.authoring.source import SourceCell, read_source, require_homework, require_lecture
 from course.checks import load_homework
 
 
@@ -203,7 +203,7 @@ def f():
         ### END SOLUTION
     return 3"""
     assert (
-        Cell("code", text, 1, role="exercise", name="f").stripped("hw3").text
+        SourceCell("code", text, 1, role="exercise", name="f").stripped("hw3").text
         == """\
 def f():
     raise NotImplementedError("hw3.f")

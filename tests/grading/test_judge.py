@@ -355,3 +355,40 @@ def test_what_was_refused_is_named_only_where_it_is_forbidden(said, shown, exam)
     told = known_safe._refused(f"Your code uses {said}, which does this exercise for you.", known)
     assert told.startswith(f"Your code uses {shown}, which does this exercise for you. ")
     assert known_safe._refused(known_safe.UNSEALED, known) == known_safe.UNSEALED
+
+
+def test_a_sentence_that_goes_on_after_its_end_is_not_one_that_is_known(exam):
+    """Only the whole text of a note is recognised: what begins as a sentence of torch may end as anything."""
+    known = exam.known["double"].about("def double(x):\n    return 3 * x", (), 0)
+    assert (
+        known_safe.error("RuntimeError: batch1 must be a 3D tensor", known)
+        == "RuntimeError: batch1 must be a 3D tensor"
+    )
+    assert (
+        known_safe.error("RuntimeError: batch1 must be a 3D tensor 0.71", known) == f"RuntimeError: {known_safe.HIDDEN}"
+    )
+    forbids = replace(known, forbidden=("torch.nn.GroupNorm",))
+    refused = "Your code uses nn.GroupNorm, which does this exercise for you."
+    assert known_safe._refused(refused, forbids).startswith("Your code uses nn.GroupNorm,")
+    assert known_safe._refused(f"{refused}\n0.71", forbids).startswith("Your code uses what is forbidden,")
+
+
+def test_a_parameter_is_named_by_words_of_the_cell_and_single_digits_only(exam):
+    known = exam.known["double"].about("class Double:\n    layers = 3", ("class Double:\n    layers = 3",), 0)
+
+    def said(name: str) -> str:
+        note = f"expected weight (3,); yours has {name} (3,)"
+        return known_safe._parameters(note, known.calls[0], known).partition("yours has ")[2]
+
+    assert said("layers.7").startswith("layers.7 (")
+    assert said("layers.71093").startswith("… (")  # a number of the student's choice
+
+
+def test_a_long_number_of_the_cell_is_no_size(exam):
+    """It is as long as the bits of a hidden float: a cell could list many and name the right one."""
+    known = exam.known["double"].about("def double(x):\n    return x.view(123456) + 10636754", (), 0)
+    assert known_safe.error("RuntimeError: a Tensor with 123456 elements cannot be converted to Scalar", known).count(
+        "123456"
+    )
+    said = known_safe.error("RuntimeError: a Tensor with 10636754 elements cannot be converted to Scalar", known)
+    assert said == "RuntimeError: a Tensor with … elements cannot be converted to Scalar"

@@ -17,7 +17,7 @@ from course.checks import message
 from course.checks.calls import BOUNDS, LONGEST_NOTE, MOST_NOTES, Accuracy, Observation, calls_from_bytes
 from course.checks.compare import RIGHT, Expected, judge
 from course.checks.observe import MOST_RESULTS, observe
-from course.checks.rounding import ORDERS
+from course.checks.rounding import NOISE_FACTOR
 from course.grading.judge.exercise import judge_exercise
 
 MB = 2**20
@@ -263,7 +263,7 @@ def is_the_answer(exam, name: str, seen: Observation) -> bool:
     for key, tensor in expected.answer.tensors.items():
         if tensor.shape != seen.tensors[key].shape or seen.tensors[key].dtype in (torch.bool, torch.complex64):
             return False
-        rounding = ORDERS * expected.answer.noise.get(key, 0.0)
+        rounding = NOISE_FACTOR * expected.answer.noise.get(key, 0.0)
         for a, b in zip(tensor.flatten().tolist(), seen.tensors[key].flatten().tolist()):
             if not abs(a - b) <= 1.001 * (expected.tolerance * (1 + abs(a)) + rounding):
                 return False
@@ -435,9 +435,9 @@ REFUSED_BY_HEADER = {
     "too many tensors": "tensors, where",
     "an entry with more": "describes no tensor",
     "a dtype that is not accepted": "not accepted",
-    "a shape of truths": "a shape or a place",
-    "a negative shape": "a shape or a place",
-    "three offsets": "a shape or a place",
+    "a shape of truths": "a shape or an offset",
+    "a negative shape": "a shape or an offset",
+    "three offsets": "a shape or an offset",
     "a huge shape without elements": "no tensor has",
     "too many dimensions": "no tensor has",
     "a tensor larger than its bytes": "more or fewer bytes",

@@ -5,10 +5,22 @@ import pytest
 import torch
 from torch import nn
 
-from course.checks import Accuracy, Call, CheckFailed, Homework, Probe, check, expected_for, judge, observe, public
+from course.checks import (
+    Accuracy,
+    Call,
+    CheckFailed,
+    Credit,
+    Homework,
+    Probe,
+    check,
+    expected_for,
+    judge,
+    observe,
+    public,
+)
 from course.checks.calls import Observation
 from course.checks.compare import Expected
-from course.checks.rounding import ORDERS, close, noise_between, nudged
+from course.checks.rounding import NOISE_FACTOR, close, noise_between, nudged
 
 SOURCE = """
 # %% tags=["setup"]
@@ -324,6 +336,15 @@ def test_zeros_are_not_called_right_but_for_a_factor(homework):
     assert say(homework, lambda x: 0 * x).startswith("The result has the right shape, but 100% of its values differ")
 
 
+def test_one_result_too_many_is_wrong_and_earns_nothing_for_the_shape():
+    two = {"out.0": torch.ones(3), "out.1": torch.ones(2)}
+    asked = Expected(observation(**two), [], {}, 1e-4, 1, Credit(shape=0.2, values=0.8))
+    assert judge(asked, observation(**two)).status == "right"
+    found = judge(asked, observation(**two, **{"out.2": torch.ones(1)}))
+    assert (found.status, found.share) == ("wrong", 0)
+    assert found.sentence == "Your code returned more than was asked for (result number 3)."
+
+
 # -- rounding: what differs by no more than its noise is the same
 
 
@@ -332,9 +353,9 @@ def test_values_are_the_same_within_the_tolerance_and_so_many_times_the_noise():
     noise = 1e-3
     assert close(one, one + 1.9e-4, 1e-4) and not close(one, one + 2.1e-4, 1e-4)  # absolute, and relative to 1
     assert close(hundred, hundred + 1e-2, 1e-4) and not close(hundred, hundred + 1.1e-2, 1e-4)
-    assert close(one, one + 0.95 * ORDERS * noise, 1e-4, noise)
-    assert not close(one, one + 1.1 * ORDERS * noise, 1e-4, noise)
-    assert not close(one, one + 0.95 * ORDERS * noise, 1e-4)
+    assert close(one, one + 0.95 * NOISE_FACTOR * noise, 1e-4, noise)
+    assert not close(one, one + 1.1 * NOISE_FACTOR * noise, 1e-4, noise)
+    assert not close(one, one + 0.95 * NOISE_FACTOR * noise, 1e-4)
     whole = torch.tensor([3])
     assert close(whole, torch.tensor([3.0]), 1e-4, noise) and not close(whole, torch.tensor([3.0001]), 1e-4, noise)
     assert not close(torch.tensor([True]), torch.tensor([False]), 2.0, noise)
@@ -396,13 +417,13 @@ def test_a_result_that_is_mostly_rounding_is_judged_by_how_much_of_it_is(tmp_pat
     less.inputs(lambda draw: [Call("less", {"x": 1e4 + draw.normal(50)})])
     less.mistake("You doubled.")(lambda x: 2 * (x - 1e4))
 
-    def told(function):
+    def verdict_on(function):
         return judge(expected_for(less, 1), observe({"less": function}, less.calls(1)))
 
-    assert told(lambda x: x - 1e4 + 4e-3).status == "right"
-    assert told(lambda x: x - 1e4 + 4e-2).status == "wrong"
-    assert told(lambda x: 2 * (x - 1e4) + 8e-3).sentence == "You doubled."
-    assert not told(lambda x: 2 * (x - 1e4) + 8e-2).named
+    assert verdict_on(lambda x: x - 1e4 + 4e-3).status == "right"
+    assert verdict_on(lambda x: x - 1e4 + 4e-2).status == "wrong"
+    assert verdict_on(lambda x: 2 * (x - 1e4) + 8e-3).sentence == "You doubled."
+    assert not verdict_on(lambda x: 2 * (x - 1e4) + 8e-2).named
 
 
 def test_only_values_beyond_their_rounding_are_said_to_differ():

@@ -73,20 +73,20 @@ def unwritten(x):
     ],
 )
 def test_each_part_is_earned_on_top_of_the_one_before(parts, answer, share, earned):
-    told = verdict(parts, "scale", answer)
-    assert told.share == pytest.approx(share) and told.earned == earned
-    assert (told.status == "right") == (share == 1)
+    found = verdict(parts, "scale", answer)
+    assert found.share == pytest.approx(share) and found.earned == earned
+    assert (found.status == "right") == (share == 1)
 
 
 def test_a_named_mistake_keeps_its_sentence(parts):
-    told = verdict(parts, "scale", lambda x: 3 * x)
-    assert (told.named, told.sentence, told.points(4)) == (True, "You tripled.", 0.4)
+    found = verdict(parts, "scale", lambda x: 3 * x)
+    assert (found.named, found.sentence, found.points(4)) == (True, "You tripled.", 0.4)
 
 
 def test_without_gradients_the_other_shares_make_up_the_whole(parts):
     assert verdict(parts, "order", lambda x: (x.argsort(), x > 0)).share == 1
-    told = verdict(parts, "order", lambda x: (x.argsort(), x < 0))
-    assert told.share == pytest.approx(1 / 7) and told.points(4) == 0.57  # never rounded up
+    found = verdict(parts, "order", lambda x: (x.argsort(), x < 0))
+    assert found.share == pytest.approx(1 / 7) and found.points(4) == 0.57  # never rounded up
     assert verdict(parts, "order", lambda x: (x.argsort(), x)).share == 0  # numbers where True/False belongs
 
 
@@ -105,15 +105,15 @@ def test_all_or_nothing_unless_the_author_says_otherwise(tmp_path):
 
 
 def test_what_is_forbidden_earns_nothing_wherever_it_was_noticed(parts):
-    told = verdict(parts, "scale", lambda x: 2 * x, "Line 1.")
-    assert (told.status, told.sentence, told.share) == ("wrong", "Line 1.", 0)
+    found = verdict(parts, "scale", lambda x: 2 * x, "Line 1.")
+    assert (found.status, found.sentence, found.share) == ("wrong", "Line 1.", 0)
     half = verdict(parts, "scale", lambda x: 3 * x, "Line 1.")
     assert (half.sentence, half.share, half.earned) == ("You tripled.", 0, "")
     exercise = parts.exercises["scale"]
     seen = observe({"scale": lambda x: 2 * x}, exercise.calls(1))
     seen.notes[FORBIDDEN] = "Line 2."
-    told = judge(expected_for(exercise, 1), seen)
-    assert (told.status, told.sentence, told.share) == ("wrong", "Line 2.", 0)
+    found = judge(expected_for(exercise, 1), seen)
+    assert (found.status, found.sentence, found.share) == ("wrong", "Line 2.", 0)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_notebook_shows_the_same_part(parts, tmp_path, monkeypatch, capsys):
 
 
 def test_a_part_is_rounded_down_to_hundredths_and_loses_none_to_floats(parts):
-    told = verdict(parts, "order", lambda x: (x.argsort(), x < 0))
-    assert told.points(3) == 0.42  # of 0.42857...
+    found = verdict(parts, "order", lambda x: (x.argsort(), x < 0))
+    assert found.points(3) == 0.42  # of 0.42857...
     parts.exercises["scale"].credit = Credit(shape=0.29, values=0.71)
     assert verdict(parts, "scale", lambda x: 0 * x).points(1) == 0.29  # 100 * 0.29 is 28.999999999999996

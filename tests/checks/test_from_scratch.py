@@ -117,8 +117,8 @@ def test_the_notebook_says_what_grading_says(family, name):
     exec(compile(source, "/nowhere/cell.py", "exec"), space)
     with watching("hw9.f", forbidden):
         observe({"f": space["f"]}, [Call("f", {"x": x}, gradients=("x",))])
-        told = found()
-    assert (told is not None) == (name in refused), told
+        sentence = found()
+    assert (sentence is not None) == (name in refused), sentence
 
 
 def test_nothing_is_left_behind_in_the_notebook():

@@ -1,0 +1,63 @@
+"""What a student's ``check("hw1.attention_scores", attention_scores)`` does."""
+
+from typing import Any
+
+from course.checks import from_scratch, public
+from course.checks.calls import FORBIDDEN
+from course.checks.compare import NOT_STARTED, RIGHT, judge
+from course.checks.guards import found, watching
+from course.checks.observe import observe
+from course.checks.show import card_html, show_card
+from course.notebook import in_notebook
+
+
+class CheckFailed(AssertionError):
+    """A check did not pass. Its text is the sentence on the card; no traceback is shown in a notebook."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"CheckFailed: {self}"]
+
+
+class _NotStarted:
+    """The value of a check that was not started: shown as its card, and in plain text 0, the points nbgrader gives."""
+
+    def __init__(self, card: str):
+        self._card = card
+
+    def __repr__(self) -> str:
+        return "0"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/plain": "0", "text/html": self._card}
+
+
+def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
+    """Check one exercise: ``check("hw1.attention_scores", attention_scores)``.
+
+    Where an exercise asks for several functions, give them in its order: ``check("hw1.heads", split, merge)``.
+    Shows a card; returns quietly when all is right, and when the exercise is not started yet.
+
+    Raises:
+        CheckFailed: the work is wrong; the text names the mistake.
+        FileNotFoundError, KeyError, TypeError: the check itself cannot be made; the text says why.
+    """
+    homework, _, name = exercise_id.partition(".")
+    if not name:
+        raise KeyError(f"{exercise_id!r} is no exercise: it should look like 'hw1.attention_scores'")
+    exercise = public.read(public.find(exercise_id), name)
+    if len(objects) == 1 and isinstance(objects[0], (tuple, list)):
+        objects = tuple(objects[0])
+    if len(objects) != len(exercise.targets):
+        raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
+    broken = from_scratch.sentences(objects, exercise.forbidden)
+    with watching(exercise_id, exercise.forbidden):
+        seen = observe(dict(zip(exercise.targets, objects)), exercise.calls)
+        if found():
+            seen.notes[FORBIDDEN] = found()
+    verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
+    if verdict.status == NOT_STARTED and in_notebook():
+        return _NotStarted(card_html(exercise_id, exercise.points, verdict))
+    show_card(exercise_id, exercise.points, verdict)
+    if verdict.status in (RIGHT, NOT_STARTED):
+        return None
+    raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())
