@@ -6,6 +6,7 @@
 ``repository``  finds the repository
 ``files``       which files belong to a lecture and to a homework
 ``source``      reads a percent source into cells, and names what is wrong in it
+``reading_time`` how long a lecture takes
 ``notebooks``   makes notebooks of these cells
 ``execute``     runs a notebook
 ``outputs``     cleans what it printed and drew, and examines it

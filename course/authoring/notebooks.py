@@ -5,12 +5,14 @@ down.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from course.authoring import reading_time
 from course.authoring.source import SourceCell, SourceFile
 from course.cell_id import cell_id
 from course.checks import Homework
@@ -36,6 +38,8 @@ def make_notebook(source: SourceFile, version: str, homework: Homework | None = 
         }
     )
     for cell in source.cells:
+        if version == LECTURE and reading_time.PLACE in cell.text:
+            cell = replace(cell, text=cell.text.replace(reading_time.PLACE, reading_time.in_words(source)))
         if version == ASSIGNMENT and cell.role in ("exercise", "written"):
             cell = cell.stripped(homework.short)
         make = new_code_cell if cell.kind == "code" else new_markdown_cell

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from course.authoring import find_root
-from course.authoring.builder import all_homeworks
+from course.authoring.files import all_homeworks
 from course.authoring.new import FRAME, FRAMED, LONGEST_NAME, SYLLABUS, new_command
 from course.cli import main
 
