@@ -3,6 +3,9 @@
 import base64
 import html
 import io
+import itertools
+import re
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -17,10 +20,12 @@ from torch import Tensor
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 GREY, PALE = "#767676", "#d9d9d9"
+# What is shown in many lectures has the same colour in all of them.
+MEANINGS = {"texture": BLUE, "relation": ORANGE, "ViT": GREEN, "CNN": PURPLE}
 
 PAGE = 8.4  # inches: about the width of a notebook's output
 DPI = 90
-SMALL = 7.5  # points
+SMALL = 8  # points; nothing in a figure is smaller
 
 
 class Picture(Figure):
@@ -57,6 +62,17 @@ class Picture(Figure):
 
     def __repr__(self) -> str:
         return f"[picture: {self.alt}]"
+
+
+def colours_of(names: Iterable[str]) -> list[str]:
+    """A colour for each name: its own where `MEANINGS` gives one ("ViT, 1,000 images" is a ViT), else one that is left."""
+    names = list(names)
+    meant = [
+        next((colour for word, colour in MEANINGS.items() if re.match(rf"{word}\b", name)), None) for name in names
+    ]
+    left = [colour for colour in COLOURS if colour not in meant] or list(COLOURS)
+    rest = itertools.cycle(left)
+    return [colour or next(rest) for colour in meant]
 
 
 def image_html(png: bytes, alt: str) -> str:

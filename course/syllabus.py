@@ -165,7 +165,7 @@ LECTURES = (
     Lecture(
         "16_self_supervision_and_multimodal",
         "Self-supervision, multimodal",
-        box="self-supervision,\nmultimodal",
+        box="self-supervision\n& multimodal",
         on_map=(4, 0.5),
         needs=(13,),
     ),

@@ -15,6 +15,7 @@ from einops import rearrange
 from IPython.core.formatters import DisplayFormatter
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
@@ -195,6 +196,18 @@ def test_a_mask_crosses_out_what_is_hidden():
     mask = torch.tensor([[True, False, False], [True, True, False]])
     crosses = {text.get_position() for text in plots.matrices({"mask": mask}).get_axes()[0].texts}
     assert crosses == {(1, 0), (2, 0), (2, 1)}  # (column, row)
+
+
+def test_what_is_shown_in_many_lectures_has_one_colour_in_all_of_them():
+    assert drawing.colours_of(["relation"]) == [drawing.ORANGE] == drawing.colours_of(["texture", "relation"])[1:]
+    assert drawing.colours_of(["ViT, 1,000 images", "CNN"]) == [drawing.GREEN, drawing.PURPLE]
+    others = drawing.colours_of(["a", "relation", "b"])
+    assert len(set(others)) == 3 and len(drawing.colours_of("abcdefgh")) == 8
+    (bar, *_), line = (
+        plots.bars({"x": {"relation": 0.5}}).axes[0].patches,
+        plots.curves([1], {"CNN": [1]}).axes[0].lines,
+    )
+    assert to_hex(bar.get_facecolor()).upper() == drawing.ORANGE and line[0].get_color() == drawing.PURPLE
 
 
 def test_bars_say_their_numbers():

@@ -239,7 +239,7 @@ def families(points: Mapping[str, Mapping[str, tuple[float, float]]], *, xlabel:
         colour = COLOURS[number % len(COLOURS)]
         axis.plot(*zip(*models.values()), dash, marker="o", markersize=4, color=colour, label=family)
         for model, place in models.items():
-            axis.annotate(model, place, (4, -2), textcoords="offset points", fontsize=7, color=colour, va="top")
+            axis.annotate(model, place, (4, -2), textcoords="offset points", fontsize=8, color=colour, va="top")
     every = [x for models in points.values() for x, _ in models.values()]
     ticks = [tick for tick in (0.5, 1, 2, 4, 8, 16, 32) if min(every) / 2 <= tick <= 2 * max(every)]
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)

@@ -91,7 +91,7 @@ def regrouped(x: Tensor, results: Mapping[str, Tensor]) -> Picture:
                     number,
                     ha="center",
                     va="center",
-                    fontsize=6.5,
+                    fontsize=8,
                     color="white" if colour.mean() < 0.6 else "black",
                 )
             if len(split) > 1:

@@ -95,9 +95,9 @@ def _draw_lecture(axis: Axes, lecture: Lecture, here: bool) -> None:
         )
     )
     number = {"fontsize": 8, "weight": "bold", "color": BLUE if here else GREY}
-    title = {"fontsize": 7, "linespacing": 1.05, "color": "black" if here else "#555555"}
+    title = {"fontsize": 8, "linespacing": 1.05, "color": "black" if here else "#555555"}
     axis.text(left + 0.06, y, f"{lecture.number:02}", va="center", zorder=3, **number)
-    axis.text(left + 0.27, y, lecture.box, va="center", zorder=3, **title)
+    axis.text(left + 0.25, y, lecture.box, va="center", zorder=3, **title)
 
 
 def _draw_homework(axis: Axes, lecture: Lecture, here: bool) -> None:
@@ -107,7 +107,7 @@ def _draw_homework(axis: Axes, lecture: Lecture, here: bool) -> None:
         x + BOX_WIDTH / 2,
         y - BOX_HEIGHT / 2,
         f"hw{lecture.homework.number}",
-        fontsize=6.5,
+        fontsize=8,
         weight="bold",
         ha="right",
         va="center",
@@ -127,10 +127,10 @@ def _draw_legend(axis: Axes) -> None:
     """What the rows are about, and in the lower right corner what the colours mean."""
     left = STEP_X - BOX_WIDTH / 2
     for row, text in ROWS:
-        axis.text(left, -row * STEP_Y, text, fontsize=7.5, style="italic", color=GREY, va="center")
+        axis.text(left, -row * STEP_Y, text, fontsize=8, style="italic", color=GREY, va="center")
     right = max(lecture.on_map[0] for lecture in LECTURES) * STEP_X + BOX_WIDTH / 2
     text = "blue: is here      dashed: to come      hw: homework after this lecture"
-    axis.text(right, -5.3 * STEP_Y, text, fontsize=7, color=GREY, ha="right", va="center")
+    axis.text(right, -5.3 * STEP_Y, text, fontsize=8, color=GREY, ha="right", va="center")
 
 
 def _draw_arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:

@@ -287,7 +287,7 @@ def accuracy_and_cost(
         names, costs, accuracies = zip(*points)
         axis.plot(costs, accuracies, "-", marker=marker, color=colour, label=family, markersize=5, linewidth=1.2)
         for name, cost, accuracy in points:
-            axis.annotate(name, (cost, accuracy), (5, -9), textcoords="offset points", fontsize=6.5, color=colour)
+            axis.annotate(name, (cost, accuracy), (5, -9), textcoords="offset points", fontsize=8, color="black")
     ticks = [
         tick for tick in (1, 2, 4, 8, 16, 32, 64, 128) if min(c for p in families.values() for _, c, _ in p) <= 2 * tick
     ]
@@ -364,4 +364,4 @@ def _cell(axis: Axes, row: float, column: float, colour, text: str, small: str =
     high = 0.38 if small else 0.52
     axis.text(column + 0.5, row + high, text, ha="center", va="center", fontsize=8, color=GREY if faint else "black")
     if small:
-        axis.text(column + 0.5, row + 0.75, small, ha="center", va="center", fontsize=6.5)
+        axis.text(column + 0.5, row + 0.75, small, ha="center", va="center", fontsize=8)

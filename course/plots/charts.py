@@ -1,11 +1,12 @@
 """Numbers against numbers: curves, and accuracies as bars. A tuple of several seeds shows its spread."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from course.drawing import COLOURS, GREY, RED, SMALL, Picture, new_figure
+from course.drawing import GREY, RED, SMALL, Picture, colours_of, new_figure
 
 
 def curves(
@@ -23,7 +24,7 @@ def curves(
 
     Args:
         x: (n,) values.
-        lines: name -> (n,) values; drawn with different dashes as well as colours. A tuple of such lists, one a seed,
+        lines: name -> (n,) values; drawn with different dashes as well as colours (`course.drawing.colours_of`). A tuple of such lists, one a seed,
             is drawn as their mean in a band from the lowest to the highest.
         log: axes with a logarithmic scale: "", "x", "y" or "xy".
         marks: name -> (x, y), a dot with its name.
@@ -32,7 +33,7 @@ def curves(
     x = np.asarray(x)
     alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: {', '.join(lines)}"
     figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8)
-    for (name, y), colour, dash in zip(lines.items(), COLOURS, ("-", "--", "-.", ":", "-", "--")):
+    for (name, y), colour, dash in zip(lines.items(), colours_of(lines), itertools.cycle(("-", "--", "-.", ":"))):
         seeds = np.atleast_2d(np.asarray(y, dtype=float))  # (seeds, n)
         if len(seeds) > 1:
             axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0)
@@ -80,6 +81,7 @@ def bars(
         chance: accuracy 0..1 of guessing, drawn as a line.
     """
     questions = list(dict.fromkeys(question for row in results.values() for question in row))
+    colours = dict(zip(questions, colours_of(questions)))
     alt = "; ".join(
         f"{model}: " + ", ".join(f"{question} {_range(accuracy)} %" for question, accuracy in row.items())
         for model, row in results.items()
@@ -91,7 +93,7 @@ def bars(
         ticks.append(y + (len(row) - 1) / 2)
         for question, accuracy in row.items():
             seeds = 100 * np.atleast_1d(accuracy)
-            axis.barh(y, seeds.mean(), height=0.85, color=COLOURS[questions.index(question)])
+            axis.barh(y, seeds.mean(), height=0.85, color=colours[question])
             if len(seeds) > 1:
                 axis.plot(seeds, [y] * len(seeds), "|", color="black", markersize=9, markeredgewidth=1.2)
             axis.text(seeds.max() + 1.5, y, _range(accuracy), va="center", fontsize=8)
@@ -113,7 +115,7 @@ def bars(
             va="bottom",
         )
     if len(questions) > 1:
-        handles = [Rectangle((0, 0), 1, 1, color=COLOURS[i]) for i in range(len(questions))]
+        handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
         figure.legend(handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions))
     return figure
 

@@ -122,7 +122,7 @@ def patches(image: Tensor, patch: int, *, order: Sequence[int] | Tensor | None =
         (row, column), (from_row, from_column) = divmod(position, columns), divmod(token, columns)
         cut = pixels[from_row * patch :, from_column * patch :][:patch, :patch].repeat(zoom, 0).repeat(zoom, 1)
         canvas[row * step :, column * step :][: zoom * patch, : zoom * patch] = cut
-        number = right.text(column * step + 2, row * step + 2, token, fontsize=5.5, color="white", ha="left", va="top")
+        number = right.text(column * step + 2, row * step + 2, token, fontsize=8, color="white", ha="left", va="top")
         number.set_bbox({"facecolor": "black", "alpha": 0.55, "pad": 0.6, "linewidth": 0})
     right.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     right.set_title(f"N = {rows * columns} tokens of {patch} × {patch} pixels", fontsize=9)

@@ -138,7 +138,7 @@ def _draw_tokens(axis: Axes, values: np.ndarray, painted: np.ndarray) -> None:
             f"{number:.0f}",
             ha="center",
             va="center",
-            fontsize=6.5,
+            fontsize=8,
             color="white" if painted[row, column].mean() < 0.5 else "black",
             in_layout=False,
         )
