@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from course.models.count import count_macs, count_parameters
-from course.models.registry import Entry, create_model, entry, input_shape, list_models
+from course.models.registry import Registered, create_model, entry, input_shape, list_models
 from course.models.source import source_of
-from course.models.spec import Alternate, Part, Spec, Whole, written
+from course.models.spec import Alternate, Part, PerStage, Spec, Whole, written
 from course.steps import Step, silent
 
 TABLE = Path(__file__).with_name("references.csv")
@@ -229,9 +229,10 @@ def on_the_map(spec: Spec) -> dict[str, str]:
         return {"layout": _layout(spec)}
 
     def names(choice) -> str:
-        if isinstance(choice, tuple | Alternate):
-            parts = choice if isinstance(choice, tuple) else choice.parts
-            return " / ".join(dict.fromkeys(map(names, parts)))
+        if isinstance(choice, PerStage):
+            return " / ".join(dict.fromkeys(map(names, choice.values)))
+        if isinstance(choice, Alternate):
+            return " / ".join(dict.fromkeys(map(names, choice.parts)))
         return choice.cls.__name__ if choice else "–"
 
     return {
@@ -256,7 +257,7 @@ def table(names: list[str], step: Step = silent) -> str:
     return _columns(lines)
 
 
-def _sizes(found: Entry) -> tuple[int, int]:
+def _sizes(found: Registered) -> tuple[int, int]:
     with torch.device("meta"):
         model = create_model(found.name)
     return count_parameters(model), count_macs(model, 1, *input_shape(found.name))

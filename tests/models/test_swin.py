@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from course.models.norms import LayerNorm
+from course.models.spec import per_stage
 from course.models.token_mixers.window import (
     WindowAttention,
     relative_position_index,
@@ -18,7 +19,15 @@ from tests.models.parity import assert_agrees, assert_catches, each, pair, prove
 
 SMALL = dict.fromkeys(
     ["swin_t", "swin_s", "swin_b", "swin_b_384", "swin_l_384", "swin_cifar"],
-    dict(img_size=32, patch_size=2, window_size=4, dims=(24, 48), depths=(2, 2), num_heads=(2, 4), num_classes=10),
+    dict(
+        img_size=32,
+        patch_size=2,
+        window_size=4,
+        dims=(24, 48),
+        depths=(2, 2),
+        num_heads=per_stage(2, 4),
+        num_classes=10,
+    ),
 )
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
