@@ -150,3 +150,10 @@ def test_windows_that_divide_the_map_in_one_direction_only_are_refused():
 
 def test_half_of_a_window_of_odd_size_is_rounded_down():
     assert WindowAttention(8, (14, 14), num_heads=2, window_size=7, shift="half").shift == 3
+
+
+def test_the_biases_begin_near_nothing():
+    """Truncated normal with a spread of 0.02, as Swin's code has it: at first all displacements count alike."""
+    table = WindowAttention(64, (14, 14), num_heads=16, window_size=7).bias_table
+    assert table.shape == (169, 16) and 0.018 < table.std() < 0.022 and table.mean().abs() < 0.002
+    assert table.abs().max() < 0.2
