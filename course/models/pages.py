@@ -124,13 +124,16 @@ def _of_different_layouts(a: Spec, b: Spec) -> list[tuple[str, object, object]]:
     names = dict.fromkeys(f.name for s in (a, b) if not isinstance(s, Whole) for f in fields(s))
     absent = _Word("–")
     pairs = [(n, getattr(a, n, absent), getattr(b, n, absent)) for n in names]
-    told = [(n, x, y) for n, x, y in pairs if {x, y} != {absent, None}]
-    return [d for n, x, y in told for d in _differences_of_parts(x, y, n)]
+    nothing = (absent, None)
+    return [d for n, x, y in pairs if not (x in nothing and y in nothing) for d in _differences_of_parts(x, y, n)]
 
 
 @dataclass(frozen=True)
 class Card:
     """A model's figures: counted here, printed in the paper, printed in the decks.
+
+    The decks are five sets of lecture slides on vision transformers, whose figures this course checks. The table of
+    references calls them S0 to S4.
 
     Attributes:
         name, paper: the model and whom to read.

@@ -48,9 +48,26 @@ class Part:
         return name in inspect.signature(self.cls).parameters
 
     def build(self, **context) -> nn.Module:
-        """The module; of the context (``dim``, ``grid``, ...) its constructor gets what it asks for by name."""
+        """The module; of the context (``dim``, ``grid``, ...) its constructor gets what it asks for by name.
+
+        Raises:
+            ValueError: it asks for something else, and the spec does not say it.
+        """
         asked = {name: value for name, value in context.items() if self.asks_for(name)}
-        return make(self.cls, **asked | dict(self.options))
+        given = asked | dict(self.options)
+        needed = [
+            name
+            for name, argument in inspect.signature(self.cls).parameters.items()
+            if argument.default is argument.empty
+            and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+        ]
+        for name in needed:
+            if name not in given:
+                raise ValueError(
+                    f"{self.cls.__name__} asks for {name}, which its spec does not say (part({self.cls.__name__}, "
+                    f"{name}=...)) and the layout does not know: here it knows {', '.join(context)}"
+                )
+        return make(self.cls, **given)
 
 
 def written(value) -> str:
