@@ -128,3 +128,14 @@ def test_only_what_is_built_for_a_grid_fits_one_size():
     assert ISOTROPIC.fits_one_size() and entry("swin_t").spec.fits_one_size()
     assert not PYRAMID.fits_one_size() and not entry("resnet_50").spec.fits_one_size()
     assert entry("botnet_50").spec.fits_one_size()
+
+
+def test_a_module_that_asks_for_what_nobody_gives_is_named():
+    class Asks(Keeps):
+        def __init__(self, dim: int, grid: tuple[int, int], places: int) -> None:
+            super().__init__(dim)
+
+    sentence = r"Asks asks for places, which its spec does not say \(part\(Asks, places=...\)\) and the layout does not"
+    with pytest.raises(ValueError, match=sentence + " know: here it knows dim, grid"):
+        replace(PYRAMID, token_mixer=part(Asks)).build()
+    assert kernels(PYRAMID, part(Asks, places=3)) == [3, 3, 3]
