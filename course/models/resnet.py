@@ -120,7 +120,7 @@ class Place:
 
     Attributes:
         narrow: width inside a bottleneck, before ``base_width`` and groups: dim or a quarter of it.
-        in_grid, grid: (H, W) before and behind the block; None if it was not said.
+        in_grid, grid: (H, W) before and behind the block; None: not known.
     """
 
     stage: int

@@ -186,9 +186,10 @@ class Layout:
         return [make(Block, half(self.token_mixer, i), half(self.channel_mixer, i)) for i in range(depth)]
 
     def _check_stages(self, count: int) -> None:
-        """
+        """Every ``per_stage`` has a value for each of so many stages.
+
         Raises:
-            ValueError: a ``per_stage`` has not one value for each of so many stages, or stands where all stages share.
+            ValueError: one has not, or it stands in a field that all stages share; the message names its place.
         """
         for f in fields(self):
             for where, value in _per_stage_in(getattr(self, f.name), f.name):

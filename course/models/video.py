@@ -78,7 +78,7 @@ class ClipTokens(nn.Module):
 
 
 def clip_positions(position: Tensor, old: tuple[int, int, int], new: tuple[int, int, int], class_tokens: int) -> Tensor:
-    """Likewise for the (t, h, w) places of a clip, moment by moment, or the (h, w) that all moments share."""
+    """Learned positions of a clip for maps of another size, each moment's, or the (h, w) that all moments share."""
     before, after = old[1:], new[1:]
     moments = position[class_tokens:].unflatten(0, (-1, before[0] * before[1]))  # (t or 1, h*w, D)
     return torch.cat([position[:class_tokens], *[resized_positions(moment, before, after) for moment in moments]])
