@@ -24,7 +24,7 @@ from course.models import create_model
 from course.models.conv_stems import EarlyConvStem
 from course.models.count import count_macs, count_parameters
 from course.models.heads import MeanHead
-from course.models.spec import part, written
+from course.models.spec import part, per_stage, written
 from course.names import one_of
 from course.notebook import budget_name
 from course.progress_bar import progress_bar
@@ -136,7 +136,7 @@ ROWS = (
         recipe=STRONG,
         overrides=dict(stem=part(EarlyConvStem, widths=(32, 64)), position="sinusoidal", embed_dim=128),
     ),
-    Row(name="swin-small", model="swin_cifar", recipe=STRONG, overrides=dict(dims=(48, 96), num_heads=(3, 6))),
+    Row(name="swin-small", model="swin_cifar", recipe=STRONG, overrides=dict(dims=(48, 96), num_heads=per_stage(3, 6))),
     Row(name="mixer-small", model="mixer_cifar", recipe=STRONG, overrides=dict(embed_dim=128, depth=6)),
     Row(
         name="poolformer-small",

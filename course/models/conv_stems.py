@@ -178,7 +178,7 @@ class HalvingStem(nn.Module):
 
 
 class PositionedPatchStem(PositionedPatches):
-    """The same from pixels, (B, C, H, W) -> (B, H/P, W/P, D)."""
+    """Patches of pixels, a norm and learned positions, (B, C, H, W) -> (B, H/P, W/P, D) (PVT's stem)."""
 
     def __init__(
         self, dim: int, img_size: tuple[int, int], in_chans: int = 3, patch_size: int = 4, eps: float = 1e-5

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from course.drawing import GREY, PAGE, Picture, new_figure
 from course.models.registry import create_model, input_shape_of
-from course.models.spec import Alternate, Part, Whole
+from course.models.spec import Alternate, Part, Whole, value_at
 
 FILL = {
     "data": "#ffffff",
@@ -156,7 +156,7 @@ def _kinds_of_block(spec, model: nn.Module) -> dict[tuple[_Half, ...], str]:
 
 
 def _choices(spec, stage: int) -> list:
-    return [choice[stage] if isinstance(choice, tuple) else choice for choice in (spec.token_mixer, spec.channel_mixer)]
+    return [value_at(choice, stage) for choice in (spec.token_mixer, spec.channel_mixer)]
 
 
 def _stages(numbers: list[int]) -> str:

@@ -15,9 +15,9 @@ import torch
 from course.drawing import Picture, image_html
 from course.models.count import count_macs, count_parameters
 from course.models.drawn import architecture
-from course.models.registry import Entry, create_model, entry, input_shape, list_models
+from course.models.registry import Registered, create_model, entry, input_shape, list_models
 from course.models.source import source_of
-from course.models.spec import Alternate, Part, Spec, Whole, written
+from course.models.spec import Alternate, Part, PerStage, Spec, Whole, written
 from course.steps import Step, silent
 
 TABLE = Path(__file__).with_name("references.csv")
@@ -129,13 +129,16 @@ def _of_different_layouts(a: Spec, b: Spec) -> list[tuple[str, object, object]]:
     names = dict.fromkeys(f.name for s in (a, b) if not isinstance(s, Whole) for f in fields(s))
     absent = _Word("–")
     pairs = [(n, getattr(a, n, absent), getattr(b, n, absent)) for n in names]
-    told = [(n, x, y) for n, x, y in pairs if {x, y} != {absent, None}]
-    return [d for n, x, y in told for d in _differences_of_parts(x, y, n)]
+    nothing = (absent, None)
+    return [d for n, x, y in pairs if not (x in nothing and y in nothing) for d in _differences_of_parts(x, y, n)]
 
 
 @dataclass(frozen=True)
 class Card:
     """A model's figures: counted here, printed in the paper, printed in the decks.
+
+    The decks are five sets of lecture slides on vision transformers, whose figures this course checks. The table of
+    references calls them S0 to S4.
 
     Attributes:
         name, paper: the model and whom to read.
@@ -235,9 +238,10 @@ def on_the_map(spec: Spec) -> dict[str, str]:
         return {"layout": _layout(spec)}
 
     def names(choice) -> str:
-        if isinstance(choice, tuple | Alternate):
-            parts = choice if isinstance(choice, tuple) else choice.parts
-            return " / ".join(dict.fromkeys(map(names, parts)))
+        if isinstance(choice, PerStage):
+            return " / ".join(dict.fromkeys(map(names, choice.values)))
+        if isinstance(choice, Alternate):
+            return " / ".join(dict.fromkeys(map(names, choice.parts)))
         return choice.cls.__name__ if choice else "–"
 
     return {
@@ -262,7 +266,7 @@ def table(names: list[str], step: Step = silent) -> str:
     return _columns(lines)
 
 
-def _sizes(found: Entry) -> tuple[int, int]:
+def _sizes(found: Registered) -> tuple[int, int]:
     with torch.device("meta"):
         model = create_model(found.name)
     return count_parameters(model), count_macs(model, 1, *input_shape(found.name))

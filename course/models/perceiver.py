@@ -6,6 +6,8 @@ an image, except the positions beside the pixels.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -108,17 +110,19 @@ def latent_transformer(
     return nn.Sequential(*[block() for _ in range(depth)])
 
 
-class Perceiver(Model):
-    """Look at the pixels, think, look again: images (B, C, H, W) -> logits (B, num_classes).
+def learned_rows(count: int, dim: int) -> nn.Parameter:
+    """Vectors that belong to no input, (count, D)."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(count, dim), std=0.02))
 
-    Each iteration is one cross-attend and one latent transformer. The latent transformer is the same in all of them,
-    the cross-attend the same in all but the first: hence 44.9 M parameters, as the paper says, for 48 latent blocks.
+
+class OnLatents(Model):
+    """What the two share: pixels with positions, latents that read them by attention, a transformer on the latents.
 
     Args:
         num_latents, embed_dim: L and D.
-        iterations: how often the latents look at the pixels.
+        iterations: how often the latent transformer, always the same one, is applied.
         depth: blocks of the latent transformer.
-        num_heads, cross_heads: h of the self-attention and of the cross-attends.
+        num_heads, cross_heads: h of the self-attention and of the cross-attends to the pixels.
         num_bands: K, frequencies of the positions for each axis.
         mlp_ratio: hidden width of each MLP, in units of D.
     """
@@ -142,11 +146,37 @@ class Perceiver(Model):
         self.iterations = iterations
         self.num_features = embed_dim
         self.inputs = PixelsWithPositions(img_size, num_bands)
-        self.latents = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_latents, embed_dim), std=0.02))
-        self.first_cross_attend = CrossAttend(embed_dim, in_dim, cross_heads, mlp_ratio=mlp_ratio)
-        self.latent_transformer = latent_transformer(embed_dim, depth, num_heads, mlp_ratio)
-        self.cross_attend = CrossAttend(embed_dim, in_dim, cross_heads, mlp_ratio=mlp_ratio) if iterations > 1 else None
-        self.head = MeanHead(embed_dim, num_classes, norm=None)
+        self.latents = learned_rows(num_latents, embed_dim)
+        self.add_layers(
+            num_classes,
+            read_pixels=partial(CrossAttend, embed_dim, in_dim, cross_heads, mlp_ratio=mlp_ratio),
+            read_latents=partial(CrossAttend, embed_dim, embed_dim, mlp_ratio=mlp_ratio),
+            transform=partial(latent_transformer, embed_dim, depth, num_heads, mlp_ratio),
+        )
+
+    def add_layers(
+        self,
+        num_classes: int,
+        read_pixels: Callable[[], CrossAttend],
+        read_latents: Callable[[], CrossAttend],
+        transform: Callable[[], nn.Sequential],
+    ) -> None:
+        """The layers in the order in which they are used, of what the three functions make."""
+        raise NotImplementedError
+
+
+class Perceiver(OnLatents):
+    """Look at the pixels, think, look again: images (B, C, H, W) -> logits (B, num_classes).
+
+    Each iteration is one cross-attend and one latent transformer. The latent transformer is the same in all of them,
+    the cross-attend the same in all but the first: hence 44.9 M parameters, as the paper says, for 48 latent blocks.
+    """
+
+    def add_layers(self, num_classes, read_pixels, read_latents, transform) -> None:
+        self.first_cross_attend = read_pixels()
+        self.latent_transformer = transform()
+        self.cross_attend = read_pixels() if self.iterations > 1 else None
+        self.head = MeanHead(self.num_features, num_classes, norm=None)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The latents behind each iteration, (B, L, D): no token has a place in the image."""
@@ -164,42 +194,19 @@ class Perceiver(Model):
         return self.head(self.features(images)[-1])
 
 
-class PerceiverIO(Model):
+class PerceiverIO(OnLatents):
     """Look once, think, answer a query: images (B, C, H, W) -> logits (B, num_classes).
 
     The output is read from the latents by the same attention that reads the input: a learned query asks, the latents
     answer (section 3 of arXiv:2107.14795). Classification needs one query; a map would need one for each position.
-
-    Args:
-        iterations: how often the latent transformer, always the same one, is applied.
-        others: as of ``Perceiver``.
     """
 
-    def __init__(
-        self,
-        img_size: int | tuple[int, int] = 224,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        num_latents: int = 512,
-        embed_dim: int = 1024,
-        iterations: int = 8,
-        depth: int = 6,
-        num_heads: int = 8,
-        cross_heads: int = 1,
-        num_bands: int = 64,
-        mlp_ratio: float = 1.0,
-    ) -> None:
-        super().__init__()
-        in_dim = in_chans + 2 + 4 * num_bands
-        self.iterations = iterations
-        self.num_features = embed_dim
-        self.inputs = PixelsWithPositions(img_size, num_bands)
-        self.latents = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_latents, embed_dim), std=0.02))
-        self.encoder = CrossAttend(embed_dim, in_dim, cross_heads, mlp_ratio=mlp_ratio)
-        self.latent_transformer = latent_transformer(embed_dim, depth, num_heads, mlp_ratio)
-        self.query = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, embed_dim), std=0.02))
-        self.decoder = CrossAttend(embed_dim, embed_dim, mlp_ratio=mlp_ratio)
-        self.head = linear_or_nothing(embed_dim, num_classes)
+    def add_layers(self, num_classes, read_pixels, read_latents, transform) -> None:
+        self.encoder = read_pixels()
+        self.latent_transformer = transform()
+        self.query = learned_rows(1, self.num_features)
+        self.decoder = read_latents()
+        self.head = linear_or_nothing(self.num_features, num_classes)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The latents behind each iteration, (B, L, D): no token has a place in the image."""

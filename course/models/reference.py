@@ -46,19 +46,7 @@ def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
         raise ValueError(f"for {model.name} no public implementation with weights is known")
     table = keys[one_of(source, keys, f"for {model.name} the weights' names are not known as those of")]
     ours = model.state_dict()
-    unknown, left_over, found = [], [], {}
-    for theirs, tensor in state_dict.items():
-        try:
-            target, slot, change = _translated(theirs, table)
-        except KeyError:
-            unknown.append(theirs)
-            continue
-        if target is None:
-            left_over.append(theirs)
-        elif target not in ours:
-            unknown.append(f"{theirs} (would be {target})")
-        else:
-            found.setdefault(target, {})[slot] = change(tensor)
+    found, unknown, left_over = _sorted_out(state_dict, table, ours)
     misshaped, values = [], {}
     for target, pieces in found.items():
         value, problem = _fitted(model, target, pieces, ours[target])
@@ -79,6 +67,26 @@ def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
         for target, value in values.items():
             ours[target].copy_(value)
     return left_over
+
+
+def _sorted_out(
+    state_dict: Mapping[str, Tensor], table: Keys, ours: Mapping[str, Tensor]
+) -> tuple[dict[str, dict], list[str], list[str]]:
+    """The public weights by our names and pieces, the names that are unknown, and those that are not needed."""
+    found, unknown, left_over = {}, [], []
+    for theirs, tensor in state_dict.items():
+        try:
+            target, slot, change = _translated(theirs, table)
+        except KeyError:
+            unknown.append(theirs)
+            continue
+        if target is None:
+            left_over.append(theirs)
+        elif target not in ours:
+            unknown.append(f"{theirs} (would be {target})")
+        else:
+            found.setdefault(target, {})[slot] = change(tensor)
+    return found, unknown, left_over
 
 
 def _translated(theirs: str, table: Keys) -> tuple[str | None, tuple[int, int], Callable[[Tensor], Tensor]]:

@@ -4,11 +4,11 @@ import fnmatch
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from torch import Tensor, nn
 
-from course.models.spec import Spec, Whole, overridden
+from course.models.spec import Pyramid, Spec, Whole, overridden, per_stage
 from course.names import one_of
 
 # A public library's names of weights -> ours; `course.models.reference` explains the signs.
@@ -16,13 +16,14 @@ Keys = dict[str, str | None | tuple[str, Callable[[Tensor], Tensor]]]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Registered:
     """One model of the table.
 
     Attributes:
         paper: whom to read, with the table that the figures come from.
         says: the paper's own parameters and multiply-adds, as printed there ("28.6M 4.5G"), or nothing.
         keys: by public library, how its weights are named.
+        usual_size: H = W of the paper's images, where the spec has no ``img_size`` because the model takes any.
     """
 
     name: str
@@ -30,25 +31,34 @@ class Entry:
     paper: str
     says: str = ""
     keys: dict[str, Keys] = field(default_factory=dict)
+    usual_size: int = 224
 
 
-_ENTRIES: dict[str, Entry] = {}
+_REGISTERED: dict[str, Registered] = {}
 
 
-def register(name: str, spec: Spec, *, paper: str, says: str = "", keys: dict[str, Keys] | None = None) -> None:
+def register(
+    name: str,
+    spec: Spec,
+    *,
+    paper: str,
+    says: str = "",
+    keys: dict[str, Keys] | None = None,
+    usual_size: int = 224,
+) -> None:
     """Give a spec its name.
 
     Raises:
         ValueError: the name is taken, or `says` is not a number of parameters (M) or multiply-adds (G).
     """
-    if name in _ENTRIES:
+    if name in _REGISTERED:
         raise ValueError(f"there is a model {name!r} already")
     if not re.fullmatch(r"([\d.]+M)?( ?[\d.]+G)?", says):
         raise ValueError(f"{name}: what the paper says is written like '28.6M 4.5G', not {says!r}")
-    _ENTRIES[name] = Entry(name, spec, paper, says, keys or {})
+    _REGISTERED[name] = Registered(name, spec, paper, says, keys or {}, usual_size)
 
 
-def entry(name: str) -> Entry:
+def entry(name: str) -> Registered:
     """What is registered under a name.
 
     Raises:
@@ -56,8 +66,8 @@ def entry(name: str) -> Entry:
     """
     import course.models.families  # noqa: F401  registers them all
 
-    one_of(name, _ENTRIES, "there is no model")
-    return _ENTRIES[name]
+    one_of(name, _REGISTERED, "there is no model")
+    return _REGISTERED[name]
 
 
 def list_models(pattern: str = "") -> list[str]:
@@ -72,7 +82,7 @@ def list_models(pattern: str = "") -> list[str]:
     pattern = pattern.lower()
     if not any(sign in pattern for sign in "*?["):
         pattern = f"*{pattern}*"
-    return sorted(fnmatch.filter(_ENTRIES, pattern))
+    return sorted(fnmatch.filter(_REGISTERED, pattern))
 
 
 def create_model(
@@ -113,10 +123,22 @@ def _made(name: str, spec: Spec, overrides: dict) -> nn.Module:
         if not overrides:
             raise
         given = ", ".join(f"{k}={v!r}" for k, v in overrides.items())
-        raise ValueError(f"{name}: {given} does not fit together with the rest of the spec ({error})") from error
+        sentence = f"{name}: {given} does not fit together with the rest of the spec ({error})"
+        raise ValueError(sentence + _about_tuples(spec, overrides)) from error
     model.name, model.spec = name, spec
-    model.register_forward_pre_hook(_InputCheck.of(name, model, spec))
+    model.register_forward_pre_hook(_InputCheck.of(name, spec))
     return model
+
+
+def _about_tuples(spec: Spec, overrides: dict) -> str:
+    """What to write in place of a tuple that was meant stage by stage."""
+    own = [f.name for f in fields(spec)]
+    for key, value in overrides.items():
+        if isinstance(spec, Pyramid) and key not in own and isinstance(value, tuple):
+            return (
+                f"; a value for each stage is written {key}={per_stage(*value)!r}, with per_stage of course.models.spec"
+            )
+    return ""
 
 
 def input_shape(name: str) -> tuple[int, ...]:
@@ -135,8 +157,7 @@ def _input_shape(name: str, spec: Spec) -> tuple[int, ...]:
         given = defaults | dict(spec.part.options)
     else:
         given = {"img_size": spec.img_size, "in_chans": spec.in_chans}
-    # Without an img_size the model takes any; then this is only what its paper uses.
-    size = given.get("img_size", 32 if name.endswith("_cifar") else 224)
+    size = given["img_size"] if "img_size" in given else entry(name).usual_size
     height, width = (size, size) if isinstance(size, int) else size
     frames = (given["num_frames"],) if "num_frames" in given else ()
     return (*frames, given.get("in_chans", 3), height, width)
@@ -152,15 +173,10 @@ class _InputCheck:
     img_size: tuple[int, int] | None  # None: any
 
     @staticmethod
-    def of(name: str, model: nn.Module, spec: Spec) -> "_InputCheck":
-        *axes, channels, height, width = _input_shape(name, spec)
-        if isinstance(spec, Whole):
-            fixed = "img_size" in inspect.signature(spec.part.cls).parameters
-        else:
-            fixed = any("grid" in inspect.signature(type(m)).parameters for m in model.modules())
-        return _InputCheck(
-            name, "(B, T, C, H, W)" if axes else "(B, C, H, W)", channels, (height, width) if fixed else None
-        )
+    def of(name: str, spec: Spec) -> "_InputCheck":
+        *frames, channels, height, width = _input_shape(name, spec)
+        axes = "(B, T, C, H, W)" if frames else "(B, C, H, W)"
+        return _InputCheck(name, axes, channels, (height, width) if spec.fits_one_size() else None)
 
     def __call__(self, model: nn.Module, arguments: tuple) -> None:
         images = arguments[0] if arguments else None

@@ -5,6 +5,7 @@ The networks before the Transformer have channels first, (B, D, H, W), and add b
 """
 
 import inspect
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -113,6 +114,66 @@ class Bottleneck(nn.Module):
         return self.act(self.gate(y) + self.shortcut(x))
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a block of a ResNet stands: its stage, (B, in_dim, H, W) -> (B, dim, H/s, W/s), and what it sees.
+
+    Attributes:
+        narrow: width inside a bottleneck, before ``base_width`` and groups: dim or a quarter of it.
+        in_grid, grid: (H, W) before and behind the block; None: not known.
+    """
+
+    stage: int
+    in_dim: int
+    dim: int
+    narrow: int
+    stride: int
+    dilation: int
+    in_grid: tuple[int, int] | None
+    grid: tuple[int, int] | None
+
+
+def places_of_blocks(
+    depths: tuple[int, ...],
+    width: int,
+    expansion: int,
+    replace_stride_with_dilation: tuple[bool, ...],
+    grid: tuple[int, int] | None,
+) -> list[list[Place]]:
+    """The places of each stage's blocks, where the first stage gets a map (B, width, H, W).
+
+    The first block of every further stage halves the map, (H, W) = `grid`, and doubles the width; where a stage keeps
+    the map's size, the kernels behind its first block are spread instead.
+    """
+    stages, in_dim, dilation = [], width, 1
+    for stage, depth in enumerate(depths):
+        narrow = width * 2**stage
+        places = []
+        for index in range(depth):
+            stride, spread = 2 if stage > 0 and index == 0 else 1, dilation
+            if stride == 2 and replace_stride_with_dilation[stage - 1]:
+                stride, dilation = 1, 2 * dilation  # from the next block on
+            in_grid, grid = grid, halved(grid) if stride == 2 else grid
+            places.append(Place(stage, in_dim, expansion * narrow, narrow, stride, spread, in_grid, grid))
+            in_dim = expansion * narrow
+        stages.append(places)
+    return stages
+
+
+def check_words(**options: tuple[str, str, str]) -> None:
+    """ValueError unless each option, the first of its three words, is one of the other two."""
+    for option, (value, *known) in options.items():
+        if value not in known:
+            raise ValueError(f"{option} is {known[0]!r} or {known[1]!r}, and not {value!r}")
+
+
+def check_stages(count: int, **choices: type | tuple | None) -> None:
+    """ValueError if a choice that differs from stage to stage is for another number of stages."""
+    for option, choice in choices.items():
+        if isinstance(choice, tuple) and len(choice) != count:
+            raise ValueError(f"{option} has {len(choice)} entries, and the network has {count} stages")
+
+
 class ResNet(Model):
     """Images (B, C, H, W) -> logits (B, num_classes): table 1 of the paper.
 
@@ -156,59 +217,46 @@ class ResNet(Model):
         num_classes: int = 1000,
     ) -> None:
         super().__init__()
-        for option, value, known in (
-            ("block", block, ("basic", "bottleneck")),
-            ("stride", stride, ("v1", "v1.5")),
-            ("stem", stem, ("imagenet", "cifar")),
-        ):
-            if value not in known:
-                raise ValueError(f"{option} is {known[0]!r} or {known[1]!r}, and not {value!r}")
+        check_words(
+            block=(block, "basic", "bottleneck"), stride=(stride, "v1", "v1.5"), stem=(stem, "imagenet", "cifar")
+        )
         if block == "basic" and (mixer, groups, base_width) != (None, 1, 64):
             raise ValueError("only block='bottleneck' has a mixer, groups and a base_width")
+        check_stages(len(depths), gate=gate, mixer=mixer)
+        grid = self.add_stem(stem, in_chans, width, grid)
 
-        if stem == "imagenet":
-            self.conv = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
-            grid = halved(halved(grid))
-        else:
-            self.conv = conv3x3(in_chans, width)
-        self.norm = nn.BatchNorm2d(width)
-        self.act = nn.ReLU(inplace=True)
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        def one(place: Place) -> nn.Module:
+            options = {"stride": place.stride, "dilation": place.dilation}
+            options["gate"] = made(gate, gate_options, place.stage, dim=place.dim, grid=place.grid)
+            if block == "basic":
+                return BasicBlock(place.in_dim, place.dim, **options)
+            middle = int(place.narrow * base_width / 64) * groups
+            # The mixer stands behind the first convolution, and before the mean that stands for a stride.
+            seen = place.grid if stride == "v1" else place.in_grid
+            options["mixer"] = made(mixer, mixer_options, place.stage, dim=middle, grid=seen)
+            return Bottleneck(place.in_dim, middle, place.dim, groups=groups, stride_first=stride == "v1", **options)
+
         self.stages = nn.ModuleList()
-        in_dim, dilation = width, 1
-        for stage, depth in enumerate(depths):
-            narrow = width * 2**stage
-            dim = narrow if block == "basic" else 4 * narrow
-            middle = int(narrow * base_width / 64) * groups
-            blocks = []
-            for index in range(depth):
-                step, spread = 2 if stage > 0 and index == 0 else 1, dilation
-                if step == 2 and replace_stride_with_dilation[stage - 1]:
-                    step, dilation = 1, 2 * dilation  # from the next block on
-                in_grid, grid = grid, halved(grid) if step == 2 else grid
-                options = {
-                    "stride": step,
-                    "dilation": spread,
-                    "gate": made(gate, gate_options, stage, dim=dim, grid=grid),
-                }
-                if block == "basic":
-                    blocks.append(BasicBlock(in_dim, dim, **options))
-                else:
-                    # The mixer stands behind the first convolution, and before the mean that stands for a stride.
-                    seen = grid if stride == "v1" else in_grid
-                    options["mixer"] = made(mixer, mixer_options, stage, dim=middle, grid=seen)
-                    blocks.append(
-                        Bottleneck(in_dim, middle, dim, groups=groups, stride_first=stride == "v1", **options)
-                    )
-                in_dim = dim
-            if between is not None and stage < len(depths) - 1:
-                blocks.append(ChannelsLast(made(between, None, stage, dim=dim, grid=grid)))
+        for places in places_of_blocks(depths, width, 1 if block == "basic" else 4, replace_stride_with_dilation, grid):
+            blocks = [one(place) for place in places]
+            last = places[-1]
+            if between is not None and last.stage < len(depths) - 1:
+                blocks.append(ChannelsLast(made(between, None, last.stage, dim=last.dim, grid=last.grid)))
             self.stages.append(nn.Sequential(*blocks))
-        self.num_features = in_dim
-        self.fc = linear_or_nothing(in_dim, num_classes)
+        self.num_features = last.dim
+        self.fc = linear_or_nothing(last.dim, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def add_stem(self, stem: str, in_chans: int, width: int, grid: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The layers before the first stage; the size of the map that it gets."""
+        large = stem == "imagenet"
+        self.conv = nn.Conv2d(in_chans, width, 7, 2, 3, bias=False) if large else conv3x3(in_chans, width)
+        self.norm = nn.BatchNorm2d(width)
+        self.act = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
+        return halved(halved(grid)) if large else grid
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, D, H/4, W/4) to (B, 8D, H/32, W/32) with the "imagenet" stem."""

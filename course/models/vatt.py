@@ -141,40 +141,29 @@ class VATT(nn.Module):
     first: a sound tells much of what is seen, words tell less.
 
     Args:
-        embed_dim, depth, num_heads, mlp_ratio: of the one encoder.
+        video, audio, text: what makes tokens of each, all of one width D (the paper drops half of the first two's).
+        encoder: of tokens (B, N, D), the one for all three.
+        dim: D.
         audio_dim, text_dim: widths of the two spaces.
-        drop_token: share of the video's and the audio's tokens that training goes without.
-        others: as of the three modalities' tokens.
     """
 
     def __init__(
         self,
-        embed_dim: int = 1024,
-        depth: int = 12,
-        num_heads: int = 16,
-        mlp_ratio: float = 4.0,
-        num_frames: int = 32,
-        img_size: int | tuple[int, int] = 224,
-        in_chans: int = 3,
-        tubelet_size: int = 4,
-        patch_size: int = 16,
-        num_samples: int = 153_600,
-        audio_patch: int = 128,
-        vocab_size: int = 65_536,
-        num_words: int = 16,
+        video: VideoTokens,
+        audio: AudioTokens,
+        text: TextTokens,
+        encoder: Stage,
+        dim: int = 1024,
         audio_dim: int = 512,
         text_dim: int = 256,
-        drop_token: float = 0.5,
     ) -> None:
         super().__init__()
-        self.video = VideoTokens(embed_dim, num_frames, img_size, in_chans, tubelet_size, patch_size, drop_token)
-        self.audio = AudioTokens(embed_dim, num_samples, audio_patch, drop_token)
-        self.text = TextTokens(embed_dim, vocab_size, num_words)
-        self.encoder = encoder(embed_dim, depth, num_heads, mlp_ratio)
-        self.video_to_va = projection(embed_dim, audio_dim, audio_dim)
-        self.audio_to_va = projection(embed_dim, audio_dim)
+        self.video, self.audio, self.text = video, audio, text
+        self.encoder = encoder
+        self.video_to_va = projection(dim, audio_dim, audio_dim)
+        self.audio_to_va = projection(dim, audio_dim)
         self.va_to_vt = projection(audio_dim, text_dim)
-        self.text_to_vt = projection(embed_dim, text_dim)
+        self.text_to_vt = projection(dim, text_dim)
 
     def forward(self, clips: Tensor, waves: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """

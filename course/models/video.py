@@ -1,5 +1,7 @@
 """Clips (B, T, C, H, W) to logits: one transformer over all tokens of a clip, and one over frames, then over time."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -26,20 +28,14 @@ class TanhGELU(nn.GELU):
         super().__init__(approximate="tanh")
 
 
-def video_stem(
-    embedding: str,
-    dim: int,
-    img_size: int | tuple[int, int],
-    num_frames: int,
-    in_chans: int,
-    tubelet_size: int,
-    patch_size: int,
-) -> nn.Module:
-    """What makes tokens of a clip: "tubelets" (t frames together) or "frames" (one frame of every t)."""
-    stem = {"tubelets": TubeletEmbed, "frames": FrameEmbed}
-    size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-    one_of(embedding, stem, "there is no embedding")
-    return stem[embedding](dim, size, num_frames, in_chans, tubelet_size, patch_size)
+def video_stem(embedding: str, dim: int, img_size: int | tuple[int, int], **cut: int) -> TubeletEmbed | FrameEmbed:
+    """What makes tokens of a clip: "tubelets" (t frames together) or "frames" (one frame of every t).
+
+    `cut` are the other arguments that the two have: num_frames, in_chans, tubelet_size, patch_size.
+    """
+    stems = {"tubelets": TubeletEmbed, "frames": FrameEmbed}
+    stem = stems[one_of(embedding, stems, "there is no embedding")]
+    return stem(dim, (img_size, img_size) if isinstance(img_size, int) else tuple(img_size), **cut)
 
 
 class ClipTokens(nn.Module):
@@ -82,62 +78,61 @@ class ClipTokens(nn.Module):
 
 
 def clip_positions(position: Tensor, old: tuple[int, int, int], new: tuple[int, int, int], class_tokens: int) -> Tensor:
-    """Likewise for the (t, h, w) places of a clip, moment by moment, or the (h, w) that all moments share."""
+    """Learned positions of a clip for maps of another size, each moment's, or the (h, w) that all moments share."""
     before, after = old[1:], new[1:]
     moments = position[class_tokens:].unflatten(0, (-1, before[0] * before[1]))  # (t or 1, h*w, D)
     return torch.cat([position[:class_tokens], *[resized_positions(moment, before, after) for moment in moments]])
 
 
-def video_mixer(
-    within: str, dim: int, grid: tuple[int, int, int], num_heads: int, class_token: str | None, extra_linear: bool
-) -> nn.Module:
-    """Attention over all tokens ("joint"), inside groups of them, or with heads of both kinds ("split_heads")."""
-    one_of(within, ("joint", "split_heads", *GROUPS), "there is no attention")
-    if within == "joint":
-        return SelfAttention(dim, num_heads)
-    if within == "split_heads":
-        if class_token:
-            raise ValueError("attention with split heads has no place for a class token: class_token=False fits")
-        return SplitHeadsAttention(dim, grid, num_heads)
-    return GroupedAttention(dim, grid, within, num_heads, class_token, extra_linear)
+@dataclass(frozen=True, kw_only=True)
+class VideoBlocks:
+    """What the blocks of a transformer on clips are: the attentions in turn, then an MLP, each with a path around.
 
+    Attributes:
+        num_heads, mlp_ratio, act: h of each attention, and the MLP's width (in units of D) and activation.
+        drop_path: stochastic depth, the rate of the last block; it grows from 0 along the depth.
+        attention, class_token, extra_linear: as of ``ClipTransformer``.
+    """
 
-def video_block(
-    attention: tuple[str, ...],
-    dim: int,
-    grid: tuple[int, int, int],
-    num_heads: int,
-    mlp_ratio: float,
-    act: type,
-    drop_path: float,
-    class_token: bool = True,
-    extra_linear: bool = False,
-) -> Block:
-    """The attentions in turn, each with its own norm and path around, then the MLP: (B, n + T*h*w, D) -> the same."""
-    if not attention:
-        raise ValueError("a block has at least one attention: ('joint',), say")
-    last = len(attention) - 1
+    num_heads: int
+    mlp_ratio: float
+    act: type
+    drop_path: float
+    attention: tuple[str, ...] = ("joint",)
+    class_token: bool = True
+    extra_linear: bool = False
 
-    def step(branch: nn.Module) -> Residual:
-        return Residual(branch, norm=LayerNorm(dim), drop_path=drop_path)
+    def build(self, depth: int, dim: int, grid: tuple[int, int, int]) -> nn.Sequential:
+        """So many blocks on tokens of (T, h, w) places, (B, n + T*h*w, D) -> the same.
 
-    mixers = [
-        video_mixer(
-            within,
-            dim,
-            grid,
-            num_heads,
-            class_token=("copied" if index == last else "skipped") if class_token else None,
-            extra_linear=extra_linear and index != last,
-        )
-        for index, within in enumerate(attention)
-    ]
-    return Block(nn.Sequential(*map(step, mixers)), step(MLP(dim, mlp_ratio, act)))
+        Raises:
+            ValueError: no attention at all, or an unknown one.
+        """
+        if not self.attention:
+            raise ValueError("a block has at least one attention: ('joint',), say")
+        rates = [self.drop_path * index / max(depth - 1, 1) for index in range(depth)]
+        return nn.Sequential(*[self._block(dim, grid, rate) for rate in rates])
 
+    def _block(self, dim: int, grid: tuple[int, int, int], drop_path: float) -> Block:
+        def step(branch: nn.Module) -> Residual:
+            return Residual(branch, norm=LayerNorm(dim), drop_path=drop_path)
 
-def drop_rates(drop_path: float, depth: int) -> list[float]:
-    """Stochastic depth grows from 0 in the first block to `drop_path` in the last."""
-    return [drop_path * index / max(depth - 1, 1) for index in range(depth)]
+        last = len(self.attention) - 1
+        mixers = [self._mixer(within, dim, grid, index == last) for index, within in enumerate(self.attention)]
+        return Block(nn.Sequential(*map(step, mixers)), step(MLP(dim, self.mlp_ratio, self.act)))
+
+    def _mixer(self, within: str, dim: int, grid: tuple[int, int, int], is_last: bool) -> nn.Module:
+        """Attention over all tokens ("joint"), inside groups of them, or with heads of both kinds ("split_heads")."""
+        one_of(within, ("joint", "split_heads", *GROUPS), "there is no attention")
+        if within == "joint":
+            return SelfAttention(dim, self.num_heads)
+        if within == "split_heads":
+            if self.class_token:
+                raise ValueError("attention with split heads has no place for a class token: class_token=False fits")
+            return SplitHeadsAttention(dim, grid, self.num_heads)
+        class_token = ("copied" if is_last else "skipped") if self.class_token else None
+        extra_linear = self.extra_linear and not is_last
+        return GroupedAttention(dim, grid, within, self.num_heads, class_token, extra_linear)
 
 
 class ClipTransformer(Model):
@@ -179,16 +174,19 @@ class ClipTransformer(Model):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.stem = video_stem(embedding, embed_dim, img_size, num_frames, in_chans, tubelet_size, patch_size)
+        cut = dict(num_frames=num_frames, in_chans=in_chans, tubelet_size=tubelet_size, patch_size=patch_size)
+        self.stem = video_stem(embedding, embed_dim, img_size, **cut)
         self.tokens = ClipTokens(embed_dim, self.stem.grid, class_token, position)
-        self.blocks = nn.Sequential(
-            *[
-                video_block(
-                    attention, embed_dim, self.stem.grid, num_heads, mlp_ratio, act, rate, class_token, extra_linear
-                )
-                for rate in drop_rates(drop_path, depth)
-            ]
+        blocks = VideoBlocks(
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            act=act,
+            drop_path=drop_path,
+            attention=attention,
+            class_token=class_token,
+            extra_linear=extra_linear,
         )
+        self.blocks = blocks.build(depth, embed_dim, self.stem.grid)
         self.num_features = embed_dim
         self.head = (ClassTokenHead if class_token else MeanHead)(embed_dim, num_classes)
 
@@ -203,17 +201,10 @@ class ClipTransformer(Model):
 class Encoder(nn.Module):
     """A ViT without patches and classes: a map (B, h, w, D) to its normed class token (B, D)."""
 
-    def __init__(
-        self, dim: int, grid: tuple[int, int], depth: int, num_heads: int, mlp_ratio: float, act: type, drop_path: float
-    ) -> None:
+    def __init__(self, dim: int, grid: tuple[int, int], depth: int, blocks: VideoBlocks) -> None:
         super().__init__()
         self.tokens = Tokens(dim, grid)
-        self.blocks = nn.Sequential(
-            *[
-                video_block(("joint",), dim, (1, *grid), num_heads, mlp_ratio, act, rate)
-                for rate in drop_rates(drop_path, depth)
-            ]
-        )
+        self.blocks = blocks.build(depth, dim, (1, *grid))
         self.norm = LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -254,12 +245,12 @@ class FactorisedEncoder(Model):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.stem = video_stem(embedding, embed_dim, img_size, num_frames, in_chans, tubelet_size, patch_size)
+        cut = dict(num_frames=num_frames, in_chans=in_chans, tubelet_size=tubelet_size, patch_size=patch_size)
+        self.stem = video_stem(embedding, embed_dim, img_size, **cut)
         moments, *grid = self.stem.grid
-        self.space = Encoder(embed_dim, tuple(grid), depth, num_heads, mlp_ratio, act, drop_path)
-        self.time = None
-        if temporal_depth:
-            self.time = Encoder(embed_dim, (moments, 1), temporal_depth, num_heads, mlp_ratio, act, drop_path)
+        blocks = VideoBlocks(num_heads=num_heads, mlp_ratio=mlp_ratio, act=act, drop_path=drop_path)
+        self.space = Encoder(embed_dim, tuple(grid), depth, blocks)
+        self.time = Encoder(embed_dim, (moments, 1), temporal_depth, blocks) if temporal_depth else None
         self.num_features = embed_dim
         self.fc = linear_or_nothing(embed_dim, num_classes)
 

@@ -1,6 +1,5 @@
 """``course train MODEL``: one training from the command line, also of several processes under ``torchrun``."""
 
-import ast
 import json
 import sys
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from course.data.cifar import DataError
 from course.data.imageset import ImageSet
 from course.models import create_model
 from course.models.registry import input_shape
+from course.models.spec import read
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
 from course.training.history import History
@@ -128,8 +128,5 @@ def _overrides(spec: list[str]) -> dict:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
             raise ValueError(f"what is other than the model's own spec is said as KEY=VALUE (depth=3), not {word!r}")
-        try:
-            found[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[key] = value
+        found[key] = read(value)
     return found

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from course.models import create_model
-from course.models.attention_heads import SequencePoolHead
 from course.models.channel_mixers.mlp import MLP
 from course.models.count import count_macs, count_parameters
+from course.models.pooling_heads import SequencePoolHead
 from tests.models.parity import assert_agrees, assert_catches, each, randomised
 
 SMALL = {"cct_7_3x1_cifar": dict(img_size=9, embed_dim=16, depth=2, num_heads=4, num_classes=10)}

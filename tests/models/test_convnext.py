@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from course.models.norms import LayerNorm
+from course.models.spec import per_stage
 from course.models.token_mixers.depthwise import ConvNeXtMixer, DecomposedConv
 from tests.models.parity import (
     assert_agrees,
@@ -20,7 +21,9 @@ SMALL = {
         ["convnext_t", "convnext_s", "convnext_b", "convnext_cifar"],
         dict(img_size=64, patch_size=4, dims=(16, 24, 32, 48), depths=(1, 2, 1, 1), num_classes=10),
     ),
-    "slak_t": dict(img_size=64, dims=(16, 24, 32, 48), depths=(1, 1, 1, 1), kernel_size=(9, 7, 5, 3), num_classes=10),
+    "slak_t": dict(
+        img_size=64, dims=(16, 24, 32, 48), depths=(1, 1, 1, 1), kernel_size=per_stage(9, 7, 5, 3), num_classes=10
+    ),
 }
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 

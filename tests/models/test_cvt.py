@@ -6,13 +6,14 @@ from torch import nn
 
 from course.models import create_model
 from course.models.norms import BatchNorm, LayerNorm
+from course.models.spec import per_stage
 from course.models.token_mixers.conv_projection import (
     ConvProjection,
     ConvProjectionAttention,
 )
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
-SMALL = {"cvt_13": dict(img_size=32, dims=(16, 32, 48), depths=(1, 2, 3), num_heads=(1, 2, 3), num_classes=10)}
+SMALL = {"cvt_13": dict(img_size=32, dims=(16, 32, 48), depths=(1, 2, 3), num_heads=per_stage(1, 2, 3), num_classes=10)}
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
@@ -46,7 +47,7 @@ def test_class_token_is_in_the_last_stage_only():
 
 def test_heads_that_do_not_divide_are_said():
     with pytest.raises(ValueError, match="5 heads do not divide 48 channels: 3, 4, 6 do"):
-        create_model("cvt_13", **SMALL["cvt_13"] | dict(num_heads=(1, 2, 5)))
+        create_model("cvt_13", **SMALL["cvt_13"] | dict(num_heads=per_stage(1, 2, 5)))
 
 
 def scaled_by_the_width_of_a_head(model):

@@ -6,6 +6,7 @@ from torch import nn
 
 from course.models import create_model, load_reference
 from course.models.channel_mixers.linear_norm import LinearNormMLP
+from course.models.spec import per_stage
 from course.models.token_mixers.offset_bias import (
     OffsetBias,
     OffsetBiasAttention,
@@ -23,7 +24,9 @@ from tests.models.parity import (
 )
 
 SMALL = {
-    "levit_256": dict(img_size=80, dims=(16, 24, 32), depths=(2, 1, 1), num_heads=(2, 3, 4), key_dim=8, num_classes=10)
+    "levit_256": dict(
+        img_size=80, dims=(16, 24, 32), depths=(2, 1, 1), num_heads=per_stage(2, 3, 4), key_dim=8, num_classes=10
+    )
 }
 IMAGES = torch.randn(2, 3, 80, 80, generator=torch.Generator().manual_seed(2))  # a grid of 5×5, then 3×3 and 2×2
 

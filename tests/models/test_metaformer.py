@@ -8,6 +8,7 @@ from course.models import create_model
 from course.models.channel_mixers.star_relu import StarReLU
 from course.models.downsampling import ConvDownsampling
 from course.models.families.metaformer import ScaleNorm
+from course.models.spec import per_stage
 from course.models.token_mixers.attention import SelfAttention
 from course.models.token_mixers.sep_conv import SepConv
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
@@ -15,7 +16,7 @@ from tests.models.parity import assert_agrees, assert_catches, each, pair, prove
 SIZES = dict(dims=(8, 16, 32, 64), depths=(1, 1, 2, 1), num_classes=10)
 SMALL = {
     "convformer_s18": SIZES | {"img_size": 64},
-    "caformer_s18": SIZES | {"img_size": 64, "num_heads": (1, 1, 1, 2)},
+    "caformer_s18": SIZES | {"img_size": 64, "num_heads": per_stage(1, 1, 1, 2)},
 }
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 

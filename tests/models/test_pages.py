@@ -162,5 +162,5 @@ def test_the_readme_counts_what_is_on_the_map():
     specs = [entry(name).spec for name in list_models()]
     whole = sum(isinstance(spec, Whole) for spec in specs)
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert f"Of {len(specs)} networks, {len(specs) - whole} are points on" in readme
-    assert f"the other {whole} are" in readme
+    for words in (f"Of {len(specs)} networks, {len(specs) - whole} are points on", f"the other {whole} are"):
+        assert words in readme, f"README.md does not say {words!r}, which is how many models there are now"

@@ -7,12 +7,13 @@ from torch import nn
 from course.models import create_model
 from course.models.channel_mixers.mlp import MLP
 from course.models.norms import LayerNorm
+from course.models.spec import per_stage
 from course.models.token_mixers.spatial_reduction import SpatialReductionAttention
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SMALL = dict.fromkeys(
     ["pvt_s", "pvt_l"],
-    dict(img_size=64, dims=(16, 24, 32, 48), depths=(1, 1, 1, 2), num_heads=(1, 2, 4, 8), num_classes=10),
+    dict(img_size=64, dims=(16, 24, 32, 48), depths=(1, 1, 1, 2), num_heads=per_stage(1, 2, 4, 8), num_classes=10),
 )
 # transformers has this eps in every norm; the authors' code, and ours, has 1e-5 in two kinds of them.
 THEIR_EPS = SMALL["pvt_s"] | dict(eps=1e-6)
@@ -60,7 +61,7 @@ def test_class_token_is_in_the_last_stage_only():
     [
         (dict(img_size=60), "pvt_s: a map of 15×15 is not divided by patches of 8×8: 8 and 16 fit"),
         (dict(img_size=66), "image of 66×66 is not divided by patches of 4×4: 64 and 68 fit"),
-        (dict(num_heads=(1, 2, 4, 7)), "pvt_s: 7 heads do not divide 48 channels: 4, 6, 8 do"),
+        (dict(num_heads=per_stage(1, 2, 4, 7)), "pvt_s: 7 heads do not divide 48 channels: 4, 6, 8 do"),
     ],
 )
 def test_what_does_not_fit_is_said(overrides, sentence):

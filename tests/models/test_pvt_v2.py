@@ -8,11 +8,14 @@ from torch import nn
 
 from course.models.channel_mixers.conv_mlp import ConvMLP
 from course.models.norms import Conv, LayerNorm
+from course.models.spec import per_stage
 from course.models.token_mixers.spatial_reduction import SpatialReductionAttention
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SMALL = {
-    "pvt_v2_b2": dict(img_size=64, dims=(16, 24, 32, 48), depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 8), num_classes=10)
+    "pvt_v2_b2": dict(
+        img_size=64, dims=(16, 24, 32, 48), depths=(1, 2, 1, 1), num_heads=per_stage(1, 2, 4, 8), num_classes=10
+    )
 }
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 

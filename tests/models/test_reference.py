@@ -4,6 +4,7 @@ import pytest
 from torch import nn
 
 from course.models import create_model, load_reference, reference
+from course.models.spec import per_stage
 
 
 def test_numbers_and_rests_are_taken_over_in_order():
@@ -43,7 +44,13 @@ def test_buffers_that_we_compute_are_named_as_left_over():
     from torchvision.models import SwinTransformer
 
     sizes = dict(
-        img_size=32, patch_size=2, window_size=4, dims=(24, 48), depths=(2, 2), num_heads=(2, 4), num_classes=10
+        img_size=32,
+        patch_size=2,
+        window_size=4,
+        dims=(24, 48),
+        depths=(2, 2),
+        num_heads=per_stage(2, 4),
+        num_classes=10,
     )
     theirs = SwinTransformer([2, 2], 24, [2, 2], [2, 4], [4, 4], num_classes=10)
     left = load_reference(create_model("swin_t", **sizes), theirs.state_dict(), "torchvision")

@@ -6,6 +6,7 @@ from torch import nn
 
 from course.models import create_model
 from course.models.channel_mixers.batch_norm_mlp import BatchNormMLP
+from course.models.spec import per_stage
 from course.models.token_mixers.depthwise import LargeKernelConv, LargeKernelMixer
 from tests.models.parity import (
     assert_agrees,
@@ -19,7 +20,7 @@ from tests.models.test_convnext import slow_batch_norm, slow_depthwise
 
 SMALL = {
     "replknet_31b": dict(
-        img_size=64, dims=(8, 12, 16, 24), depths=(1, 1, 1, 1), kernel_size=(9, 9, 7, 5), num_classes=10
+        img_size=64, dims=(8, 12, 16, 24), depths=(1, 1, 1, 1), kernel_size=per_stage(9, 9, 7, 5), num_classes=10
     )
 }
 MAP = torch.randn(2, 7, 6, 4, generator=torch.Generator().manual_seed(3))

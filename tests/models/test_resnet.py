@@ -8,6 +8,7 @@ from torch import nn
 from course.models import create_model
 from course.models.channel_mixers.inverted_bottleneck import InvertedBottleneck
 from course.models.count import count_macs, count_parameters
+from course.models.gates.squeeze_excite import SqueezeExcite
 from course.models.norms import BatchNorm, Conv, GroupNorm1, LayerNorm
 from course.models.resnet import Bottleneck, PreActBlock, PreActResNet
 from tests.models.parity import (
@@ -179,6 +180,8 @@ def test_catches_in_dilation(mistake):
     "options, says",
     [
         (dict(stride="v2"), "stride is 'v1' or 'v1.5'"),
+        (dict(gate=(None, SqueezeExcite)), "gate has 2 entries, and the network has 4 stages"),
+        (dict(mixer=(None,) * 5), "mixer has 5 entries, and the network has 4 stages"),
         (dict(stem="patch"), "stem is 'imagenet' or 'cifar'"),
         (dict(block="wide"), "block is 'basic' or 'bottleneck'"),
         (dict(block="basic", groups=2), "only block='bottleneck'"),

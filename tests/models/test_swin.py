@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from course.models.norms import LayerNorm
+from course.models.spec import per_stage
 from course.models.token_mixers.window import (
     WindowAttention,
     relative_position_index,
@@ -18,7 +19,15 @@ from tests.models.parity import assert_agrees, assert_catches, each, pair, prove
 
 SMALL = dict.fromkeys(
     ["swin_t", "swin_s", "swin_b", "swin_b_384", "swin_l_384", "swin_cifar"],
-    dict(img_size=32, patch_size=2, window_size=4, dims=(24, 48), depths=(2, 2), num_heads=(2, 4), num_classes=10),
+    dict(
+        img_size=32,
+        patch_size=2,
+        window_size=4,
+        dims=(24, 48),
+        depths=(2, 2),
+        num_heads=per_stage(2, 4),
+        num_classes=10,
+    ),
 )
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
@@ -141,3 +150,10 @@ def test_windows_that_divide_the_map_in_one_direction_only_are_refused():
 
 def test_half_of_a_window_of_odd_size_is_rounded_down():
     assert WindowAttention(8, (14, 14), num_heads=2, window_size=7, shift="half").shift == 3
+
+
+def test_the_biases_begin_near_nothing():
+    """Truncated normal with a spread of 0.02, as Swin's code has it: at first all displacements count alike."""
+    table = WindowAttention(64, (14, 14), num_heads=16, window_size=7).bias_table
+    assert table.shape == (169, 16) and 0.018 < table.std() < 0.022 and table.mean().abs() < 0.002
+    assert table.abs().max() < 0.2

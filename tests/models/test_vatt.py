@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from course.models import create_model
 from course.models.norms import LayerNorm
-from course.models.vatt import VATT, mil_nce, nce, vatt_loss
+from course.models.vatt import VATT, AudioTokens, TextTokens, VideoTokens, encoder, mil_nce, nce, vatt_loss
 from tests.models.parity import (
     assert_agrees,
     assert_catches,
@@ -27,7 +27,15 @@ WORDS = torch.randint(0, 7, (3, 2, 5), generator=GENERATOR)
 
 
 def fresh() -> VATT:
-    return VATT(**SIZES, num_samples=20, audio_patch=5, vocab_size=7, num_words=5, audio_dim=8, text_dim=6)
+    return VATT(
+        VideoTokens(12, num_frames=4, img_size=8, tubelet_size=2, patch_size=4, drop_token=0.5),
+        AudioTokens(12, num_samples=20, audio_patch=5, drop_token=0.5),
+        TextTokens(12, vocab_size=7, num_words=5),
+        encoder(12, depth=2, num_heads=3, mlp_ratio=2),
+        dim=12,
+        audio_dim=8,
+        text_dim=6,
+    )
 
 
 def small() -> VATT:

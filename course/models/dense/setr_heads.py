@@ -22,15 +22,15 @@ def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return rearrange(tokens[:, -height * width :], "b (h w) d -> b d h w", h=height)
 
 
-class NaiveHead(nn.Module):
-    """Two convolutions, then one upsampling by P: (B, n + h*w, D) -> (B, num_classes, h*P, w*P).
+class TokensToPixels(nn.Module):
+    """What the first two heads share: (B, n + h*w, D) -> (B, num_classes, h*P, w*P), through a map of `channels`.
 
     Args:
         dim: D.
         num_classes: classes of a pixel.
         grid: (h, w).
         patch_size: P, of the stem.
-        channels: width between the two convolutions.
+        channels: width of all convolutions but the last.
         eps: of the layer norm.
     """
 
@@ -47,44 +47,34 @@ class NaiveHead(nn.Module):
         self.grid = grid
         self.size = (grid[0] * patch_size, grid[1] * patch_size)
         self.norm = LayerNorm(dim, eps=eps)
-        self.conv = ConvNormReLU(dim, channels, bias=True)
+        self.add_convolutions(dim, channels)
         self.classifier = pixel_classifier(channels, num_classes)
+
+    def add_convolutions(self, dim: int, channels: int) -> None:
+        """Those between the norm and the classifier, from D to `channels`."""
+        raise NotImplementedError
+
+
+class NaiveHead(TokensToPixels):
+    """Two convolutions, then one upsampling by P: (B, n + h*w, D) -> (B, num_classes, h*P, w*P)."""
+
+    def add_convolutions(self, dim: int, channels: int) -> None:
+        self.conv = ConvNormReLU(dim, channels, bias=True)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.conv(as_map(self.norm(tokens), self.grid))  # (B, channels, h, w)
         return resized(self.classifier(x), self.size)  # (B, num_classes, H, W)
 
 
-class PUPHead(nn.Module):
+class PUPHead(TokensToPixels):
     """Progressive upsampling: four convolutions in turn with four upsamplings, each but the last by 2.
 
     (B, n + h*w, D) -> (B, num_classes, h*P, w*P). Patches of 16×16 make the last one a doubling too. The classes are
     decided before it, at half resolution.
-
-    Args:
-        dim: D.
-        num_classes: classes of a pixel.
-        grid: (h, w).
-        patch_size: P, of the stem.
-        channels: width of all four convolutions.
-        eps: of the layer norm.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_classes: int,
-        grid: tuple[int, int],
-        patch_size: int = 16,
-        channels: int = 256,
-        eps: float = 1e-6,
-    ) -> None:
-        super().__init__()
-        self.grid = grid
-        self.size = (grid[0] * patch_size, grid[1] * patch_size)
-        self.norm = LayerNorm(dim, eps=eps)
+    def add_convolutions(self, dim: int, channels: int) -> None:
         self.convs = nn.ModuleList([ConvNormReLU(dim if i == 0 else channels, channels, bias=True) for i in range(4)])
-        self.classifier = pixel_classifier(channels, num_classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
         height, width = self.grid

@@ -1,8 +1,8 @@
 """CaiT: deeper ViTs, by LayerScale and class attention (Touvron et al. 2021, arXiv:2103.17239)."""
 
-from course.models.attention_heads import ClassAttentionHead
 from course.models.channel_mixers.mlp import MLP
 from course.models.norms import LayerNorm
+from course.models.pooling_heads import ClassAttentionHead
 from course.models.registry import register
 from course.models.spec import Isotropic, part
 from course.models.stems import PatchEmbed, Tokens

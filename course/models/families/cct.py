@@ -1,9 +1,9 @@
 """CCT: compact convolutional transformers for small data sets (Hassani et al. 2021, arXiv:2104.05704)."""
 
-from course.models.attention_heads import SequencePoolHead
 from course.models.channel_mixers.mlp import MLP
 from course.models.conv_stems import ConvTokenizer
 from course.models.norms import LayerNorm
+from course.models.pooling_heads import SequencePoolHead
 from course.models.registry import register
 from course.models.spec import Isotropic, part
 from course.models.stems import Tokens

@@ -4,7 +4,7 @@ from course.models.downsampling import ConvDownsampling
 from course.models.heads import MeanHead
 from course.models.norms import LayerNorm
 from course.models.registry import register
-from course.models.spec import Pyramid, part
+from course.models.spec import Pyramid, part, per_stage
 from course.models.stems import PatchEmbed
 from course.models.token_mixers.depthwise import ConvNeXtMixer, DecomposedConv
 
@@ -88,7 +88,9 @@ register(
 register(
     "slak_t",
     convnext(
-        (124, 249, 499, 998), (3, 3, 9, 3), part(ConvNeXtMixer, conv=DecomposedConv, kernel_size=(51, 49, 47, 13))
+        (124, 249, 499, 998),
+        (3, 3, 9, 3),
+        part(ConvNeXtMixer, conv=DecomposedConv, kernel_size=per_stage(51, 49, 47, 13)),
     ),
     paper="Liu et al. 2023, arXiv:2207.03620, table 2, before its sparsity of 40 %",
 )

@@ -6,7 +6,7 @@ from course.models.downsampling import ConvEmbed
 from course.models.heads import ClassTokenHead
 from course.models.norms import LayerNorm
 from course.models.registry import register
-from course.models.spec import Pyramid, part
+from course.models.spec import Pyramid, part, per_stage
 from course.models.token_mixers.conv_projection import ConvProjectionAttention
 
 _STAGE = "cvt.encoder.stages"
@@ -42,8 +42,8 @@ TRANSFORMERS = {
 def cvt(dims: tuple[int, ...], depths: tuple[int, ...], num_heads: tuple[int, ...]) -> Pyramid:
     return Pyramid(
         stem=part(ConvStem, patch_size=7, stride=4, padding=2, norm=LayerNorm, eps=1e-5),
-        downsample=part(ConvEmbed, class_token=(False, False, True), eps=1e-5),
-        token_mixer=part(ConvProjectionAttention, num_heads=num_heads, kernel_size=3, stride_kv=2),
+        downsample=part(ConvEmbed, class_token=per_stage(False, False, True), eps=1e-5),
+        token_mixer=part(ConvProjectionAttention, num_heads=per_stage(*num_heads), kernel_size=3, stride_kv=2),
         channel_mixer=part(MLP, mlp_ratio=4),
         norm=part(LayerNorm, eps=1e-5),
         head=part(ClassTokenHead, eps=1e-5),

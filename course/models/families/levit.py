@@ -7,7 +7,7 @@ from course.models.channel_mixers.linear_norm import LinearNormMLP
 from course.models.conv_stems import HalvingStem
 from course.models.heads import linear_or_nothing
 from course.models.registry import register
-from course.models.spec import Pyramid, part
+from course.models.spec import Pyramid, part, per_stage
 from course.models.token_mixers.offset_bias import (
     OffsetBiasAttention,
     ShrinkingAttention,
@@ -66,7 +66,9 @@ def levit(dims: tuple[int, ...], depths: tuple[int, ...], num_heads: tuple[int, 
     return Pyramid(
         stem=part(HalvingStem, act=nn.Hardswish),
         downsample=part(ShrinkingAttention, key_dim=key_dim, act=nn.Hardswish),
-        token_mixer=part(OffsetBiasAttention, num_heads=num_heads, key_dim=key_dim, attn_ratio=2, act=nn.Hardswish),
+        token_mixer=part(
+            OffsetBiasAttention, num_heads=per_stage(*num_heads), key_dim=key_dim, attn_ratio=2, act=nn.Hardswish
+        ),
         channel_mixer=part(LinearNormMLP, mlp_ratio=2, act=nn.Hardswish),
         norm=None,
         head=part(TwoHeads),

@@ -13,7 +13,7 @@ from course.models.conv_stems import ConvStem
 from course.models.downsampling import ConvDownsampling
 from course.models.norms import LayerNorm
 from course.models.registry import register
-from course.models.spec import Part, Pyramid, part
+from course.models.spec import Part, PerStage, Pyramid, part, per_stage
 from course.models.token_mixers.attention import SelfAttention
 from course.models.token_mixers.sep_conv import SepConv
 
@@ -67,7 +67,7 @@ class MLPHead(nn.Module):
         return self.fc2(self.hidden_norm(x))
 
 
-def metaformer(token_mixer: Part | tuple[Part, ...], dims: tuple, depths: tuple) -> Pyramid:
+def metaformer(token_mixer: Part | PerStage, dims: tuple, depths: tuple) -> Pyramid:
     return Pyramid(
         stem=part(ConvStem, patch_size=7, stride=4, padding=2, norm=ScaleNorm),
         downsample=part(ConvDownsampling, norm=ScaleNorm),
@@ -77,18 +77,18 @@ def metaformer(token_mixer: Part | tuple[Part, ...], dims: tuple, depths: tuple)
         head=part(MLPHead),
         dims=dims,
         depths=depths,
-        skip_scale=(None, None, 1.0, 1.0),
+        skip_scale=per_stage(None, None, 1.0, 1.0),
     )
 
 
 S18 = dict(dims=(64, 128, 320, 512), depths=(3, 3, 9, 3))
 CONV = part(SepConv)
-ATTENTION = part(SelfAttention, num_heads=(2, 4, 10, 16), qkv_bias=False, proj_bias=False)  # 32 channels each
+ATTENTION = part(SelfAttention, num_heads=per_stage(2, 4, 10, 16), qkv_bias=False, proj_bias=False)  # 32 channels each
 
 register("convformer_s18", metaformer(CONV, **S18), paper=PAPER, says="27M 3.9G", keys={"timm": TIMM})
 register(
     "caformer_s18",
-    metaformer((CONV, CONV, ATTENTION, ATTENTION), **S18),
+    metaformer(per_stage(CONV, CONV, ATTENTION, ATTENTION), **S18),
     paper=PAPER,
     says="26M 4.1G",
     keys={"timm": TIMM},

@@ -6,7 +6,7 @@ from course.models.downsampling import PositionedPatches
 from course.models.heads import ClassTokenHead
 from course.models.norms import LayerNorm
 from course.models.registry import register
-from course.models.spec import Pyramid, part
+from course.models.spec import Pyramid, part, per_stage
 from course.models.token_mixers.spatial_reduction import SpatialReductionAttention
 
 PAPER = "Wang et al. 2021, arXiv:2102.12122, table 2"
@@ -41,9 +41,11 @@ def pvt(depths: tuple[int, ...]) -> Pyramid:
     return Pyramid(
         stem=part(PositionedPatchStem, patch_size=4, eps=1e-5),
         # The class token joins for the last stage only, whose keys are not reduced: a map has no place for it.
-        downsample=part(PositionedPatches, class_token=(False, False, False, True), eps=1e-5),
-        token_mixer=part(SpatialReductionAttention, num_heads=(1, 2, 5, 8), sr_ratio=(8, 4, 2, 1), eps=1e-5),
-        channel_mixer=part(MLP, mlp_ratio=(8, 8, 4, 4)),
+        downsample=part(PositionedPatches, class_token=per_stage(False, False, False, True), eps=1e-5),
+        token_mixer=part(
+            SpatialReductionAttention, num_heads=per_stage(1, 2, 5, 8), sr_ratio=per_stage(8, 4, 2, 1), eps=1e-5
+        ),
+        channel_mixer=part(MLP, mlp_ratio=per_stage(8, 8, 4, 4)),
         norm=part(LayerNorm, eps=1e-6),
         head=part(ClassTokenHead, eps=1e-6),
         dims=(64, 128, 320, 512),

@@ -6,7 +6,7 @@ from course.models.downsampling import ConvEmbed
 from course.models.heads import MeanHead
 from course.models.norms import LayerNorm
 from course.models.registry import register
-from course.models.spec import Pyramid, part
+from course.models.spec import Pyramid, part, per_stage
 from course.models.token_mixers.spatial_reduction import SpatialReductionAttention
 
 TIMM = {
@@ -29,8 +29,10 @@ def pvt_v2(dims: tuple[int, ...], depths: tuple[int, ...]) -> Pyramid:
     return Pyramid(
         stem=part(ConvStem, patch_size=7, stride=4, padding=3, norm=LayerNorm, eps=1e-5),
         downsample=part(ConvEmbed, eps=1e-5),
-        token_mixer=part(SpatialReductionAttention, num_heads=(1, 2, 5, 8), sr_ratio=(8, 4, 2, 1), eps=1e-5),
-        channel_mixer=part(ConvMLP, mlp_ratio=(8, 8, 4, 4)),
+        token_mixer=part(
+            SpatialReductionAttention, num_heads=per_stage(1, 2, 5, 8), sr_ratio=per_stage(8, 4, 2, 1), eps=1e-5
+        ),
+        channel_mixer=part(ConvMLP, mlp_ratio=per_stage(8, 8, 4, 4)),
         norm=part(LayerNorm, eps=1e-6),
         stage_norm=part(LayerNorm, eps=1e-6),
         head=part(MeanHead, norm=None),

@@ -6,7 +6,7 @@ from course.models.downsampling import RepLKTransition
 from course.models.heads import MeanHead
 from course.models.norms import BatchNorm
 from course.models.registry import register
-from course.models.spec import Pyramid, part
+from course.models.spec import Pyramid, part, per_stage
 from course.models.token_mixers.depthwise import LargeKernelMixer
 
 register(
@@ -14,7 +14,7 @@ register(
     Pyramid(
         stem=part(RepLKStem),
         downsample=part(RepLKTransition),
-        token_mixer=part(LargeKernelMixer, kernel_size=(31, 29, 27, 13), small_kernel=5, merged=False),
+        token_mixer=part(LargeKernelMixer, kernel_size=per_stage(31, 29, 27, 13), small_kernel=5, merged=False),
         channel_mixer=part(BatchNormMLP, mlp_ratio=4),
         norm=part(BatchNorm),
         head=part(MeanHead, norm=BatchNorm),

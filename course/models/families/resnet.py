@@ -108,12 +108,14 @@ register(
     paper=BOTTLENECK_ATTENTION,
     says="23.71M 1.22G",
     keys=KEYS,
+    usual_size=32,
 )
 register(
     "bam_resnet_50_cifar",
     Whole(ResNet, depths=(3, 4, 6, 3), stride="v1", between=BAM, stem="cifar", num_classes=100),
     paper=BOTTLENECK_ATTENTION,
     says="24.07M 1.25G",
+    usual_size=32,
 )
 register(
     "resnext_29_16x64d_cifar",
@@ -121,16 +123,19 @@ register(
     paper="Xie et al. 2017, arXiv:1611.05431, table 7",
     says="68.1M",
     keys=KEYS,
+    usual_size=32,
 )
 register(
     "pre_resnet_110_cifar",
     Whole(PreActResNet, depths=(18, 18, 18), width=16, num_classes=100),
     paper="He et al. 2016, arXiv:1603.05027, figures as in " + BOTTLENECK_ATTENTION,
     says="1.73M 0.245G",
+    usual_size=32,
 )
 register(
     "wide_resnet_28_8_cifar",
     Whole(PreActResNet, depths=(4, 4, 4), width=16, widen=8, num_classes=100),
     paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146, figures as in " + BOTTLENECK_ATTENTION,
     says="23.4M 3.36G",
+    usual_size=32,
 )

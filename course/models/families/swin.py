@@ -5,7 +5,7 @@ from course.models.downsampling import PatchMerging
 from course.models.heads import MeanHead
 from course.models.norms import LayerNorm
 from course.models.registry import register
-from course.models.spec import Pyramid, alternate, part
+from course.models.spec import Pyramid, alternate, part, per_stage
 from course.models.stems import PatchEmbed
 from course.models.token_mixers.window import WindowAttention
 
@@ -69,7 +69,7 @@ KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
 def swin(
     embed_dim: int, depths: tuple, num_heads: tuple, window_size: int = 7, img_size: int = 224, patch_size: int = 4
 ) -> Pyramid:
-    windows = part(WindowAttention, num_heads=num_heads, window_size=window_size)
+    windows = part(WindowAttention, num_heads=per_stage(*num_heads), window_size=window_size)
     return Pyramid(
         stem=part(PatchEmbed, patch_size=patch_size, norm=True),
         downsample=part(PatchMerging),

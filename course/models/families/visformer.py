@@ -9,7 +9,7 @@ from course.models.downsampling import PositionedPatches
 from course.models.heads import MeanHead
 from course.models.norms import BatchNorm
 from course.models.registry import register
-from course.models.spec import Pyramid, part
+from course.models.spec import Pyramid, part, per_stage
 from course.models.token_mixers.attention import SelfAttention
 
 
@@ -45,8 +45,8 @@ def visformer(embed_dim: int, depths: tuple[int, int, int], num_heads: int, stem
     return Pyramid(
         stem=part(ConvPatchStem, stem_dim=stem_dim, patch_size=4),
         downsample=part(PositionedPatches, norm=BatchNorm),
-        token_mixer=(part(GroupConvMLP, expansion=2, groups=8), attention, attention),
-        channel_mixer=(None, mlp, mlp),
+        token_mixer=per_stage(part(GroupConvMLP, expansion=2, groups=8), attention, attention),
+        channel_mixer=per_stage(None, mlp, mlp),
         norm=part(BatchNorm),
         head=part(MeanHead, norm=BatchNorm),
         dims=(embed_dim // 2, embed_dim, embed_dim * 2),

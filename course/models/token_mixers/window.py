@@ -14,7 +14,7 @@ def window_partition(x: Tensor, window_size: int) -> Tensor:
 
 
 def window_reverse(windows: Tensor, height: int, width: int) -> Tensor:
-    """The way back, (B, windows, M*M, D) -> (B, H, W, D)."""
+    """The windows put together to a map again, (B, windows, M*M, D) -> (B, H, W, D)."""
     m = round(windows.shape[2] ** 0.5)
     return rearrange(windows, "b (i j) (m n) d -> b (i m) (j n) d", i=height // m, j=width // m, m=m)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from course.models.attention_heads import ClassAttentionHead, MAPHead
 from course.models.heads import ClassTokenHead, MeanHead
+from course.models.pooling_heads import ClassAttentionHead, MAPHead
 from tests.models.parity import assert_agrees, assert_catches, proves, randomised
 
 TOKENS = torch.randn(2, 17, 48, generator=torch.Generator().manual_seed(3))  # of a 4×4 grid and a class token
