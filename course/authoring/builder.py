@@ -6,9 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from course import glossary
 from course.atomic import write_together
 from course.authoring import notebooks
-from course.authoring.examine import check_data, checked, hygiene_problems, leak_problems, read_homework, strays
+from course.authoring.examine import (
+    check_data,
+    checked,
+    glossary_problems,
+    has_glossary,
+    hygiene_problems,
+    leak_problems,
+    read_homework,
+    strays,
+)
 from course.authoring.execute import execute
 from course.authoring.files import HomeworkFiles, LectureFiles, all_targets, shown, targets_of
 from course.authoring.outputs import hygiene
@@ -90,6 +100,8 @@ def build(
                 problems += _build_homework(target, bool(paths), say, step)
         except AuthoringError as error:
             problems += error.lines
+    if not paths and has_glossary(root):
+        problems += glossary_problems(root) if check else _build_glossary(root, say)
     if check and not paths:
         problems += strays(root)
     return problems
@@ -115,6 +127,13 @@ def _build_homework(work: HomeworkFiles, run_again: bool, say: Callable[[str], N
     fresh |= _fresh_notebook(work.root, work.solution, solution, source, run_again, checks, step)
     _write(fresh, say)
     return hygiene_problems(work.root, work.solution, solution) + leak_problems(work)
+
+
+def _build_glossary(root: Path, say: Callable[[str], None]) -> list[str]:
+    if glossary_problems(root):
+        path = root / "notebooks" / glossary.PAGE
+        _write({path: (glossary.page().encode(), f"{shown(path, root)}: written")}, say)
+    return []
 
 
 def write_assignment(work: HomeworkFiles) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from course import glossary
 from course.authoring import leaks, notebooks
 from course.authoring.files import HomeworkFiles, LectureFiles, all_homeworks, all_lectures, is_lecture_name, shown
 from course.authoring.outputs import hygiene, machine_paths
@@ -52,6 +53,20 @@ def check_lecture(lecture: LectureFiles) -> list[str]:
     require_lecture(source)
     wanted = notebooks.make_notebook(source, notebooks.LECTURE)
     return _executed_differences(lecture.root, lecture.notebook, wanted, source)
+
+
+def has_glossary(root: Path) -> bool:
+    """Whether a lecture here is one whose terms the glossary explains."""
+    return {term.lecture for term in glossary.TERMS} & {
+        int(lecture.name[:2]) for lecture in all_lectures(root)
+    } != set()
+
+
+def glossary_problems(root: Path) -> list[str]:
+    path = root / "notebooks" / glossary.PAGE
+    if path.is_file() and path.read_text(encoding="utf-8") == glossary.page():
+        return []
+    return [f"{shown(path, root)}: not what course/glossary.py says; edit that, then run `course build`"]
 
 
 def check_homework(work: HomeworkFiles) -> list[str]:

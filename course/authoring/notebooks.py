@@ -12,6 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from course import glossary
 from course.authoring import reading_time
 from course.authoring.source import SourceCell, SourceFile
 from course.cell_id import cell_id
@@ -37,9 +38,7 @@ def make_notebook(source: SourceFile, version: str, homework: Homework | None = 
             "course": {"built_from": source.shown, "note": NOTE},
         }
     )
-    for cell in source.cells:
-        if version == LECTURE and reading_time.PLACE in cell.text:
-            cell = replace(cell, text=cell.text.replace(reading_time.PLACE, reading_time.in_words(source)))
+    for cell in _completed(source) if version == LECTURE else source.cells:
         if version == ASSIGNMENT and cell.role in ("exercise", "written"):
             cell = cell.stripped(homework.short)
         make = new_code_cell if cell.kind == "code" else new_markdown_cell
@@ -51,6 +50,15 @@ def make_notebook(source: SourceFile, version: str, homework: Homework | None = 
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def _completed(source: SourceFile) -> list[SourceCell]:
+    """The cells of a lecture with what the build puts in: how long it takes, links to the glossary."""
+    prose = [i for i, cell in enumerate(source.cells) if cell.kind == "markdown"]
+    texts = [source.cells[i].text.replace(reading_time.PLACE, reading_time.in_words(source)) for i in prose]
+    number = source.path.stem[:2]
+    linked = dict(zip(prose, glossary.with_links(texts, int(number)) if number.isdigit() else texts))
+    return [replace(cell, text=linked.get(i, cell.text)) for i, cell in enumerate(source.cells)]
 
 
 def to_bytes(notebook: NotebookNode) -> bytes:

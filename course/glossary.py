@@ -1,0 +1,345 @@
+"""The words of the field that the lectures use: the one list of them.
+
+``notebooks/glossary.md`` is built from it (``course build``), and the build links the first use of each term, in the
+lecture that explains it, to its place there.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from course.syllabus import LECTURES
+
+PAGE = "glossary.md"  # in notebooks/
+# Where no link goes: headings, code, formulas, links and pictures, HTML, rows of tables.
+_NO_LINK = re.compile(
+    r"^#[^\n]*$|^\|[^\n]*$|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|!?\[[^\]]*\]\([^)]*\)|<[^>]*>", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term.
+
+    Args:
+        name: as the lectures write it.
+        meaning: a sentence or two.
+        lecture: number of the lecture that explains it.
+        also: other names for the same thing.
+        chinese, korean: the name in Traditional Chinese and in Korean, where slides in these languages have one.
+    """
+
+    name: str
+    meaning: str
+    lecture: int
+    also: tuple[str, ...] = ()
+    chinese: str = ""
+    korean: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Its place on the page, as Markdown makes it of the heading."""
+        return re.sub(r"[^\w-]", "", self.name.lower().replace(" ", "-"))
+
+
+TERMS = (
+    Term(
+        "accuracy",
+        "The share of the test images whose class is predicted rightly. Top-1 accuracy asks for the class with the "
+        "highest logit; top-5 accuracy is content if the right class is among the five highest.",
+        3,
+        also=("top-1", "top-5"),
+    ),
+    Term(
+        "attention",
+        "Each token takes a weighted mean of the values of all tokens. The weights come from its query and their keys: "
+        "a softmax over their scalar products.",
+        3,
+        also=("self-attention",),
+        chinese="自注意力",
+    ),
+    Term(
+        "attention rollout",
+        "The attention maps of all blocks multiplied with each other, each mixed with the identity for the residual "
+        "connection: an estimate of how much each input token reaches each output token.",
+        6,
+    ),
+    Term(
+        "augmentation",
+        "Changing training images at random (crop, flip, colour) in ways that leave the label right, so that a network "
+        "sees more images than there are.",
+        3,
+        also=("data augmentation",),
+    ),
+    Term(
+        "batch norm",
+        "Normalises each channel over all images and places of a batch; at test time with stored means.",
+        11,
+    ),
+    Term(
+        "channel mixer",
+        "The half of a block that works on each token alone: usually an MLP over its channels.",
+        10,
+        also=("channel-mixing MLP",),
+    ),
+    Term("chance", "The accuracy of guessing: 10 % where there are ten classes, all equally frequent.", 3),
+    Term(
+        "class token",
+        "A learned token that is put before the tokens of the image. It attends to all of them, and the head reads it.",
+        5,
+        also=("CLS token",),
+    ),
+    Term(
+        "CKA",
+        "Centred kernel alignment: how similar the activations of two layers are, from 0 to 1, whatever rotation lies "
+        "between them (Kornblith et al. 2019).",
+        6,
+    ),
+    Term(
+        "convolution",
+        "A weighted sum of a small neighbourhood, with the same weights at every place.",
+        3,
+        also=("kernel", "filter"),
+        chinese="卷積",
+    ),
+    Term(
+        "cross-attention",
+        "Attention whose queries come from one sequence and whose keys and values come from another.",
+        3,
+    ),
+    Term(
+        "depthwise convolution",
+        "A convolution that treats each channel alone: one small kernel a channel, no mixing between channels.",
+        10,
+        chinese="depth-wise convolution",
+    ),
+    Term(
+        "distillation",
+        "Training a small network (the student) on the outputs of a trained one (the teacher).",
+        10,
+        chinese="蒸餾",
+    ),
+    Term(
+        "drop path",
+        "Leaving out a residual branch at random while training; also called stochastic depth (Huang et al. 2016).",
+        5,
+        also=("stochastic depth",),
+    ),
+    Term("embedding", "A vector that stands for something: a patch, a position, a class.", 3),
+    Term(
+        "equivariance",
+        "If the input is changed in a certain way, the output changes in the same way: a shifted image gives a shifted "
+        "feature map, permuted tokens give permuted outputs.",
+        3,
+        chinese="等變性",
+    ),
+    Term(
+        "feature map",
+        "What a layer gives at every place of a grid: (B, C, H, W), or (B, H, W, D).",
+        3,
+        chinese="特徵圖",
+    ),
+    Term(
+        "few-shot",
+        "Learning a new task from a handful of labelled images a class, here by a linear layer on frozen features.",
+        5,
+    ),
+    Term(
+        "fine-tuning",
+        "Training a pre-trained network further on the data one really wants, with a small learning rate and usually "
+        "with a new head.",
+        5,
+    ),
+    Term(
+        "FLOPs",
+        "Floating-point operations. One multiply-add is two of them, which is why tables differ by a factor of two.",
+        3,
+    ),
+    Term("GELU", "Gaussian error linear unit: x times the share of a normal distribution below x; a smooth ReLU.", 5),
+    Term(
+        "gradient",
+        "The derivative of the loss by a weight, or of an output by the input: where to, and how strongly.",
+        6,
+    ),
+    Term("head", "The last layers, which turn features into logits. (Not to be confused with a head of attention.)", 3),
+    Term(
+        "heads of attention",
+        "Several attentions side by side, each on its own slice of the channels; their results are put together again.",
+        3,
+        also=("multi-head attention",),
+    ),
+    Term(
+        "inductive bias",
+        "What a network assumes before it has seen data: a convolution assumes that near pixels belong together and that "
+        "place does not matter.",
+        3,
+        chinese="歸納偏置",
+        korean="inductive bias",
+    ),
+    Term("inference", "Running a trained network, without gradients.", 3),
+    Term("invariance", "If the input is changed in a certain way, the output stays the same.", 3),
+    Term(
+        "latency",
+        "The time from the input to the output of one run. It depends on memory traffic and on the machine, not on "
+        "multiply-adds alone.",
+        11,
+    ),
+    Term(
+        "layer norm",
+        "Normalises the numbers of each token by their own mean and variance, then scales and shifts each channel by "
+        "learned factors.",
+        3,
+        also=("LayerNorm", "LN"),
+    ),
+    Term(
+        "LayerScale",
+        "A learned factor for each channel of a residual branch that starts near 0 (Touvron et al. 2021).",
+        11,
+    ),
+    Term("linear layer", "A matrix product and a bias, y = W x + b, the same for every token.", 3),
+    Term(
+        "linear probe",
+        "A linear layer trained on frozen features: it says what can be read off them, and needs the same probe on raw "
+        "pixels and on an untrained network as controls.",
+        6,
+    ),
+    Term("logit", "The score of a class before the softmax.", 3),
+    Term("MAC", "One multiply-add: a multiplication and an addition.", 3, also=("multiply-add", "multiply–add")),
+    Term("mask", "Minus infinity added to the scores that attention must not use.", 3),
+    Term("MetaFormer", "The block that transformers share, whatever mixes the tokens (Yu et al. 2022).", 11),
+    Term(
+        "MLP",
+        "Two linear layers with a nonlinearity between them; usually four times as wide inside.",
+        5,
+        also=("feed-forward network",),
+    ),
+    Term(
+        "mixup",
+        "Training on weighted means of two images with the same weighted mean of their labels (Zhang et al. 2018).",
+        14,
+    ),
+    Term("overfitting", "Getting better on the training images and worse on others.", 5),
+    Term("patch", "A square of pixels, 16 × 16 say, that becomes one token.", 3),
+    Term(
+        "permutation equivariance",
+        "Tokens in another order give the same outputs in that other order: attention without positions knows no order.",
+        3,
+    ),
+    Term(
+        "pooling",
+        "Putting the values of a neighbourhood, or of a whole map, together into one: their mean or their maximum.",
+        11,
+        chinese="池化",
+    ),
+    Term(
+        "position embedding",
+        "What is added to a token to tell its place: learned, or made of sines.",
+        3,
+        also=("position code", "positional encoding"),
+        chinese="位置編碼",
+    ),
+    Term(
+        "pre-norm",
+        "The norm stands inside the residual branch, before attention or MLP. Post-norm stands after the sum.",
+        5,
+    ),
+    Term(
+        "pre-training",
+        "Training on a large data set first, often with another task, so that fine-tuning needs few images.",
+        5,
+        chinese="預訓練",
+        korean="pretraining",
+    ),
+    Term(
+        "query, key, value", "Three linear layers of a token: what it asks for, what it offers, what it hands over.", 3
+    ),
+    Term("receptive field", "The part of the input that can change one output.", 3),
+    Term(
+        "relative position bias",
+        "A learned number for each distance between two tokens, added to the scores of attention.",
+        8,
+    ),
+    Term(
+        "residual connection",
+        "A layer's input is added to its output, x + f(x): the layer learns only the difference, and gradients pass it by.",
+        5,
+        also=("skip connection",),
+    ),
+    Term("residual stream", "What runs through all blocks and to which every branch adds: x in x + f(x).", 5),
+    Term("saliency", "How strongly each pixel changes an output: the size of the gradient.", 6),
+    Term(
+        "seed",
+        "The number from which random weights and orders follow: another seed is another run of the same experiment.",
+        3,
+    ),
+    Term(
+        "shifted window",
+        "In every second block Swin moves its windows by half their size, so that neighbours across a border meet.",
+        8,
+        chinese="移動窗口",
+    ),
+    Term("softmax", "Turns scores into shares that are positive and sum to 1: exponentials divided by their sum.", 3),
+    Term("stem", "The first layers, which turn an image into tokens or into the first feature map.", 5),
+    Term("stride", "By how many pixels a kernel or a window moves on.", 3),
+    Term("token", "One vector of a sequence: a patch of an image, a tubelet of a clip, a word.", 3),
+    Term(
+        "token mixer",
+        "The half of a block that lets tokens exchange something: attention, a convolution, an MLP over places.",
+        10,
+    ),
+    Term("tubelet", "A patch with a length in time: some pixels wide and high, some frames long.", 14),
+    Term(
+        "translation equivariance",
+        "A shifted image gives a shifted feature map: what a convolution has and attention with positions has not.",
+        3,
+        chinese="平移等變性",
+    ),
+    Term(
+        "validation set",
+        "Images that are not trained on, by which settings are chosen. The test set is looked at once.",
+        3,
+    ),
+    Term("weight decay", "Shrinking the weights a little at each step, which keeps them small.", 5),
+    Term(
+        "window attention",
+        "Attention within small squares of tokens only: the cost grows with the image, not with its square.",
+        8,
+    ),
+)
+
+
+def page(terms: tuple[Term, ...] = TERMS) -> str:
+    """The glossary as Markdown, in the order of the alphabet."""
+    lines = [
+        "# Glossary",
+        "",
+        "The words of the field that the lectures use. The number says which lecture explains them.",
+        "",
+    ]
+    for term in sorted(terms, key=lambda term: term.name.lower()):
+        lecture = LECTURES[term.lecture]
+        where = lecture.heading if lecture.is_to_come else f"[{lecture.heading}]({lecture.name}.ipynb)"
+        other = [f"also: {', '.join(term.also)}"] if term.also else []
+        other += [f"Chinese: {term.chinese}"] if term.chinese else []
+        other += [f"Korean: {term.korean}"] if term.korean else []
+        lines += [f"## {term.name}", "", f"{term.meaning} *({'; '.join([*other, where])})*", ""]
+    return "\n".join(lines)
+
+
+def with_links(texts: Sequence[str], lecture: int, terms: tuple[Term, ...] = TERMS) -> list[str]:
+    """The Markdown cells of a lecture, the first use of each of its terms linked to the page."""
+    texts = list(texts)
+    for term in (term for term in terms if term.lecture == lecture):
+        for i, text in enumerate(texts):
+            found = first_use(text, term)
+            if found:
+                texts[i] = f"{text[: found.start()]}[{found[0]}]({PAGE}#{term.anchor}){text[found.end() :]}"
+                break
+    return texts
+
+
+def first_use(text: str, term: Term) -> re.Match | None:
+    """Where a text first names a term in its prose, with a plural's s if it has one."""
+    blanked = _NO_LINK.sub(lambda match: "\0" * len(match[0]), text)
+    names = "|".join(re.escape(name).replace("\\ ", r"\s+") for name in (term.name, *term.also))
+    return re.compile(rf"(?<![\w-])(?:{names})(?:e?s)?(?![\w-])", re.IGNORECASE).search(blanked)
