@@ -26,6 +26,7 @@ from course.checks.calls import LONGEST_NOTE, Observation
 from course.checks.compare import Expected
 from course.data.progress import progress_bar
 from course.grading.collect.find import Entry, Found, choose
+from course.grading.collect.scripts import cells_from_script
 from course.grading.judge.exercise import judge_exercise
 from course.grading.known_safe import known_of
 from course.grading.problems import Unreadable
@@ -81,7 +82,6 @@ class Homework:
 
     template: Template
     points: dict[str, float]
-    targets: dict[str, tuple[str, ...]]
     rules: dict[str, tuple[str, ...]]
 
     @classmethod
@@ -93,7 +93,6 @@ class Homework:
         return cls(
             Template.from_cells(released, targets),
             {name: exercise.points for name, exercise in exercises.items()},
-            targets,
             {name: exercise.forbidden for name, exercise in exercises.items()},
         )
 
@@ -158,7 +157,8 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
     found = Found("a", (Entry((f"{TOPIC}.ipynb",), lambda: data),))
     return {
         "read": lambda: cells_from_bytes(data),
-        "choose": lambda: choose(found, TOPIC, homework.targets),
+        "choose": lambda: choose(found, TOPIC, homework.template),
+        "script": lambda: cells_from_script(text(int(part * limits.LONGEST_CODE))),
         "names": lambda: [defined_names(cell.source) for cell in cells if cell.kind == "code"],
         "merge": lambda: merge(homework.template, cells),
         "rules": lambda: rule_broken(merged, homework.rules),
@@ -182,7 +182,7 @@ def _read(data: bytes) -> str:
         return problem.status
 
 
-COLD = ("read", "choose", "names")  # steps that nothing has been parsed before
+COLD = ("read", "choose", "script", "names")  # steps that nothing has been parsed before
 
 
 def bench(words: list[str]) -> dict:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -272,17 +273,18 @@ class _Class:
             print(f"  {self.taken} of them were graded by an earlier run and have not changed (--again grades all)")
         gone = sorted({path.stem for path in (self.out / "results").glob("*.json")} - set(self.pages.values()))
         if gone:
-            more = f" and {len(gone) - MOST_NAMES} more" if len(gone) > MOST_NAMES else ""
-            print(
-                f"  {len(gone)} graded earlier, no longer in the class, so not in grades.csv: "
-                f"{', '.join(gone[:MOST_NAMES])}{more}"
-            )
+            print(f"  {len(gone)} graded earlier, no longer in the class, so not in grades.csv: {_names(gone)}")
         deadline, unmatched = self.settings.deadline, self.students.unmatched
         if deadline.note:
             print(f"  {deadline.note}")
+        undated = deadline.undated(results)
+        if undated:
+            print(
+                f"  {len(undated)} without a date of submission, so nothing was taken off: there is a due date, and "
+                f"dates of files tell nothing: {_names(undated)}"
+            )
         if self.settings.roster.listed and unmatched:
-            more = f" and {len(unmatched) - MOST_NAMES} more" if len(unmatched) > MOST_NAMES else ""
-            print(f"  {len(unmatched)} not in the roster: {', '.join(unmatched[:MOST_NAMES])}{more}")
+            print(f"  {len(unmatched)} not in the roster: {_names(unmatched)}")
         print(f"  grades     {self.out / 'grades.csv'}; for import: canvas.csv, moodle.csv")
         print(f"  gradebook  {shown_place(self.settings.gradebook)}")
         print(f"  report     {self.out / 'report.html'}")
@@ -290,6 +292,11 @@ class _Class:
         if self.request.seed is None:
             print(f"  seed       {self.run.inputs} (kept in run.json; with --seed, the same hidden inputs elsewhere)")
         print(self.isolation)
+
+
+def _names(students: Sequence[str]) -> str:
+    more = f" and {len(students) - MOST_NAMES} more" if len(students) > MOST_NAMES else ""
+    return f"{', '.join(students[:MOST_NAMES])}{more}"
 
 
 def _judged(future: Future) -> Judged:

@@ -25,10 +25,19 @@ from course.grading.collect.roster import Listed, Roster, match
 from course.grading.collect.whose import Found
 from course.grading.problems import Missing, NothingToGrade, Unreadable
 from course.grading.read import cells
+from course.grading.read.merge import Template
 from course.grading.student import read_student
 
 TOPIC = "hw9_small"
 TARGETS = {"double": ("double",), "mean_and_spread": ("mean_and_spread",), "Scale": ("Scale",)}
+
+
+TEMPLATE: list[Template] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def template(released):
+    TEMPLATE[:] = [Template.from_cells(cells.cells_from_notebook(released), TARGETS)]
 
 
 def names(place) -> list[str]:
@@ -36,7 +45,7 @@ def names(place) -> list[str]:
 
 
 def chosen(place, student):
-    return choose(next(found for found in collect(place, TOPIC) if found.student == student), TOPIC, TARGETS)
+    return choose(next(found for found in collect(place, TOPIC) if found.student == student), TOPIC, *TEMPLATE)
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -845,7 +854,7 @@ def row_of(student: Found) -> tuple:
         except Unreadable as problem:
             files.append((entry.parts, str(problem)))
     try:
-        submission = choose(student, TOPIC, TARGETS)
+        submission = choose(student, TOPIC, *TEMPLATE)
         chosen = (submission.cells, submission.messages, submission.handed_in)
     except (Missing, Unreadable) as problem:
         chosen = (type(problem), str(problem), getattr(problem, "status", ""))
