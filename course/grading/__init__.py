@@ -21,12 +21,12 @@ Around them: ``command`` checks what ``course grade`` is given (``settings``, ``
 ``statuses`` and ``known_safe`` (what a sentence on a page may be made of).
 
 A room uses those before it, ``collect`` uses ``read``, and nothing points back (tests/test_arrows.py). ``check_notebook``
-is the student's own ``course check``: the same walk on public inputs.
+is the student's own ``course check``: the same walk on public inputs, of an ``own_notebook``.
 """
 
 from importlib import import_module
 
-_HOME_OF = {"grade_command": "course.grading.command", "check_command": "course.grading.check_notebook"}
+_HOME_OF = {"grade_command": "course.grading.command", "check_command": "course.grading.command"}
 __all__ = [*_HOME_OF]
 
 

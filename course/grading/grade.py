@@ -11,8 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from course.atomic import write_atomically
-from course.grading.collect.find import collect
-from course.grading.collect.roster import Matched, match
+from course.grading.collect.roster import Matched
 from course.grading.collect.whose import Found
 from course.grading.exam import Exam, prepare_exam
 from course.grading.limits import Limits
@@ -38,11 +37,12 @@ class Request:
     """What ``course grade`` was asked for, checked.
 
     Args:
+        students: those found in the submissions, and those of the roster.
         root, folder: of the homework, see `course.grading.settings.find_homework`.
         The others as in `course.grading.command.grade_command`.
     """
 
-    submissions: Path
+    students: Matched
     root: Path
     folder: Path
     out: Path
@@ -68,9 +68,6 @@ def grade_class(request: Request, steps: Steps) -> None:
     run, said = find_run(out, folder.name, request.seed, request.again)
     place = place_for(request.scheduler, request.workers, request.limits)
     try:
-        steps("reading the submissions")
-        students = match(request.settings.roster, collect(request.submissions, folder.name))
-        request.settings.deadline.require_students(student.student for student in students.found)
         exam = prepare_exam(root, folder, run.seed, steps)
         steps("opening the gradebook")
         marks = _write_gradebook(out, exam, request.settings, [])
@@ -82,7 +79,7 @@ def grade_class(request: Request, steps: Steps) -> None:
         if run.is_new:
             with writing(out):
                 run.write(out)
-        grading = _Class(request, students, exam, marks, place, run)
+        grading = _Class(request, exam, marks, place, run)
         grading.grade()
         grading.write(code_of_the_course(root, folder))
     finally:
@@ -106,9 +103,10 @@ class _Submission:
 class _Class:
     """The class between the first student and the last."""
 
-    def __init__(self, request: Request, students: Matched, exam: Exam, marks: Marks, place: Place, run: Run):
+    def __init__(self, request: Request, exam: Exam, marks: Marks, place: Place, run: Run):
         self.request, self.settings, self.out = request, request.settings, request.out
-        self.students, self.found, self.exam, self.marks, self.run = students, students.found, exam, marks, run
+        self.students, self.found = request.students, request.students.found
+        self.exam, self.marks, self.run = exam, marks, run
         self.place, self.isolation = place, place.isolation
         self.pages = page_names(student.student for student in self.found)
         self.fingerprints = Fingerprints(exam, run, place.limits, self.isolation)
