@@ -62,7 +62,7 @@ def grade_command(
         from course.grading.collect.find import collect
         from course.grading.collect.roster import match
         from course.grading.lock import only_one
-        from course.grading.settings import find_homework, read_settings, require_scheduler
+        from course.grading.settings import find_homework, held_before, read_settings, require_scheduler
 
         root, folder = find_homework(assignment)
         settings = read_settings(folder, out, config, gradebook, roster)
@@ -77,6 +77,9 @@ def grade_command(
                 stack.enter_context(only_one(out))
                 for place in (out, *out.glob("*/")):
                     remove_left_overs(place)
+            said = held_before(out, folder.name)
+            if said:
+                print(said, file=sys.stderr)
             # All that can be said at once has been said; what follows takes seconds before the first student.
             steps = stack.enter_context(Steps(f"course grade: preparing {folder.name}"))
             steps("loading PyTorch")

@@ -4,6 +4,7 @@ Loads nothing slow: a misspelt homework or a wrong date is told at once.
 """
 
 import importlib.util
+import json
 import re
 import socket
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from pathlib import Path
 
 from course.authoring.repository import AuthoringError, find_root
 from course.grading.collect.roster import Roster, read_roster
+from course.grading.collect.whose import shown
 from course.grading.problems import CannotGrade
 from course.grading.record.deadlines import FILE_NAME, Deadline, read_deadline
 
+RUN_FILE = "run.json"  # in OUT: what is graded there, see `course.grading.resume`
 SECONDS_TO_CONNECT = 1.5  # to a scheduler
 
 
@@ -78,6 +81,17 @@ def read_settings(folder: Path, out: Path, config: Path | None, gradebook: str |
 
         require_reachable(place)
     return Settings(deadline, place, students)
+
+
+def held_before(out: Path, topic: str) -> str:
+    """A sentence for the instructor where `out` holds the grades of another homework than `topic`, else ``""``."""
+    try:
+        held = json.loads((out / RUN_FILE).read_bytes())["assignment"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    if held == topic or not isinstance(held, str):
+        return ""
+    return f"{out} held {shown(held)}: its grades.csv, report and pages give way to {topic}."
 
 
 def require_scheduler(address: str) -> None:

@@ -183,7 +183,7 @@ def test_nbgraders_exchange_before_it_is_collected(tmp_path, new_work, chosen):
             f"ada+{TOPIC}+{day(1, 'UTC')}+Ab_-12345679/timestamp.txt": b"2001-01-01 00:00:00 UTC",
             f"ada+{TOPIC}+{day(2, 'UTC')}+Ab_-12345670/{TOPIC}.ipynb": released,
             f"ada+hw0_first_check+{day(3, 'UTC')}+Ab_-12345671/hw0_first_check.ipynb": solved,
-            f"grace+h+{TOPIC}+{day(1, 'Europe/Berlin')}/{TOPIC}.ipynb": solved,
+            f"grace+h+{TOPIC}+{day(1, 'CET')}/{TOPIC}.ipynb": solved,
             f"emmy+hw0_first_check+{day(1, 'UTC')}+Ab_-12345671/hw0_first_check.ipynb": solved,
         },
     ):

@@ -66,7 +66,7 @@ def room(small_course, tmp_path, work) -> Path:
         (["--roster", "binary.csv"], "not UTF-8"),
         (["--roster", "empty"], "empty cannot be read"),
         (["--gradebook", "nonsense"], "--gradebook takes the address of a database"),
-        (["--gradebook", "sqlite:///nowhere/x.db"], "there is no folder nowhere"),
+        (["--gradebook", "sqlite:///nowhere/x.db"], "there is no folder"),
         (["--gradebook", "sqlite:///other.db"], "it holds other tables"),
         (["--gradebook", "nosuchbackend://x"], "nosuchbackend://x|--gradebook takes"),
         (["--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1"),
@@ -96,6 +96,13 @@ def test_course_grade_says_it_at_once(room, small_course, more, words):
         problem
     )
     assert not (room / "out").exists()
+
+
+def test_that_the_folder_holds_another_homework_is_said_at_once(room, small_course):
+    (room / "out").mkdir()
+    (room / "out" / "run.json").write_text('{"assignment": "hw8_other"}')
+    status, problem = said(["grade", room / "class", "-a", TOPIC, "-o", room / "out"], small_course)
+    assert status.startswith("loaded too early") and f"{room / 'out'} held hw8_other: its grades.csv" in problem
 
 
 @pytest.mark.parametrize(

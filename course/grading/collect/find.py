@@ -130,19 +130,26 @@ def choose(found: Found, topic: str, template: Template) -> Submission:
     if found.doubt:
         raise Unreadable(found.doubt, Status.AMBIGUOUS)
     candidates, others = _candidates(found, topic)
-    versions, damaged = _read(candidates, template)
+    versions, damaged = _read(candidates[:MOST_CANDIDATES], template)
+    unread = max(0, len(candidates) - MOST_CANDIDATES)
+    left_out = f"{unread} further notebooks were not read; {MOST_CANDIDATES} are read at most."
     if not versions and not damaged:
         raise Missing(_what_instead(others, topic))
     names = _names([*(version.entry for version in versions), *(each.entry for each in damaged)])
     if not any(version.work.known for version in versions) and damaged:
         first = damaged[0]
         raise Unreadable(f"{names[first.entry]}: {first.problem}", first.problem.status)
-    if not any(version.work.done for version in versions) and damaged:
-        raise _untouched_beside(versions, damaged, names)
+    if not any(version.work.done for version in versions):  # what is not read may hold the work
+        if damaged:
+            raise _untouched_beside(versions, damaged, names)
+        if unread:
+            raise Unreadable(f"No work was found, but {left_out} Leave the right one.", Status.LIMIT)
     chosen, why = _chosen(versions, found, topic, names)
     name, called = names[chosen.entry], shown(chosen.entry.parts[-1], longest=300)
     expected = called in (f"{topic}{chosen.entry.suffix}", f"{found.student}{chosen.entry.suffix}")
     if not chosen.work.known and not expected:
+        if len(versions) > 1:
+            raise Missing(f"There are {len(versions)} notebooks and no cell of {topic} in any of them.")
         raise Missing(f"{name} holds no cell of {topic}, and there is no other notebook.")
     messages = []
     aside = [other for other in (*versions, *damaged) if other is not chosen]
@@ -155,7 +162,7 @@ def choose(found: Found, topic: str, template: Template) -> Submission:
     if chosen.is_script:
         messages.append(f"{name} is a script: its parts were found by the names they define. Hand in the notebook.")
     handed_in, odd = _handed_in(found, chosen.entry, topic)
-    messages += [*chosen.odd, *odd]
+    messages += [*([left_out] if unread else []), *chosen.odd, *odd]
     return Submission(chosen.cells, messages, replace(handed_in, digest=_digest(chosen.cells)))
 
 
@@ -215,7 +222,7 @@ def _newest(worked: list[_Version], found: Found) -> list[_Version]:
     for version in worked:
         *folders, file = version.entry.parts
         match = re.fullmatch(r"(.+?)(?:-([0-9]{1,3}))?", file[: len(file) - len(version.entry.suffix)], re.DOTALL)
-        base, number = ((match[1], int(match[2] or 0))) if match and not folders else (file, 0)
+        base, number = (match[1], int(match[2] or 0)) if match and not folders else (file, 0)
         key = (*folders, base, version.entry.suffix)
         last_of[key] = max(last_of.get(key, (-1, version)), (number, version), key=lambda pair: pair[0])
     return [version for _, version in last_of.values()]
@@ -274,7 +281,7 @@ def _entries_of(path: Path) -> list[Entry]:
         raise NothingToGrade(f"{path} does not exist: give the folder or the zip with the submissions.")
     if path.is_dir():
         entries = _list_folder(path)
-    elif path.suffix.lower() == ".ipynb":
+    elif forms.ending(path.name) in (*forms.NOTEBOOKS, forms.SCRIPT):
         date = HandedIn(file_date=_date_of_file(path))
         entries = [Entry((path.name,), lambda: _read_file(path), time=date)]
     elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
@@ -442,7 +449,8 @@ def _without_wrapper(entries: list[Entry], topic: str, around: str) -> tuple[lis
     tops = {entry.parts[0] for entry in entries}
     if len(tops) != 1 or any(len(entry.parts) == 1 and entry.read for entry in entries):
         return entries, around
-    naming = naming_of(tops, around)
+    (top,) = tops
+    naming = None if top.endswith("-submissions") else naming_of(tops, around)
     if naming and naming.system in ("Moodle", "nbgrader", "GitHub Classroom"):  # the only student who handed in
         return entries, around
     inside = [replace(entry, parts=entry.parts[1:]) for entry in entries if len(entry.parts) > 1]
@@ -452,7 +460,7 @@ def _without_wrapper(entries: list[Entry], topic: str, around: str) -> tuple[lis
     folders_of_work = {e.parts[0] for e in inside if len(e.parts) > 1 and e.suffix in forms.WORK}
     files_of_work = {e.parts[0] for e in inside if len(e.parts) == 1 and e.read and e.suffix in forms.WORK}
     one_student = all(A_HOMEWORK.match(name) for name in folders_of_work) and len(files_of_work) < 2
-    return (entries, around) if one_student else (inside, next(iter(tops)))
+    return (entries, around) if one_student else (inside, top)
 
 
 def _bounded(entries: list[Entry], path: Path) -> list[Entry]:
@@ -483,7 +491,7 @@ def _candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
             entry.parts,
         )
     )
-    return likely[:MOST_CANDIDATES], [entry for entry in files if entry not in likely or entry.suffix == forms.SCRIPT]
+    return likely, [entry for entry in files if entry not in likely or entry.suffix == forms.SCRIPT]
 
 
 def _may_be_of(entry: Entry, topic: str) -> bool:
@@ -506,7 +514,7 @@ def _unzipped(entries: tuple[Entry, ...]) -> list[Entry]:
             opened.append(entry)
         else:
             try:
-                if limits == MOST_LIMITS or depth == MOST_ZIPS_DEEP:
+                if limits >= MOST_LIMITS or depth == MOST_ZIPS_DEEP:
                     raise Unreadable("It is one zip too many, or too deep in others, to be opened.", Status.LIMIT)
                 data = entry.read()
                 if len(data) > room:

@@ -122,11 +122,12 @@ def _time(text: str) -> datetime | None:
         return None
 
 
+_WORD = r"[^\x00-/:-@\[-^`{-\x7f]"  # letters of any alphabet with their marks, digits, _
 _CANVAS_END = r"(?:[0-9]+_(?P<file>.+)|(?P<page>(?:text|link)\.html))"
 _ANOTHER_READING = re.compile(r"^[0-9]+_|_[0-9]+_(?:[0-9]+_|(?:text|link)\.html$)")  # in Canvas's FILE
 _NAMINGS = (
     Naming("Canvas", re.compile(rf"(?P<late>LATE_)?anon_(?P<id>[0-9A-Za-z]+)_{_CANVAS_END}", re.DOTALL), False),
-    Naming("Canvas", re.compile(rf"(?P<name>.*?)_(?P<late>LATE_)?(?P<id>[0-9]+)_{_CANVAS_END}", re.DOTALL)),
+    Naming("Canvas", re.compile(rf"(?P<name>{_WORD}*?)_(?P<late>LATE_)?(?P<id>[0-9]+)_{_CANVAS_END}", re.DOTALL)),
     Naming(
         "Moodle",
         re.compile(
@@ -169,10 +170,21 @@ def naming_of(names: Iterable[str], around: str = "") -> Naming | None:
         places = [(match.start("id"), naming) for match, naming in matches if match]
         if places:
             votes[_earliest(places)] += 1
-        elif _GOOGLE.pattern.fullmatch(name):
-            votes[_GOOGLE] += 1
-    most = max([*namings, _GOOGLE], key=lambda naming: votes[naming])
+    most = max(namings, key=lambda naming: votes[naming])
+    if _is_google(names, most):
+        return _GOOGLE
     return most if votes[most] and 2 * votes[most] >= len(names) else None
+
+
+def _is_google(names: list[str], other: Naming) -> bool:
+    """Most names are ``NAME - FILE``, of several students, and not all of these are by another naming.
+
+    The title of an assignment, which Blackboard writes first, may hold such a dash, and so may one display name.
+    """
+    by_google = [(name, match["id"]) for name in names if (match := _GOOGLE.pattern.fullmatch(name))]
+    students = {student for _, student in by_google}
+    several = len(students) >= min(2, len(names)) and 2 * len(by_google) >= len(names) > 0
+    return several and not all(other.pattern.fullmatch(name) for name, _ in by_google)
 
 
 def _earliest(places: list[tuple[int, Naming]]) -> Naming:

@@ -28,22 +28,24 @@ class Work:
 
 def work_in(cells: list[Cell], template: Template) -> Work:
     """Raises `Unreadable`: a cell takes too much to be read."""
-    own = {name: [cell for cell in cells if cell.grade_id == name] for name in template.labelled}
+    own: dict[str, list[Cell]] = {}
+    for cell in cells:
+        own.setdefault(cell.grade_id, []).append(cell)
     free = [cell for cell in cells if cell.kind == "code" and cell.grade_id not in template.labelled]
     defined = [(cell, defined_names(cell.source)) for cell in free]
     known, done, used = 0, {}, set()
     for exercise in template.exercises:
         elsewhere = [cell for cell, names in defined if names & set(exercise.targets)]
-        known += bool(own.get(exercise.name)) or any(not cell.grade_id for cell in elsewhere)
+        known += exercise.name in own or any(not cell.grade_id for cell in elsewhere)
         found = [*own.get(exercise.name, ()), *elsewhere]
         used |= {id(cell) for cell in found}
         worked = [normal_text(cell.source) for cell in found if not is_stub(cell.source, exercise.stub or "")]
         if worked:
             done[exercise.name] = "\n\n".join(worked)
     for name in template.written:
-        known += bool(own[name])
+        known += name in own
         given = normal_text(template.labelled[name].source)
-        worked = [text for cell in own[name] if (text := normal_text(cell.source)) not in ("", given)]
+        worked = [text for cell in own.get(name, ()) if (text := normal_text(cell.source)) not in ("", given)]
         if worked:
             done[name] = "\n\n".join(worked)
     if not known:
