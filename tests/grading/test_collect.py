@@ -764,7 +764,7 @@ PLATFORMS = {
         PEOPLE,
     ),
     "Google Classroom": Platform(
-        {f"anna - {TOPIC}.ipynb": NOTEBOOK, "bob - x.ipynb": NOTEBOOK, "zoë - x.zip": b"zip"},
+        {f"anna - {TOPIC}.ipynb": NOTEBOOK, f"bob - {TOPIC}.ipynb": NOTEBOOK, "zoë - x.zip": b"zip"},
         lambda parts, i: f"eve - {i}{in_canvas(parts[-1])}",
         {},
         PEOPLE,

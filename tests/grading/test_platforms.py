@@ -217,6 +217,15 @@ def test_google_classroom(tmp_path, new_work, chosen):
         assert caught.value.status == "ambiguous"
 
 
+def test_dashes_in_the_names_of_students_are_not_googles(tmp_path, new_work):
+    solved = new_work().solve().to_bytes()
+    names = ("Lovelace - Ada", "Hopper - Grace", "Hopper - Dave")
+    assert list(of(write(tmp_path / "files", {f"{name}.ipynb": solved for name in names}))) == sorted(names)
+    folders = {f"{name}/{TOPIC}/{TOPIC}.ipynb": solved for name in names}
+    assert list(of(write(tmp_path / "folders", folders))) == sorted(names)
+    assert list(of(write(tmp_path / "one", {f"Ada L - {TOPIC}.ipynb": solved}))) == ["Ada L"]
+
+
 def test_github_classroom(tmp_path, new_work, chosen):
     solved, released = new_work().solve().to_bytes(), new_work().to_bytes()
     files = {

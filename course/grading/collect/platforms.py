@@ -22,8 +22,9 @@ from the left, up to the first place where the platform's part can end, and a do
   ``inbound/`` as ``USER+ASSIGNMENT+TIME+RANDOM/``; each time that a student hands in makes another. A USER may have a +.
 - Gradescope's export has ``submission_NUMBER/`` folders and, beside them, `GRADESCOPE_LIST`, which is nobody's: by
   folder, ``:submitters:`` with ``:name:``, ``:sid:`` and ``:email:``, and ``:created_at:``.
-- Google Classroom names each copy that it makes for a student ``NAME - FILE``; the copy is the student's, who can rename
-  it, so of two with one NAME neither is believed. What students upload keeps its own name, which says nothing.
+- Google Classroom ("Make a copy for each student") calls the copies ``NAME - TITLE``, and its folder in Drive is
+  downloaded as a zip of files; a copy is the student's, who can rename it, so of two with one NAME neither is believed.
+  What students upload keeps its own name, which says nothing.
 - GitHub Classroom (``gh classroom clone student-repos``) clones into ``ASSIGNMENT-submissions/ASSIGNMENT-USER/``.
 """
 
@@ -149,7 +150,7 @@ _NAMINGS = (
         ),
     ),
 )
-_GOOGLE = Naming("Google Classroom", re.compile(r"(?P<id>.+?) - (?P<file>.+)", re.DOTALL), alone=True)
+_GOOGLE = Naming("Google Classroom", re.compile(r"(?P<id>.+?) - (?P<file>.+\.[A-Za-z0-9]+)", re.DOTALL), alone=True)
 
 
 def naming_of(names: Iterable[str], around: str = "") -> Naming | None:
@@ -177,14 +178,16 @@ def naming_of(names: Iterable[str], around: str = "") -> Naming | None:
 
 
 def _is_google(names: list[str], other: Naming) -> bool:
-    """Most names are ``NAME - FILE``, of several students, and not all of these are by another naming.
+    """Most names are ``NAME - FILE``, and most students have the same FILE, which is the title of what was copied.
 
-    The title of an assignment, which Blackboard writes first, may hold such a dash, and so may one display name.
+    The title of an assignment, which Blackboard writes first, may hold such a dash: then all names are Blackboard's.
     """
-    by_google = [(name, match["id"]) for name in names if (match := _GOOGLE.pattern.fullmatch(name))]
-    students = {student for _, student in by_google}
-    several = len(students) >= min(2, len(names)) and 2 * len(by_google) >= len(names) > 0
-    return several and not all(other.pattern.fullmatch(name) for name, _ in by_google)
+    by_google = {name: match for name in names if (match := _GOOGLE.pattern.fullmatch(name))}
+    titles = Counter(title for _, title in {(match["id"], match["file"]) for match in by_google.values()})
+    students = {match["id"] for match in by_google.values()}
+    shared = max(titles.values(), default=0)
+    is_google = shared > 1 and 2 * shared >= len(students) and 2 * len(by_google) >= len(names)
+    return is_google and not all(other.pattern.fullmatch(name) for name in by_google)
 
 
 def _earliest(places: list[tuple[int, Naming]]) -> Naming:

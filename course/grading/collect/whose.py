@@ -130,7 +130,7 @@ def students_of(entries: list[Entry], topic: str, around: str = "") -> list[Foun
 def student_of_file(name: str, topic: str) -> str:
     """``anna.ipynb`` and ``anna_hw1_self_attention.ipynb`` are both anna's."""
     stem = name[: len(name) - len(ending(name))]
-    for join in ("_", "-", " "):
+    for join in (" - ", "_", "-", " "):
         if stem.endswith(join + topic) and stem != join + topic:
             return stem[: -len(join + topic)]
     return stem
