@@ -25,7 +25,8 @@ from course.checks import load_homework
 from course.checks.calls import LONGEST_NOTE, Observation
 from course.checks.compare import Expected
 from course.data.progress import progress_bar
-from course.grading.collect.find import Entry, Found, choose
+from course.grading.collect.choose import choose
+from course.grading.collect.find import Entry, Found
 from course.grading.collect.scripts import cells_from_script
 from course.grading.judge.exercise import judge_exercise
 from course.grading.known_safe import known_of

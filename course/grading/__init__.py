@@ -1,7 +1,7 @@
 """Grading a class. A submission goes through six rooms, in this order, and leaves each of them once.
 
-- ``collect``: whose work lies where. ``find`` lists each student's files and picks the notebook (``platforms``: how
-  downloads are named; ``whose``: whose a file is; ``handed_in``: when; ``forms``, ``scripts``: as what; ``work``: how
+- ``collect``: whose work lies where. ``find`` lists each student's files, ``choose`` picks the notebook (``platforms``:
+  how downloads are named; ``whose``: whose a file is; ``handed_in``: when; ``forms``, ``scripts``: as what; ``work``: how
   much is done in it; ``roster``: who is who in the list of the course).
 - ``read``: what the notebook says. ``cells`` reads it, ``python_source`` tells what its code defines, ``merge`` puts the
   student's cells into the instructor's notebook, ``rules`` finds forbidden names, ``depends`` what builds on what. All

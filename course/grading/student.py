@@ -7,7 +7,7 @@ its arguments and result can be pickled, so that it may be done on another machi
 import traceback
 from dataclasses import dataclass
 
-from course.grading.collect.find import choose
+from course.grading.collect.choose import choose
 from course.grading.collect.handed_in import HandedIn
 from course.grading.collect.whose import Found
 from course.grading.exam import Exam

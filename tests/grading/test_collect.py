@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from course.grading.collect import find as collecting
 from course.grading.collect import forms, platforms
-from course.grading.collect.find import choose, collect
+from course.grading.collect.choose import choose
+from course.grading.collect.find import collect
 from course.grading.collect.handed_in import HandedIn
 from course.grading.collect.platforms import Upload
 from course.grading.collect.roster import Listed, Roster, match

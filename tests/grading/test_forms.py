@@ -5,7 +5,8 @@ import json
 import pytest
 
 from course.grading.collect import scripts
-from course.grading.collect.find import choose, collect
+from course.grading.collect.choose import choose
+from course.grading.collect.find import collect
 from course.grading.collect.forms import cells_of, ending
 from course.grading.collect.scripts import cells_from_script
 from course.grading.problems import Missing, Unreadable

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from course.grading.collect.find import Submission, choose, collect
+from course.grading.collect.choose import Submission, choose
+from course.grading.collect.find import collect
 from course.grading.collect.handed_in import HandedIn
 from course.grading.collect.platforms import Upload, read_gradescope_list
 from course.grading.collect.roster import match, read_roster

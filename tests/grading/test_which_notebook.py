@@ -8,7 +8,8 @@ import zipfile
 import pytest
 
 from course.grading.collect import find
-from course.grading.collect.find import Submission, choose, collect
+from course.grading.collect.choose import Submission, choose
+from course.grading.collect.find import collect
 from course.grading.collect.work import is_stub, work_in
 from course.grading.problems import Unreadable
 from course.grading.read.cells import cells_from_notebook
