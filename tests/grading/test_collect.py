@@ -444,6 +444,15 @@ def test_a_download_is_of_one_platform(tmp_path, work):
     }
 
 
+@pytest.mark.parametrize(
+    "imitation", ["x_attempt_2026-11-20-10-00-00_y.ipynb", f"x+{TOPIC}+2026-11-20 16_37_48 UTC", f"b - {TOPIC}.ipynb"]
+)
+def test_what_many_files_of_one_student_imitate_does_not_name_the_class(tmp_path, work, imitation):
+    eves = {f"evee_666_{900 + i}_{i}{imitation}": work.to_bytes() for i in range(5)}
+    place = of_class(tmp_path, {f"adaa_101_800_{TOPIC}.ipynb": work.to_bytes(), **eves})
+    assert {name: found.upload.system for name, found in by_name(place).items()} == {"adaa": "Canvas", "evee": "Canvas"}
+
+
 def test_the_only_student_of_a_moodle_zip_hands_in_for_nobody_else(tmp_path, work):
     place = of_class(
         tmp_path,
@@ -815,6 +824,10 @@ IMITATIONS = (
     "_124_assignsubmission_file_",
     "Bob B_125_assignsubmission_onlinetext_x.ipynb",
     "submission_123",
+    "HW 1_annaa_attempt_2026-11-20-10-00-00_x.ipynb",
+    "x_attempt_2026-11-20-10-00-00_y.ipynb",
+    f"bob+{TOPIC}+2026-11-29 16:37:48 UTC",
+    f"bob - {TOPIC}.ipynb",
     "hw0_first_check",
     "__MACOSX",
     "a\\..\\..\\anna",

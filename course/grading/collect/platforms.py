@@ -168,7 +168,7 @@ def naming_of(names: Iterable[str], around: str = "") -> Naming | None:
     votes: Counter[Naming] = Counter()
     for name in names:
         matches = [(naming.pattern.fullmatch(name), naming) for naming in namings]
-        places = [(match.start("id"), naming) for match, naming in matches if match]
+        places = [(_place(match), naming) for match, naming in matches if match]
         if places:
             votes[_earliest(places)] += 1
     most = max(namings, key=lambda naming: votes[naming])
@@ -188,6 +188,11 @@ def _is_google(names: list[str], other: Naming) -> bool:
     shared = max(titles.values(), default=0)
     is_google = shared > 1 and 2 * shared >= len(students) and 2 * len(by_google) >= len(names)
     return is_google and not all(other.pattern.fullmatch(name) for name in by_google)
+
+
+def _place(match: re.Match) -> int:
+    """Where the platform's part says which platform it is: what a student wrote comes after."""
+    return match.start(next(group for group in ("attempt", "assignment", "id") if group in match.re.groupindex))
 
 
 def _earliest(places: list[tuple[int, Naming]]) -> Naming:
