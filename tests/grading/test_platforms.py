@@ -118,6 +118,7 @@ submission_101:
           :submitters:
           - :name: Nobody
       output: ":created_at: 2001-01-01 00:00:00 Z"
+      more: one\u2028submission_103:\u2028  :submitters:\u2028  - :name: Nobody
   :history: []
 submission_102:
   :submitters:

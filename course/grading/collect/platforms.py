@@ -217,7 +217,8 @@ def read_gradescope_list(data: bytes) -> dict[str, OnGradescope]:
         if folder and students:
             told[folder] = OnGradescope(students, when)
 
-    for line in data.decode("utf-8-sig", "replace").splitlines():
+    # Not `splitlines`: it splits at signs that students may write in the middle of a line, too.
+    for line in data.decode("utf-8-sig", "replace").replace("\r\n", "\n").split("\n"):
         if match := re.fullmatch(r"(submission_[0-9]+):\s*", line):
             done()
             folder, people, when, inside = match[1], [], HandedIn(), ""
