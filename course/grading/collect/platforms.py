@@ -186,7 +186,8 @@ def _is_google(names: list[str], other: Naming) -> bool:
     titles = Counter(title for _, title in {(match["id"], match["file"]) for match in by_google.values()})
     students = {match["id"] for match in by_google.values()}
     shared = max(titles.values(), default=0)
-    is_google = shared > 1 and 2 * shared >= len(students) and 2 * len(by_google) >= len(names)
+    with_dash = sum(" - " in name for name in names)
+    is_google = shared > 1 and 2 * shared >= len(students) and 2 * with_dash >= len(names)
     return is_google and not all(other.pattern.fullmatch(name) for name in by_google)
 
 
