@@ -160,7 +160,6 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
     return {
         "read": lambda: cells_from_bytes(data),
         "choose": lambda: choose(found, TOPIC, homework.template),
-        "script": lambda: cells_from_script(text(int(part * limits.LONGEST_CODE))),
         "names": lambda: [defined_names(cell.source) for cell in cells if cell.kind == "code"],
         "merge": lambda: merge(homework.template, cells),
         "rules": lambda: rule_broken(merged, homework.rules),
@@ -173,6 +172,7 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
         "class page": lambda: class_page(TOPIC, homework.template, homework.points, [row] * 2, "", similar),
         "similarity": lambda: similar_submissions([own_work(name, name, merged.shown) for name in ("a", "b")], []),
         "similar page": lambda: similar_pages(TOPIC, similar, ""),
+        "script": lambda: (python_source.forget(), cells_from_script(text(int(part * limits.LONGEST_CODE)))),
     }
 
 
