@@ -24,7 +24,9 @@ from course.bench import CannotRunHere
 from course.checks import load_homework
 from course.checks.calls import LONGEST_NOTE, Observation
 from course.checks.compare import Expected
-from course.grading.collect.find import Entry, Found, choose
+from course.grading.collect.choose import choose
+from course.grading.collect.find import Entry, Found
+from course.grading.collect.scripts import cells_from_script
 from course.grading.judge.exercise import judge_exercise
 from course.grading.known_safe import known_of
 from course.grading.problems import Unreadable
@@ -35,7 +37,8 @@ from course.grading.read.depends import names_reached
 from course.grading.read.merge import ShownCell, Template, merge
 from course.grading.read.python_source import defined_names
 from course.grading.read.rules import rule_broken
-from course.grading.record.result import StudentResult, grades_csv
+from course.grading.record.exports import grades_csv
+from course.grading.record.result import StudentResult
 from course.grading.report import pages as report
 from course.grading.report.pages import class_page, feedback_page, similar_pages
 from course.grading.report.similarity import own_work, similar_submissions
@@ -81,7 +84,6 @@ class Homework:
 
     template: Template
     points: dict[str, float]
-    targets: dict[str, tuple[str, ...]]
     rules: dict[str, tuple[str, ...]]
 
     @classmethod
@@ -93,7 +95,6 @@ class Homework:
         return cls(
             Template.from_cells(released, targets),
             {name: exercise.points for name, exercise in exercises.items()},
-            targets,
             {name: exercise.forbidden for name, exercise in exercises.items()},
         )
 
@@ -158,7 +159,7 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
     found = Found("a", (Entry((f"{TOPIC}.ipynb",), lambda: data),))
     return {
         "read": lambda: cells_from_bytes(data),
-        "choose": lambda: choose(found, TOPIC, homework.targets),
+        "choose": lambda: choose(found, TOPIC, homework.template),
         "names": lambda: [defined_names(cell.source) for cell in cells if cell.kind == "code"],
         "merge": lambda: merge(homework.template, cells),
         "rules": lambda: rule_broken(merged, homework.rules),
@@ -171,6 +172,7 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
         "class page": lambda: class_page(TOPIC, homework.template, homework.points, [row] * 2, "", similar),
         "similarity": lambda: similar_submissions([own_work(name, name, merged.shown) for name in ("a", "b")], []),
         "similar page": lambda: similar_pages(TOPIC, similar, ""),
+        "script": lambda: (python_source.forget(), cells_from_script(text(int(part * limits.LONGEST_CODE)))),
     }
 
 
@@ -182,7 +184,7 @@ def _read(data: bytes) -> str:
         return problem.status
 
 
-COLD = ("read", "choose", "names")  # steps that nothing has been parsed before
+COLD = ("read", "choose", "script", "names")  # steps that nothing has been parsed before
 
 
 def bench(words: list[str]) -> dict:

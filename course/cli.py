@@ -102,6 +102,13 @@ def _build(options) -> int:
 
 
 def _release(options) -> int:
+    from course.authoring.repository import AuthoringError, find_root, require_releasable
+
+    try:  # what can be said at once, before the packages that take seconds
+        require_releasable(options.out, options.homework, find_root())
+    except (AuthoringError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
     with _StoppableSteps("course release") as steps:
         steps("loading PyTorch")
         from course.authoring import release_command

@@ -13,7 +13,8 @@ from course.syllabus import LECTURES
 PAGE = "glossary.md"  # in notebooks/
 # Where no link goes: headings, code, formulas, links and pictures, HTML, rows of tables.
 _NO_LINK = re.compile(
-    r"^#[^\n]*$|^\|[^\n]*$|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|!?\[[^\]]*\]\([^)]*\)|<[^>]*>", re.MULTILINE | re.DOTALL
+    r"^#[^\n]*$|^\|[^\n]*$|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|!?\[[^\]]*\]\([^)]*\)|<[^>]*>",
+    re.MULTILINE | re.DOTALL,
 )
 
 

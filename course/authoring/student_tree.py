@@ -12,12 +12,12 @@ from course.atomic import write_atomically
 from course.authoring import leaks
 from course.authoring.examine import checked
 from course.authoring.files import HomeworkFiles, all_homeworks, all_lectures
-from course.authoring.repository import AuthoringError, find_root
+from course.authoring.repository import RELEASE_MARKER as MARKER
+from course.authoring.repository import AuthoringError, find_root, require_releasable
 from course.authoring.source import read_source
 from course.remembered import Memory
 from course.steps import Step, Steps, silent
 
-MARKER = ".course-release.json"  # what was written here, so that a later release knows what a student changed
 FIRST_CHECK = "hw0"
 _FILES = ("pyproject.toml", "requirements.lock", "environment.yml", "Makefile", "LICENSE")
 _NEVER = shutil.ignore_patterns("__pycache__", "*.pyc", ".ipynb_checkpoints", ".writing-*", ".DS_Store")
@@ -108,7 +108,7 @@ def release(
     """
     root = (root or find_root()).resolve()
     out = Path(out).resolve()
-    _require_usable(out, root)
+    require_releasable(out, homeworks or (), root)
     works = _chosen(homeworks, root)
     _require_built(works, root, step, memory)
     staging = out.with_name(f".{out.name}.partial-{os.getpid()}")
@@ -133,27 +133,11 @@ def release(
     return [Path(path) for path in written]
 
 
-def _require_usable(out: Path, root: Path) -> None:
-    inside = [
-        name for name in ("notebooks", "assignments", "solutions", "course") if (root / name) in (out, *out.parents)
-    ]
-    if inside or out == root:
-        raise AuthoringError(f"{out} lies within what is released from: give a folder of its own")
-    if out.exists() and not out.is_dir():
-        raise AuthoringError(f"{out} is a file: give a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise AuthoringError(f"{out} is not empty and no earlier release: empty it, or give another folder")
-
-
 def _chosen(homeworks: list[str] | None, root: Path) -> list[HomeworkFiles]:
     known = all_homeworks(root)
     if homeworks is None:
         return known
     by_name = {name: work for work in known for name in (work.name, work.name.split("_")[0])}
-    unknown = [name for name in homeworks if name not in by_name]
-    if unknown:
-        names = ", ".join(work.name for work in known) or "none"
-        raise AuthoringError(f"there is no homework {', '.join(map(repr, unknown))}; there is {names}")
     # The start page shows what a check looks like on this one, so no release goes without it.
     always = [FIRST_CHECK] if FIRST_CHECK in by_name else []
     return list(dict.fromkeys(by_name[name] for name in (*always, *homeworks)))

@@ -1,8 +1,8 @@
 """Grading a class. A submission goes through six rooms, in this order, and leaves each of them once.
 
-- ``collect``: whose work lies where. ``find`` lists each student's files and picks the notebook (``platforms``: how
-  downloads are named; ``whose``: whose a file is; ``handed_in``: when; ``roster``: who is who in the list of
-  the course).
+- ``collect``: whose work lies where. ``find`` lists each student's files, ``choose`` picks the notebook (``platforms``:
+  how downloads are named; ``whose``: whose a file is; ``handed_in``: when; ``forms``, ``scripts``: as what; ``work``: how
+  much is done in it; ``roster``: who is who in the list of the course).
 - ``read``: what the notebook says. ``cells`` reads it, ``python_source`` tells what its code defines, ``merge`` puts the
   student's cells into the instructor's notebook, ``rules`` finds forbidden names, ``depends`` what builds on what. All
   that other people's parsers do with a student's text is done by ``reader``, a process with limits.
@@ -21,12 +21,12 @@ Around them: ``command`` checks what ``course grade`` is given (``settings``, ``
 ``statuses`` and ``known_safe`` (what a sentence on a page may be made of).
 
 A room uses those before it, ``collect`` uses ``read``, and nothing points back (tests/test_arrows.py). ``check_notebook``
-is the student's own ``course check``: the same walk on public inputs.
+is the student's own ``course check``: the same walk on public inputs, of an ``own_notebook``.
 """
 
 from importlib import import_module
 
-_HOME_OF = {"grade_command": "course.grading.command", "check_command": "course.grading.check_notebook"}
+_HOME_OF = {"grade_command": "course.grading.command", "check_command": "course.grading.command"}
 __all__ = [*_HOME_OF]
 
 

@@ -1,17 +1,15 @@
 """``course check``: all checks of a student's own notebook in a terminal, on the public inputs beside it."""
 
 import os
-import re
 import sys
-from pathlib import Path
 
 from course.checks import Verdict, judge, public
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading.exam import question_for
 from course.grading.judge.exercise import one_line
 from course.grading.limits import Limits
-from course.grading.problems import Unreadable
-from course.grading.read.cells import Cell, cells_from_bytes, normal_text
+from course.grading.own_notebook import CannotCheck, OwnNotebook
+from course.grading.read.cells import Cell, normal_text
 from course.grading.read.merge import Template, TemplateExercise, merge
 from course.grading.read.rules import rule_broken
 from course.grading.record.result import number
@@ -19,7 +17,6 @@ from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import CannotStart, Sandbox
 from course.grading.statuses import Outcome
 
-_CHECK = re.compile(r"^[^\S\n]*check\(\s*[\"'](hw\d+\.\w+)[\"']", re.MULTILINE)
 _LOOK = {
     Outcome.RIGHT: ("✓", "32"),
     Outcome.WRONG: ("✗", "31"),
@@ -29,21 +26,19 @@ _LOOK = {
 }
 
 
-class CannotCheck(Exception):
-    """The notebook or its check data cannot be read; the text says why and what to do."""
-
-
-def check_command(notebook: Path) -> int:
-    """Run a notebook's exercises as grading would and print a line for each: sign, name, points, sentence.
+def run_checks(own: OwnNotebook, limits: Limits | None = None) -> int:
+    """Run the exercises as grading would and print a line for each: sign, name, points, sentence.
 
     Returns:
-        0 if all is right, 1 if not, 2 if the notebook or its check data cannot be read.
+        0 if all is right, 1 if not.
+
+    Raises:
+        CannotCheck: see `check_notebook`.
     """
     try:
-        verdicts, points = check_notebook(Path(notebook))
-    except (CannotCheck, CannotStart) as problem:
-        print(f"course check: {problem}", file=sys.stderr)
-        return 2
+        verdicts, points = check_notebook(own, limits)
+    except CannotStart as problem:
+        raise CannotCheck(str(problem)) from None
     width = max(map(len, verdicts))
     for name, verdict in verdicts.items():
         part = f"{verdict.earned[:1].upper()}{verdict.earned[1:]}. " if verdict.earned else ""
@@ -57,23 +52,16 @@ def check_command(notebook: Path) -> int:
     return 0 if all(verdict.status == Outcome.RIGHT for verdict in verdicts.values()) else 1
 
 
-def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, Verdict], dict[str, float]]:
+def check_notebook(own: OwnNotebook, limits: Limits | None = None) -> tuple[dict[str, Verdict], dict[str, float]]:
     """(verdict by exercise, points by exercise), in the order of the homework.
 
     Raises:
-        CannotCheck: see there.
+        CannotCheck: its check data is not there or damaged.
         CannotStart: no child process could be started.
     """
-    if os.name != "posix":
-        raise CannotCheck("this command needs Linux or macOS; run the check cells in the notebook instead.")
+    path, cells = own.path, own.cells
     try:
-        cells = cells_from_bytes(path.read_bytes())
-    except OSError as error:
-        raise CannotCheck(f"{path} cannot be read: {error.strerror}.") from None
-    except Unreadable as problem:
-        raise CannotCheck(f"{path}: {problem}") from None
-    try:
-        data = public.find(_an_exercise_of(cells, path), path.resolve().parent)
+        data = public.find(own.exercise, path.resolve().parent)
         points = public.exercise_points(data)
         checks = {name: public.read(data, name) for name in points}
     except (FileNotFoundError, ValueError) as error:
@@ -111,18 +99,6 @@ def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken:
     if isinstance(seen, Lost):
         return Verdict(Outcome.LOST, seen.sentence)
     return judge(check.expected, seen, broken)
-
-
-def _an_exercise_of(cells: list[Cell], path: Path) -> str:
-    """``"hw1.attention_scores"``: the first that the notebook checks; ``"hw1.?"`` if only the file's name tells."""
-    for cell in cells:
-        match = _CHECK.search(cell.source) if cell.kind == "code" else None
-        if match:
-            return match[1]
-    match = re.match(r"hw\d+", path.name) or re.match(r"hw\d+", path.resolve().parent.name)
-    if match is None:
-        raise CannotCheck(f"{path} has no check cell, so it is not known which homework it is.")
-    return f"{match[0]}.?"
 
 
 def _coloured(sign: str, colour: str) -> str:

@@ -1,4 +1,4 @@
-"""The command ``course grade``: what it is given is checked before anything slow is begun."""
+"""The commands ``course grade`` and ``course check``: what they are given is checked before anything slow is begun."""
 
 import os
 import sys
@@ -59,11 +59,17 @@ def grade_command(
         limits = _checked_limits(workers, timeout, memory, sandbox)
         submissions, out = Path(submissions), Path(out)
         _check_place(out, submissions)
+        from course.grading.collect.find import collect
+        from course.grading.collect.roster import match
         from course.grading.lock import only_one
-        from course.grading.settings import find_homework, read_settings
+        from course.grading.settings import find_homework, held_before, read_settings, require_scheduler
 
         root, folder = find_homework(assignment)
         settings = read_settings(folder, out, config, gradebook, roster)
+        if scheduler is not None:
+            require_scheduler(scheduler)
+        students = match(settings.roster, collect(submissions, folder.name))
+        settings.deadline.require_students(student.student for student in students.found)
         _prepare_folder(out)
         with ExitStack() as stack:
             stack.enter_context(_no_folder_of_torch())
@@ -71,18 +77,39 @@ def grade_command(
                 stack.enter_context(only_one(out))
                 for place in (out, *out.glob("*/")):
                     remove_left_overs(place)
+            said = held_before(out, folder.name)
+            if said:
+                print(said, file=sys.stderr)
             # All that can be said at once has been said; what follows takes seconds before the first student.
             steps = stack.enter_context(Steps(f"course grade: preparing {folder.name}"))
             steps("loading PyTorch")
             from course.grading.grade import Request, grade_class
 
             request = Request(
-                submissions, root, folder, out, settings, limits, workers or _cores(), scheduler, seed, again
+                students, root, folder, out, settings, limits, workers or _cores(), scheduler, seed, again
             )
             grade_class(request, steps)
         return 0
     except CannotGrade as problem:
         print(f"course grade: {problem}", file=sys.stderr)
+        return 2
+
+
+def check_command(notebook: Path) -> int:
+    """``course check``: run a notebook's exercises as grading would and print a line for each.
+
+    Returns:
+        0 if all is right, 1 if not, 2 if the notebook or its check data cannot be read.
+    """
+    from course.grading.own_notebook import CannotCheck, read_own
+
+    try:
+        own = read_own(Path(notebook))
+        from course.grading.check_notebook import run_checks  # loads PyTorch
+
+        return run_checks(own)
+    except CannotCheck as problem:
+        print(f"course check: {problem}", file=sys.stderr)
         return 2
 
 
@@ -118,6 +145,8 @@ def _checked_limits(workers: int | None, timeout: float, memory: int, sandbox: s
 def _check_place(out: Path, submissions: Path) -> None:
     if not submissions.exists():
         raise CannotGrade(f"{submissions} does not exist: give the folder or the zip with the submissions.")
+    if out.exists() and not out.is_dir():
+        raise CannotGrade(f"{out} is a file, or part of it is: give a folder with -o.")
     if submissions.is_dir() and out.resolve().is_relative_to(submissions.resolve()):
         raise CannotGrade(f"{out} is inside {submissions}, where it would be taken for a student: write elsewhere.")
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from course.atomic import write_atomically
-from course.grading.collect.find import collect
-from course.grading.collect.roster import Matched, match
+from course.grading.collect.roster import Matched
 from course.grading.collect.whose import Found
 from course.grading.exam import Exam, prepare_exam
 from course.grading.limits import Limits
@@ -37,11 +37,12 @@ class Request:
     """What ``course grade`` was asked for, checked.
 
     Args:
+        students: those found in the submissions, and those of the roster.
         root, folder: of the homework, see `course.grading.settings.find_homework`.
         The others as in `course.grading.command.grade_command`.
     """
 
-    submissions: Path
+    students: Matched
     root: Path
     folder: Path
     out: Path
@@ -67,9 +68,6 @@ def grade_class(request: Request, steps: Steps) -> None:
     run, said = find_run(out, folder.name, request.seed, request.again)
     place = place_for(request.scheduler, request.workers, request.limits)
     try:
-        steps("reading the submissions")
-        students = match(request.settings.roster, collect(request.submissions, folder.name))
-        request.settings.deadline.require_students(student.student for student in students.found)
         exam = prepare_exam(root, folder, run.seed, steps)
         steps("opening the gradebook")
         marks = _write_gradebook(out, exam, request.settings, [])
@@ -81,7 +79,7 @@ def grade_class(request: Request, steps: Steps) -> None:
         if run.is_new:
             with writing(out):
                 run.write(out)
-        grading = _Class(request, students, exam, marks, place, run)
+        grading = _Class(request, exam, marks, place, run)
         grading.grade()
         grading.write(code_of_the_course(root, folder))
     finally:
@@ -105,9 +103,10 @@ class _Submission:
 class _Class:
     """The class between the first student and the last."""
 
-    def __init__(self, request: Request, students: Matched, exam: Exam, marks: Marks, place: Place, run: Run):
+    def __init__(self, request: Request, exam: Exam, marks: Marks, place: Place, run: Run):
         self.request, self.settings, self.out = request, request.settings, request.out
-        self.students, self.found, self.exam, self.marks, self.run = students, students.found, exam, marks, run
+        self.students, self.found = request.students, request.students.found
+        self.exam, self.marks, self.run = exam, marks, run
         self.place, self.isolation = place, place.isolation
         self.pages = page_names(student.student for student in self.found)
         self.fingerprints = Fingerprints(exam, run, place.limits, self.isolation)
@@ -272,17 +271,18 @@ class _Class:
             print(f"  {self.taken} of them were graded by an earlier run and have not changed (--again grades all)")
         gone = sorted({path.stem for path in (self.out / "results").glob("*.json")} - set(self.pages.values()))
         if gone:
-            more = f" and {len(gone) - MOST_NAMES} more" if len(gone) > MOST_NAMES else ""
-            print(
-                f"  {len(gone)} graded earlier, no longer in the class, so not in grades.csv: "
-                f"{', '.join(gone[:MOST_NAMES])}{more}"
-            )
+            print(f"  {len(gone)} graded earlier, no longer in the class, so not in grades.csv: {_names(gone)}")
         deadline, unmatched = self.settings.deadline, self.students.unmatched
         if deadline.note:
             print(f"  {deadline.note}")
+        undated = deadline.undated(results)
+        if undated:
+            print(
+                f"  {len(undated)} without a date of submission, so nothing was taken off: there is a due date, and "
+                f"dates of files tell nothing: {_names(undated)}"
+            )
         if self.settings.roster.listed and unmatched:
-            more = f" and {len(unmatched) - MOST_NAMES} more" if len(unmatched) > MOST_NAMES else ""
-            print(f"  {len(unmatched)} not in the roster: {', '.join(unmatched[:MOST_NAMES])}{more}")
+            print(f"  {len(unmatched)} not in the roster: {_names(unmatched)}")
         print(f"  grades     {self.out / 'grades.csv'}; for import: canvas.csv, moodle.csv")
         print(f"  gradebook  {shown_place(self.settings.gradebook)}")
         print(f"  report     {self.out / 'report.html'}")
@@ -290,6 +290,11 @@ class _Class:
         if self.request.seed is None:
             print(f"  seed       {self.run.inputs} (kept in run.json; with --seed, the same hidden inputs elsewhere)")
         print(self.isolation)
+
+
+def _names(students: Sequence[str]) -> str:
+    more = f" and {len(students) - MOST_NAMES} more" if len(students) > MOST_NAMES else ""
+    return f"{', '.join(students[:MOST_NAMES])}{more}"
 
 
 def _judged(future: Future) -> Judged:

@@ -24,10 +24,10 @@ from course.grading.judge.exercise import ExerciseResult
 from course.grading.limits import Limits
 from course.grading.problems import CannotGrade
 from course.grading.record.result import StudentResult
+from course.grading.settings import RUN_FILE as FILE
 from course.grading.statuses import Outcome, in_order
 from course.grading.student import Judged, ToRun
 
-FILE = "run.json"
 ANSWERS = "the answers"  # among fingerprints: of all right answers together; no exercise has a space in its name
 
 
@@ -102,8 +102,8 @@ def find_run(out: Path, assignment: str, seed: int | None, again: bool) -> tuple
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         return new, f"{path} is damaged: everybody is graded again, {inputs}."
-    if before.assignment != assignment:
-        return new, f"{out} held {before.assignment}: its grades.csv, report and pages give way to {assignment}."
+    if before.assignment != assignment:  # which was said before anything slow was loaded
+        return new, ""
     if seed not in (None, before.seed):
         return new, f"{out} was graded with another seed: everybody is graded again, {inputs}."
     if seed is not None:

@@ -3,13 +3,21 @@
 Loads nothing slow: a misspelt homework or a wrong date is told at once.
 """
 
+import importlib.util
+import json
+import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from course.authoring.repository import AuthoringError, find_root
 from course.grading.collect.roster import Roster, read_roster
+from course.grading.collect.whose import shown
 from course.grading.problems import CannotGrade
 from course.grading.record.deadlines import FILE_NAME, Deadline, read_deadline
+
+RUN_FILE = "run.json"  # in OUT: what is graded there, see `course.grading.resume`
+SECONDS_TO_CONNECT = 1.5  # to a scheduler
 
 
 @dataclass(frozen=True)
@@ -67,4 +75,38 @@ def read_settings(folder: Path, out: Path, config: Path | None, gradebook: str |
         homework = [path.parent.name for path in folder.parent.glob("hw*/exercises.py")]
         deadline = read_deadline(usual if config is None else Path(config), folder.name, homework)
     students = Roster() if roster is None else read_roster(Path(roster))
-    return Settings(deadline, out / "gradebook.db" if gradebook is None else gradebook, students)
+    place = out / "gradebook.db" if gradebook is None else gradebook
+    if gradebook is not None or place.exists():
+        from course.grading.record.gradebook import require_reachable
+
+        require_reachable(place)
+    return Settings(deadline, place, students)
+
+
+def held_before(out: Path, topic: str) -> str:
+    """A sentence for the instructor where `out` holds the grades of another homework than `topic`, else ``""``."""
+    try:
+        held = json.loads((out / RUN_FILE).read_bytes())["assignment"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    if held == topic or not isinstance(held, str):
+        return ""
+    return f"{out} held {shown(held)}: its grades.csv, report and pages give way to {topic}."
+
+
+def require_scheduler(address: str) -> None:
+    """Raises CannotGrade: nothing listens at the address of a Dask scheduler, or ``distributed`` is not installed."""
+    if importlib.util.find_spec("distributed") is None:
+        raise CannotGrade(
+            "--scheduler needs the package `distributed` here and on every worker: pip install distributed"
+        )
+    match = re.fullmatch(r"(?:(?:tcp|tls)://)?(\[[^\]]+\]|[^:/]+):([0-9]{1,5})/?", address)
+    if match is None or int(match[2]) >= 2**16:
+        raise CannotGrade(f"--scheduler takes the address of a Dask scheduler, tcp://HOST:PORT; {address!r} is none.")
+    try:
+        socket.create_connection((match[1].strip("[]"), int(match[2])), SECONDS_TO_CONNECT).close()
+    except (OSError, UnicodeError) as error:
+        raise CannotGrade(
+            f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, and workers with "
+            f"`dask worker {address}`."
+        ) from None

@@ -7,7 +7,7 @@ its arguments and result can be pickled, so that it may be done on another machi
 import traceback
 from dataclasses import dataclass
 
-from course.grading.collect.find import choose
+from course.grading.collect.choose import choose
 from course.grading.collect.handed_in import HandedIn
 from course.grading.collect.whose import Found
 from course.grading.exam import Exam
@@ -66,7 +66,7 @@ class Judged:
 def read_student(found: Found, page: str, exam: Exam) -> StudentResult | ToRun:
     """What is to be run for one student, or the finished row where there is nothing that could be."""
     try:
-        submission = choose(found, exam.topic, exam.targets)
+        submission = choose(found, exam.topic, exam.template)
         merged = merge(exam.template, submission.cells)
         broken = rule_broken(merged, exam.rules)
     except Unreadable as problem:

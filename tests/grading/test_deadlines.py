@@ -256,11 +256,12 @@ def test_a_class_with_a_due_date_a_roster_and_a_database(small_course, new_work,
     assert "Handed in 2026-11-30 13:00 UTC (timestamp.txt), 1 h after the due date" in anna["message"]
     assert (bert["points"], bert["status"]) == ("6.5", "graded")
     assert (carl["student"], carl["status"]) == ("carl", "missing")
-    assert (dora["points"], dora["status"]) == ("0", "graded,late") and "it holds 10000000 bytes" in dora["message"]
-    assert "(the date of the file)" in dora["message"]
+    assert (dora["points"], dora["status"]) == ("6.5", "graded") and "it holds 10000000 bytes" in dora["message"]
+    assert "the file's own date 2026-12-30 was not used" in dora["message"]
     rows = list(csv.reader((out / "canvas.csv").open()))
     assert [row[0] for row in rows[2:]] == ["Carl C", "Anna A", "bert", "dora"] and rows[3][-1] == "5.85"
     said = capsys.readouterr().out
+    assert "1 without a date of submission, so nothing was taken off" in said and "nothing: dora\n" in said
     assert "2 not in the roster: bert, dora" in said and str(book) in said and not (out / "gradebook.db").exists()
     assert "Handed in 2026-11-30 13:00" in (out / "feedback" / "anna.html").read_text()
 

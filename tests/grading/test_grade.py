@@ -185,7 +185,8 @@ def test_outside_the_repository_the_repository_of_the_package_is_used(tmp_path, 
 def test_a_class_that_cannot_be_graded_at_all(here, tmp_path, capsys, work, monkeypatch):
     (tmp_path / "empty").mkdir()
     assert grade_command(tmp_path / "empty", TOPIC, tmp_path / "out") == 2
-    assert "holds no submission" in capsys.readouterr().err
+    assert "holds no submission" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
     work.save(tmp_path / "class" / "anna.ipynb")
     (tmp_path / "out" / "gradebook.db").write_bytes(b"something else" * 100)
     assert grade_command(tmp_path / "class", TOPIC, tmp_path / "out") == 2

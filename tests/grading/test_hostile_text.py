@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.hostile_text import KINDS, Homework, steps
-from course.grading import check_notebook
 from course.grading.collect.find import Entry, Found
+from course.grading.own_notebook import CannotCheck, exercise_of
 from course.grading.problems import Unreadable
 from course.grading.read import cells as limits
 from course.grading.read import merge, python_source, reader
@@ -162,8 +162,8 @@ def test_blank_lines_before_what_is_looked_for_are_read_once():
     blank = "\n" * limits.LONGEST_SOURCE
     begin = time.process_time()
     assert not merge._is_untouched(Cell("code", blank), TemplateExercise("e", ("e",)))
-    with pytest.raises(check_notebook.CannotCheck):
-        check_notebook._an_exercise_of([Cell("code", blank)], Path("/x/y.ipynb"))
+    with pytest.raises(CannotCheck):
+        exercise_of([Cell("code", blank)], Path("/x/y.ipynb"))
     assert time.process_time() - begin < 1
     stub = 'def e(x):\n    raise NotImplementedError("hw1.e")'
     assert merge._is_untouched(Cell("code", stub), TemplateExercise("e", ("e",)))

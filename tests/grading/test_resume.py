@@ -298,7 +298,7 @@ def test_the_first_word_comes_before_anything_slow_and_every_part_has_its_own(ro
     )
     room.grade()
     before = f"course grade: preparing {TOPIC}: "
-    assert said == [f"{before}loading PyTorch\n{before}reading the submissions\n"]
+    assert said == [f"{before}loading PyTorch\n"]  # the submissions are read before that
     assert room.errors.startswith(f"{before}opening the gradebook\n{before}starting the sandbox\n")
     assert f"Grading {TOPIC}:" in room.errors
 

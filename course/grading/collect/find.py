@@ -9,19 +9,20 @@ A class is a set of files with paths, in a folder or in a zip alike::
     lovelaceada_LATE_123_456_work.ipynb                  Canvas, "Download Submissions": user 123, file 456
     Ada Lovelace_123_assignsubmission_file_/work.ipynb   Moodle, "Download all submissions": participant 123
 
-Whose a file is follows from its name at the top of the class, see `course.grading.collect.whose`.
+and Blackboard's, Gradescope's, Google Classroom's, GitHub Classroom's downloads and nbgrader's exchange, see
+`course.grading.collect.platforms`. Whose a file is follows from its name at the top of the class, see
+`course.grading.collect.whose`.
 
-When something was handed in is told by what the platform or the instructor put there: ``timestamp.txt`` where nbgrader
-puts it, in a class that is nbgrader's, else the date that the zip of the class holds, else the date of the file. In a
-zip that a student made, the date of the zip counts, not those in it. The downloads of Canvas and Moodle hold the date
-of the download, so it is not believed.
+When something was handed in is told by what the platform or nbgrader put there: ``timestamp.txt`` where nbgrader puts
+it, in a class that is nbgrader's; the dates of Blackboard, Gradescope and nbgrader's exchange. The date of a file, in a
+zip or out of it, is that of the last copy: it tells nothing.
+
+Which of several notebooks is graded says `course.grading.collect.choose`.
 
 Whatever is odd ends as a status and a sentence on its student's row, never as an exception for the class.
 """
 
-import hashlib
 import io
-import json
 import os
 import re
 import stat
@@ -29,42 +30,31 @@ import struct
 import zipfile
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from course.grading.collect.handed_in import HandedIn, Untellable, sensible_time, time_from_text
+from course.grading.collect import forms
+from course.grading.collect.handed_in import HandedIn, sensible_time
 from course.grading.collect.platforms import naming_of
 from course.grading.collect.whose import (
     A_HOMEWORK,
     TIMESTAMP,
     Entry,
     Found,
-    shown,
-    stamps_of,
-    student_of_file,
     students_of,
 )
-from course.grading.problems import Missing, NothingToGrade, Unreadable
-from course.grading.read.cells import LARGEST_FILE, Cell, cells_from_bytes, normal_text
+from course.grading.problems import NothingToGrade, Unreadable
+from course.grading.read.cells import LARGEST_FILE
 from course.grading.statuses import Status
 
 MOST_FILES = 200_000  # of a class that is one zip
 MOST_FILES_OF_ONE = 2_000  # of one student
 DEEPEST = 6  # folders below a student's own that are looked into
-MOST_CANDIDATES = 20  # notebooks of one student that are read to find the right one
-MOST_LIMITS = 2  # of those, that take too much to read; after that no other is tried
+MOST_LIMITS = 2  # zips of one student that are too large; after that no other is opened
+MOST_ZIPS_DEEP = 3  # a zip in a zip in a zip
 
 _NOISE = re.compile(r"^(\..*|__MACOSX|Thumbs\.db|desktop\.ini|__pycache__)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Submission:
-    """The notebook that is graded, and what was odd about finding it."""
-
-    cells: list[Cell]
-    messages: list[str] = field(default_factory=list)
-    handed_in: HandedIn = HandedIn()
 
 
 def collect(path: Path, topic: str) -> list[Found]:
@@ -79,58 +69,14 @@ def collect(path: Path, topic: str) -> list[Found]:
         raise NothingToGrade(f"{path} cannot be read: {error.strerror or error}.") from None
     except Unreadable as error:
         raise NothingToGrade(f"{path} cannot be read: {error}") from None
+    around = path.resolve().name if path.is_dir() else path.stem
     if not path.is_dir():
-        entries = _bounded(_without_wrapper(entries, topic), path)
-    students = students_of(entries, topic)
+        entries, around = _without_wrapper(entries, topic, around)
+        entries = _bounded(entries, path)
+    students = students_of(entries, topic, around)
     if not students:
         raise NothingToGrade(f"{path} holds no submission: expected STUDENT/{topic}/{topic}.ipynb or STUDENT.ipynb.")
     return students
-
-
-def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> Submission:
-    """Read the notebook of `topic` among a student's files.
-
-    Args:
-        exercises: the names that the student defines, by exercise: how a notebook is recognised.
-
-    Raises:
-        Missing: there is none.
-        Unreadable: there is one, but it cannot be read, or whose it is cannot be told.
-    """
-    if found.doubt:
-        raise Unreadable(found.doubt, Status.AMBIGUOUS)
-    candidates, others = _candidates(found, topic)
-    if not candidates:
-        raise Missing(_what_instead(others, topic))
-    readable: list[tuple[int, Entry, list[Cell]]] = []
-    damaged: list[tuple[Entry, Unreadable]] = []
-    for entry in candidates:
-        try:
-            cells = cells_from_bytes(entry.read())
-        except Unreadable as problem:
-            damaged.append((entry, problem))
-            if sum(other.status == Status.LIMIT for _, other in damaged) == MOST_LIMITS:
-                break
-            continue
-        count = _exercises_in(cells, exercises)
-        readable.append((count, entry, cells))
-        if count == len(exercises) and entry.parts[-1] == f"{topic}.ipynb":
-            break
-    if not readable:
-        entry, problem = damaged[0]
-        raise Unreadable(f"{shown(entry.parts[-1])}: {problem}", problem.status)
-    count, entry, cells = max(readable, key=lambda item: (item[0], item[1].parts[-1] == f"{topic}.ipynb"))
-    name, called = shown(entry.parts[-1]), shown(entry.parts[-1], longest=300)
-    expected = (f"{topic}.ipynb", f"{found.student}.ipynb")
-    if count == 0 and called not in expected:
-        raise Missing(f"{name} holds no cell of {topic}, and there is no other notebook.")
-    messages = []
-    if len(candidates) > 1:
-        messages.append(f"There are {len(candidates)} notebooks; {name} was graded, it holds the most of {topic}.")
-    elif called not in expected and student_of_file(called, topic) != found.student:
-        messages.append(f"The file is called {name} instead of {topic}.ipynb; it was graded all the same.")
-    handed_in, odd = _handed_in(found, entry, topic)
-    return Submission(cells, messages + odd, replace(handed_in, digest=_digest(cells)))
 
 
 # -- files of a folder or a zip, as entries
@@ -141,8 +87,8 @@ def _entries_of(path: Path) -> list[Entry]:
         raise NothingToGrade(f"{path} does not exist: give the folder or the zip with the submissions.")
     if path.is_dir():
         entries = _list_folder(path)
-    elif path.suffix.lower() == ".ipynb":
-        date = HandedIn(_date_of_file(path), "the date of the file")
+    elif forms.ending(path.name) in (*forms.NOTEBOOKS, forms.SCRIPT):
+        date = HandedIn(file_date=_date_of_file(path))
         entries = [Entry((path.name,), lambda: _read_file(path), time=date)]
     elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
         entries = _list_zip(lambda: zipfile.ZipFile(path))
@@ -178,7 +124,7 @@ def _list_folder(top: Path) -> list[Entry]:
                 if len(here) <= DEEPEST:
                     waiting.append((item.path, here))
             else:
-                date = HandedIn(_date_of_file(item), "the date of the file")
+                date = HandedIn(file_date=_date_of_file(item))
                 entries.append(Entry(here, lambda path=Path(item.path): _read_file(path), time=date))
     return entries
 
@@ -216,7 +162,7 @@ def _list_zip(open_zip: Callable[[], zipfile.ZipFile], most: int | None = None) 
         elif stat.S_ISLNK(member.external_attr >> 16):
             entries.append(_closed(parts, "It is a symbolic link; a copy of the file is needed."))
         else:
-            date = HandedIn(_date_of_member(member), "the date in the zip")
+            date = HandedIn(file_date=_date_of_member(member))
             entries.append(Entry(parts, lambda member=member: _read_member(open_zip, member), time=date))
     return entries
 
@@ -254,28 +200,6 @@ def _closed(parts: tuple[str, ...], sentence: str, status: Status = Status.UNREA
 # -- when
 
 
-def _handed_in(found: Found, notebook: Entry, topic: str) -> tuple[HandedIn, list[str]]:
-    """When `notebook` was handed in, and what was odd about the dates."""
-    if found.upload is not None:
-        return HandedIn(late=found.upload.late, system=found.upload.system), []
-    odd = []
-    stamps = stamps_of(found.entries, topic)
-    if stamps and not found.stamped:
-        odd.append(f"{TIMESTAMP} was not believed: most of the class have none, so it is not nbgrader that wrote it.")
-        stamps = []
-    for entry in stamps:
-        try:
-            return HandedIn(time_from_text(entry.read()), TIMESTAMP), odd
-        except (Untellable, Unreadable) as problem:
-            odd.append(f"{TIMESTAMP} does not tell when it was handed in: {problem}")
-    return notebook.time, odd
-
-
-def _digest(cells: list[Cell]) -> str:
-    written = json.dumps([[cell.kind, cell.grade_id, normal_text(cell.source)] for cell in cells])
-    return hashlib.sha256(written.encode()).hexdigest()
-
-
 def _date_of_file(file: os.DirEntry | Path) -> datetime | None:
     try:
         return sensible_time(datetime.fromtimestamp(file.stat(follow_symlinks=False).st_mtime, UTC))
@@ -301,22 +225,26 @@ def _date_of_member(member: zipfile.ZipInfo) -> datetime | None:
 # -- which files belong to whom
 
 
-def _without_wrapper(entries: list[Entry], topic: str) -> list[Entry]:
-    """Step into the one folder that a zip often has around the class, unless that folder is a student's own."""
+def _without_wrapper(entries: list[Entry], topic: str, around: str) -> tuple[list[Entry], str]:
+    """Step into the one folder that a zip often has around the class, unless that folder is a student's own.
+
+    Returns (the entries, what the folder that holds them is called).
+    """
     tops = {entry.parts[0] for entry in entries}
     if len(tops) != 1 or any(len(entry.parts) == 1 and entry.read for entry in entries):
-        return entries
-    naming = naming_of(tops)
-    if naming and naming.system == "Moodle":  # the folder of the only student who handed in
-        return entries
+        return entries, around
+    (top,) = tops
+    naming = None if top.endswith("-submissions") else naming_of(tops, around)
+    if naming and naming.system in ("Moodle", "nbgrader", "GitHub Classroom"):  # the only student who handed in
+        return entries, around
     inside = [replace(entry, parts=entry.parts[1:]) for entry in entries if len(entry.parts) > 1]
     names = {entry.parts[0] for entry in inside}
     if topic in names or f"{topic}.ipynb" in names:
-        return entries
-    folders_of_work = {e.parts[0] for e in inside if len(e.parts) > 1 and e.suffix in (".ipynb", ".zip")}
-    files_of_work = {e.parts[0] for e in inside if len(e.parts) == 1 and e.read and e.suffix in (".ipynb", ".zip")}
+        return entries, around
+    folders_of_work = {e.parts[0] for e in inside if len(e.parts) > 1 and e.suffix in forms.WORK}
+    files_of_work = {e.parts[0] for e in inside if len(e.parts) == 1 and e.read and e.suffix in forms.WORK}
     one_student = all(A_HOMEWORK.match(name) for name in folders_of_work) and len(files_of_work) < 2
-    return entries if one_student else inside
+    return (entries, around) if one_student else (inside, top)
 
 
 def _bounded(entries: list[Entry], path: Path) -> list[Entry]:
@@ -332,50 +260,54 @@ def _bounded(entries: list[Entry], path: Path) -> list[Entry]:
     return sorted(kept, key=lambda entry: entry.parts)
 
 
-def _candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
-    """(notebooks that may be the one, other files); the most likely first."""
-    entries = list(_unzipped(found.entries))
-    inside = [entry for entry in entries if topic in entry.parts[:-1]]
-    if not inside:
-        inside = [e for e in entries if not any(A_HOMEWORK.match(part) for part in e.parts[:-1])]
-    files = [entry for entry in inside if entry.read is not None and entry.parts[-1] != TIMESTAMP]
-    notebooks = [entry for entry in files if entry.suffix == ".ipynb" or entry.closed]
-    notebooks.sort(key=lambda entry: (entry.closed, entry.parts[-1] != f"{topic}.ipynb", len(entry.parts), entry.parts))
-    return notebooks[:MOST_CANDIDATES], [entry for entry in files if entry not in notebooks]
+def candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
+    """(notebooks and scripts that may be the one, other files); the most likely first."""
+    entries = [entry for entry in _unzipped(found.entries) if _may_be_of(entry, topic)]
+    files = [entry for entry in entries if entry.read is not None and entry.parts[-1] != TIMESTAMP]
+    likely = [entry for entry in files if entry.closed or entry.suffix in (*forms.NOTEBOOKS, forms.SCRIPT)]
+    likely.sort(
+        key=lambda entry: (
+            entry.closed,
+            entry.suffix == forms.SCRIPT,
+            not entry.parts[-1].startswith(topic),
+            topic not in entry.parts,
+            len(entry.parts),
+            entry.parts,
+        )
+    )
+    return likely, [entry for entry in files if entry not in likely or entry.suffix == forms.SCRIPT]
 
 
-def _unzipped(entries: tuple[Entry, ...]):
-    """The zips among a student's files opened; together they may be as large as one file."""
-    room = LARGEST_FILE
-    for entry in entries:
-        if entry.read is None or entry.suffix != ".zip":
-            yield entry
-            continue
-        try:
-            data = entry.read()
-            if len(data) > room:
-                raise Unreadable(f"The zips are larger than {LARGEST_FILE // 2**20} MB together.", Status.LIMIT)
-            room -= len(data)
-            for inner in _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE):
-                yield replace(inner, time=entry.time)  # the dates in it are the student's to choose
-        except Unreadable as problem:
-            yield _closed(entry.parts, str(problem), problem.status)
+def _may_be_of(entry: Entry, topic: str) -> bool:
+    """Not in the folder of another homework, unless it is called as this one."""
+    *folders, name = entry.parts
+    others = any(A_HOMEWORK.match(part) for part in folders)
+    return topic in folders or not others or name.startswith(topic)
 
 
-def _what_instead(others: list[Entry], topic: str) -> str:
-    if not others:
-        return f"There is no notebook of {topic}."
-    names = ", ".join(shown(entry.parts[-1], 40) for entry in others[:3])
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return f"There is no notebook (.ipynb), only {names}{more}."
-
-
-def _exercises_in(cells: list[Cell], exercises: dict[str, tuple[str, ...]]) -> int:
-    from course.grading.read.python_source import defined_names  # loads torch
-
-    ids = {cell.grade_id for cell in cells}
-    defined: set[str] = set()
-    for cell in cells:
-        if cell.kind == "code" and not cell.grade_id:
-            defined |= defined_names(cell.source)
-    return sum(name in ids or bool(defined & set(targets)) for name, targets in exercises.items())
+def _unzipped(entries: tuple[Entry, ...]) -> list[Entry]:
+    """The zips among a student's files opened, and those in them; together they may be as large as one file."""
+    opened: list[Entry] = []
+    waiting = deque((entry, 0) for entry in entries)
+    room, limits, members = LARGEST_FILE, 0, 0
+    while waiting:
+        entry, depth = waiting.popleft()
+        if entry.read is not None and entry.suffix in forms.PACKED and not entry.closed:
+            opened.append(_closed(entry.parts, forms.NOT_OPENED.format(entry.suffix)))
+        elif entry.read is None or entry.suffix != forms.ZIP or entry.closed:
+            opened.append(entry)
+        else:
+            try:
+                if limits >= MOST_LIMITS or depth == MOST_ZIPS_DEEP:
+                    raise Unreadable("It is one zip too many, or too deep in others, to be opened.", Status.LIMIT)
+                data = entry.read()
+                if len(data) > room:
+                    raise Unreadable(f"The zips are larger than {LARGEST_FILE // 2**20} MB together.", Status.LIMIT)
+                inner = _list_zip(lambda data=data: zipfile.ZipFile(io.BytesIO(data)), MOST_FILES_OF_ONE - members)
+                room, members = room - len(data), members + len(inner)
+                # The dates in it are the student's to choose.
+                waiting += [(replace(i, parts=(*entry.parts, *i.parts), time=entry.time), depth + 1) for i in inner]
+            except Unreadable as problem:
+                limits += problem.status == Status.LIMIT
+                opened.append(_closed(entry.parts, str(problem), problem.status))
+    return opened

@@ -20,11 +20,12 @@ class HandedIn:
     """What is known about the handing in of a notebook.
 
     Args:
-        time: in UTC; None where it is not known.
+        time: in UTC, as the platform or nbgrader has it; None where neither says.
         told_by: what tells it, in words.
         late: the learning management system has it marked as late.
         system: its name, where the submission was downloaded from one.
         digest: of the notebook's cells: another one means that the student handed in again.
+        file_date: the date of the file or of its copy in a zip, in UTC: it tells nothing, and a sentence says so.
     """
 
     time: datetime | None = None
@@ -32,6 +33,7 @@ class HandedIn:
     late: bool = False
     system: str = ""
     digest: str = ""
+    file_date: datetime | None = None
 
 
 def time_from_text(data: bytes) -> datetime:

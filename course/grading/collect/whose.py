@@ -11,15 +11,22 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
+from course.grading.collect.forms import WORK, ending
 from course.grading.collect.handed_in import HandedIn
-from course.grading.collect.platforms import GRADESCOPE_LIST, Naming, Upload, naming_of
+from course.grading.collect.platforms import (
+    GRADESCOPE_LIST,
+    Naming,
+    OnGradescope,
+    Upload,
+    naming_of,
+    read_gradescope_list,
+)
+from course.grading.problems import Unreadable
 
 TIMESTAMP = "timestamp.txt"  # written by `nbgrader submit`
 A_HOMEWORK = re.compile(r"^hw\d+_\w+$")
 
-_WORK = (".ipynb", ".zip")
 _MOST_NAMES = 3  # of entries in one sentence
 
 
@@ -31,7 +38,7 @@ class Entry:
         parts: its path, names from the outermost folder inwards.
         read: gives the file's bytes, raising `Unreadable`; None for a folder.
         closed: it cannot be looked into, though a notebook may be inside; `read` says why.
-        time: the date it bears.
+        time: when it was handed in, where its platform tells, and the date that the file bears.
     """
 
     parts: tuple[str, ...]
@@ -41,7 +48,7 @@ class Entry:
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.parts[-1]).suffix.lower()
+        return ending(self.parts[-1])
 
 
 @dataclass(frozen=True)
@@ -85,18 +92,19 @@ class _Claim:
     doubtful: bool = False
 
 
-def students_of(entries: list[Entry], topic: str) -> list[Found]:
-    """Every student of the class, sorted by name; `entries` are sorted by path."""
+def students_of(entries: list[Entry], topic: str, around: str = "") -> list[Found]:
+    """Every student of the class, sorted by name; `entries` are sorted by path, `around` is the folder they are in."""
     tops: dict[str, list[Entry]] = {}
     for entry in entries:
         tops.setdefault(entry.parts[0], []).append(entry)
-    if any(entry.parts == (GRADESCOPE_LIST,) and entry.read for entry in tops.get(GRADESCOPE_LIST, [])):
-        del tops[GRADESCOPE_LIST]
-    naming = naming_of(tops)
+    listed = _gradescope_list(tops)
+    naming = naming_of(tops, around)
     students: dict[tuple[str, str], list[_Claim]] = {}
     for top, below in tops.items():
-        claim = _claim(top, below, naming, topic)
-        students.setdefault(claim.key, []).append(claim)
+        known = listed.get(top)
+        claims = _claims_on_gradescope(top, below, known) if known else [_claim(top, below, naming, topic)]
+        for claim in claims:
+            students.setdefault(claim.key, []).append(claim)
     first = {key: min(claims, key=lambda claim: claim.doubtful) for key, claims in students.items()}
     names = _distinct_names(first)
     found: list[Found] = []
@@ -121,8 +129,8 @@ def students_of(entries: list[Entry], topic: str) -> list[Found]:
 
 def student_of_file(name: str, topic: str) -> str:
     """``anna.ipynb`` and ``anna_hw1_self_attention.ipynb`` are both anna's."""
-    stem = name.rsplit(".", 1)[0] if "." in name else name
-    for join in ("_", "-", " "):
+    stem = name[: len(name) - len(ending(name))]
+    for join in (" - ", "_", "-", " "):
         if stem.endswith(join + topic) and stem != join + topic:
             return stem[: -len(join + topic)]
     return stem
@@ -157,20 +165,49 @@ def _claim(top: str, below: list[Entry], naming: Naming | None, topic: str) -> _
     inside = [replace(entry, parts=entry.parts[1:]) for entry in below if len(entry.parts) > 1]
     files = [entry for entry in below if len(entry.parts) == 1 and entry.read]
     is_folder = len(files) < len(below)
-    is_work = any(entry.read and (entry.closed or entry.suffix in _WORK) for entry in below)
+    is_work = any(entry.read and (entry.closed or entry.suffix in WORK) for entry in below)
     named = naming.read(top) if naming else None
     if named is None:
-        name = unicodedata.normalize("NFC", top if is_folder else student_of_file(top, topic))
+        as_spelled = top if is_folder else student_of_file(top, topic)
+        name = unicodedata.normalize("NFC", as_spelled)
         part = "work" if is_work else f"other {top}"
-        return _Claim(top, ("", name), name, shown(name), part, top, is_work, (*files, *inside))
+        return _Claim(top, ("", name), name, shown(name), part, as_spelled, is_work, (*files, *inside))
     name = unicodedata.normalize("NFC", named.student)
-    who = naming.describe(named.id)
+    who = naming.describe(named)
     # The downloads hold the date of the download, and dates that students' programs wrote.
     files = [replace(entry, parts=(named.file or top,)) for entry in files]
-    own = tuple(replace(entry, time=HandedIn()) for entry in (*files, *inside))
-    holder = f"{'late' if named.upload.late else ''}/{top if is_folder and named.plugin else ''}"
+    own = tuple(
+        replace(entry, parts=(*named.within, *entry.parts), time=named.handed_in) for entry in (*files, *inside)
+    )
+    holder = f"{'late' if named.upload.late else ''}/{top if naming.alone or (is_folder and named.plugin) else ''}"
     key = (named.upload.system, named.id)
     return _Claim(top, key, name, who, named.plugin, holder, is_work, own, named.upload, named.doubtful)
+
+
+def _gradescope_list(tops: dict[str, list[Entry]]) -> dict[str, OnGradescope]:
+    """What Gradescope's list at the top of the class says, by folder; it is taken out of `tops`."""
+    told: dict[str, OnGradescope] = {}
+    for entry in tops.get(GRADESCOPE_LIST, ()):
+        if entry.parts == (GRADESCOPE_LIST,) and entry.read:
+            del tops[GRADESCOPE_LIST]
+            try:
+                told = read_gradescope_list(entry.read())
+            except Unreadable:  # then students are called as their folders are
+                pass
+            break
+    return told
+
+
+def _claims_on_gradescope(top: str, below: list[Entry], known: OnGradescope) -> list[_Claim]:
+    """One for each student who handed it in together with others."""
+    inside = [replace(entry, parts=entry.parts[1:]) for entry in below if len(entry.parts) > 1]
+    entries = tuple(replace(entry, time=known.handed_in) for entry in inside)
+    claims = []
+    for spelled, tells_apart in known.students:
+        name = unicodedata.normalize("NFC", spelled)
+        who, upload = f"{shown(name)} of Gradescope", Upload("Gradescope", tells_apart)
+        claims.append(_Claim(top, ("Gradescope", tells_apart), name, who, "work", top, True, entries, upload))
+    return claims
 
 
 def _settled(claims: list[_Claim]) -> tuple[list[_Claim], list[_Claim], bool]:

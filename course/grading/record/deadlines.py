@@ -63,6 +63,22 @@ class Deadline:
         statuses = {*result.statuses} - {Status.LATE} | ({Status.LATE} if late else set())
         return replace(result, statuses=tuple(statuses), penalty=share, lateness=sentence)
 
+    def undated(self, results: Iterable[StudentResult]) -> list[str]:
+        """The students of whom it cannot be told whether they were in time."""
+        return [r.student for r in results if r.handed_in and not r.handed_in.late and self._undated(r.handed_in)]
+
+    def _undated(self, handed_in: HandedIn) -> str:
+        """What to say where a date of submission is needed and not known, else ``""``."""
+        if self.due is None or handed_in.time is not None or handed_in.system == "Canvas":  # which marks what is late
+            return ""
+        if handed_in.file_date is None:
+            return "When it was handed in is not known; it counts as in time."
+        own = f"{handed_in.file_date.astimezone(self.due.tzinfo):%Y-%m-%d}"
+        return (
+            f"No date of submission is known: the file's own date {own} was not used, it may be that of a copy; it "
+            "counts as in time."
+        )
+
     def _judged(self, student: str, handed_in: HandedIn | None) -> tuple[bool, float, str]:
         """(is it late, share of the points that is taken off, what to say)."""
         if handed_in is None:
@@ -71,9 +87,7 @@ class Deadline:
             if handed_in.late:
                 how_late = "its download does not hold how late that was, so nothing is taken off."
                 return True, 0.0, f"{handed_in.system} has it marked as late; {how_late}"
-            if self.due and handed_in.system != "Canvas":  # which marks what is late
-                return False, 0.0, "When it was handed in is not known; it counts as in time."
-            return False, 0.0, ""
+            return False, 0.0, self._undated(handed_in)
         due = self.extensions.get(student, self.due)
         if due is None or handed_in.time <= due + self.grace:
             return False, 0.0, ""

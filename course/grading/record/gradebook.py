@@ -20,6 +20,8 @@ from course.grading.record.result import Mark, StudentResult
 
 LONGEST_WAIT = 10.0  # seconds for another program that has the gradebook locked
 
+SECONDS_TO_CONNECT = 1.0  # where it is only looked whether it answers
+
 Marks = dict[str, dict[str, Mark]]  # by student, then by exercise or written question
 
 
@@ -62,6 +64,35 @@ def write_gradebook(
                 _write_student(submitted[result.student], result, assignment, deadline, seen)
         gradebook.db.flush()
         return {student: _marks(notebook.grades) for student, notebook in submitted.items()}
+
+
+def require_reachable(place: Path | str) -> None:
+    """Look whether a gradebook answers and could be nbgrader's, without what takes seconds to load.
+
+    Raises:
+        BadGradebook: it cannot be reached, is damaged, or holds something else.
+    """
+    from sqlalchemy import inspect
+    from sqlalchemy.exc import DatabaseError
+
+    engine = _engine(place, waiting=SECONDS_TO_CONNECT)
+    try:
+        file = Path(engine.url.database or "") if engine.url.get_backend_name() == "sqlite" else None
+        if file and not file.exists():  # to open it would make it
+            if not file.parent.is_dir():
+                raise BadGradebook(f"{shown_place(place)} cannot be used: there is no folder {file.parent}")
+            return
+        with engine.connect() as connection:
+            tables = set(inspect(connection).get_table_names())
+    except DatabaseError as error:
+        said = _in_words(error, place)
+        if "is being written" in said:  # it may be free by the time that it is needed
+            return
+        raise BadGradebook(said) from None
+    finally:
+        engine.dispose()
+    if tables and "alembic_version" not in tables:
+        raise BadGradebook(_another(place, "it holds other tables"))
 
 
 def shown_place(place: Path | str) -> str:
@@ -110,7 +141,7 @@ def _transaction(place: Path | str) -> Iterator:
         engine.dispose()
 
 
-def _engine(place: Path | str):
+def _engine(place: Path | str, waiting: float | None = None):
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
@@ -118,8 +149,11 @@ def _engine(place: Path | str):
     try:
         url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
         backend = url.get_backend_name()
-        waiting = {"timeout": LONGEST_WAIT} if backend == "sqlite" else {}
-        engine = create_engine(url, connect_args=waiting)
+        waiting = LONGEST_WAIT if waiting is None else waiting
+        arguments = {"timeout": waiting} if backend == "sqlite" else {}
+        if backend == "postgresql" and url.get_driver_name() in ("psycopg", "psycopg2"):
+            arguments = {"connect_timeout": max(2, int(waiting))}  # less than 2 counts as 2 there
+        engine = create_engine(url, connect_args=arguments)
     except ModuleNotFoundError as error:
         raise BadGradebook(
             f"{shown_place(place)} needs the package {error.name}, which is not installed; for PostgreSQL run "

@@ -138,7 +138,8 @@ class StudentResult:
             statuses, messages = tuple(read.pop("statuses")), tuple(read.pop("messages"))
             handed_in = read.pop("handed_in", None)
             if handed_in is not None:
-                handed_in["time"] = datetime.fromisoformat(handed_in["time"]) if handed_in["time"] else None
+                for date in ("time", "file_date"):
+                    handed_in[date] = datetime.fromisoformat(handed_in[date]) if handed_in.get(date) else None
                 handed_in = HandedIn(**handed_in)
             return cls(**read, statuses=statuses, exercises=exercises, messages=messages, handed_in=handed_in)
         except (KeyError, TypeError, AttributeError) as error:
