@@ -457,7 +457,8 @@ class Known:
         exercises: names that an exercise may be called by (``"hw1.attention_scores"``).
         forbidden: full names that the exercise forbids.
         cell: the student's cell for it, as it is run.
-        cells: all cells that are run.
+        cells: all cells that are run, and the student's own modules.
+        files: of these modules, file and text.
         memory: bytes that a submission may use.
     """
 
@@ -466,11 +467,13 @@ class Known:
     forbidden: tuple[str, ...] = ()
     cell: str = ""
     cells: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
     memory: int = 0
 
-    def about(self, cell: str, cells: Iterable[str], memory: int) -> "Known":
+    def about(self, cell: str, cells: Iterable[str], memory: int, files: Iterable[tuple[str, str]] = ()) -> "Known":
         """The same, of one student."""
-        return replace(self, cell=cell, cells=tuple(cells), memory=memory)
+        files = tuple(files)
+        return replace(self, cell=cell, cells=(*cells, *(text for _, text in files)), memory=memory, files=files)
 
 
 # -- what is known of an exercise
@@ -567,19 +570,20 @@ def _key(key: str, asked: Asked) -> str:
 
 
 def _error(note: str, asked: Asked, known: Known) -> str:
-    found = re.fullmatch(r"(.*?)(?: \(line (\d{1,20}) of your cell(?:: (.*))?\))?", note, re.DOTALL)
-    line = _own_line(int(found[2] or 0), found[3] or "", known)
+    found = re.fullmatch(r"(.*?)(?: \(line (\d{1,20}) of (your cell|[\w./]{1,100}\.py)(?:: (.*))?\))?", note, re.DOTALL)
+    texts = [text for file, text in known.files if file == found[3]] if found[3] != "your cell" else None
+    line = _own_line(int(found[2] or 0), found[4] or "", (known.cell, *known.cells) if texts is None else texts)
     said = error(found[1], known, sizes=asked.sizes, line=line[1] if line else None)
     if not line:
         return said
     number, text = line
-    return f"{said} (line {number} of your cell{': ' + text[:LONGEST_LINE] if text else ''})"
+    return f"{said} (line {number} of {found[3]}{': ' + text[:LONGEST_LINE] if text else ''})"
 
 
-def _own_line(number: int, claimed: str, known: Known) -> tuple[int, str] | None:
-    """(number, text) of a line that was handed in: of the cell of the exercise, or of another that has this text."""
+def _own_line(number: int, claimed: str, texts: Iterable[str]) -> tuple[int, str] | None:
+    """(number, text) of a line that was handed in, in the first of some texts that has it."""
     claimed = claimed.removesuffix(" …")
-    for cell in (known.cell, *known.cells):
+    for cell in texts:
         lines = cell.split("\n")
         if 0 < number <= len(lines) <= MOST_LINES:
             text = lines[number - 1].strip()

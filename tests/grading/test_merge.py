@@ -81,22 +81,23 @@ def test_a_syntax_error_stays_with_its_exercise(exam, work):
     assert executed(merged)["double"] == "def double(x)\n    return x"
 
 
-def test_of_added_cells_only_definitions_are_run(exam, work):
-    work.solve().add("import math\nprint('tried')\ndef helper():\n    return 1\nhelper()", before="double")
+def test_added_cells_are_run_whole(exam, work):
+    source = "import math\nprint('tried')\nlow = lambda i: i\nlow(1)"
+    work.solve().add(source, before="double")
     work.add("plot()")
     merged = run(exam, work)
     added = [cell for cell in merged.cells if "added" in cell.label]
-    assert [cell.source for cell in added] == ["import math\n\ndef helper():\n    return 1\n"]
+    assert [cell.source for cell in added] == [source, "plot()"] and all(cell.added for cell in added)
     assert merged.cells.index(added[0]) == 1  # in the student's order, after the instructor's setup
     assert sum(not cell.exercise for cell in merged.shown) == 2
 
 
-def test_the_setup_is_the_instructors_plus_the_students_imports(exam, work):
-    work.solve()["setup"]["source"] = "import math\nimport os; os._exit(0)\nraise SystemExit\nsetup = None"
+def test_the_setup_is_the_instructors_and_then_the_students(exam, work):
+    work.solve()["setup"]["source"] = "import math\ndevice = torch.device('cpu')"
     merged = run(exam, work)
-    assert merged.cells[0].source == exam.template.setup[0]
-    assert merged.cells[1].label == "your setup cell" and "raise" not in merged.cells[1].source
-    assert not merged.tampered
+    assert merged.cells[0].source == exam.template.setup[0] and not merged.cells[0].added
+    assert merged.cells[1].label == "your setup cell" and merged.cells[1].source == work["setup"]["source"]
+    assert merged.cells[1].added and not merged.tampered
 
 
 def test_edited_checks_and_points_are_tampering_without_effect(exam, work):
@@ -123,6 +124,3 @@ def test_written_answers_are_shown_not_run(exam, work):
     assert [(cell.written, cell.source) for cell in merged.shown if cell.kind == "markdown"] == [("why", "Because.")]
 
 
-def test_an_exercise_turned_into_text_is_missing(exam, work):
-    work.solve()["double"]["cell_type"] = "markdown"
-    assert run(exam, work).missing == ["double"]

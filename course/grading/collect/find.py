@@ -34,6 +34,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from course.grading.collect.handed_in import HandedIn, Untellable, sensible_time, time_from_text
+from course.grading.collect.modules import modules_beside
 from course.grading.collect.platforms import naming_of
 from course.grading.collect.whose import (
     A_HOMEWORK,
@@ -47,6 +48,7 @@ from course.grading.collect.whose import (
 )
 from course.grading.problems import Missing, NothingToGrade, Unreadable
 from course.grading.read.cells import LARGEST_FILE, Cell, cells_from_bytes, normal_text
+from course.grading.read.modules import OwnModule
 from course.grading.statuses import Status
 
 MOST_FILES = 200_000  # of a class that is one zip
@@ -65,6 +67,7 @@ class Submission:
     cells: list[Cell]
     messages: list[str] = field(default_factory=list)
     handed_in: HandedIn = HandedIn()
+    modules: tuple[OwnModule, ...] = ()
 
 
 def collect(path: Path, topic: str) -> list[Found]:
@@ -129,8 +132,10 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
         messages.append(f"There are {len(candidates)} notebooks; {name} was graded, it holds the most of {topic}.")
     elif called not in expected and student_of_file(called, topic) != found.student:
         messages.append(f"The file is called {name} instead of {topic}.ipynb; it was graded all the same.")
+    modules, unread = modules_beside(entry, _unzipped(found.entries), cells)
     handed_in, odd = _handed_in(found, entry, topic)
-    return Submission(cells, messages + odd, replace(handed_in, digest=_digest(cells)))
+    handed_in = replace(handed_in, digest=_digest(cells, modules))
+    return Submission(cells, messages + odd + unread, handed_in, modules)
 
 
 # -- files of a folder or a zip, as entries
@@ -271,8 +276,9 @@ def _handed_in(found: Found, notebook: Entry, topic: str) -> tuple[HandedIn, lis
     return notebook.time, odd
 
 
-def _digest(cells: list[Cell]) -> str:
-    written = json.dumps([[cell.kind, cell.grade_id, normal_text(cell.source)] for cell in cells])
+def _digest(cells: list[Cell], modules: tuple[OwnModule, ...]) -> str:
+    written = [[cell.kind, cell.grade_id, normal_text(cell.source)] for cell in cells]
+    written = json.dumps(written + [[module.file, module.source] for module in modules])
     return hashlib.sha256(written.encode()).hexdigest()
 
 

@@ -18,12 +18,15 @@ def names_reached(merged: Merged) -> dict[str, set[str]]:
         for unit in outline.units if outline else ():
             for name in unit.names:
                 giving.setdefault(name, []).append(unit)
-    return {
-        cell.exercise: _closure((name for unit in outline.units for name in unit.reads), giving)
-        - defined_names(cell.source)
-        for cell, outline in outlined_cells
-        if cell.exercise and outline
-    }
+    reached: dict[str, set[str]] = {}
+    for cell, outline in outlined_cells:
+        if cell.exercise and outline:
+            read = (name for unit in outline.units for name in unit.reads)
+            reached.setdefault(cell.exercise, set()).update(_closure(read, giving))
+    for cell, outline in outlined_cells:
+        if cell.exercise and outline:
+            reached[cell.exercise] -= defined_names(cell.source)
+    return reached
 
 
 def _closure(wanted: Iterable[str], giving: dict[str, list[Unit]]) -> set[str]:

@@ -77,6 +77,7 @@ class RunCell:
         exercise: whose cell it is, or ``""``.
         keep: which names are judged.
         added: the student's own, and of no exercise.
+        skip: the numbers of statements that are passed over: they hung or crashed.
     """
 
     label: str
@@ -84,6 +85,7 @@ class RunCell:
     exercise: str = ""
     keep: tuple[str, ...] = ()
     added: bool = False
+    skip: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ def _find(exercise: TemplateExercise, template: Template, cells: list[Cell], pla
 
     def as_code() -> list[int]:
         """Text that is Python and defines what is asked for."""
-        return [i for i in defining(prose) if outlined(plain_python(cells[i].source)) is not None]
+        named = [i for i in prose if any(target in cells[i].source for target in targets)]
+        return [i for i in defining(named) if outlined(plain_python(cells[i].source)) is not None]
 
     groups = (
         lambda: defining(touched(own)),

@@ -10,6 +10,7 @@ import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from course.grading.problems import Unreadable
 from course.grading.read.cells import LONGEST_CODE, LONGEST_SOURCE, Cell
@@ -101,6 +102,7 @@ def _text(file: str, data: bytes) -> str:
     return data.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
+@cache
 def _is_installed(root: str) -> bool:
     if root in sys.stdlib_module_names or root == "course":
         return True
