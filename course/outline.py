@@ -37,7 +37,7 @@ class Unit(NamedTuple):
 
     @property
     def is_import(self) -> bool:
-        return not self.reads and all(full is not None for _, full, _ in self.found)
+        return not self.kind and bool(self.found) and all(full is not None for _, full, _ in self.found)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def is_definition(statement: ast.stmt) -> bool:
     return False
 
 
-_BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
+_BODIES = ("body", "orelse", "finalbody", "handlers")
 _BLOCKS = tuple(
     getattr(ast, name)
     for name in ("If", "For", "AsyncFor", "While", "With", "AsyncWith", "Try", "TryStar", "Match")
@@ -122,9 +122,15 @@ def _parts(statement: ast.stmt) -> Iterator[tuple[list[ast.AST], str, bool]]:
     waiting: list[ast.AST] = [statement]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, (*_BLOCKS, ast.ExceptHandler, ast.match_case)):
+        if isinstance(node, (*_BLOCKS, ast.ExceptHandler)):
             head: list[ast.AST] = [_Named(node.name)] if isinstance(node, ast.ExceptHandler) and node.name else []
             inside: list[ast.AST] = []
+            if isinstance(node, ast.Match):  # what a pattern names is of the subject
+                cases = node.cases
+                head = [node.subject, *(part for case in cases for part in (case.pattern, case.guard) if part)]
+                yield head, "", False
+                waiting += reversed([inner for case in cases for inner in case.body])
+                continue
             for field, value in ast.iter_fields(node):
                 values = value if isinstance(value, list) else [value]
                 (inside if field in _BODIES else head).extend(v for v in values if isinstance(v, ast.AST))

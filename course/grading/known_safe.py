@@ -387,6 +387,10 @@ SENTENCES = [
     "could not convert string to float: <any>",
     "'<name>'",  # KeyError
     "your code asked Python to quit",
+    "EOF when reading a line",
+    "[Errno 2] No such file or directory: '<quoted>'",
+    "object <type> can't be used in 'await' expression",
+    "nonlocal declaration not allowed at module level",
     "can't start new thread",
     "<any>DefaultCPUAllocator: can't allocate memory<any>",
     "<name> hung or crashed before and was left out",
@@ -713,8 +717,8 @@ def error(text: str, known: Known, sizes: frozenset[int] = frozenset(), line: st
         return f"{OF_YOUR_OWN}: {HIDDEN}" if said else OF_YOUR_OWN
     if not said:
         return f"{kind}:" if ":" in text else kind
-    if kind == "SystemExit" and said in ("0", "1"):
-        return f"{kind}: {said}"
+    if kind == "SystemExit" and said in ("0", "1", "None"):
+        return kind if said == "None" else f"{kind}: {said}"
     allowed = f"it asked for more memory than the {known.memory / 2**20:.0f} MB allowed"
     if kind == "MemoryError" and said == allowed:
         return f"{kind}: {allowed}"

@@ -120,9 +120,10 @@ def _ran(reply: dict, cell: RunCell) -> Ran:
     for number, first_line, line, error, file, line_there in reply["failed"][:MOST_FAILED]:
         if not (isinstance(error, str) and isinstance(file, str)):
             raise TypeError
-        numbers = [value if type(value) is int and 0 < value < 10**6 else 0 for value in (number, first_line, line)]
-        there = line_there if type(line_there) is int and 0 < line_there < 10**6 else 0
-        failed.append(Failed(*numbers, error[:400], file[:200], there))
+        at, first, here, there = (
+            value if type(value) is int and 0 < value < 10**6 else 0 for value in (number, first_line, line, line_there)
+        )
+        failed.append(Failed(at, first, here, error[:400], file[:200], there))
     more, kept, not_run = reply["more"], reply["kept"], reply["not_run"]
     if not (type(more) is int and isinstance(kept, list) and isinstance(not_run, list)):
         raise TypeError

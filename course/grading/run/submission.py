@@ -5,7 +5,7 @@ what each exercise defined. If it hangs, dies or talks nonsense, it is killed wi
 exercise that it was busy with is left out, and a fresh child goes on with the rest.
 
 What students added runs too, but never at the cost of the exercises: together it may take `ADDED_PART` of the time, and
-after that only what takes none is run of it.
+after that only what takes none is run of it. In a fresh child, what came to its end before may take half of what is left.
 """
 
 import re
@@ -183,7 +183,9 @@ class _Run:
         self.limits = sandbox.limits
         self.seconds_left = seconds
         self.added_seconds = min(ADDED_PART * sandbox.limits.whole_submission, seconds / 2)
-        self.added_left = self.added_seconds
+        self.for_added = _Room(self.added_seconds)
+        self.for_added_again = _Room(0.0)
+        self.came_to_an_end: set[int] = set()  # cells outside of the exercises
         self.quote = quote or self._known_safe
         self.answer_asked: Callable[[bytes, float], bytes] | None = None
         self.left_out: dict[int, Lost] = {}  # cells that may not be executed again
@@ -222,6 +224,7 @@ class _Run:
         return self.outcome
 
     def _go_on_in_a_fresh_child(self) -> None:
+        self.for_added_again = _Room(self.seconds_left / 2)
         with start_child(self.sandbox) as child:
             child.answer_asked = self.answer_asked
             try:
@@ -245,10 +248,13 @@ class _Run:
 
     def _execute_cells(self, child: Child) -> None:
         for i, cell in enumerate(self.cells):
-            only_definitions = cell.added and self.added_left <= 0
+            room = None
+            if cell.added:
+                room = self.for_added_again if i in self.came_to_an_end else self.for_added
+            only_definitions = room is not None and room.seconds <= 0
             seconds = 0.0
             try:
-                with self._timed(cell.added and not only_definitions) as seconds:
+                with self._timed(None if only_definitions else room) as seconds:
                     if i in self.left_out:
                         child.execute(_left_out(cell), seconds)
                         continue
@@ -258,6 +264,8 @@ class _Run:
                 self._cell_lost(i, cell, child.at, why.status, self._why(why, cell, seconds))
                 raise _StartAgain from None
             self._cell_ran(i, cell, ran)
+            if cell.added and not only_definitions:
+                self.came_to_an_end.add(i)
 
     def _make_calls(self, child: Child) -> None:
         while self.waiting:
@@ -414,22 +422,26 @@ class _Run:
                 seen.notes[key] = f"MemoryError: {allowed}{line[1]}{line[2]}"
 
     @contextmanager
-    def _timed(self, added: bool = False) -> Iterator[float]:
-        """Gives the seconds that the next thing may take, and takes those it did from the submission's.
-
-        Args:
-            added: from those for cells outside of the exercises, too.
-        """
+    def _timed(self, room: "_Room | None" = None) -> Iterator[float]:
+        """Gives the seconds that the next thing may take, and takes those it did from the submission's and from `room`."""
         if self.seconds_left <= 0:
             raise _StartAgain
         begin = time.monotonic()
         try:
             seconds = min(self.limits.timeout, self.seconds_left)
-            yield min(seconds, self.added_left) if added else seconds
+            yield min(seconds, room.seconds) if room else seconds
         finally:
             took = time.monotonic() - begin
             self.seconds_left -= took
-            self.added_left -= took if added else 0.0
+            if room:
+                room.seconds -= took
+
+
+@dataclass
+class _Room:
+    """Seconds that some things may take together."""
+
+    seconds: float
 
 
 class _StartAgain(Exception):
