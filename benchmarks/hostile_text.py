@@ -36,7 +36,8 @@ from course.grading.read.depends import names_reached
 from course.grading.read.merge import ShownCell, Template, merge
 from course.grading.read.python_source import defined_names
 from course.grading.read.rules import rule_broken
-from course.grading.record.result import StudentResult, grades_csv
+from course.grading.record.exports import grades_csv
+from course.grading.record.result import StudentResult
 from course.grading.report import pages as report
 from course.grading.report.pages import class_page, feedback_page, similar_pages
 from course.grading.report.similarity import own_work, similar_submissions
