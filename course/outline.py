@@ -112,7 +112,7 @@ def is_definition(statement: ast.stmt) -> bool:
 _BODIES = ("body", "orelse", "finalbody", "handlers")
 _BLOCKS = tuple(
     getattr(ast, name)
-    for name in ("If", "For", "AsyncFor", "While", "With", "AsyncWith", "Try", "TryStar", "Match")
+    for name in ("If", "For", "AsyncFor", "While", "With", "AsyncWith", "Try", "TryStar")
     if hasattr(ast, name)
 )
 
@@ -122,15 +122,13 @@ def _parts(statement: ast.stmt) -> Iterator[tuple[list[ast.AST], str, bool]]:
     waiting: list[ast.AST] = [statement]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, (*_BLOCKS, ast.ExceptHandler)):
+        if isinstance(node, ast.Match):  # what a pattern names is of the subject
+            patterns = (part for case in node.cases for part in (case.pattern, case.guard) if part)
+            yield [node.subject, *patterns], "", False
+            waiting += reversed([inner for case in node.cases for inner in case.body])
+        elif isinstance(node, (*_BLOCKS, ast.ExceptHandler)):
             head: list[ast.AST] = [_Named(node.name)] if isinstance(node, ast.ExceptHandler) and node.name else []
             inside: list[ast.AST] = []
-            if isinstance(node, ast.Match):  # what a pattern names is of the subject
-                cases = node.cases
-                head = [node.subject, *(part for case in cases for part in (case.pattern, case.guard) if part)]
-                yield head, "", False
-                waiting += reversed([inner for case in cases for inner in case.body])
-                continue
             for field, value in ast.iter_fields(node):
                 values = value if isinstance(value, list) else [value]
                 (inside if field in _BODIES else head).extend(v for v in values if isinstance(v, ast.AST))

@@ -1,10 +1,11 @@
-"""A student's own modules: ``.py`` files beside the notebook that it imports, or that these import.
+"""A student's own modules: ``.py`` files beside the notebook, or written by it, that it imports, or that these import.
 
 They are the student's text as the cells are: read in the process with limits, held against the rules, run in the
 sandbox. They never take the place of what is installed.
 """
 
 import importlib.machinery
+import re
 import sys
 import sysconfig
 from collections import deque
@@ -19,6 +20,8 @@ from course.grading.statuses import Status
 
 MOST_MODULES = 50
 DEEPEST = 4  # packages in packages
+
+_WRITES = re.compile(r"\s*%%(?:writefile|file)[^\S\n]+(?:\./)?([\w/]{1,100}\.py)[^\S\n]*(?:\n|\Z)")
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,19 @@ def own_modules(cells: Iterable[Cell], read: Callable[[str], bytes | None]) -> t
     tried: set[str] = set()
     waiting: deque[str] = deque()
     room = LONGEST_CODE
+    written: dict[str, bytes] = {}
     for cell in cells:
-        if cell.kind == "code" and "import" in cell.source:
+        writes = _WRITES.match(cell.source) if cell.kind == "code" else None
+        if writes:
+            written[writes[1]] = cell.source[writes.end() :].encode("utf-8", "replace")
+        elif cell.kind == "code" and "import" in cell.source:
             waiting += _imported(plain_python(cell.source))
     while waiting:
         name = waiting.popleft()
         if name in tried or _is_installed(name.partition(".")[0]):
             continue
         tried.add(name)
-        module = _module(name, read)
+        module = _module(name, lambda file: written[file] if file in written else read(file))
         if module is None:
             continue
         room -= len(module.source)

@@ -228,9 +228,8 @@ class _Run:
         with start_child(self.sandbox) as child:
             child.answer_asked = self.answer_asked
             try:
-                # Once before any cell runs, so that all of them meet the guards.
-                self._set_guards(child)
-                child.know(self.modules, SECONDS_TO_START)
+                # Guards are set once before any cell runs, so that all of them meet them.
+                self._prepare(child)
                 self._execute_cells(child)
                 self._make_calls(child)
             except _StartAgain:
@@ -277,6 +276,9 @@ class _Run:
                 self._lose(name, gone)
             elif stopped and not any(self.kept.get(i) for i in places):
                 self._lose(name, stopped)
+                said = stopped.sentence.removeprefix("Your cell stops")
+                twice = [m for m in self.outcome.mishaps if m.exercise == name and f"fails{said[:-1]}" in m.sentence]
+                self.outcome.mishaps = [m for m in self.outcome.mishaps if m not in twice]
             else:
                 try:
                     with self._timed() as seconds:
@@ -294,10 +296,11 @@ class _Run:
                 self._note_memory(seen)
             self.waiting.pop(0)
 
-    def _set_guards(self, child: Child) -> None:
+    def _prepare(self, child: Child) -> None:
         try:
             if self.forbidden:
                 child.exchange(frames.RULE, guards.rule("", self.forbidden), SECONDS_TO_START, 0)
+            child.know(self.modules, SECONDS_TO_START)
         except ChildLost as why:
             raise CannotStart(f"the process for student code {why}") from None
 
