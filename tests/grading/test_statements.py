@@ -9,7 +9,7 @@ import torch
 from course.checks import Call
 from course.checks.calls import calls_to_bytes
 from course.grading import check_notebook
-from course.grading.collect.find import Entry, Found
+from course.grading.collect.find import Entry, Found, choose, collect
 from course.grading.limits import Limits
 from course.grading.read.merge import Merged, RunCell
 from course.grading.report.pages import feedback_page
@@ -274,6 +274,26 @@ def test_modules_beside_the_notebook_are_taken_along(exam, work):
     result, page = graded(exam, work, files)
     assert result.points == 6.5 and result.messages == result.remarks == ()
     assert "<h2>helpers.py</h2>" in page and "<h2>parts/more.py</h2>" in page and "not_used" not in page
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("anna/hw9_small/hw9_small.ipynb", "anna/hw9_small/helpers.py"),
+        ("lovelaceada_123_456_hw9_small.ipynb", "lovelaceada_123_457_helpers-2.py"),
+        (
+            "Ada Lovelace_123_assignsubmission_file_/hw9_small.ipynb",
+            "Ada Lovelace_123_assignsubmission_file_/helpers.py",
+        ),
+    ],
+    ids=["folders", "Canvas", "Moodle"],
+)
+def test_modules_are_found_in_the_folders_of_every_platform(exam, work, tmp_path, names):
+    work.solve().write(double="from helpers import double").save(tmp_path / names[0])
+    (tmp_path / names[1]).write_text("double = 3")
+    (found,) = collect(tmp_path, "hw9_small")
+    submission = choose(found, "hw9_small", exam.targets)
+    assert [(module.name, module.source) for module in submission.modules] == [("helpers", "double = 3")]
 
 
 def test_a_module_that_a_cell_writes_is_taken_along(exam, work):

@@ -132,7 +132,9 @@ def choose(found: Found, topic: str, exercises: dict[str, tuple[str, ...]]) -> S
         messages.append(f"There are {len(candidates)} notebooks; {name} was graded, it holds the most of {topic}.")
     elif called not in expected and student_of_file(called, topic) != found.student:
         messages.append(f"The file is called {name} instead of {topic}.ipynb; it was graded all the same.")
-    modules, unread = modules_beside(entry, _unzipped(found.entries), cells)
+    modules, unread = modules_beside(
+        entry, _unzipped(found.entries), cells, found.upload.system if found.upload else ""
+    )
     handed_in, odd = _handed_in(found, entry, topic)
     handed_in = replace(handed_in, digest=_digest(cells, modules))
     return Submission(cells, messages + odd + unread, handed_in, modules)
