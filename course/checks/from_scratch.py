@@ -10,10 +10,10 @@ import inspect
 import linecache
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from course.outline import LONGEST_FULL_NAME, Outline, outline
+from course.outline import LONGEST_FULL_NAME, Outline, Unit, outline
 
 Outlined = Callable[[str], Outline | None]
 
@@ -40,12 +40,13 @@ class Use:
 
     written: str
     line: int
-    inside: str  # the function or class at the top of the cell, or ""
+    inside: str  # the function or class at the top of the cell, or what else is given a meaning there, or ""
     name: str = ""  # in full
+    place: str = "your cell"
 
     @property
     def sentence(self) -> str:
-        where = f"Line {self.line} of your cell" if self.line else "Your code"
+        where = f"Line {self.line} of {self.place}" if self.line else "Your code"
         where += f" (inside {self.inside})" if self.inside else ""
         if covered(self.name, MACHINERY):
             return f"{where} uses {self.written}, which checks your work: no answer needs it. Leave it alone."
@@ -63,14 +64,30 @@ def covered(name: str, forbidden: Iterable[str]) -> bool:
 def imported_names(sources: Iterable[str], outlined: Outlined = outline) -> dict[str, str]:
     """What the import statements of some cells call what: {"F": "torch.nn.functional", "nn": "torch.nn"}.
 
+    Other names for the same (``G = F``) count as if they were imported.
+
     Args:
         outlined: what reads a source. The grader gives one that reads in another process, with limits.
     """
-    names = {}
-    for source in sources:
-        read = outlined(source)
-        names.update(read.imports if read else ())
+    names: dict[str, str] = {}
+    outlines = [read for read in map(outlined, sources) if read]
+    for read in outlines:
+        names.update(read.imports)
+    for read in outlines:
+        for name, path in read.aliases:
+            root = path.partition(".")[0]
+            if root in names:
+                names[name] = full_name(path, names)[: 2 * LONGEST_FULL_NAME]
     return names
+
+
+def full_name(written: str, names: dict[str, str]) -> str:
+    """In full what is written, where its root is one of `imported_names`; else as it is.
+
+    A student's function may be called by a name that an import gave; no forbidden one is longer than what is kept.
+    """
+    root, dot, rest = written.partition(".")
+    return names[root] + dot + rest[:LONGEST_FULL_NAME] if root in names else written
 
 
 def forbidden_uses(
@@ -85,20 +102,22 @@ def forbidden_uses(
         outlined: as for `imported_names`.
     """
     read = outlined(source)
+    found = uses_in(read.units if read else (), forbidden, names)
+    return sorted({use.line: use for use in reversed(list(found))}.values(), key=lambda use: use.line)
+
+
+def uses_in(units: Iterable[Unit], forbidden: Iterable[str], names: dict[str, str]) -> Iterator[Use]:
+    """Where statements use a forbidden name, in their order; see `forbidden_uses`."""
     exact = frozenset((*forbidden, *MACHINERY))  # as `covered`, for many names
     within = tuple(f"{name}." for name in exact)
-    uses: dict[int, Use] = {}  # one a line is enough
-    for inside, found in read.mentions if read else ():
-        for written, full, line in found:
+    for unit in units:
+        for written, full, line in unit.found:
             if full is None:
-                root, dot, rest = written.partition(".")
-                if root not in names:
+                if written.partition(".")[0] not in names:
                     continue
-                # A student's function may be called by a name that an import gave; no forbidden one is longer.
-                full = names[root] + dot + rest[:LONGEST_FULL_NAME]
-            if line not in uses and (full in exact or full.startswith(within)):
-                uses[line] = Use(written, line, inside, full)
-    return sorted(uses.values(), key=lambda use: use.line)
+                full = full_name(written, names)
+            if full in exact or full.startswith(within):
+                yield Use(written, line, unit.kind, full)
 
 
 def sentences(objects: Iterable, forbidden: Iterable[str]) -> list[str]:

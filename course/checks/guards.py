@@ -77,6 +77,7 @@ class _State:
     watching: bool = False
     in_notebook: bool = False
     cells: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)  # by file name: exercise, its targets
+    modules_of_student: set[str] = field(default_factory=set)  # file names of those beside the notebook
     uses: dict[str, Use] = field(default_factory=dict)  # by exercise, the first
 
 
@@ -130,9 +131,15 @@ def rule(exercise: str, forbidden: Iterable[str], seal: str = "") -> bytes:
     return json.dumps({"exercise": exercise, "forbidden": list(forbidden), "seal": seal}).encode()
 
 
-def running(file_name: str, targets: Iterable[str]) -> None:
-    """A student's cell is about to run under this file name; it belongs to the exercise at work."""
-    _state.cells[file_name] = _state.exercise, frozenset(targets)
+def running(file_name: str, targets: Iterable[str], is_module: bool = False) -> None:
+    """A student's cell is about to run under this file name; it belongs to the exercise at work.
+
+    Args:
+        is_module: it is a file of theirs instead, and belongs to none.
+    """
+    _state.cells[file_name] = "" if is_module else _state.exercise, frozenset(targets)
+    if is_module:
+        _state.modules_of_student.add(file_name)
 
 
 def found() -> str | None:
@@ -244,7 +251,8 @@ def _use_by_student(name: str, written: str, own: str = "") -> Use | None:
             if inside in targets and exercise != _state.exercise and exercise in _state.uses:
                 return None  # it has cost that exercise its points; one that calls it is not to blame
             if use is None:
-                use = Use(written, frame.f_lineno, "" if inside.startswith("<") else inside, name)
+                line = 0 if file in _state.modules_of_student else frame.f_lineno  # it is no line of a cell
+                use = Use(written, line, "" if inside.startswith("<") else inside, name)
         elif file.startswith("<"):
             students = students or not file.startswith("<frozen")
         elif use is None and not students and file not in _OURS:

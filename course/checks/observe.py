@@ -211,4 +211,6 @@ def _where(error: Exception, target: Any) -> str:
     if not frames:
         return ""
     line = frames[-1].line or linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
-    return f" (line {frames[-1].lineno} of your cell{': ' + _cut(line, LONGEST_LINE) if line else ''})"
+    file = frames[-1].filename
+    place = file[1:-1] if file.startswith("<") and file.endswith(".py>") else "your cell"  # or a file of theirs
+    return f" (line {frames[-1].lineno} of {place}{': ' + _cut(line, LONGEST_LINE) if line else ''})"

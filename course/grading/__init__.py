@@ -2,15 +2,16 @@
 
 - ``collect``: whose work lies where. ``find`` lists each student's files, ``choose`` picks the notebook (``platforms``:
   how downloads are named; ``whose``: whose a file is; ``handed_in``: when; ``forms``, ``scripts``: as what; ``work``: how
-  much is done in it; ``roster``: who is who in the list of the course).
-- ``read``: what the notebook says. ``cells`` reads it, ``python_source`` tells what its code defines, ``merge`` puts the
-  student's cells into the instructor's notebook, ``rules`` finds forbidden names, ``depends`` what builds on what. All
+  much is done in it; ``modules``: what lies beside it; ``roster``: who is who in the list of the course).
+- ``read``: what the notebook says. ``cells`` reads it, ``python_source`` tells what its code defines, ``modules`` what it
+  imports of the student's own files, ``merge`` puts the student's cells into the instructor's notebook, ``rules`` finds
+  forbidden names, ``depends`` what builds on what. All
   that other people's parsers do with a student's text is done by ``reader``, a process with limits.
 - ``run``: what the code does. ``submission`` drives it, with ``child`` as the grader's end and ``worker`` as the student's,
   ``frames`` between them; ``stand_in`` asks the ``oracle`` for the course's own answers (``values``: what they say to each
   other), ``outside`` looks where the process could lie. It happens behind the walls of ``sandbox``.
 - ``judge``: what was seen, in points and sentences. ``exercise`` judges one, ``second_chance`` has what builds on an error
-  run again, ``pictures`` draws wrong results.
+  run again, ``pictures`` draws wrong results, ``blame`` tells what of that which failed cost something.
 - ``record``: what is written down. ``result`` is a student's row, ``deadlines`` what coming late costs, ``exports`` are
   the tables of grades (``grades.csv``, those for Canvas and Moodle), ``gradebook`` is nbgrader's.
 - ``report``: the ``pages``, and ``similarity``: who resembles whom.

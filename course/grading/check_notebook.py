@@ -5,6 +5,7 @@ import sys
 
 from course.checks import Verdict, judge, public
 from course.checks.calls import Observation, calls_to_bytes
+from course.grading.collect.modules import modules_in
 from course.grading.exam import question_for
 from course.grading.judge.exercise import one_line
 from course.grading.limits import Limits
@@ -78,7 +79,8 @@ def check_notebook(own: OwnNotebook, limits: Limits | None = None) -> tuple[dict
     )
     if sys.stderr.isatty():
         print(f"Running the exercises of {path.name}, a few seconds …", file=sys.stderr)
-    merged = merge(template, cells)
+    modules, unread = modules_in(path.resolve().parent, cells)
+    merged = merge(template, cells, modules)
     questions = {
         name: question_for(calls_to_bytes(check.calls), check.expected, check.forbidden)
         for name, check in checks.items()
@@ -86,7 +88,8 @@ def check_notebook(own: OwnNotebook, limits: Limits | None = None) -> tuple[dict
     with Sandbox(limits or Limits(enforced=False)) as sandbox:  # it is the student's own code and machine
         # All of it is the student's own, the inputs too: errors are told as they are.
         outcome = run_submission(merged, questions, sandbox, quote=lambda error, cell: error)
-    for message in [*merged.messages, *outcome.messages]:
+    mishaps = [mishap.sentence for mishap in outcome.mishaps]
+    for message in [*unread, *merged.messages, *outcome.messages, *mishaps]:
         print(one_line(message), file=sys.stderr)
     broken = rule_broken(merged, {name: check.forbidden for name, check in checks.items()})
     seen = outcome.exercises

@@ -387,6 +387,10 @@ SENTENCES = [
     "could not convert string to float: <any>",
     "'<name>'",  # KeyError
     "your code asked Python to quit",
+    "EOF when reading a line",
+    "[Errno 2] No such file or directory: '<quoted>'",
+    "object <type> can't be used in 'await' expression",
+    "nonlocal declaration not allowed at module level",
     "can't start new thread",
     "<any>DefaultCPUAllocator: can't allocate memory<any>",
     "<name> hung or crashed before and was left out",
@@ -457,7 +461,8 @@ class Known:
         exercises: names that an exercise may be called by (``"hw1.attention_scores"``).
         forbidden: full names that the exercise forbids.
         cell: the student's cell for it, as it is run.
-        cells: all cells that are run.
+        cells: all cells that are run, and the student's own modules.
+        files: of these modules, file and text.
         memory: bytes that a submission may use.
     """
 
@@ -466,11 +471,13 @@ class Known:
     forbidden: tuple[str, ...] = ()
     cell: str = ""
     cells: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
     memory: int = 0
 
-    def about(self, cell: str, cells: Iterable[str], memory: int) -> "Known":
+    def about(self, cell: str, cells: Iterable[str], memory: int, files: Iterable[tuple[str, str]] = ()) -> "Known":
         """The same, of one student."""
-        return replace(self, cell=cell, cells=tuple(cells), memory=memory)
+        files = tuple(files)
+        return replace(self, cell=cell, cells=(*cells, *(text for _, text in files)), memory=memory, files=files)
 
 
 # -- what is known of an exercise
@@ -567,19 +574,20 @@ def _key(key: str, asked: Asked) -> str:
 
 
 def _error(note: str, asked: Asked, known: Known) -> str:
-    found = re.fullmatch(r"(.*?)(?: \(line (\d{1,20}) of your cell(?:: (.*))?\))?", note, re.DOTALL)
-    line = _own_line(int(found[2] or 0), found[3] or "", known)
+    found = re.fullmatch(r"(.*?)(?: \(line (\d{1,20}) of (your cell|[\w./]{1,100}\.py)(?:: (.*))?\))?", note, re.DOTALL)
+    texts = [text for file, text in known.files if file == found[3]] if found[3] != "your cell" else None
+    line = _own_line(int(found[2] or 0), found[4] or "", (known.cell, *known.cells) if texts is None else texts)
     said = error(found[1], known, sizes=asked.sizes, line=line[1] if line else None)
     if not line:
         return said
     number, text = line
-    return f"{said} (line {number} of your cell{': ' + text[:LONGEST_LINE] if text else ''})"
+    return f"{said} (line {number} of {found[3]}{': ' + text[:LONGEST_LINE] if text else ''})"
 
 
-def _own_line(number: int, claimed: str, known: Known) -> tuple[int, str] | None:
-    """(number, text) of a line that was handed in: of the cell of the exercise, or of another that has this text."""
+def _own_line(number: int, claimed: str, texts: Iterable[str]) -> tuple[int, str] | None:
+    """(number, text) of a line that was handed in, in the first of some texts that has it."""
     claimed = claimed.removesuffix(" …")
-    for cell in (known.cell, *known.cells):
+    for cell in texts:
         lines = cell.split("\n")
         if 0 < number <= len(lines) <= MOST_LINES:
             text = lines[number - 1].strip()
@@ -709,8 +717,8 @@ def error(text: str, known: Known, sizes: frozenset[int] = frozenset(), line: st
         return f"{OF_YOUR_OWN}: {HIDDEN}" if said else OF_YOUR_OWN
     if not said:
         return f"{kind}:" if ":" in text else kind
-    if kind == "SystemExit" and said in ("0", "1"):
-        return f"{kind}: {said}"
+    if kind == "SystemExit" and said in ("0", "1", "None"):
+        return kind if said == "None" else f"{kind}: {said}"
     allowed = f"it asked for more memory than the {known.memory / 2**20:.0f} MB allowed"
     if kind == "MemoryError" and said == allowed:
         return f"{kind}: {allowed}"

@@ -135,8 +135,8 @@ class Fingerprints:
 
     def of(self, work: ToRun) -> dict[str, str]:
         """By exercise. All cells count for each of them: one may call what another defines."""
-        cells = json.dumps([[cell.label, cell.source, cell.exercise, cell.keep] for cell in work.merged.cells])
-        cells = _digest(cells, key=self._run.key)
+        cells = [[cell.label, cell.source, cell.exercise, cell.keep] for cell in work.merged.cells]
+        cells = _digest(json.dumps([cells, list(map(asdict, work.merged.modules))]), key=self._run.key)
         own = {
             name: _digest(self._circumstances, exercise, cells, work.broken.get(name, ""), key=self._run.key)
             for name, exercise in self._exercises.items()
@@ -190,7 +190,8 @@ def read_kept(path: Path, run: Run) -> Kept | None:
             raise ValueError("it was altered")
         judged = kept["judged"]
         exercises = tuple(ExerciseResult(**exercise) for exercise in judged["exercises"])
-        judged = Judged(exercises, in_order(judged["statuses"]), tuple(judged["messages"]))
+        statuses, messages, remarks = (judged[key] for key in ("statuses", "messages", "remarks"))
+        judged = Judged(exercises, in_order(statuses), tuple(messages), remarks=tuple(remarks))
         return Kept(judged, kept["fingerprints"], kept["inputs"])
     except FileNotFoundError:
         return None
@@ -209,6 +210,7 @@ def put_back(old: Judged | None, new: Judged, order: list[str]) -> Judged:
         tuple(by_name[name] for name in order if name in by_name),
         in_order([*old.statuses, *new.statuses]),
         tuple(dict.fromkeys((*old.messages, *new.messages))),
+        remarks=tuple(dict.fromkeys((*old.remarks, *new.remarks))),
     )
 
 

@@ -5,12 +5,14 @@ its arguments and result can be pickled, so that it may be done on another machi
 """
 
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from course.grading.collect.choose import choose
 from course.grading.collect.handed_in import HandedIn
 from course.grading.collect.whose import Found
 from course.grading.exam import Exam
+from course.grading.judge.blame import Blame
 from course.grading.judge.exercise import ExerciseResult, judge_exercise, one_line
 from course.grading.judge.pictures import with_pictures
 from course.grading.judge.second_chance import with_second_chances
@@ -21,7 +23,7 @@ from course.grading.read.merge import Merged, merge
 from course.grading.read.rules import rule_broken
 from course.grading.record.result import StudentResult
 from course.grading.run.child import Stopped
-from course.grading.run.submission import run_submission
+from course.grading.run.submission import run_submission, without_what_hung
 from course.grading.sandbox import CannotStart, Sandbox
 from course.grading.statuses import Status, in_order
 
@@ -54,20 +56,22 @@ class ToRun:
 class Judged:
     """What running a submission gave: the exercises that were asked for, and what was odd on the way.
 
-    `fault` says why nothing could be graded, where that is no fault of the student.
+    `fault` says why nothing could be graded, where that is no fault of the student. `remarks` are what was odd and cost
+    nothing: they stand on the student's page and not in the row.
     """
 
     exercises: tuple[ExerciseResult, ...] = ()
     statuses: tuple[Status, ...] = ()
     messages: tuple[str, ...] = ()
     fault: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def read_student(found: Found, page: str, exam: Exam) -> StudentResult | ToRun:
     """What is to be run for one student, or the finished row where there is nothing that could be."""
     try:
         submission = choose(found, exam.topic, exam.template)
-        merged = merge(exam.template, submission.cells)
+        merged = merge(exam.template, submission.cells, submission.modules)
         broken = rule_broken(merged, exam.rules)
     except Unreadable as problem:
         return StudentResult(found.student, page, (problem.status,), messages=(one_line(str(problem)),))
@@ -98,9 +102,14 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
             for name in work.asked
         )
         exercises = with_second_chances(exercises, work.merged, work.broken, outcome, exam, sandbox, known)
-        exercises = with_pictures(exercises, outcome.exercises, work.merged, exam.public, sandbox)
-        messages = tuple(one_line(message) for message in outcome.messages)
-        return Judged(exercises, in_order(outcome.statuses), messages)
+        ran = without_what_hung(work.merged, outcome)
+        exercises = with_pictures(exercises, outcome.exercises, ran, exam.public, sandbox)
+        blame = Blame(exercises, work.merged)
+        costly = [mishap for mishap in outcome.mishaps if blame.cost_something(mishap)]
+        outcome.statuses.update(mishap.status for mishap in costly if mishap.status)
+        messages = tuple(map(one_line, (*outcome.messages, *(mishap.sentence for mishap in costly))))
+        remarks = tuple(one_line(mishap.sentence) for mishap in outcome.mishaps if mishap not in costly)
+        return Judged(exercises, in_order(outcome.statuses), messages, remarks=remarks)
     except Stopped:
         raise
     except CannotStart as problem:
@@ -113,8 +122,9 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
 def known_of_student(merged: Merged, exam: Exam, limits: Limits) -> dict[str, Known]:
     """By exercise, what a sentence for this student may be made of."""
     sources = [cell.source for cell in merged.cells]
-    own = {cell.exercise: cell.source for cell in merged.cells if cell.exercise}
-    return {name: known.about(own.get(name, ""), sources, limits.memory) for name, known in exam.known.items()}
+    own = {name: cells[-1].source for name, cells in merged.by_exercise.items()}
+    files = [(module.file, module.source) for module in merged.modules]
+    return {name: known.about(own.get(name, ""), sources, limits.memory, files) for name, known in exam.known.items()}
 
 
 def put_together(work: ToRun, judged: Judged) -> StudentResult:
@@ -123,17 +133,22 @@ def put_together(work: ToRun, judged: Judged) -> StudentResult:
         return not_graded(work.student, work.page, judged.fault)
     statuses = {Status.GRADED, *judged.statuses, *([Status.TAMPERED] if work.merged.tampered else [])}
     messages = [*work.messages, *work.merged.messages, *judged.messages]
-    messages = list(dict.fromkeys(one_line(message) for message in messages))
-    if len(messages) > MOST_MESSAGES:
-        messages[MOST_MESSAGES:] = [f"{len(messages) - MOST_MESSAGES} further messages are left out."]
     return StudentResult(
         work.student,
         work.page,
         tuple(statuses),
         judged.exercises,
-        tuple(messages),
+        _bounded(messages),
         work.handed_in,
+        remarks=_bounded(judged.remarks),
     )
+
+
+def _bounded(messages: Iterable[str]) -> tuple[str, ...]:
+    made = list(dict.fromkeys(one_line(message) for message in messages))
+    if len(made) > MOST_MESSAGES:
+        made[MOST_MESSAGES:] = [f"{len(made) - MOST_MESSAGES} further messages are left out."]
+    return tuple(made)
 
 
 def not_graded(student: str, page: str, fault: str) -> StudentResult:

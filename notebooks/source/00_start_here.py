@@ -118,6 +118,11 @@ check("hw0.mean_of_tokens", mean_of_tokens)
 # What a check in your notebook looks at are *stored* inputs. When your homework is graded the same exercise
 # is run on new inputs that nobody has seen, so a function that is right for the right reason is the shortest
 # way to the points.
+#
+# **Your own cells count.** What you add or change is run when you hand in homework, statement by statement in the order of
+# the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
+# nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
+# `course check` and your feedback page name every line that failed or was not run.
 
 # %% [markdown]
 # ## 4 · The letters

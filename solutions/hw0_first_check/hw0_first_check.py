@@ -6,6 +6,11 @@
 # This homework is here so that you meet the checks before they matter. A network that has turned an image into
 # $N$ tokens, each a vector of $D$ numbers, still has to answer one question about the whole image. The simplest way
 # is to average the tokens: one vector that has heard from every place.
+#
+# **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
+# the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
+# nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
+# `course check` and your feedback page name every line that failed or was not run.
 
 # %% tags=["setup"]
 import torch

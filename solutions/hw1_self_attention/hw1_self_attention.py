@@ -26,6 +26,11 @@
 # The letters are those of the lectures: $B$ images in a batch, $N$ tokens, $D$ numbers a token, $h$ heads,
 # $d$ numbers a head. You may use everything in torch except what does the exercise for you: no
 # `F.scaled_dot_product_attention`, no `nn.MultiheadAttention`, no `nn.TransformerEncoderLayer`.
+#
+# **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
+# the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
+# nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
+# `course check` and your feedback page name every line that failed or was not run.
 
 # %% tags=["setup"]
 import math

@@ -33,6 +33,11 @@
 # P$; $N$ patches; $D$ numbers a token; $h$ heads of $d$ numbers; $L$ layers; $K$ classes. You may use
 # everything in torch except what does the exercise for you: no `nn.MultiheadAttention`, no
 # `nn.TransformerEncoderLayer`, no `torchvision.models`, no `timm`, no `course.models`.
+#
+# **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
+# the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
+# nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
+# `course check` and your feedback page name every line that failed or was not run.
 
 # %% tags=["setup"]
 import math

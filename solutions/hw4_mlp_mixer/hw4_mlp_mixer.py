@@ -28,6 +28,11 @@
 # The letters are those of the lectures: $B$ images in a batch, $N$ tokens of $D$ numbers (the *channels*),
 # laid out in a grid of $h \times w = N$. You may use everything in torch; a ready-made Mixer from another
 # package would do the exercise for you.
+#
+# **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
+# the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
+# nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
+# `course check` and your feedback page name every line that failed or was not run.
 
 # %% tags=["setup"]
 import math

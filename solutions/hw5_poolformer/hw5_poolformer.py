@@ -30,6 +30,11 @@
 # in torch except what does the exercise for you: no group norm, instance norm or batch norm in exercise 3, no
 # convolution of any kind (`F.conv2d`, `nn.Conv3d`, transposed ones) in exercise 4, no `nn.MultiheadAttention`
 # in exercise 7, no `timm` and no `course.models` anywhere.
+#
+# **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
+# the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
+# nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
+# `course check` and your feedback page name every line that failed or was not run.
 
 # %% tags=["setup"]
 import math

@@ -34,6 +34,11 @@
 # is **$(B, T, C, H, W)$**. Tokens are $D$ wide; a frame has $S = h \cdot w$ of them. You may use everything in
 # torch except what does the exercise for you: no `F.scaled_dot_product_attention`, no
 # `nn.MultiheadAttention`, no `timm`, `transformers` or `course.models`.
+#
+# **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
+# the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
+# nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
+# `course check` and your feedback page name every line that failed or was not run.
 
 # %% tags=["setup"]
 import math

@@ -12,6 +12,7 @@ from course.checks.calls import FORBIDDEN, Observation, calls_to_bytes
 from course.checks.from_scratch import ALWAYS
 from course.grading.limits import Limits
 from course.grading.read.merge import Merged, RunCell
+from course.grading.read.modules import OwnModule
 from course.grading.run.child import Question
 from course.grading.run.submission import Lost, run_submission
 from course.grading.sandbox import Sandbox
@@ -210,9 +211,50 @@ def test_the_rule_is_that_of_the_exercise_and_a_helper_counts_for_who_calls_it(s
     seen = asked(sandbox, cells)
     told = "Line 2 of your cell (inside helper) uses F.scaled_dot_product_attention, which does"
     assert seen["calls a helper"].notes[FORBIDDEN].startswith(told)
-    assert isinstance(seen["runs"], Lost) and told in seen["runs"].sentence  # its cell stops at its first line
+    assert seen["runs"].notes[FORBIDDEN].startswith(told)  # its cell goes on below its first line, and has used it
     free = asked(sandbox, [cell("free", f"return {hidden}")], forbidden=ALWAYS)
     assert set(free["free"].tensors) == {"0.out", "0.grad.x"} and not free["free"].notes
+
+
+NAME = "'scaled_' + 'dot_product_attention'"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"globals()['give'] = getattr(F, {NAME})",
+        f"setattr(sys.modules['__main__'], 'give', getattr(F, {NAME}))",
+        f"vars().update(give=vars(F)[{NAME}])",
+        f"exec('give = F.' + {NAME})",
+        f"try:\n    give = getattr(F, {NAME})\nfinally:\n    pass",
+        f"class Holder: pass\nHolder.give = getattr(F, {NAME})\ngive = Holder.give",
+        f"import builtins\nbuiltins.give = getattr(F, {NAME})",
+    ],
+)
+def test_a_name_that_a_line_of_an_added_cell_makes_is_refused_where_an_exercise_uses_it(sandbox, line):
+    added = RunCell("the cell that you added at place 3", line, added=True)
+    seen = asked(sandbox, [added, cell("answer", "return give(x, x, x)"), cell("other", "return x")])
+    assert seen["answer"].notes[FORBIDDEN].startswith("Line 2 of your cell (inside by_answer) uses F.scaled_dot")
+    assert not seen["other"].notes
+
+
+def test_a_name_that_an_own_module_makes_is_refused_where_an_exercise_uses_it(sandbox):
+    text = f"import torch.nn.functional as F\n\ndef give(x):\n    return getattr(F, {NAME})(x, x, x)\n"
+    merged = Merged([SETUP, cell("answer", "import helpers\nreturn helpers.give(x)")])
+    merged.modules = (OwnModule("helpers", "helpers.py", text),)
+    calls = calls_to_bytes([Call("by_answer", {"x": X})])
+    seen = run_submission(merged, {"answer": Question(calls, 2**16, RULES)}, sandbox).exercises
+    assert seen["answer"].notes[FORBIDDEN].startswith("Your code (inside give) uses F.scaled_dot_product_attention")
+
+
+def test_an_own_module_may_not_import_what_is_forbidden(sandbox):
+    merged = Merged(
+        [SETUP, RunCell("the cell of answer", "import helpers\ndef by_answer(x): return x", "answer", ("by_answer",))]
+    )
+    merged.modules = (OwnModule("helpers", "helpers.py", "import importlib\nm = importlib.import_module('ti' + 'mm')"),)
+    calls = calls_to_bytes([Call("by_answer", {"x": X})])
+    seen = run_submission(merged, {"answer": Question(calls, 2**16, RULES)}, sandbox).exercises
+    assert "uses timm" in seen["answer"].notes[FORBIDDEN]
 
 
 def test_the_name_itself_may_not_be_handed_in(sandbox):

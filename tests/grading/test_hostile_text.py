@@ -218,10 +218,10 @@ def test_what_is_too_much_for_the_reader_is_a_status(homework, monkeypatch):
 
 
 def test_the_next_text_is_read_when_the_reader_has_died():
-    assert reader.ask("outline", b"x = 1")["definitions"] == [[1, 1]]
+    assert reader.ask("outline", b"x = 1")["statements"] == [[1, 1]]
     os.kill(reader._reader.process.pid, signal.SIGKILL)
     reader._reader.process.wait()
-    assert reader.ask("outline", b"def f(): pass")["definitions"] == [[1, 1]]
+    assert reader.ask("outline", b"def f(): pass")["statements"] == [[1, 1]]
 
 
 def test_a_fault_of_ours_in_the_reader_is_no_fault_of_the_text():

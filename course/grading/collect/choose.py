@@ -12,13 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from course.grading.collect import forms
-from course.grading.collect.find import candidates
+from course.grading.collect.find import candidates, unzipped
 from course.grading.collect.handed_in import HandedIn, Untellable, time_from_text
+from course.grading.collect.modules import modules_beside
 from course.grading.collect.whose import TIMESTAMP, Entry, Found, shown, stamps_of, student_of_file
 from course.grading.collect.work import Work, work_in
 from course.grading.problems import Missing, Unreadable
 from course.grading.read.cells import Cell, normal_text
 from course.grading.read.merge import Template
+from course.grading.read.modules import OwnModule
 from course.grading.statuses import Status
 
 MOST_CANDIDATES = 20  # notebooks of one student that are read to find the right one
@@ -33,6 +35,7 @@ class Submission:
     cells: list[Cell]
     messages: list[str] = field(default_factory=list)
     handed_in: HandedIn = HandedIn()
+    modules: tuple[OwnModule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,11 @@ def choose(found: Found, topic: str, template: Template) -> Submission:
     if chosen.is_script:
         messages.append(f"{name} is a script: its parts were found by the names they define. Hand in the notebook.")
     handed_in, odd = _handed_in(found, chosen.entry, topic)
-    messages += [*([left_out] if unread else []), *chosen.odd, *odd]
-    return Submission(chosen.cells, messages, replace(handed_in, digest=_digest(chosen.cells)))
+    system = found.upload.system if found.upload else ""
+    modules, unimported = modules_beside(chosen.entry, lambda: unzipped(found.entries), chosen.cells, system)
+    messages += [*([left_out] if unread else []), *chosen.odd, *odd, *unimported]
+    handed_in = replace(handed_in, digest=_digest(chosen.cells, modules))
+    return Submission(chosen.cells, messages, handed_in, modules)
 
 
 # -- which of several
@@ -240,6 +246,7 @@ def _handed_in(found: Found, notebook: Entry, topic: str) -> tuple[HandedIn, lis
     return notebook.time, odd
 
 
-def _digest(cells: list[Cell]) -> str:
-    written = json.dumps([[cell.kind, cell.grade_id, normal_text(cell.source)] for cell in cells])
+def _digest(cells: list[Cell], modules: tuple[OwnModule, ...]) -> str:
+    written = [[cell.kind, cell.grade_id, normal_text(cell.source)] for cell in cells]
+    written = json.dumps(written + [[module.file, module.source] for module in modules])
     return hashlib.sha256(written.encode()).hexdigest()

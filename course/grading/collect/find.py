@@ -262,7 +262,7 @@ def _bounded(entries: list[Entry], path: Path) -> list[Entry]:
 
 def candidates(found: Found, topic: str) -> tuple[list[Entry], list[Entry]]:
     """(notebooks and scripts that may be the one, other files); the most likely first."""
-    entries = [entry for entry in _unzipped(found.entries) if _may_be_of(entry, topic)]
+    entries = [entry for entry in unzipped(found.entries) if _may_be_of(entry, topic)]
     files = [entry for entry in entries if entry.read is not None and entry.parts[-1] != TIMESTAMP]
     likely = [entry for entry in files if entry.closed or entry.suffix in (*forms.NOTEBOOKS, forms.SCRIPT)]
     likely.sort(
@@ -285,7 +285,7 @@ def _may_be_of(entry: Entry, topic: str) -> bool:
     return topic in folders or not others or name.startswith(topic)
 
 
-def _unzipped(entries: tuple[Entry, ...]) -> list[Entry]:
+def unzipped(entries: tuple[Entry, ...]) -> list[Entry]:
     """The zips among a student's files opened, and those in them; together they may be as large as one file."""
     opened: list[Entry] = []
     waiting = deque((entry, 0) for entry in entries)

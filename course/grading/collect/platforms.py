@@ -153,6 +153,12 @@ _NAMINGS = (
 _GOOGLE = Naming("Google Classroom", re.compile(r"(?P<id>.+?) - (?P<file>.+\.[A-Za-z0-9]+)", re.DOTALL), alone=True)
 
 
+def file_of(name: str) -> str:
+    """What a student called a file that Canvas put its own words before; `name` itself where it did not."""
+    matches = [naming.pattern.fullmatch(name) for naming in _NAMINGS if naming.system == "Canvas"]
+    return next((match["file"] for match in matches if match and match["file"]), name)
+
+
 def naming_of(names: Iterable[str], around: str = "") -> Naming | None:
     """By which naming the top of a class is called; None unless at least half of it is.
 

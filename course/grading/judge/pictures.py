@@ -127,8 +127,9 @@ def _observe_public(names: list[str], merged: Merged, checks: PublicChecks, sand
 
 
 def _execute(child: Child, merged: Merged, left: Callable[[], float]) -> None:
+    child.know(merged.modules, left())
     for cell in merged.cells:
-        child.execute(cell, left())
+        child.run(cell, left(), cell.skip)
 
 
 def _panels(expected: Tensor, yours: Tensor, title: str) -> Iterator[dict[str, str]]:

@@ -1,7 +1,8 @@
 """Read a notebook that may hold anything at all, and keep of it what grading needs: its cells' sources."""
 
 import json
-from dataclasses import astuple, dataclass, field
+import re
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 from course.cell_id import cell_id
@@ -39,6 +40,12 @@ class Cell:
     nbgrader: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     id: str = ""
+    conflict: int = 0
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether this is what nbdime and nbdev put before, between and behind two versions of cells."""
+        return self.kind != "code" and bool(_MARKER_CELL.fullmatch(self.source.strip()))
 
     @property
     def is_as_built(self) -> bool:
@@ -67,8 +74,8 @@ def cells_from_bytes(data: bytes) -> list[Cell]:
     if "unreadable" in answer:
         raise Unreadable(*answer["unreadable"])
     return [
-        Cell(kind, source, grade_id, nbgrader, tuple(tags), id)
-        for kind, source, grade_id, nbgrader, tags, id in answer["cells"]
+        Cell(kind, source, grade_id, nbgrader, tuple(tags), *more)
+        for kind, source, grade_id, nbgrader, tags, *more in answer["cells"]
     ]
 
 
@@ -84,16 +91,63 @@ def _cells(data: bytes) -> list[Cell]:
     if not data or data.isspace():
         raise Unreadable("The file is empty.")
     try:
-        notebook = json.loads(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        notebook = json.loads(text)
     except UnicodeDecodeError as error:
         raise Unreadable(f"The file is not UTF-8 text (byte {error.start}), so it is no notebook.") from None
     except json.JSONDecodeError as error:
+        line = conflict_in(text)
+        if line:
+            return _without_conflict(text, line)
         if error.doc.lstrip().startswith("{") and not error.doc.rstrip().endswith("}"):
             raise Unreadable("The file is cut off: its end is missing.") from None
         raise Unreadable(f"The file is no notebook, or damaged in line {error.lineno} ({error.msg}).") from None
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"The file is damaged (no valid JSON: {type(error).__name__}).") from None
     return cells_from_notebook(notebook)
+
+
+def conflict_in(text: str) -> int:
+    """The line of the first merge marker of git's or nbdime's, counted from 1; 0 if there is none.
+
+    A line of ``=======`` alone is none: it may underline a heading.
+    """
+    found = _MARKER.search(text)
+    return text.count("\n", 0, found.start()) + 1 if found else 0
+
+
+def _without_conflict(text: str, line: int) -> list[Cell]:
+    """The cells of a file into which git wrote two versions: the first, where it can be read."""
+    try:
+        ours, theirs = (cells_from_notebook(json.loads(version)) for version in _versions(text))
+    except (ValueError, RecursionError):
+        raise Unreadable(
+            f"Line {line} of the file is a merge marker: a conflict that was not settled, so the file is no notebook. "
+            "Open it in a text editor, keep one of the two versions, delete the lines with <<<<<<<, ======= and "
+            ">>>>>>>, and hand in again."
+        ) from None
+    same = {(cell.kind, cell.source) for cell in theirs}
+    return [cell if (cell.kind, cell.source) in same else replace(cell, conflict=line) for cell in ours]
+
+
+def _versions(text: str) -> tuple[str, str]:
+    """A text with git's merge markers as it was on either side."""
+    sides: tuple[list[str], list[str]] = [], []
+    now = (0, 1)
+    for line in text.split("\n"):
+        mark = line[:7] if _ANY_MARKER.match(line) else ""
+        if mark in _SIDES:
+            now = _SIDES[mark]
+        else:
+            for side in now:
+                sides[side].append(line)
+    return "\n".join(sides[0]), "\n".join(sides[1])
+
+
+_MARKER = re.compile(r"^(?:<{7}|>{7})(?: .*)?\r?$", re.MULTILINE)
+_ANY_MARKER = re.compile(r"(?:<{7}|>{7}|\|{7}|={7})(?: .*)?\r?$")
+_SIDES = {"<" * 7: (0,), "|" * 7: (), "=" * 7: (1,), ">" * 7: (0, 1)}
+_MARKER_CELL = re.compile(r"(?:<span[^<>]{0,60}>)?[*`]{0,3}(?:<{7}|>{7}|={7})(?: [^\n<>]{0,200})?(?:</span>)?")
 
 
 def cells_from_notebook(notebook: Any) -> list[Cell]:

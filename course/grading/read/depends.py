@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from course.grading.read.merge import Merged
 from course.grading.read.python_source import defined_names, outlined
-from course.outline import Given
+from course.outline import Unit
 
 
 def names_reached(merged: Merged) -> dict[str, set[str]]:
@@ -13,27 +13,31 @@ def names_reached(merged: Merged) -> dict[str, set[str]]:
     What an exercise's cell defines itself is not among them. Each statement is looked at once for an exercise.
     """
     outlined_cells = [(cell, outlined(cell.source)) for cell in merged.cells]
-    giving: dict[str, list[Given]] = {}
+    giving: dict[str, list[Unit]] = {}
     for _, outline in outlined_cells:
-        for given in outline.given if outline else ():
-            for name in given.names:
-                giving.setdefault(name, []).append(given)
-    return {
-        cell.exercise: _closure(outline.reads, giving) - defined_names(cell.source)
-        for cell, outline in outlined_cells
-        if cell.exercise and outline
-    }
+        for unit in outline.units if outline else ():
+            for name in unit.names:
+                giving.setdefault(name, []).append(unit)
+    reached: dict[str, set[str]] = {}
+    for cell, outline in outlined_cells:
+        if cell.exercise and outline:
+            read = (name for unit in outline.units for name in unit.reads)
+            reached.setdefault(cell.exercise, set()).update(_closure(read, giving))
+    for cell, outline in outlined_cells:
+        if cell.exercise and outline:
+            reached[cell.exercise] -= defined_names(cell.source)
+    return reached
 
 
-def _closure(wanted: Iterable[str], giving: dict[str, list[Given]]) -> set[str]:
+def _closure(wanted: Iterable[str], giving: dict[str, list[Unit]]) -> set[str]:
     seen = set(wanted)
     waiting = list(seen)
-    followed: set[int] = set()  # statements: one that gives many names is not read again for each of them
+    followed: set[int] = set()  # one that gives many names is not read again for each of them
     while waiting:
-        for given in giving.get(waiting.pop(), ()):
-            if id(given) not in followed:
-                followed.add(id(given))
-                new = [name for name in given.reads if name not in seen]
+        for unit in giving.get(waiting.pop(), ()):
+            if id(unit) not in followed:
+                followed.add(id(unit))
+                new = [name for name in unit.reads if name not in seen]
                 seen.update(new)
                 waiting += new
     return seen

@@ -1,16 +1,21 @@
 """Put a student's cells into the instructor's notebook: what is executed, and what of it is whose.
 
-Executed are the instructor's setup cells, then, in the order of the student's notebook, the cell of each exercise
-and the definitions (imports, functions, classes, constants) of cells that the student added or changed. Check cells
-and everything else of the student's notebook are not executed, so that nothing written there can matter.
+Executed are the instructor's setup cells, then, in the order of the student's notebook, the cell of each exercise and
+the cells that the student added or changed, all of them whole: the worker runs each of their statements by itself. Check
+cells and the course's own cells are not executed, so that nothing written there can matter.
+
+A cell is known by its label, by its id, or by what it defines, whatever its kind became. What editors and merges make
+of cells (copies, parts, two in one, conflict markers) is told from what the exercises ask for.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from course.grading.read.cells import Cell, normal_text
-from course.grading.read.python_source import defined_names, definitions_only, plain_python
+from course.grading.read.cells import Cell, conflict_in, normal_text
+from course.grading.read.modules import OwnModule
+from course.grading.read.python_source import defined_names, outlined, plain_python
 
 _GRADED_KEYS = ("points", "grade", "solution", "locked", "task")
 
@@ -65,22 +70,33 @@ class Template:
 
 @dataclass(frozen=True)
 class RunCell:
-    """One piece of code to execute: `label` says in words where it stands, `keep` which names are judged."""
+    """One piece of code to execute.
+
+    Args:
+        label: says in words where it stands.
+        exercise: whose cell it is, or ``""``.
+        keep: which names are judged.
+        added: the student's own, and of no exercise.
+        skip: the numbers of statements that are passed over: they hung or crashed.
+    """
 
     label: str
     source: str
     exercise: str = ""
     keep: tuple[str, ...] = ()
+    added: bool = False
+    skip: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class ShownCell:
-    """One cell for the feedback page: the student's own, with the exercise or written question it belongs to."""
+    """One cell for the feedback page: the student's own, with the exercise, written question or file it belongs to."""
 
     kind: str
     source: str
     exercise: str = ""
     written: str = ""
+    file: str = ""
 
 
 @dataclass
@@ -92,69 +108,195 @@ class Merged:
     messages: list[str] = field(default_factory=list)
     tampered: bool = False
     shown: list[ShownCell] = field(default_factory=list)
+    modules: tuple[OwnModule, ...] = ()
+
+    @property
+    def by_exercise(self) -> dict[str, list[RunCell]]:
+        """The cells of each exercise; most have one."""
+        found: dict[str, list[RunCell]] = {}
+        for cell in self.cells:
+            if cell.exercise:
+                found.setdefault(cell.exercise, []).append(cell)
+        return found
 
 
-def merge(template: Template, cells: list[Cell]) -> Merged:
-    """Take from a student's cells what counts."""
-    merged = Merged(cells=[RunCell("the setup cell", source) for source in template.setup])
-    chosen: dict[int, TemplateExercise] = {}
-    set_aside: set[int] = set()
+@dataclass
+class _Places:
+    """Which exercises each of a student's cells holds, by its place, and which cells hold nothing that counts."""
+
+    of_exercise: dict[int, list[TemplateExercise]] = field(default_factory=dict)
+    set_aside: set[int] = field(default_factory=set)
+
+    def give(self, place: int, exercise: TemplateExercise) -> None:
+        self.of_exercise.setdefault(place, []).append(exercise)
+
+
+def merge(template: Template, cells: list[Cell], modules: Iterable[OwnModule] = ()) -> Merged:
+    """Take from a student's cells, and from their own modules beside the notebook, what counts."""
+    merged = Merged(cells=[RunCell("the setup cell", source) for source in template.setup], modules=tuple(modules))
+    places = _Places()
     for exercise in template.exercises:
-        place = _place_of(exercise, template, cells, set_aside, merged)
-        if place is not None:
-            chosen[place] = exercise
+        _find(exercise, template, cells, places, merged)
     for i, cell in enumerate(cells):
-        if i in chosen:
-            exercise = chosen[i]
-            label = f"the cell of {exercise.name}"
-            merged.cells.append(RunCell(label, plain_python(cell.source), exercise.name, exercise.targets))
-            merged.shown.append(ShownCell("code", cell.source, exercise=exercise.name))
+        if i in places.of_exercise:
+            for exercise, source in _shared(cell.source, places.of_exercise[i]):
+                keep = exercise.targets if source is None else _given(source, exercise) or exercise.targets
+                source = plain_python(cell.source) if source is None else source
+                merged.cells.append(RunCell(f"the cell of {exercise.name}", source, exercise.name, keep))
+            for exercise, source in _shared(cell.source, places.of_exercise[i]):
+                shown = cell.source if source is None else source.strip("\n")
+                merged.shown.append(ShownCell("code", shown, exercise=exercise.name))
             continue
-        if i in set_aside or normal_text(cell.source) in template.texts or not cell.source.strip():
+        if i in places.set_aside or normal_text(cell.source) in template.texts or not cell.source.strip():
             continue
-        if cell.kind == "code" and not _is_check(cell, template):
-            merged.shown.append(ShownCell("code", cell.source))
-            definitions = definitions_only(cell.source)
-            if definitions:
-                where = "your setup cell" if cell.is_setup else f"the cell that you added at place {i + 1}"
-                merged.cells.append(RunCell(where, definitions))
-        elif cell.kind == "markdown":
-            written = cell.grade_id if cell.grade_id in template.written else ""
+        written = _written(cell, template)
+        if written:
+            if cell.kind != "markdown":
+                merged.messages.append(f"The cell of {written} was turned into {_KINDS[cell.kind]}; its text is shown.")
             merged.shown.append(ShownCell("markdown", cell.source, written=written))
+        elif cell.kind == "code" and not _is_check(cell, template):
+            merged.shown.append(ShownCell("code", cell.source))
+            where = "your setup cell" if cell.is_setup else f"the cell that you added at place {i + 1}"
+            source = plain_python(cell.source)
+            if source.strip():
+                merged.cells.append(RunCell(where, source, added=True))
+        elif cell.kind == "markdown":
+            merged.shown.append(ShownCell("markdown", cell.source))
+    merged.shown += [ShownCell("code", module.source, file=module.file) for module in merged.modules]
+    _notice_conflicts(template, cells, places, merged)
     _notice_tampering(template, cells, merged)
     return merged
 
 
-def _place_of(
-    exercise: TemplateExercise, template: Template, cells: list[Cell], set_aside: set[int], merged: Merged
-) -> int | None:
-    """Which cell is graded for an exercise. The copies of it that are not go to `set_aside`."""
-    code = [i for i, cell in enumerate(cells) if cell.kind == "code"]
-    own = [i for i in code if cells[i].grade_id == exercise.name]
-    labelled = frozenset(own)
-    # A cell that has lost its label, or one that the student made, is known by what it defines.
-    elsewhere = [
-        i
-        for i in code
-        if cells[i].grade_id not in template.labelled and defined_names(cells[i].source) & set(exercise.targets)
-    ]
-    touched = [i for i in own if not _is_untouched(cells[i], exercise)]
-    touched_elsewhere = [i for i in elsewhere if not _is_untouched(cells[i], exercise)]
-    defining = [i for i in touched if defined_names(cells[i].source) & set(exercise.targets)]
-    best = next((group[-1] for group in (defining, touched_elsewhere, touched, own, elsewhere) if group), None)
-    set_aside.update(
-        i for i in (*own, *elsewhere) if i != best and (i in labelled or _is_untouched(cells[i], exercise))
+_KINDS = {"code": "code", "markdown": "text", "raw": "a raw cell"}
+
+
+def _written(cell: Cell, template: Template) -> str:
+    """The written question that a cell answers, ``""`` if none."""
+    if cell.grade_id:
+        return cell.grade_id if cell.grade_id in template.written else ""
+    return next((name for name in template.written if cell.id and template.labelled[name].id == cell.id), "")
+
+
+def _find(exercise: TemplateExercise, template: Template, cells: list[Cell], places: _Places, merged: Merged) -> None:
+    """Which cells are graded for an exercise: one, or its parts. Copies of it that are not are set aside."""
+    targets = set(exercise.targets)
+    id_of_cell = template.labelled[exercise.name].id if exercise.name in template.labelled else ""
+    own, elsewhere, by_id, others, text, prose = [], [], [], [], [], []
+    for i, cell in enumerate(cells):
+        if cell.grade_id == exercise.name:
+            (own if cell.kind == "code" else text).append(i)
+        elif cell.grade_id not in template.labelled:
+            # A cell that has lost its label, or one that the student made, is known by what it defines.
+            gives = cell.kind == "code" and bool(defined_names(cell.source) & targets)
+            if gives:
+                elsewhere.append(i)
+            if id_of_cell and cell.id == id_of_cell:
+                (by_id if cell.kind == "code" else text).append(i)
+            elif not gives and cell.kind != "code":
+                prose.append(i)
+        elif cell.kind == "code" and cell.grade_id in {other.name for other in template.exercises}:
+            others.append(i)  # two cells may have been made into one
+
+    def defining(group: list[int]) -> list[int]:
+        return [i for i in group if defined_names(cells[i].source) & targets]
+
+    def touched(group: list[int]) -> list[int]:
+        return [i for i in group if not _is_untouched(cells[i], exercise)]
+
+    def as_code() -> list[int]:
+        """Text that is Python and defines what is asked for."""
+        named = [i for i in prose if any(target in cells[i].source for target in targets)]
+        return [i for i in defining(named) if outlined(plain_python(cells[i].source)) is not None]
+
+    groups = (
+        lambda: defining(touched(own)),
+        lambda: touched(elsewhere),
+        lambda: defining(touched(text)),
+        lambda: defining(others),
+        lambda: touched(own),
+        lambda: touched(by_id),
+        lambda: touched(text),
+        lambda: own,
+        lambda: elsewhere,
+        lambda: by_id,
+        lambda: text,
+        as_code,
     )
+    best = next((found[-1] for group in groups if (found := group())), None)
     if best is None:
         merged.missing.append(exercise.name)
         merged.messages.append(f"The cell of {exercise.name} is missing from the notebook.")
-    elif best not in labelled:
+        return
+    places.give(best, exercise)
+    given = defined_names(cells[best].source) & targets
+    parts = []
+    for i in (*own, *(i for i in elsewhere if _is_untouched(cells[i], exercise)), *text):
+        if i == best:
+            continue
+        also = defined_names(cells[i].source) & targets
+        if i in own and not _is_untouched(cells[i], exercise) and not also & given:
+            parts.append(i)  # split by an editor, each part with the label, or the first alone
+            if also:
+                places.give(i, exercise)
+                given |= also
+        else:
+            places.set_aside.add(i)
+    _say_which(exercise, cells, best, own, parts, others, merged)
+
+
+def _say_which(
+    exercise: TemplateExercise,
+    cells: list[Cell],
+    best: int,
+    own: list[int],
+    parts: list[int],
+    others: list[int],
+    merged: Merged,
+) -> None:
+    name = exercise.name
+    if cells[best].kind != "code":
+        merged.messages.append(f"The cell of {name} was turned into {_KINDS[cells[best].kind]}; it was graded as code.")
+    elif best in others:
+        merged.messages.append(f"The answer to {name} was found in the cell of {cells[best].grade_id}.")
+    elif best not in own and parts:
+        pass  # said below
+    elif best not in own:
         how = "lost its label and" if not own else "was left as it came; the answer"
-        merged.messages.append(f"The cell of {exercise.name} {how} was found by the name it defines.")
-    elif len(own) > 1:
-        which = "the last one with work in it was graded" if touched else "none has work in it"
-        merged.messages.append(f"The cell of {exercise.name} is there {len(own)} times; {which}.")
-    return best
+        merged.messages.append(f"The cell of {name} {how} was found by the name it defines.")
+    elif len(own) - len(parts) > 1:
+        some = any(not _is_untouched(cells[i], exercise) for i in own)
+        which = "the last one with work in it was graded" if some else "none has work in it"
+        merged.messages.append(f"The cell of {name} is there {len(own) - len(parts)} times; {which}.")
+    if parts:
+        merged.messages.append(f"The cell of {name} is in {len(parts) + 1} parts; all of them were run.")
+
+
+def _given(source: str, exercise: TemplateExercise) -> tuple[str, ...]:
+    given = defined_names(source)
+    return tuple(target for target in exercise.targets if target in given)
+
+
+def _shared(source: str, exercises: list[TemplateExercise]) -> list[tuple[TemplateExercise, str | None]]:
+    """What of a cell belongs to each of its exercises, other lines blanked; None: all of it.
+
+    A statement that gives what an exercise asks for is of that exercise, any other of the next one's.
+    """
+    plain = plain_python(source)
+    told = outlined(plain) if len(exercises) > 1 else None
+    if told is None:
+        return [(exercise, None) for exercise in exercises]
+    of_target = {target: exercise for exercise in exercises for target in exercise.targets}
+    giving = {unit.statement: of_target[n] for unit in told.units for n in unit.names if n in of_target}
+    owner = next((giving[k] for k in reversed(range(len(told.statements))) if k in giving), exercises[0])
+    owners: dict[str, set[int]] = {exercise.name: set() for exercise in exercises}
+    for k in reversed(range(len(told.statements))):
+        owner = giving.get(k, owner)
+        first, last = told.statements[k]
+        owners[owner.name].update(range(first, last + 1))
+    lines = plain.split("\n")
+    ordered = sorted(exercises, key=lambda exercise: min(owners[exercise.name], default=0))
+    return [(e, "\n".join(t if n in owners[e.name] else "" for n, t in enumerate(lines, 1))) for e in ordered]
 
 
 def _is_untouched(cell: Cell, exercise: TemplateExercise) -> bool:
@@ -168,6 +310,31 @@ def _is_untouched(cell: Cell, exercise: TemplateExercise) -> bool:
 def _is_check(cell: Cell, template: Template) -> bool:
     labelled = template.labelled.get(cell.grade_id)
     return labelled is not None and bool(labelled.nbgrader.get("locked")) and not labelled.is_setup
+
+
+def _notice_conflicts(template: Template, cells: list[Cell], places: _Places, merged: Merged) -> None:
+    """Say where a merge of two versions was not settled."""
+    markers = [i for i, cell in enumerate(cells) if cell.is_marker]
+    if markers:
+        merged.messages.append(
+            f"The notebook holds a merge conflict that was not settled: cell {markers[0] + 1} is a merge marker. "
+            "Keep one version of each cell, delete the cells with <<<<<<<, ======= and >>>>>>>, and hand in again."
+        )
+    for i, cell in enumerate(cells):
+        names = [exercise.name for exercise in places.of_exercise.get(i, ())]
+        name = " and ".join(names) or _written(cell, template)
+        where = f"The cell of {name}" if name else f"Cell {i + 1}"
+        line = conflict_in(cell.source)
+        if line and not cell.is_marker:
+            merged.messages.append(
+                f"{where} holds merge markers, the first in line {line}: a conflict that was not settled. "
+                "Keep one version, delete the lines with <<<<<<<, ======= and >>>>>>>, and hand in again."
+            )
+        elif cell.conflict:
+            merged.messages.append(
+                f"{where} is there in two versions, because of a merge conflict in line {cell.conflict} of the file "
+                "(<<<<<<<) that was not settled; the first version was read. Keep one of them and hand in again."
+            )
 
 
 def _notice_tampering(template: Template, cells: list[Cell], merged: Merged) -> None:

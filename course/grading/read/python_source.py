@@ -6,6 +6,7 @@ Every function takes any text and raises nothing but `Unreadable`, where to pars
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from course.grading.problems import Unreadable
@@ -16,7 +17,9 @@ from course.outline import Outline, outline
 MOST_REMEMBERED = 2 * 10**6  # characters of texts whose outlines are kept
 
 _DEFINES = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)\s*=[^=]", re.MULTILINE)
-_MAGIC_LINE = re.compile(r"^(\s*)(?:[%!?]|\w+\s*=\s*[%!]|[\w.]+\?{1,2}\s*$)")
+_COMMAND = re.compile(r"^(\s*)(?:[%!?]|\w+\s*=\s*[%!]|[\w.]+\?{1,2}\s*$)")
+_SURE_COMMAND = re.compile(r"^(\s*)(?:%{1,2}\w|[!?]|\w+\s*=\s*(?:%\w|!)|[\w.]+\?{1,2}\s*$)")
+_TIMED = re.compile(r"^(\s*)%time[^\S\n]+(\S.*)$")
 _RUNS_ITS_BODY = ("time", "timeit", "capture", "prun")  # cell magics after which plain Python follows
 
 
@@ -78,7 +81,8 @@ def described(data: bytes) -> dict | None:
 def plain_python(source: str) -> str:
     """The cell without IPython's commands (``%timeit f(x)``, ``!ls``, ``f?``); line numbers stay as they are.
 
-    They are taken out only where the text is no Python as it stands: ``% b`` may continue a line above.
+    They are taken out only where the text is no Python as it stands: ``% b`` may continue a line above. What
+    ``%time`` measures is run.
     """
     lines = source.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
@@ -90,26 +94,31 @@ def plain_python(source: str) -> str:
         source = "\n".join(lines)
     if outlined(source) is not None:
         return source
-    without = "\n".join(_MAGIC_LINE.match(line)[1] + "pass" if _MAGIC_LINE.match(line) else line for line in lines)
-    return source if outlined(without) is None else without
+    if any(_COMMAND.match(line) for line in lines):
+        for pattern, timed in ((_SURE_COMMAND, True), (_SURE_COMMAND, False), (_COMMAND, False)):
+            without = "\n".join(_without_commands(lines, pattern, timed))
+            if outlined(without) is not None:
+                return without
+    return source
+
+
+def _without_commands(lines: list[str], pattern: re.Pattern, timed: bool) -> Iterator[str]:
+    goes_on = False
+    for line in lines:
+        command = None if goes_on else pattern.match(line)
+        measured = _TIMED.match(line) if timed and command else None
+        if measured:
+            yield measured[1] + measured[2]
+        elif command:
+            yield command[1] + "pass"
+        else:
+            yield "" if goes_on else line
+        goes_on = (goes_on or (command is not None and not measured)) and line.endswith("\\")
 
 
 def defined_names(source: str) -> frozenset[str]:
-    """Names that the cell gives a meaning to at its top level; of broken code, those that can be guessed."""
+    """Names that the cell gives a meaning to outside its functions, imports aside; of broken code, a guess."""
     found = outlined(plain_python(source))
     if found is None:
         return frozenset(name for match in _DEFINES.finditer(source) for name in match.groups() if name)
-    return frozenset(name for given in found.given for name in given.names)
-
-
-def definitions_only(source: str) -> str:
-    """The cell's imports, functions, classes and constants; its other lines are blanked, so line numbers stay.
-
-    Returns ``""`` where nothing is left or the text is no Python.
-    """
-    source = plain_python(source)
-    found = outlined(source)
-    if found is None or not found.definitions:
-        return ""
-    keep = {line for first, last in found.definitions for line in range(first, last + 1)}
-    return "\n".join(line if i in keep else "" for i, line in enumerate(source.split("\n"), start=1))
+    return frozenset(name for unit in found.units if not unit.is_import for name in unit.names)

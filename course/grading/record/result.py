@@ -46,6 +46,7 @@ class StudentResult:
         penalty: share of the points that is taken off for coming late; `lateness` says why. See `Deadline.applied`.
         written: highest points of the questions that a person marks, by name.
         marks: what a person gave, by exercise or written question; the gradebook alone keeps these.
+        remarks: what was odd and cost nothing, one sentence each: for the student's page alone.
     """
 
     student: str
@@ -58,6 +59,7 @@ class StudentResult:
     lateness: str = ""
     written: dict[str, float] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statuses", in_order(self.statuses))
@@ -136,12 +138,14 @@ class StudentResult:
             read.pop("kept", None)
             exercises = tuple(ExerciseResult(**exercise) for exercise in read.pop("exercises"))
             statuses, messages = tuple(read.pop("statuses")), tuple(read.pop("messages"))
+            remarks = tuple(read.pop("remarks", ()))
             handed_in = read.pop("handed_in", None)
             if handed_in is not None:
                 for date in ("time", "file_date"):
                     handed_in[date] = datetime.fromisoformat(handed_in[date]) if handed_in.get(date) else None
                 handed_in = HandedIn(**handed_in)
-            return cls(**read, statuses=statuses, exercises=exercises, messages=messages, handed_in=handed_in)
+            told = {"statuses": statuses, "exercises": exercises, "messages": messages, "remarks": remarks}
+            return cls(**read, **told, handed_in=handed_in)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the result of a student: {error}") from None
 

@@ -43,6 +43,7 @@ def feedback_page(
             "kind": cell.kind,
             "exercise": cell.exercise,
             "written": cell.written,
+            "file": cell.file,
             "html": html,
             "result": of_exercise.get(cell.exercise),
         }

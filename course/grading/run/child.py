@@ -5,17 +5,20 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from course.checks.calls import Observation
 from course.grading.read.merge import RunCell
+from course.grading.read.modules import OwnModule
 from course.grading.run import frames, outside
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 from course.grading.sandbox.client import MOST_SERVERS
 from course.grading.statuses import Status
 
+MOST_FAILED = 20  # statements of a cell of which the error is told
+LARGEST_REPLY = 2**18  # bytes of what is told of a cell
 SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
 
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
@@ -33,6 +36,43 @@ class Question:
     calls: bytes
     largest_answer: int
     forbidden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A statement of a cell that raised, as the child says.
+
+    Args:
+        statement: its number among those at the top of the cell.
+        first_line: of it, 0 if that is not known.
+        line: of the cell, in which it was raised; 0 if that is not known.
+        error: what was raised.
+        file, line_there: the student's own module in which that was, or ``""``.
+    """
+
+    statement: int
+    first_line: int
+    line: int
+    error: str
+    file: str = ""
+    line_there: int = 0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a cell went.
+
+    Args:
+        failed: its statements that raised, the first of them.
+        more: how many more there are.
+        kept: which of ``cell.keep`` it gave a meaning to.
+        not_run: the statements that were passed over because they are no definitions.
+    """
+
+    failed: tuple[Failed, ...] = ()
+    more: int = 0
+    kept: tuple[str, ...] = ()
+    not_run: tuple[int, ...] = ()
 
 
 class ChildLost(Exception):
@@ -74,6 +114,23 @@ def _ready(sandbox: Sandbox) -> "Child":
                 raise
 
 
+def _ran(reply: dict, cell: RunCell) -> Ran:
+    """What a child says, in bounds. Raises TypeError, ValueError or KeyError where it is something else."""
+    failed = []
+    for number, first_line, line, error, file, line_there in reply["failed"][:MOST_FAILED]:
+        if not (isinstance(error, str) and isinstance(file, str)):
+            raise TypeError
+        at, first, here, there = (
+            value if type(value) is int and 0 < value < 10**6 else 0 for value in (number, first_line, line, line_there)
+        )
+        failed.append(Failed(at, first, here, error[:400], file[:200], there))
+    more, kept, not_run = reply["more"], reply["kept"], reply["not_run"]
+    if not (type(more) is int and isinstance(kept, list) and isinstance(not_run, list)):
+        raise TypeError
+    not_run = tuple(k for k in not_run if type(k) is int)
+    return Ran(tuple(failed), max(0, more), tuple(name for name in cell.keep if name in kept), not_run)
+
+
 class Child:
     """The parent's end of one child process. Every wait has a deadline, every size a bound."""
 
@@ -81,6 +138,7 @@ class Child:
         self.limits = sandbox.limits
         self.printed = 0
         self.last_words = b""
+        self.at = 0  # the statement of the cell that it runs, or died of
         self._number = 0
         self._buffer = bytearray()
         # What stand-ins ask is handed to it with the seconds there are; without it, nobody may ask.
@@ -98,17 +156,32 @@ class Child:
             raise CannotStart(f"the process for student code {why}{': ' + said if said else ''}") from None
         self.printed = 0
 
-    def execute(self, cell: RunCell, seconds: float) -> tuple[str, int, list[str]]:
-        """Run one cell. Returns (error or ``""``, its line or 0, which of ``cell.keep`` it defined)."""
-        request = {"source": cell.source, "label": cell.label, "keep": cell.keep}
+    def run(self, cell: RunCell, seconds: float, skip: Collection[int] = (), only_definitions: bool = False) -> Ran:
+        """Run one cell, without the statements `skip`. Where it is lost, `at` is the one that it had come to."""
+        request = {
+            "source": cell.source,
+            "label": cell.label,
+            "keep": cell.keep,
+            "skip": sorted(skip),
+            "definitions": only_definitions,
+        }
         try:
-            reply = json.loads(self.exchange(frames.CELL, json.dumps(request).encode(), seconds, 2**16))
-            error, line, kept = reply["error"], reply["line"], reply["kept"]
-            if not (isinstance(error, str) and isinstance(line, int) and isinstance(kept, list)):
-                raise TypeError
+            reply = json.loads(self.exchange(frames.CELL, json.dumps(request).encode(), seconds, LARGEST_REPLY))
+            return _ran(reply, cell)
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ChildLost(Status.CRASHED, NO_ANSWER) from None
-        return error[:400], line if 0 < line < 10**6 else 0, [name for name in cell.keep if name in kept]
+
+    def execute(self, cell: RunCell, seconds: float) -> tuple[str, int, list[str]]:
+        """Run one cell. Returns (its first error or ``""``, the line of that or 0, which of ``cell.keep`` it defined)."""
+        ran = self.run(cell, seconds)
+        first = ran.failed[0] if ran.failed else Failed(0, 0, 0, "")
+        return first.error, first.line, list(ran.kept)
+
+    def know(self, modules: Iterable[OwnModule], seconds: float) -> None:
+        """Let cells import the student's own modules."""
+        told = [asdict(module) for module in modules]
+        if told:
+            self.exchange(frames.MODULES, json.dumps(told).encode(), seconds, 0)
 
     def observe(self, question: Question, seconds: float) -> Observation:
         """Make the calls of one exercise and bring back what was seen."""
@@ -126,6 +199,7 @@ class Child:
             Stopped: see `Limits`.
         """
         self._number += 1
+        self.at = 0
         outgoing = memoryview(frames.pack(kind, self._number, payload))
         deadline = time.monotonic() + seconds
         received = 0
@@ -175,6 +249,8 @@ class Child:
                 message = frames.unpack_first(self._buffer, largest, self._largest_asked)
                 if message is None:
                     return None
+                if message[:2] == (frames.AT, self._number):
+                    self.at = frames.statement(message[2])
                 if message[:2] == (kind, self._number) or (message[0] == frames.ASK and self.answer_asked):
                     return message
         except frames.TooLarge as problem:

@@ -12,10 +12,17 @@ import struct
 HEADER = struct.Struct("!cII")
 READY = b"R"  # request and reply: the child has imported what it needs
 RULE = b"L"  # request: `guards.rule`, which holds until the next; reply: empty
-CELL = b"C"  # request: JSON {source, label, keep}; reply: JSON {error, line, kept}
+MODULES = (
+    b"M"  # request: JSON [{name, file, source, is_package}], what cells may import of the student's own; reply: empty
+)
+CELL = b"C"  # request: JSON {source, label, keep, skip, definitions}; reply: JSON, see `worker._Runner.run`
+AT = b"S"  # the child, on its way through a cell: the number of the statement that comes next, as `at`
 OBSERVE = b"O"  # request: `calls_to_bytes`; reply: `Observation.to_bytes`
 ASK = b"A"  # the child asks; the reply has the child's own number. Both: `course.checks.message.pack`
 LARGEST_ASKED = 2**24  # bytes of a question, and of its answer
+
+
+_AT = struct.Struct("!I")
 
 
 class BadFrame(Exception):
@@ -24,6 +31,16 @@ class BadFrame(Exception):
 
 class TooLarge(BadFrame):
     """A message announces more bytes than there may be."""
+
+
+def at(request: int, statement: int) -> bytes:
+    """While it answers `request`, the child comes to this statement of the cell."""
+    return pack(AT, request, _AT.pack(statement))
+
+
+def statement(payload: bytes) -> int:
+    """What `at` says; 0 where it is something else."""
+    return _AT.unpack(payload)[0] if len(payload) == _AT.size else 0
 
 
 def pack(kind: bytes, number: int, payload: bytes = b"") -> bytes:
@@ -40,7 +57,7 @@ def unpack_first(buffer: bytearray, largest: int, largest_asked: int = 0) -> tup
     if len(buffer) < HEADER.size:
         return None
     kind, number, length = HEADER.unpack_from(buffer)
-    if kind not in (READY, RULE, CELL, OBSERVE, ASK):
+    if kind not in (READY, RULE, MODULES, CELL, AT, OBSERVE, ASK):
         raise BadFrame("it sent something that is no answer")
     if kind == ASK:
         largest = largest_asked

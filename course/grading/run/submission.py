@@ -1,8 +1,11 @@
 """Drive the child process in which a student's code runs; whatever it does there, one exercise at a time is lost.
 
 A child is started for each submission (see `course.grading.sandbox`). It is told to execute the cells and then to call
-what each exercise defined. If it hangs, dies or talks nonsense, it is killed with all that it started, what it was busy
-with is left out, and a fresh child goes on with the rest.
+what each exercise defined. If it hangs, dies or talks nonsense, it is killed with all that it started, the statement or
+exercise that it was busy with is left out, and a fresh child goes on with the rest.
+
+What students added runs too, but never at the cost of the exercises: together it may take `ADDED_PART` of the time, and
+after that only what takes none is run of it. In a fresh child, what came to its end before may take half of what is left.
 """
 
 import re
@@ -10,21 +13,24 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from course.checks import guards
 from course.checks.calls import FORBIDDEN, SEAL, Observation
 from course.grading import known_safe
 from course.grading.read.merge import Merged, RunCell
-from course.grading.read.python_source import defined_names
+from course.grading.read.modules import OwnModule
+from course.grading.read.python_source import defined_names, outlined
 from course.grading.run import frames
-from course.grading.run.child import SECONDS_TO_START, Child, ChildLost, Question, start_child
+from course.grading.run.child import SECONDS_TO_START, Child, ChildLost, Failed, Question, Ran, start_child
 from course.grading.run.oracle import Session
 from course.grading.sandbox import CannotStart, Sandbox, ServerLost
 from course.grading.statuses import Status
 
 LONGEST_OUTPUT = 2**20  # bytes that student code may print before it counts as a flood
 MOST_STARTS = 25  # of a child for one submission
+MOST_SKIPPED = 5  # statements of one cell that hung or crashed; after that, the whole cell is left out
+ADDED_PART = 0.4  # of the seconds for a submission, that all its cells outside of the exercises may take
 MOST_SERVERS_LOST = 3  # fork servers that something outside ended under it
 
 _OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memory|Cannot allocate memory")
@@ -38,6 +44,23 @@ class Lost:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Mishap:
+    """What went wrong in a cell, or was not run of it: it concerns the points only where something hangs on it.
+
+    Args:
+        sentence: for the student.
+        exercise: whose cell it is, or ``""``.
+        names: what the statement would have given a meaning to.
+        status: for the row, where it cost something.
+    """
+
+    sentence: str
+    exercise: str = ""
+    names: frozenset[str] = frozenset()
+    status: Status | None = None
+
+
 @dataclass
 class RunResult:
     """What running one submission gave: an observation or a loss for each exercise, and what else was noticed."""
@@ -47,6 +70,8 @@ class RunResult:
     messages: list[str] = field(default_factory=list)
     seconds_left: float = 0.0
     left_out: set[int] = field(default_factory=set)  # cells that hung or crashed when they were executed
+    skipped: dict[int, set[int]] = field(default_factory=dict)  # by cell, the statements that did
+    mishaps: list[Mishap] = field(default_factory=list)
 
 
 Quote = Callable[[str, RunCell], str]
@@ -65,7 +90,17 @@ def run_submission(
         CannotStart: no child could be started.
         Stopped: see `Limits`.
     """
-    return _Run(merged.cells, questions, sandbox, sandbox.limits.whole_submission, quote).run()
+    return _Run(merged.cells, merged.modules, questions, sandbox, sandbox.limits.whole_submission, quote).run()
+
+
+def without_what_hung(merged: Merged, outcome: RunResult) -> Merged:
+    """What was run, to be run once more for something else than points."""
+    cells = [
+        replace(cell, skip=frozenset(outcome.skipped.get(i, ())))
+        for i, cell in enumerate(merged.cells)
+        if i not in outcome.left_out
+    ]
+    return replace(merged, cells=cells)
 
 
 def run_with_stand_ins(
@@ -87,7 +122,8 @@ def run_with_stand_ins(
     Raises:
         Stopped: see `Limits`.
     """
-    run = _Run(_with_stand_ins(merged.cells, questions, replaced, first), questions, sandbox, first.seconds_left)
+    cells = _with_stand_ins(merged.cells, questions, replaced, first)
+    run = _Run(cells, merged.modules, questions, sandbox, first.seconds_left)
     run.answer_asked = session.answer
     try:
         again = run.run()
@@ -105,7 +141,8 @@ def _with_stand_ins(
     run = [_stand_in(sorted(targets))]  # for the exercises whose cell is missing
     for i, cell in enumerate(cells):
         if i not in first.left_out or cell.exercise in again:
-            run.append(cell)
+            skip = first.skipped.get(i, ()) if cell.exercise not in again else ()
+            run.append(replace(cell, skip=frozenset(skip)))
         elif cell.exercise not in replaced:
             run.append(_left_out(cell))
         taken_back = targets & defined_names(cell.source)
@@ -127,24 +164,35 @@ class _Run:
     def __init__(
         self,
         cells: list[RunCell],
+        modules: tuple[OwnModule, ...],
         questions: dict[str, Question],
         sandbox: Sandbox,
         seconds: float,
         quote: Quote | None = None,
     ):
         self.cells = cells
-        self.place = {cell.exercise: i for i, cell in enumerate(cells) if cell.exercise}
+        self.modules = modules
+        self.places: dict[str, list[int]] = {}  # by exercise
+        for i, cell in enumerate(cells):
+            if cell.exercise:
+                self.places.setdefault(cell.exercise, []).append(i)
         self.questions = questions
         self.forbidden = sorted({name for question in questions.values() for name in question.forbidden})
-        self.waiting = [name for name in questions if name in self.place]
+        self.waiting = [name for name in questions if name in self.places]
         self.sandbox = sandbox
         self.limits = sandbox.limits
         self.seconds_left = seconds
+        self.added_seconds = min(ADDED_PART * sandbox.limits.whole_submission, seconds / 2)
+        self.for_added = _Room(self.added_seconds)
+        self.for_added_again = _Room(0.0)
+        self.came_to_an_end: set[int] = set()  # cells outside of the exercises
         self.quote = quote or self._known_safe
         self.answer_asked: Callable[[bytes, float], bytes] | None = None
         self.left_out: dict[int, Lost] = {}  # cells that may not be executed again
-        self.stopped_at: dict[int, str] = {}  # cells that raised, and what to say of it
-        self.undefined: set[str] = set()  # exercises whose cell raised before it defined anything
+        self.skipped = {i: set(cell.skip) for i, cell in enumerate(cells)}  # their statements that may not
+        self.stopped: dict[int, Lost] = {}  # what to say of a cell that did not define what it should
+        self.kept: dict[int, tuple[str, ...]] = {}  # by cell, what it defined of that
+        self.told: set[tuple[int, int]] = set()  # statements of cells of which was said that they failed
         self.printed = 0
         self.outcome = RunResult()
 
@@ -172,14 +220,16 @@ class _Run:
                 f"{LONGEST_OUTPUT // 2**20} MB is sensible; the rest was thrown away."
             )
         self.outcome.seconds_left = self.seconds_left
+        self.outcome.skipped = {i: skipped for i, skipped in self.skipped.items() if skipped}
         return self.outcome
 
     def _go_on_in_a_fresh_child(self) -> None:
+        self.for_added_again = _Room(self.seconds_left / 2)
         with start_child(self.sandbox) as child:
             child.answer_asked = self.answer_asked
             try:
-                # Once before any cell runs, so that all of them meet the guards.
-                self._set_guards(child)
+                # Guards are set once before any cell runs, so that all of them meet them.
+                self._prepare(child)
                 self._execute_cells(child)
                 self._make_calls(child)
             except _StartAgain:
@@ -197,31 +247,38 @@ class _Run:
 
     def _execute_cells(self, child: Child) -> None:
         for i, cell in enumerate(self.cells):
+            room = None
+            if cell.added:
+                room = self.for_added_again if i in self.came_to_an_end else self.for_added
+            only_definitions = room is not None and room.seconds <= 0
+            seconds = 0.0
             try:
-                with self._timed() as seconds:
+                with self._timed(None if only_definitions else room) as seconds:
                     if i in self.left_out:
                         child.execute(_left_out(cell), seconds)
                         continue
                     self._tell_rule(child, cell.exercise, seconds)
-                    error, line, kept = child.execute(cell, seconds)
+                    ran = child.run(cell, seconds, self.skipped[i], only_definitions)
             except ChildLost as why:
-                self.left_out[i] = Lost(why.status, f"Your cell {why}.")
-                self._note(self.left_out[i])
-                self.outcome.left_out.add(i)
-                if not cell.exercise:
-                    self.outcome.messages.append(_sentence(f"{cell.label} {why}. It was left out."))
+                self._cell_lost(i, cell, child.at, why.status, self._why(why, cell, seconds))
                 raise _StartAgain from None
-            if error:
-                self._cell_raised(i, cell, error, line, kept)
+            self._cell_ran(i, cell, ran)
+            if cell.added and not only_definitions:
+                self.came_to_an_end.add(i)
 
     def _make_calls(self, child: Child) -> None:
         while self.waiting:
             name = self.waiting[0]
-            i = self.place[name]
-            if i in self.left_out:
-                self._lose(name, self.left_out[i])
-            elif name in self.undefined:
-                self._lose(name, Lost(None, f"Your cell {self.stopped_at[i]}."))
+            places = self.places[name]
+            gone = next((self.left_out[i] for i in places if i in self.left_out), None)
+            stopped = next((self.stopped[i] for i in places if i in self.stopped), None)
+            if gone:
+                self._lose(name, gone)
+            elif stopped and not any(self.kept.get(i) for i in places):
+                self._lose(name, stopped)
+                said = stopped.sentence.removeprefix("Your cell stops")
+                twice = [m for m in self.outcome.mishaps if m.exercise == name and f"fails{said[:-1]}" in m.sentence]
+                self.outcome.mishaps = [m for m in self.outcome.mishaps if m not in twice]
             else:
                 try:
                     with self._timed() as seconds:
@@ -229,22 +286,21 @@ class _Run:
                         seen = child.observe(self.questions[name], seconds)
                 except ChildLost as why:
                     self.waiting.pop(0)
-                    self.left_out[i] = Lost(why.status, f"Your code {why}.")
-                    self._lose(name, self.left_out[i])
+                    lost = Lost(why.status, f"Your code {why}.")
+                    self.left_out.update(dict.fromkeys(places, lost))
+                    self._lose(name, lost)
                     raise _StartAgain from None
                 if self.forbidden and seen.notes.pop(SEAL, "") != seal:
                     seen.notes.setdefault(FORBIDDEN, known_safe.UNSEALED)
                 self.outcome.exercises[name] = seen
                 self._note_memory(seen)
-                if i in self.stopped_at:  # a line below the function, say, that tries it out
-                    sentence = f"{self.cells[i].label} {self.stopped_at[i]}; what it had defined by then was graded."
-                    self.outcome.messages.append(_sentence(sentence))
             self.waiting.pop(0)
 
-    def _set_guards(self, child: Child) -> None:
+    def _prepare(self, child: Child) -> None:
         try:
             if self.forbidden:
                 child.exchange(frames.RULE, guards.rule("", self.forbidden), SECONDS_TO_START, 0)
+            child.know(self.modules, SECONDS_TO_START)
         except ChildLost as why:
             raise CannotStart(f"the process for student code {why}") from None
 
@@ -259,19 +315,95 @@ class _Run:
             child.exchange(frames.RULE, guards.rule(exercise if forbidden else "", forbidden, seal), seconds, 0)
         return seal
 
-    def _cell_raised(self, i: int, cell: RunCell, error: str, line: int, kept: list[str]) -> None:
-        first_time = i not in self.stopped_at
-        line = line if line <= min(len(cell.source.split("\n")), known_safe.MOST_LINES) else 0
-        self.stopped_at[i] = f"stops{f' in line {line}' if line else ''} with {self.quote(error, cell)}"
-        if _OUT_OF_MEMORY.search(error):
-            self.outcome.statuses.add(Status.LIMIT)
-        if cell.exercise and not kept:
-            self.undefined.add(cell.exercise)
-        elif not cell.exercise and first_time:
-            self.outcome.messages.append(_sentence(f"{cell.label} {self.stopped_at[i]}."))
+    def _why(self, why: ChildLost, cell: RunCell, seconds: float) -> str:
+        """In words, where it was the time for added cells that ran out."""
+        if cell.added and why.status == Status.TIMEOUT and seconds < min(self.limits.timeout, self.seconds_left):
+            return f"did not come to an end within what was left of {self._added_told}"
+        return str(why)
+
+    @property
+    def _added_told(self) -> str:
+        return f"the {self.added_seconds:g} seconds for all cells outside of the exercises"
+
+    def _cell_lost(self, i: int, cell: RunCell, at: int, status: Status, why: str) -> None:
+        """It hung or ended the child: the statement that did it is left out from now on, or the whole cell."""
+        lost = Lost(status, f"Your cell {why}.")
+        outline = outlined(cell.source)
+        lines = outline.statements if outline else []
+        skipped = self.skipped[i]
+        if len(lines) > 1 and at < len(lines) and at not in skipped and len(skipped) < MOST_SKIPPED:
+            skipped.add(at)
+            self.stopped[i] = lost
+            names = self._names_given(cell, at)
+            sentence = f"{cell.label} {why} in line {lines[at][0]}; what stands there was left out."
+        else:
+            self.left_out[i] = lost
+            self.outcome.left_out.add(i)
+            names = defined_names(cell.source)
+            sentence = f"{cell.label} {why}. It was left out."
+        if cell.added:
+            self.outcome.mishaps.append(Mishap(_sentence(sentence), "", names, status))
+            return
+        self._note(lost)
+        if not cell.exercise or i not in self.left_out:
+            self.outcome.messages.append(_sentence(sentence))
+
+    def _cell_ran(self, i: int, cell: RunCell, ran: Ran) -> None:
+        self.kept[i] = ran.kept
+        to_blame = None
+        for failed in ran.failed:
+            names = self._names_given(cell, failed.statement)
+            if to_blame is None or (names & set(cell.keep) and not to_blame[1]):
+                to_blame = failed, names & set(cell.keep)
+            self._statement_failed(i, cell, failed, names, len(ran.failed) + ran.more)
+        if to_blame and (i not in self.stopped or not self.skipped[i]):
+            self.stopped[i] = Lost(None, f"Your cell stops{self._with(to_blame[0], cell)}.")
+        if ran.more and (i, -1) not in self.told:
+            self.told.add((i, -1))
+            sentence = f"{cell.label}: {ran.more} more of its statements fail."
+            self.outcome.mishaps.append(Mishap(_sentence(sentence), cell.exercise, defined_names(cell.source)))
+        if ran.not_run and (i, -2) not in self.told:
+            self.told.add((i, -2))
+            names = frozenset().union(*(self._names_given(cell, k) for k in ran.not_run))
+            sentence = (
+                f"{cell.label} was run in part: {self._added_told} were used up, so of this one only imports, "
+                "functions, classes and constants were run."
+            )
+            self.outcome.mishaps.append(Mishap(_sentence(sentence), "", names, Status.TIMEOUT))
+
+    def _statement_failed(self, i: int, cell: RunCell, failed: Failed, names: frozenset[str], of: int) -> None:
+        if (i, failed.statement) in self.told:
+            return
+        self.told.add((i, failed.statement))
+        outline = outlined(cell.source)
+        rest = "; the rest of it was run" if outline and len(outline.statements) > of else ""
+        sentence = _sentence(f"{cell.label} fails{self._with(failed, cell)}{rest}.")
+        status = Status.LIMIT if _OUT_OF_MEMORY.search(failed.error) else None
+        if cell.added or cell.exercise:
+            if status and cell.exercise:
+                self.outcome.statuses.add(status)
+            self.outcome.mishaps.append(Mishap(sentence, cell.exercise, names, status))
+        else:
+            self.outcome.messages.append(sentence)
+
+    def _with(self, failed: Failed, cell: RunCell) -> str:
+        """In words, where and with which error."""
+        here = failed.line or failed.first_line
+        here = here if here <= min(len(cell.source.split("\n")), known_safe.MOST_LINES) else 0
+        text = next((m.source for m in self.modules if m.file == failed.file), "")
+        there = failed.line_there if failed.line_there <= min(text.count("\n") + 1, known_safe.MOST_LINES) else 0
+        there = f" (line {there} of {failed.file})" if there and text else ""
+        return f"{f' in line {here}' if here else ''} with {self.quote(failed.error, cell)}{there}"
+
+    @staticmethod
+    def _names_given(cell: RunCell, statement: int) -> frozenset[str]:
+        outline = outlined(cell.source)
+        if outline is None:
+            return defined_names(cell.source)
+        return frozenset(name for unit in outline.units if unit.statement == statement for name in unit.names)
 
     def _known_safe(self, error: str, cell: RunCell) -> str:
-        sources = tuple(cell.source for cell in self.cells)
+        sources = (*(each.source for each in self.cells), *(module.source for module in self.modules))
         return known_safe.error(
             error, known_safe.Known(forbidden=tuple(self.forbidden), cell=cell.source, cells=sources)
         )
@@ -293,15 +425,26 @@ class _Run:
                 seen.notes[key] = f"MemoryError: {allowed}{line[1]}{line[2]}"
 
     @contextmanager
-    def _timed(self) -> Iterator[float]:
-        """Gives the seconds that the next thing may take, and takes those it did from the submission's."""
+    def _timed(self, room: "_Room | None" = None) -> Iterator[float]:
+        """Gives the seconds that the next thing may take, and takes those it did from the submission's and from `room`."""
         if self.seconds_left <= 0:
             raise _StartAgain
         begin = time.monotonic()
         try:
-            yield min(self.limits.timeout, self.seconds_left)
+            seconds = min(self.limits.timeout, self.seconds_left)
+            yield min(seconds, room.seconds) if room else seconds
         finally:
-            self.seconds_left -= time.monotonic() - begin
+            took = time.monotonic() - begin
+            self.seconds_left -= took
+            if room:
+                room.seconds -= took
+
+
+@dataclass
+class _Room:
+    """Seconds that some things may take together."""
+
+    seconds: float
 
 
 class _StartAgain(Exception):

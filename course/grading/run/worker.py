@@ -4,6 +4,13 @@ It executes cells and calls what they define, as it is told over its channel, an
 no answer, gives no verdict and is trusted with nothing: all that it sends is treated as the student's.
 """
 
+import __future__
+
+import ast
+import asyncio
+import importlib.abc
+import importlib.util
+import inspect
 import json
 import linecache
 import os
@@ -11,14 +18,20 @@ import socket
 import sys
 import traceback
 import types
+from collections.abc import Callable
 from typing import Any
 
+import course
 from course.checks.guards import follow, found, intact, running  # by name: the module answers nobody once they stand
 from course.grading.run import frames
+from course.outline import is_definition
 
 LONGEST_ERROR = 300  # characters
+MOST_FAILED = 20  # statements of one cell whose errors are told
+MOST_STEPS = 500  # of one cell that are told as they come; where it has more statements, several make a step
 
 _MISSING = object()
+_FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 
 def main(channel_number: int) -> None:
@@ -40,9 +53,11 @@ def _serve(channel: socket.socket, requests: Any) -> None:
     from course.grading.run import stand_in
 
     notebook = types.ModuleType("__main__")
-    notebook.__dict__.update(display=_quiet, get_ipython=lambda: None)
+    shell = _Shell()
+    notebook.__dict__.update(display=_quiet, get_ipython=lambda: shell)
     sys.modules["__main__"] = notebook  # dataclasses and pickle look there
-    kept: dict[str, Any] = {}
+    course.check = _quiet  # a check of the notebook's; what counts is asked from outside
+    runner = _Runner(notebook.__dict__)
     our_id = os.getpid()
     rule = b""
     stand_in.connect(channel, requests)
@@ -54,10 +69,13 @@ def _serve(channel: socket.socket, requests: Any) -> None:
         if kind == frames.RULE:
             rule = payload
             follow(rule)
+        elif kind == frames.MODULES:
+            sys.meta_path.append(_OwnModules(json.loads(payload)))
         elif kind == frames.CELL:
-            reply = json.dumps(_run_cell(json.loads(payload), notebook.__dict__, kept)).encode()
+            told = lambda statement: channel.sendall(frames.at(number, statement))
+            reply = json.dumps(runner.run(json.loads(payload), told)).encode()
         elif kind == frames.OBSERVE:
-            reply = _observe(payload, {**notebook.__dict__, **kept}, rule)
+            reply = _observe(payload, {**notebook.__dict__, **runner.kept}, rule)
         if os.getpid() != our_id:
             os._exit(0)  # the student's code forked and came back here
         _flush()
@@ -67,21 +85,110 @@ def _serve(channel: socket.socket, requests: Any) -> None:
         channel.sendall(frames.pack(kind, number, reply))
 
 
-def _run_cell(request: dict, namespace: dict[str, Any], kept: dict[str, Any]) -> dict:
-    """Execute one cell; what it gave to the names in ``keep`` stays the student's answer, whatever comes later."""
-    file_name = f"<{request['label']}>"
-    source = request["source"]
-    linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
-    running(file_name, request["keep"])
-    before = {name: namespace.get(name, _MISSING) for name in request["keep"]}
-    error, line = "", 0
+class _Runner:
+    """Runs the cells of one notebook, as IPython would: each statement is compiled and run by itself.
+
+    Unlike there, what follows a statement that raised is run all the same.
+    """
+
+    def __init__(self, namespace: dict[str, Any]):
+        self.namespace = namespace
+        self.kept: dict[str, Any] = {}  # what cells gave to the names that they keep, whatever comes later
+        self.flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # and what ``from __future__ import`` switched on
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, request: dict, told: Callable[[int], None]) -> dict:
+        """Execute one cell.
+
+        Args:
+            request: its source and label, the names to ``keep``, the numbers of statements to ``skip``, and whether only
+                ``definitions`` are wanted.
+            told: called before every statement but the first, or where there are many, every few, with its number.
+
+        Returns:
+            {"failed": [[statement, line of it, line of the error or 0, error, own file or "", line there]], "more": how
+            many more failed, "kept": names, "not_run": numbers of statements that are no definitions}
+        """
+        file_name = f"<{request['label']}>"
+        source = request["source"]
+        linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
+        running(file_name, request["keep"])
+        before = {name: self.namespace.get(name, _MISSING) for name in request["keep"]}
+        failed, more, not_run = [], 0, []
+        try:
+            statements = compile(source, file_name, "exec", self.flags | ast.PyCF_ONLY_AST, dont_inherit=True).body
+        except BaseException as raised:
+            statements = []
+            failed.append([0, 0, _line(raised, file_name), _describe(raised), "", 0])
+        step = len(statements) // MOST_STEPS + 1
+        for number, statement in enumerate(statements):
+            if number and number % step == 0:
+                told(number)
+            if number - number % step in request["skip"]:
+                continue
+            if request["definitions"] and not is_definition(statement):
+                not_run.append(number)
+                continue
+            try:
+                self._run(statement, file_name)
+            except BaseException as raised:  # SystemExit and KeyboardInterrupt too: the child goes on
+                if len(failed) < MOST_FAILED:
+                    place = _place(raised)
+                    failed.append([number, statement.lineno, _line(raised, file_name), _describe(raised), *place])
+                else:
+                    more += 1
+        _close_figures()
+        new = {name: self.namespace[name] for name in before if name in self.namespace}
+        new = {name: value for name, value in new.items() if value is not before[name]}
+        self.kept.update(new)
+        return {"failed": failed, "more": more, "kept": sorted(new), "not_run": not_run[:MOST_STEPS]}
+
+    def _run(self, statement: ast.stmt, file_name: str) -> None:
+        code = compile(ast.Module([statement], []), file_name, "exec", self.flags, dont_inherit=True)
+        self.flags |= code.co_flags & _FUTURE
+        if code.co_flags & inspect.CO_COROUTINE:  # it awaits something
+            if self._loop is None or self._loop.is_closed():
+                self._loop = asyncio.new_event_loop()
+            self._loop.run_until_complete(eval(code, self.namespace))
+        else:
+            exec(code, self.namespace)
+
+
+def _close_figures() -> None:
+    """As a notebook does after each cell."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
     try:
-        exec(compile(source, file_name, "exec", dont_inherit=True), namespace)
-    except BaseException as raised:  # SystemExit and KeyboardInterrupt too: the cell ends, the child does not
-        error, line = _describe(raised), _line(raised, file_name)
-    new = {name: namespace[name] for name in before if name in namespace and namespace[name] is not before[name]}
-    kept.update(new)
-    return {"error": error, "line": line, "kept": sorted(new)}
+        if pyplot is not None:
+            pyplot.close("all")
+    except BaseException:  # the student may have replaced it
+        pass
+
+
+class _OwnModules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds the student's own modules, after everything that is installed. There is no file of them here."""
+
+    def __init__(self, described: list[dict]):
+        self.modules = {module["name"]: module for module in described}
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        module = self.modules.get(fullname)
+        if module is None:
+            return None
+        return importlib.util.spec_from_loader(fullname, self, origin=module["file"], is_package=module["is_package"])
+
+    def get_source(self, fullname: str) -> str:
+        return self.modules[fullname]["source"]
+
+    def is_package(self, fullname: str) -> bool:
+        return self.modules[fullname]["is_package"]
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        told = self.modules[module.__name__]
+        file_name, source = f"<{told['file']}>", told["source"]
+        module.__file__ = told["file"]
+        linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
+        running(file_name, (), is_module=True)
+        exec(compile(source, file_name, "exec", dont_inherit=True), module.__dict__)
 
 
 def _observe(payload: bytes, objects: dict[str, Any], rule: bytes) -> bytes:
@@ -116,8 +223,21 @@ def _describe(raised: BaseException) -> str:
 def _line(raised: BaseException, file_name: str) -> int:
     if isinstance(raised, SyntaxError) and raised.filename == file_name:
         return raised.lineno or 0
-    lines = [frame.lineno for frame in traceback.extract_tb(raised.__traceback__) if frame.filename == file_name]
+    walked = traceback.walk_tb(raised.__traceback__)
+    lines = [line for frame, line in walked if frame.f_code.co_filename == file_name]
     return lines[-1] or 0 if lines else 0
+
+
+def _is_own(file_name: str | None) -> bool:
+    return bool(file_name) and file_name.startswith("<") and file_name.endswith(".py>")
+
+
+def _place(raised: BaseException) -> tuple[str, int]:
+    """The student's own file in which something was raised, and its line there; ``("", 0)`` if it was in none."""
+    if isinstance(raised, SyntaxError) and _is_own(raised.filename):
+        return raised.filename[1:-1], raised.lineno or 0
+    walked = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(raised.__traceback__)]
+    return next(((name[1:-1], line or 0) for name, line in reversed(walked) if _is_own(name)), ("", 0))
 
 
 def _flush() -> None:
@@ -130,6 +250,13 @@ def _flush() -> None:
 
 def _quiet(*args: Any, **kwargs: Any) -> None:
     """In place of IPython's `display`: a graded cell may show things."""
+
+
+class _Shell:
+    """In place of IPython's: whatever is asked of it does nothing and gives nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _quiet
 
 
 def _die_with_parent() -> None:
