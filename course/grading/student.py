@@ -133,6 +133,7 @@ def put_together(work: ToRun, judged: Judged) -> StudentResult:
         judged.exercises,
         tuple(messages),
         work.handed_in,
+        unanswered=work.merged.unanswered,
     )
 
 

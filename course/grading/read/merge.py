@@ -13,6 +13,7 @@ from course.grading.read.cells import Cell, normal_text
 from course.grading.read.python_source import defined_names, definitions_only, plain_python
 
 _GRADED_KEYS = ("points", "grade", "solution", "locked", "task")
+UNTOUCHED, MISSING = "nothing was written", "its cell is missing"  # of a written question
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,17 @@ class ShownCell:
 
 @dataclass
 class Merged:
-    """What is run for one student, and what was noticed on the way."""
+    """What is run for one student, and what was noticed on the way.
+
+    `unanswered` says of each written question that has no answer which it is: `UNTOUCHED` or `MISSING`.
+    """
 
     cells: list[RunCell] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     tampered: bool = False
     shown: list[ShownCell] = field(default_factory=list)
+    unanswered: dict[str, str] = field(default_factory=dict)
 
 
 def merge(template: Template, cells: list[Cell]) -> Merged:
@@ -100,10 +105,14 @@ def merge(template: Template, cells: list[Cell]) -> Merged:
     chosen: dict[int, TemplateExercise] = {}
     set_aside: set[int] = set()
     for exercise in template.exercises:
-        place = _place_of(exercise, template, cells, set_aside, merged)
+        place = place_of(exercise, template, cells, set_aside, merged)
         if place is not None:
             chosen[place] = exercise
+    answers = _answers(template, cells, merged)
     for i, cell in enumerate(cells):
+        if i in answers:
+            merged.shown.append(ShownCell("markdown", cell.source, written=answers[i]))
+            continue
         if i in chosen:
             exercise = chosen[i]
             label = f"the cell of {exercise.name}"
@@ -125,7 +134,7 @@ def merge(template: Template, cells: list[Cell]) -> Merged:
     return merged
 
 
-def _place_of(
+def place_of(
     exercise: TemplateExercise, template: Template, cells: list[Cell], set_aside: set[int], merged: Merged
 ) -> int | None:
     """Which cell is graded for an exercise. The copies of it that are not go to `set_aside`."""
@@ -155,6 +164,32 @@ def _place_of(
         which = "the last one with work in it was graded" if touched else "none has work in it"
         merged.messages.append(f"The cell of {exercise.name} is there {len(own)} times; {which}.")
     return best
+
+
+def _answers(template: Template, cells: list[Cell], merged: Merged) -> dict[int, str]:
+    """Which cells answer which written question; a question without any goes to ``merged.unanswered``.
+
+    A cell that has lost its label is known by its id, else by a line of the question that still stands in it.
+    """
+    answers: dict[int, str] = {}
+    for name in template.written:
+        question = lines_of(template.labelled[name].source)
+        own = [i for i, cell in enumerate(cells) if cell.grade_id == name]
+        free = [i for i, cell in enumerate(cells) if not cell.grade_id and cell.kind != "code" and i not in answers]
+        free = [i for i in free if normal_text(cells[i].source) not in template.texts]
+        own = own or [i for i in free if cells[i].id == name]
+        others = [lines_of(cell.source) for other, cell in template.labelled.items() if other != name]
+        own = own or [i for i in free if question.difference(*others) & lines_of(cells[i].source)]
+        written = [i for i in own if lines_of(cells[i].source) - question]
+        answers |= dict.fromkeys(written, name)
+        if not written:
+            merged.unanswered[name] = UNTOUCHED if own else MISSING
+    return answers
+
+
+def lines_of(source: str) -> set[str]:
+    """The lines of a text that have something in them: an answer without a new one is as it came."""
+    return {line.strip() for line in source.splitlines()} - {""}
 
 
 def _is_untouched(cell: Cell, exercise: TemplateExercise) -> bool:

@@ -7,8 +7,8 @@ MoodleDocs: Moodle finds a student by ``Participant NUMBER`` under Identifier. I
 reads the same file by name or e-mail address.
 
 In both, a student of whom nothing could be graded has no grade, which leaves what stands there as it is. As long as
-somebody's written questions wait for a mark, the automatic points alone go out, for everyone: one maximum holds for
-all.
+somebody's written answers wait for a mark, the automatic points alone go out, for everyone: one maximum holds for
+all. An answer that is not there waits for nobody.
 """
 
 import csv
@@ -24,7 +24,7 @@ from pathlib import Path
 from course.grading.collect.platforms import Upload
 from course.grading.collect.whose import Found, shown
 from course.grading.problems import BadRoster
-from course.grading.record.result import StudentResult, harmless, number
+from course.grading.record.result import StudentResult, harmless, is_begun, number
 
 _CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 _MOODLE_COLUMNS = (
@@ -299,7 +299,7 @@ def _is_about(column: str, assignment: str) -> bool:
 
 def _all_marked(results: list[StudentResult]) -> bool:
     handed_in = [result for result in results if result.exercises]
-    return bool(handed_in) and all(result.is_marked for result in handed_in)
+    return is_begun(handed_in) and all(result.is_marked for result in handed_in)
 
 
 def _written_points(results: list[StudentResult]) -> float:

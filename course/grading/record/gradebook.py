@@ -20,6 +20,8 @@ from course.grading.record.result import Mark, StudentResult
 
 LONGEST_WAIT = 10.0  # seconds for another program that has the gradebook locked
 
+NO_ANSWER = "No response, an automatic 0"  # "No response." is what nbgrader itself says
+
 Marks = dict[str, dict[str, Mark]]  # by student, then by exercise or written question
 
 
@@ -272,7 +274,7 @@ def _source_cell(cell: Cell) -> dict:
 
 def _submitted(gradebook, topic: str) -> dict:
     """What nbgrader has of this homework, by student: in a few queries, however large the class."""
-    from nbgrader.api import Assignment, Grade, SubmittedAssignment, SubmittedNotebook
+    from nbgrader.api import Assignment, Comment, Grade, SubmittedAssignment, SubmittedNotebook
     from sqlalchemy.orm import joinedload, selectinload
 
     found = (
@@ -282,6 +284,7 @@ def _submitted(gradebook, topic: str) -> dict:
         .filter(Assignment.name == topic)
         .options(joinedload(SubmittedNotebook.assignment))
         .options(selectinload(SubmittedNotebook.grades).joinedload(Grade.cell))
+        .options(selectinload(SubmittedNotebook.comments).joinedload(Comment.cell))
     )
     return {notebook.assignment.student_id: notebook for notebook in found if notebook.name == topic}
 
@@ -311,6 +314,11 @@ def _write_student(notebook, result: StudentResult, assignment, deadline: Deadli
     before = seen.digest(result.student)
     again = bool(digest and before and digest != before)
     earned = {f"check_{exercise.name}": exercise.points for exercise in result.exercises}
+    earned |= dict.fromkeys(result.unanswered, 0.0)
+    for comment in notebook.comments:
+        comment.auto_comment = (
+            f"{NO_ANSWER}: {result.unanswered[comment.name]}." if comment.name in result.unanswered else None
+        )
     for grade in notebook.grades:
         grade.auto_score = earned.get(grade.name)
         if grade.manual_score is None:

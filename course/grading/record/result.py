@@ -51,6 +51,7 @@ class StudentResult:
         penalty: share of the points that is taken off for coming late; `lateness` says why. See `Deadline.applied`.
         written: highest points of the questions that a person marks, by name.
         marks: what a person gave, by exercise or written question; the gradebook alone keeps these.
+        unanswered: why there is nothing to mark, by written question: an automatic 0, until a person gives a mark.
     """
 
     student: str
@@ -63,14 +64,15 @@ class StudentResult:
     lateness: str = ""
     written: dict[str, float] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
+    unanswered: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statuses", in_order(self.statuses))
 
     @property
     def points(self) -> float:
-        """What counts, see `grades_csv`."""
-        return self.points_with(self.is_marked)
+        """Of the automatic exercises."""
+        return self.points_with(False)
 
     def points_with(self, written: bool) -> float:
         """The points after the penalty, with or without those of the written questions."""
@@ -79,13 +81,14 @@ class StudentResult:
 
     @property
     def is_marked(self) -> bool:
-        """A person has marked every written question, and there are some."""
-        return bool(self.written) and all(self.marks.get(name, Mark()).score is not None for name in self.written)
+        """No written question waits for a mark, and there are some."""
+        return bool(self.written) and all(name in self.columns for name in self.written)
 
     @property
     def columns(self) -> dict[str, float]:
-        """Points by exercise and by written question that is marked, before the penalty."""
+        """Points by exercise and by written question that is marked or has no answer, before the penalty."""
         earned = {exercise.name: exercise.points for exercise in self.exercises}
+        earned |= {name: 0.0 for name in self.written if name in self.unanswered}
         for name, mark in self.marks.items():
             score = earned.get(name) if mark.score is None else mark.score
             if score is not None:  # extra credit for what has no points counts nothing, as in nbgrader
@@ -107,7 +110,8 @@ class StudentResult:
     @property
     def automatic(self) -> "StudentResult":
         """The row without the written questions."""
-        return replace(self, written={}, marks={n: mark for n, mark in self.marks.items() if n not in self.written})
+        marks = {name: mark for name, mark in self.marks.items() if name not in self.written}
+        return replace(self, written={}, marks=marks)
 
     @property
     def status(self) -> str:
@@ -123,7 +127,14 @@ class StudentResult:
         untouched = [exercise.name for exercise in self.exercises if exercise.outcome == "not started"]
         if untouched:
             parts.append(f"Not started: {', '.join(untouched)}.")
+        parts += [f"{name}: {self.told_of(name)}" for name in self.written if self.told_of(name)]
         return one_line(" ".join(parts), LONGEST_MESSAGE)
+
+    def told_of(self, question: str) -> str:
+        """A sentence about a written question that has no answer and no mark; ``""`` for any other."""
+        why = self.unanswered.get(question)
+        is_marked = self.marks.get(question, Mark()).score is not None
+        return f"{why}: an automatic 0, unless a person decides otherwise." if why and not is_marked else ""
 
     def to_json(self, kept: dict | None = None) -> bytes:
         """`kept` is stored beside the row, for a later run; see `course.grading.resume`."""
@@ -174,27 +185,30 @@ def grades_csv(
     """``grades.csv``: a row a student, a column an exercise.
 
     The column of an exercise holds what it earned, or what a person put in place of that in formgrader; the column of
-    a written question stays empty until a person has marked it. `points` and `max_points` count the automatic
-    exercises; in the row of a student whose written questions are all marked, both count those as well. `points` is
-    after the penalty for coming late, the columns of exercises and questions are before it. Where nothing could be
-    graded, points are 0 and the exercises' columns are empty.
+    a written question stays empty until a person has marked it, or holds an automatic 0 where nothing was written.
+    `points` and `max_points` count the automatic exercises; from the first mark of a person on, they count the
+    written questions as well, in the rows where none of them waits for a mark. `points` is after the penalty for
+    coming late, the columns of exercises and questions are before it. Where nothing could be graded, points are 0 and
+    the exercises' columns are empty.
 
     Args:
         exercises: highest points by exercise, in the order of the notebook.
         written: the names of the questions that a person marks.
     """
-    written = list(written)
+    written, results = list(written), list(results)
+    begun = is_begun(results)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["student", "assignment", "points", "max_points", "status", "message", *exercises, *written])
     for result in results:
         earned = {name: number(points) for name, points in result.columns.items()}
-        counted = sum(exercises.values()) + (sum(result.written.values()) if result.is_marked else 0)
+        with_written = begun and result.is_marked
+        counted = sum(exercises.values()) + (sum(result.written.values()) if with_written else 0)
         writer.writerow(
             [
                 harmless(result.student),
                 assignment,
-                number(result.points),
+                number(result.points_with(with_written)),
                 number(counted),
                 result.status,
                 harmless(result.message),
@@ -203,6 +217,11 @@ def grades_csv(
             ]
         )
     return text.getvalue().encode()
+
+
+def is_begun(results: list[StudentResult]) -> bool:
+    """A person has marked a written question of somebody."""
+    return any(result.marks.get(name, Mark()).score is not None for result in results for name in result.written)
 
 
 def number(points: float) -> str:
