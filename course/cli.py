@@ -129,6 +129,14 @@ def _grade(options) -> int:
     )
 
 
+def _formgrader(options) -> int:
+    from course.grading import formgrader_command
+
+    return formgrader_command(
+        options.out, port=options.port, browser=not options.no_browser, gradebook=options.gradebook
+    )
+
+
 def _models(options) -> int:
     whole_table = options.name is None
     memory = Memory.beside_the_package() if options.remember and whole_table else None
@@ -222,6 +230,13 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--config", type=Path, metavar="FILE", help="due dates (default: solutions/grading.toml)")
     grade.add_argument("--gradebook", metavar="URL", help="a database in place of OUT/gradebook.db")
     grade.add_argument("--roster", type=Path, metavar="CSV", help="the students, as Canvas or Moodle exports them")
+
+    formgrader = command("formgrader", _formgrader, "nbgrader's own page on a graded class, to mark written questions")
+    formgrader.add_argument("out", type=Path, help="the folder that `course grade` wrote with -o")
+    formgrader.add_argument("--port", type=int, help="default: 8888, or the next free one")
+    formgrader.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    formgrader.add_argument("--gradebook", metavar="URL", help="as given to `course grade`")
+
     models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
     models.add_argument("name", nargs="?")
     models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")

@@ -22,6 +22,8 @@ LONGEST_WAIT = 10.0  # seconds for another program that has the gradebook locked
 
 NO_ANSWER = "No response, an automatic 0"  # "No response." is what nbgrader itself says
 
+COURSE = "default_course"  # what nbgrader calls a course without a name
+
 Marks = dict[str, dict[str, Mark]]  # by student, then by exercise or written question
 
 
@@ -66,6 +68,12 @@ def write_gradebook(
         return {student: _marks(notebook.grades) for student, notebook in submitted.items()}
 
 
+def homework_in(place: Path | str) -> list[str]:
+    """The homework of a gradebook, by name. Raises `BadGradebook` as `write_gradebook` does."""
+    with _transaction(place) as gradebook:
+        return sorted(assignment.name for assignment in gradebook.assignments)
+
+
 def shown_place(place: Path | str) -> str:
     """A gradebook's place as a message can show it: without a password."""
     if isinstance(place, Path):
@@ -99,7 +107,7 @@ def _transaction(place: Path | str) -> Iterator:
             # nbgrader commits after every step: here that ends a savepoint, and all of it stays one transaction.
             maker = sessionmaker(bind=connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
             gradebook.engine, gradebook.db = engine, scoped_session(maker)
-            gradebook.course_id, gradebook.authenticator = "default_course", None
+            gradebook.course_id, gradebook.authenticator = COURSE, None
             try:
                 gradebook.check_course(gradebook.course_id)
                 yield gradebook
