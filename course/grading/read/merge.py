@@ -108,7 +108,7 @@ def merge(template: Template, cells: list[Cell]) -> Merged:
         place = place_of(exercise, template, cells, set_aside, merged)
         if place is not None:
             chosen[place] = exercise
-    answers = _answers(template, cells, merged)
+    answers = answers_in(template, cells, merged)
     for i, cell in enumerate(cells):
         if i in answers:
             merged.shown.append(ShownCell("markdown", cell.source, written=answers[i]))
@@ -166,7 +166,7 @@ def place_of(
     return best
 
 
-def _answers(template: Template, cells: list[Cell], merged: Merged) -> dict[int, str]:
+def answers_in(template: Template, cells: list[Cell], merged: Merged) -> dict[int, str]:
     """Which cells answer which written question; a question without any goes to ``merged.unanswered``.
 
     A cell that has lost its label is known by its id, else by a line of the question that still stands in it.
