@@ -50,7 +50,7 @@ def test_generate_autograde_feedback_and_export_work_on_the_first_homework(tmp_p
 
 
 NOISY = """import logging, os, sys, warnings
-from tqdm.auto import tqdm
+from tqdm import tqdm
 logging.basicConfig()
 warnings.simplefilter("always")
 
@@ -135,7 +135,7 @@ def test_an_untouched_notebook_is_left_as_it_is(work, released):
 def test_of_copies_the_one_with_the_work_counts_and_the_check_comes_after_it(work, released):
     pasted(work, "double", "def double(x):\n    return '```'", before="double")
     pasted(work, "double", "def double(x):\n    return x + x")  # at the end, below all checks
-    pasted(work, "double", work["mean_and_spread"]["source"].replace("mean_and_spread", "double"), before="Scale")
+    pasted(work, "double", "".join(work["double"]["source"]), before="Scale")
     pasted(work, "check_double", "check('hw9.double', double)", before="Scale")
     pasted(work, "why", "Why?\nBecause.")
     pasted(work, "setup", "import torch", before="why")
