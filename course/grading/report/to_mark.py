@@ -47,7 +47,8 @@ def notebook_to_mark(template: Template, result: StudentResult, shown: Iterable[
         if cell.written:
             answers.setdefault(cell.written, []).append(text)
         else:
-            own.setdefault(place, []).append(_cell(cell.kind, text))
+            released = template.labelled[cell.exercise] if cell.exercise else None
+            own.setdefault(place, []).append(_cell(cell.kind, text, released))
     judged = {exercise.name: exercise for exercise in result.exercises}
     cells = own[""]
     for name, released in template.labelled.items():
