@@ -69,7 +69,7 @@ def grade_command(
             stack.enter_context(_no_folder_of_torch())
             with writing(out):
                 stack.enter_context(only_one(out))
-                for place in (out, *out.glob("*/")):
+                for place in (out, *out.glob("*/"), *out.glob("autograded/*/*/")):
                     remove_left_overs(place)
             # All that can be said at once has been said; what follows takes seconds before the first student.
             steps = stack.enter_context(Steps(f"course grade: preparing {folder.name}"))
