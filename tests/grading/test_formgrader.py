@@ -294,6 +294,20 @@ def test_an_answer_is_on_the_page_however_many_cells_there_are(exam):
     assert b"Because." in page and len(json.loads(page)["cells"]) < 250
 
 
+def test_the_page_is_made_in_no_time_of_code_that_is_slow_to_colour(exam, tmp_path):
+    cells = [ShownCell("code", " \n" * 10_000, exercise="double")] * 3
+    exercises = tuple(ExerciseResult(n, 0.0, most, "wrong", "No.") for n, most in exam.points.items())
+    page = notebook_to_mark(exam.template, StudentResult("anna", "anna", ("graded",), exercises), cells)
+    assert len(page) < 10_000
+    page = notebook_to_mark(
+        exam.template,
+        StudentResult("anna", "anna", ("graded",), exercises),
+        [ShownCell("markdown", "[" * 30_000 + "\n\n> " * 300, written="why")],  # longer than is formatted
+    )
+    (tmp_path / "page.ipynb").write_bytes(page)
+    assert "[[[[" in page_of(tmp_path / "page.ipynb")
+
+
 def test_names_that_are_no_folder_have_no_page():
     assert [place_to_mark(name, TOPIC) for name in ("..", "a/b", "", "é" * 200)] == [None] * 4
     assert place_to_mark("Ada Lovelace", TOPIC) == f"autograded/Ada Lovelace/{TOPIC}/{TOPIC}.ipynb"

@@ -26,8 +26,12 @@ def described(data: bytes) -> list[str | None]:
 
 
 def _code(source: str) -> str:
-    source = _EMPTY_LINES.sub("\n" * 20, source)  # for these, pygments takes time with the square of their number
-    return highlight(source, PythonLexer(), FORMATTER)  # pygments escapes what it is given
+    return highlight(few_empty_lines(source), PythonLexer(), FORMATTER)  # pygments escapes what it is given
+
+
+def few_empty_lines(source: str) -> str:
+    """At most twenty of them in a row: for these, pygments takes time with the square of their number."""
+    return _EMPTY_LINES.sub("\n" * 20, source)
 
 
 def _text(source: str, with_math: bool) -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from course.grading.judge.exercise import RIGHT, ExerciseResult, one_line
 from course.grading.read import reader
 from course.grading.read.cells import Cell
+from course.grading.read.formatting import few_empty_lines
 from course.grading.read.merge import ShownCell, Template
 from course.grading.record.result import StudentResult, number
 from course.grading.report.pages import LONGEST_CELL, SIGNS, that_fit
@@ -42,7 +43,7 @@ def notebook_to_mark(template: Template, result: StudentResult, shown: Iterable[
     answers: dict[str, list[str]] = {}
     place = ""
     for cell in shown:
-        text = next(made) if cell.kind == "markdown" else _cut(cell.source)
+        text = next(made) if cell.kind == "markdown" else few_empty_lines(_cut(cell.source))
         place = cell.exercise or cell.written or place
         if cell.written:
             answers.setdefault(cell.written, []).append(text)
