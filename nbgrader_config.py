@@ -12,6 +12,8 @@ With JUPYTER_DEFAULT_PROVISIONER_NAME=course-sandbox it runs at least where it c
 import os
 import sysconfig
 
+from nbgrader.converters import Autograde
+
 c = get_config()  # noqa: F821 (nbgrader defines it)
 
 # nbgrader runs the program `alembic`, which is not found where the virtual environment is not activated.
@@ -29,6 +31,12 @@ c.ExportPlugin.to = "grading/grades.csv"
 # Beside each solution lie its source and its hidden checks: neither may go out.
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc", "*.py"]
 c.Execute.timeout = 120  # seconds a cell
+
+# Of cells that a student has pasted again, one counts: nbgrader itself would stop for the whole class.
+c.Autograde.sanitize_preprocessors = [
+    "course.grading.repeated_cells.OneOfEach",
+    *Autograde().sanitize_preprocessors,
+]
 
 
 def _as_students_receive_it(assignment, **_):

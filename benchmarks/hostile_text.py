@@ -42,6 +42,7 @@ from course.grading.record.result import StudentResult
 from course.grading.report import pages as report
 from course.grading.report.pages import class_page, feedback_page, similar_pages
 from course.grading.report.similarity import own_work, similar_submissions
+from course.grading.report.to_mark import notebook_to_mark
 from course.progress_bar import progress_bar
 
 TOPIC = "hw5_poolformer"  # several sets of forbidden names
@@ -166,6 +167,7 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
         "depends": lambda: names_reached(merged),
         "judge": lambda: judge_exercise(name, 1.0, expected, Observation.from_bytes(said.to_bytes()), known=known),
         "record": lambda: (row.to_json(), grades_csv(TOPIC, homework.points, {}, [row])),
+        "to mark": lambda: notebook_to_mark(homework.template, row, merged.shown),
         "page": lambda: feedback_page(TOPIC, homework.template, row, merged.shown, 10.0, ""),
         "page of code": lambda: feedback_page(TOPIC, homework.template, row, code, 10.0, ""),
         "page of text": lambda: feedback_page(TOPIC, homework.template, row, words, 10.0, ""),

@@ -142,6 +142,14 @@ def _grade(options) -> int:
     )
 
 
+def _formgrader(options) -> int:
+    from course.grading import formgrader_command
+
+    return formgrader_command(
+        options.out, port=options.port, browser=not options.no_browser, gradebook=options.gradebook
+    )
+
+
 def _models(options) -> int:
     whole_table = options.name is None
     memory = Memory.beside_the_package() if options.remember and whole_table else None
@@ -217,6 +225,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_grade_options(
         command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
     )
+
+    formgrader = command("formgrader", _formgrader, "nbgrader's own page on a graded class, to mark written questions")
+    formgrader.add_argument("out", type=Path, help="the folder that `course grade` wrote with -o")
+    formgrader.add_argument("--port", type=int, help="default: 8888, or the next free one")
+    formgrader.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    formgrader.add_argument("--gradebook", metavar="URL", help="as given to `course grade`")
 
     models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
     models.add_argument("name", nargs="?")

@@ -18,13 +18,14 @@ _LOOK = {  # status -> (accent colour, sign)
 }
 
 
-def show_card(exercise_id: str, points: float, verdict: Verdict) -> None:
+def show_card(exercise_id: str, points: float, verdict: Verdict, heard: str = "") -> None:
+    """`heard` is what the student's code wrote to stderr."""
     if not in_notebook():
         print(card_text(exercise_id, points, verdict))
         return
     from IPython.display import HTML, display
 
-    display(HTML(card_html(exercise_id, points, verdict), metadata={"course": {"status": verdict.status}}))
+    display(HTML(card_html(exercise_id, points, verdict, heard), metadata={"course": {"status": verdict.status}}))
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def _part(points: float, verdict: Verdict) -> str:
     return f", {verdict.points(points):g} of {points:g} points ({verdict.earned})" if verdict.earned else ""
 
 
-def card_html(exercise_id: str, points: float, verdict: Verdict) -> str:
+def card_html(exercise_id: str, points: float, verdict: Verdict, heard: str = "") -> str:
     """The card as one self-contained piece of HTML; every word from outside is escaped."""
     colour, sign = _LOOK[verdict.status]
     title = {
@@ -86,6 +87,11 @@ def card_html(exercise_id: str, points: float, verdict: Verdict) -> str:
                 f"<img alt='expected, yours and the difference: {html.escape(what)}' style='margin-top:.4em' "
                 f"src='data:image/png;base64,{base64.b64encode(picture).decode()}'>"
             )
+    if heard.strip():
+        parts.append(
+            "<details><summary>While this check ran, your code wrote to stderr, a warning for instance. "
+            f"It costs nothing.</summary><pre style='white-space:pre-wrap'>{html.escape(heard)}</pre></details>"
+        )
     return _frame(colour, None, "".join(parts))
 
 

@@ -4,10 +4,11 @@ from typing import Any
 
 from course.checks import from_scratch, public
 from course.checks.calls import FORBIDDEN
-from course.checks.compare import NOT_STARTED, RIGHT, judge
+from course.checks.compare import NOT_STARTED, RIGHT, Verdict, judge
 from course.checks.guards import found, watching
 from course.checks.observe import observe
 from course.checks.show import card_html, show_card
+from course.checks.stderr import heard_on_stderr
 from course.notebook import in_notebook
 
 
@@ -35,13 +36,26 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
     """Check one exercise: ``check("hw1.attention_scores", attention_scores)``.
 
     Where an exercise asks for several functions, give them in its order: ``check("hw1.heads", split, merge)``.
-    Shows a card; returns quietly when all is right, and when the exercise is not started yet.
+    Shows a card; returns quietly when all is right, and when the exercise is not started yet. What the code writes to
+    stderr meanwhile, warnings say, is on the card and costs nothing.
 
     Raises:
         CheckFailed: the work is wrong; the text names the mistake.
         FileNotFoundError, KeyError, TypeError: the check itself cannot be made; the text says why.
     """
-    homework, _, name = exercise_id.partition(".")
+    with heard_on_stderr() as heard:
+        points, verdict = _judged(exercise_id, objects)
+    if verdict.status == NOT_STARTED and in_notebook():
+        return _NotStarted(card_html(exercise_id, points, verdict, heard.text))
+    show_card(exercise_id, points, verdict, heard.text)
+    if verdict.status in (RIGHT, NOT_STARTED):
+        return None
+    raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())
+
+
+def _judged(exercise_id: str, objects: tuple[Any, ...]) -> tuple[float, Verdict]:
+    """(highest points of an exercise, what is to be said of the student's objects)."""
+    _, _, name = exercise_id.partition(".")
     if not name:
         raise KeyError(f"{exercise_id!r} is no exercise: it should look like 'hw1.attention_scores'")
     exercise = public.read(public.find(exercise_id), name)
@@ -54,10 +68,4 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
         seen = observe(dict(zip(exercise.targets, objects)), exercise.calls)
         if found():
             seen.notes[FORBIDDEN] = found()
-    verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
-    if verdict.status == NOT_STARTED and in_notebook():
-        return _NotStarted(card_html(exercise_id, exercise.points, verdict))
-    show_card(exercise_id, exercise.points, verdict)
-    if verdict.status in (RIGHT, NOT_STARTED):
-        return None
-    raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())
+    return exercise.points, judge(exercise.expected, seen, broken[-1] if broken else None)

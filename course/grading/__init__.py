@@ -14,7 +14,7 @@
   run again, ``pictures`` draws wrong results, ``blame`` tells what of that which failed cost something.
 - ``record``: what is written down. ``result`` is a student's row, ``deadlines`` what coming late costs, ``exports`` are
   the tables of grades (``grades.csv``, those for Canvas and Moodle), ``gradebook`` is nbgrader's.
-- ``report``: the ``pages``, and ``similarity``: who resembles whom.
+- ``report``: the ``pages``, ``similarity``: who resembles whom, and ``to_mark``: what formgrader shows.
 
 Around them: ``command`` checks what ``course grade`` is given (``settings``, ``lock``), ``exam`` makes the homework ready
 (hidden inputs, right answers), ``grade`` takes the class through, ``student`` one of it, ``place`` here or on a
@@ -22,12 +22,17 @@ Around them: ``command`` checks what ``course grade`` is given (``settings``, ``
 ``statuses`` and ``known_safe`` (what a sentence on a page may be made of).
 
 A room uses those before it, ``collect`` uses ``read``, and nothing points back (tests/test_arrows.py). ``check_notebook``
-is the student's own ``course check``: the same walk on public inputs, of an ``own_notebook``.
+is the student's own ``course check``: the same walk on public inputs, of an ``own_notebook``. ``formgrader`` serves
+nbgrader's page for written questions; ``repeated_cells`` is for those who grade with nbgrader's own commands.
 """
 
 from importlib import import_module
 
-_HOME_OF = {"grade_command": "course.grading.command", "check_command": "course.grading.command"}
+_HOME_OF = {
+    "grade_command": "course.grading.command",
+    "check_command": "course.grading.command",
+    "formgrader_command": "course.grading.formgrader",
+}
 __all__ = [*_HOME_OF]
 
 

@@ -75,7 +75,7 @@ def grade_command(
             stack.enter_context(_no_folder_of_torch())
             with writing(out):
                 stack.enter_context(only_one(out))
-                for place in (out, *out.glob("*/")):
+                for place in (out, *out.glob("*/"), *out.glob("autograded/*/*/")):
                     remove_left_overs(place)
             said = held_before(out, folder.name)
             if said:

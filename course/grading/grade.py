@@ -22,6 +22,7 @@ from course.grading.record.gradebook import Marks, shown_place, write_gradebook
 from course.grading.record.result import StudentResult, page_names
 from course.grading.report import pages as report
 from course.grading.report.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
+from course.grading.report.to_mark import notebook_to_mark, place_to_mark
 from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
 from course.grading.run.child import Stopped
 from course.grading.settings import Settings
@@ -199,6 +200,7 @@ class _Class:
             page = report.feedback_page(exam.topic, exam.template, row, [], most, self.isolation)
         with writing(self.out):  # the result last: where it is, the page is too
             write_atomically(self.out / "feedback" / f"{result.page}.html", page)
+            self._write_to_mark(result, shown)
             write_atomically(self.out / "results" / f"{result.page}.json", result_to_json(result, kept, self.run))
         self.results[result.student] = result
         try:
@@ -206,6 +208,27 @@ class _Class:
         except Exception as error:  # then nothing is similar to it
             our_fault(error)
             self.works[result.student] = own_work(result.student, result.page, [])
+
+    def _write_to_mark(self, result: StudentResult, shown: list) -> None:
+        """The notebook that formgrader shows; none where nothing could be graded."""
+        place = place_to_mark(result.student, self.exam.topic)
+        if place is None:
+            if result.exercises:
+                tqdm.write(
+                    f"{result.student}: no folder can be called so, formgrader will not show it.", file=sys.stderr
+                )
+            return
+        path = self.out / place
+        if not result.exercises:
+            path.unlink(missing_ok=True)
+            return
+        try:
+            notebook = notebook_to_mark(self.exam.template, result, shown)
+        except Exception as error:
+            our_fault(error)
+            notebook = notebook_to_mark(self.exam.template, result, [])
+        if not path.exists() or path.read_bytes() != notebook:
+            write_atomically(path, notebook)
 
     def write(self, known: list[str]) -> None:
         """What is about the class as a whole; its order is that of the students' names, whoever was done first.
@@ -287,6 +310,8 @@ class _Class:
         print(f"  gradebook  {shown_place(self.settings.gradebook)}")
         print(f"  report     {self.out / 'report.html'}")
         print(f"  feedback   {self.out / 'feedback'}")
+        if self.exam.template.written:
+            print(f"  to mark    course formgrader {self.out}")
         if self.request.seed is None:
             print(f"  seed       {self.run.inputs} (kept in run.json; with --seed, the same hidden inputs elsewhere)")
         print(self.isolation)

@@ -141,6 +141,7 @@ def put_together(work: ToRun, judged: Judged) -> StudentResult:
         _bounded(messages),
         work.handed_in,
         remarks=_bounded(judged.remarks),
+        unanswered=work.merged.unanswered,
     )
 
 

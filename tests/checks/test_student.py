@@ -9,9 +9,18 @@ from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.utils import determine_grade
 
 from course.checks import load_homework, public
+from course.checks.stderr import LONGEST, Heard
 
 ROOT = Path(__file__).resolve().parents[2]
 NBGRADER = {"schema_version": 3, "grade": True, "solution": False, "locked": True, "task": False, "points": 4}
+NOISE = """
+    import logging, os, sys, warnings
+    warnings.warn("careful")
+    LOGGER.warning("from a logger <b>made before</b>")
+    print("by hand", file=sys.stderr)
+    os.write(2, b"as C code does")
+    os.system("echo by a program >&2")
+    return x.mean(dim=1)"""
 BODIES = {
     "right": "return x.mean(dim=1)",
     "wrong": "return x.mean(dim=2)",
@@ -33,10 +42,21 @@ def checked(tmp_path_factory):
         )
     notebook.cells.append(new_code_cell("with when_done():\n    unwritten(0)\n    raise SystemExit"))
     notebook.cells.append(new_code_cell('with when_done():\n    raise NotImplementedError("of torch\'s own")'))
+    notebook.cells.append(new_code_cell("import logging, sys\nLOGGER = logging.getLogger('mine')"))
+    notebook.cells[-1].source += "\nLOGGER.addHandler(logging.StreamHandler())\ndef noisy(x):" + NOISE
+    data = {"nbgrader": {**NBGRADER, "grade_id": "noisy"}}
+    notebook.cells.append(new_code_cell('check("hw0.mean_of_tokens", noisy)', metadata=data))
+    notebook.cells.append(new_code_cell("print('heard again', file=sys.stderr)"))
+    notebook.cells.append(new_code_cell("import os\nos.write(2, b'and this')\nimport time\ntime.sleep(1)"))
+    notebook.cells.append(new_code_cell("def odd(x):\n    print('before', file=sys.stderr)\n    return x"))
+    notebook.cells.append(new_code_cell('check("hw0.mean_of_tokens", odd, odd)'))
     client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, allow_errors=True, timeout=120)
-    cells = client.execute().cells
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_CURRENT_TEST")  # else ipykernel hears nothing of what C code writes
+        cells = client.execute().cells
     nbformat.validate(notebook)
-    return {"right": cells[2], "wrong": cells[4], "unwritten": cells[6], "guarded": cells[7], "unguarded": cells[8]}
+    told = {"right": cells[2], "wrong": cells[4], "unwritten": cells[6], "guarded": cells[7], "unguarded": cells[8]}
+    return told | {"noisy": cells[10], "after": cells[11], "after, in C": cells[12], "not made": cells[14]}
 
 
 def text_of(cell) -> str:
@@ -66,3 +86,26 @@ def test_not_started_is_calm_and_earns_nothing(checked):
 def test_a_guarded_cell_waits_calmly_for_its_exercise(checked):
     assert "comes alive once hw0.mean_of_tokens is written" in text_of(checked["guarded"])
     assert [output.output_type for output in checked["unguarded"].outputs] == ["error"]
+
+
+def test_what_is_written_to_stderr_is_on_the_card_and_costs_nothing(checked):
+    cell = checked["noisy"]
+    assert [output.output_type for output in cell.outputs] == ["display_data"] and determine_grade(cell) == (4, 4)
+    card = text_of(cell)
+    assert "right, 1 of 1 points" in card and "<details>" in card and "It costs nothing." in card
+    assert "<details>" not in text_of(checked["right"])
+    for word in ("careful", "from a logger &lt;b&gt;made before", "by hand", "as C code does", "by a program"):
+        assert word in card, word
+
+
+def test_a_flood_of_it_is_cut():
+    heard = Heard()
+    for _ in range(10):
+        assert heard.write("x" * LONGEST) == LONGEST
+    assert heard.text == "x" * LONGEST
+
+
+def test_after_the_check_stderr_is_heard_as_ever(checked):
+    assert "".join(output.text for output in checked["after"].outputs) == "heard again\n"
+    assert "and this" in "".join(output.get("text", "") for output in checked["after, in C"].outputs)
+    assert [output.output_type for output in checked["not made"].outputs] == ["error"]

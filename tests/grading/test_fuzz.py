@@ -618,7 +618,7 @@ def some_case(released: dict, solved: dict, r: Random) -> Case:
 
 @pytest.fixture(scope="module")
 def solved(new_work) -> dict:
-    return new_work().solve().content
+    return new_work().solve().write(why="Why?\nBecause.").content
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ def test_all_files_are_there_and_readable(graded):
     out, _ = graded
     assert sorted(os.listdir(out)) == [
         ".lock",
+        "autograded",
         "canvas.csv",
         "feedback",
         "gradebook.db",
@@ -139,8 +140,10 @@ def test_the_same_seed_gives_the_same_bytes_and_manual_marks_stay(graded, submis
     assert (out / "report.html").read_bytes() == page
     bert, anna, *others = csv.DictReader((out / "grades.csv").open())
     assert (anna["points"], anna["max_points"], anna["why"], bert["points"]) == ("7.75", "8.5", "1.25", "4.25")
-    unmarked = {"why": "", "max_points": "6.5"}
-    assert [bert | unmarked | {"points": "3"}, anna | unmarked | {"points": "6.5"}, *others] == before
+    told = "why: nothing was written: an automatic 0, unless a person decides otherwise."
+    bert |= {"why": "0", "points": "3", "message": f"{bert['message']} {told}".strip()}
+    anna |= {"why": "", "points": "6.5"}
+    assert [bert | {"max_points": "6.5"}, anna | {"max_points": "6.5"}, *others] == before
     with sqlite3.connect(out / "gradebook.db") as connection:
         kept = connection.execute("SELECT count(*) FROM grade WHERE manual_score = 1.25").fetchone()
     assert kept == (2,)

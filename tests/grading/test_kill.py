@@ -152,4 +152,8 @@ def test_killed_and_started_again(course, tmp_path, i):
     for name in os.listdir(out / "results"):
         one, other = ((place / "results" / name).read_bytes() for place in (out, course.out))
         assert StudentResult.from_json(one) == StudentResult.from_json(other)
+    to_mark = [{path.relative_to(place): path for path in place.glob("autograded/**/*")} for place in (out, course.out)]
+    assert to_mark[0].keys() == to_mark[1].keys() and len(list(out.glob("autograded/*/*/*.ipynb"))) == 7
+    for name, path in to_mark[0].items():
+        assert path.is_dir() or path.read_bytes() == to_mark[1][name].read_bytes()
     assert sorted(os.listdir(out)) == sorted(os.listdir(course.out))

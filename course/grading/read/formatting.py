@@ -14,24 +14,32 @@ _EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n){20,}")
 
 
 def described(data: bytes) -> list[str | None]:
-    """The cells of a page, as JSON [kind, source], each as HTML; None where that is no sensible way to show it."""
+    """The cells of a page, as JSON [kind, source], each as HTML; None where that is no sensible way to show it.
+
+    The kind is ``"code"``, ``"markdown"``, or ``"math"``: Markdown whose formulas a program on the page will draw.
+    """
     made = []
     for kind, source in json.loads(data):
-        html = _code(source) if kind == "code" else _text(source)
+        html = _code(source) if kind == "code" else _text(source, with_math=kind == "math")
         made.append(html if html is not None and len(html) <= MOST_HTML * (len(source) + 100) else None)
     return made
 
 
 def _code(source: str) -> str:
-    source = _EMPTY_LINES.sub("\n" * 20, source)  # for these, pygments takes time with the square of their number
-    return highlight(source, PythonLexer(), FORMATTER)  # pygments escapes what it is given
+    return highlight(few_empty_lines(source), PythonLexer(), FORMATTER)  # pygments escapes what it is given
 
 
-def _text(source: str) -> str | None:
+def few_empty_lines(source: str) -> str:
+    """At most twenty of them in a row: for these, pygments takes time with the square of their number."""
+    return _EMPTY_LINES.sub("\n" * 20, source)
+
+
+def _text(source: str, with_math: bool) -> str | None:
     try:
         # escape=True: HTML in the student's text is shown as text.
         renderer = _WithoutImages(escape=True)
-        return mistune.create_markdown(renderer=renderer, plugins=["table", "strikethrough"])(source)
+        plugins = ["table", "strikethrough", *(["math"] if with_math else [])]
+        return mistune.create_markdown(renderer=renderer, plugins=plugins)(source)
     except MemoryError:
         raise
     except Exception:  # deeply nested

@@ -18,6 +18,7 @@ from course.grading.read.modules import OwnModule
 from course.grading.read.python_source import defined_names, outlined, plain_python
 
 _GRADED_KEYS = ("points", "grade", "solution", "locked", "task")
+UNTOUCHED, MISSING = "nothing was written", "its cell is missing"  # of a written question
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,10 @@ class ShownCell:
 
 @dataclass
 class Merged:
-    """What is run for one student, and what was noticed on the way."""
+    """What is run for one student, and what was noticed on the way.
+
+    `unanswered` says of each written question that has no answer which it is: `UNTOUCHED` or `MISSING`.
+    """
 
     cells: list[RunCell] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -109,6 +113,7 @@ class Merged:
     tampered: bool = False
     shown: list[ShownCell] = field(default_factory=list)
     modules: tuple[OwnModule, ...] = ()
+    unanswered: dict[str, str] = field(default_factory=dict)
 
     @property
     def by_exercise(self) -> dict[str, list[RunCell]]:
@@ -121,7 +126,7 @@ class Merged:
 
 
 @dataclass
-class _Places:
+class Places:
     """Which exercises each of a student's cells holds, by its place, and which cells hold nothing that counts."""
 
     of_exercise: dict[int, list[TemplateExercise]] = field(default_factory=dict)
@@ -130,13 +135,16 @@ class _Places:
     def give(self, place: int, exercise: TemplateExercise) -> None:
         self.of_exercise.setdefault(place, []).append(exercise)
 
+    def first_of(self, name: str) -> int | None:
+        """Where the cell of an exercise is, of several parts the one that answers it."""
+        return next((i for i, found in self.of_exercise.items() if any(each.name == name for each in found)), None)
+
 
 def merge(template: Template, cells: list[Cell], modules: Iterable[OwnModule] = ()) -> Merged:
     """Take from a student's cells, and from their own modules beside the notebook, what counts."""
     merged = Merged(cells=[RunCell("the setup cell", source) for source in template.setup], modules=tuple(modules))
-    places = _Places()
-    for exercise in template.exercises:
-        _find(exercise, template, cells, places, merged)
+    places = places_of(template, cells, merged)
+    answers = answers_in(template, cells, merged)
     for i, cell in enumerate(cells):
         if i in places.of_exercise:
             for exercise, source in _shared(cell.source, places.of_exercise[i]):
@@ -149,7 +157,7 @@ def merge(template: Template, cells: list[Cell], modules: Iterable[OwnModule] = 
             continue
         if i in places.set_aside or normal_text(cell.source) in template.texts or not cell.source.strip():
             continue
-        written = _written(cell, template)
+        written = answers.get(i) or _written(cell, template)
         if written:
             if cell.kind != "markdown":
                 merged.messages.append(f"The cell of {written} was turned into {_KINDS[cell.kind]}; its text is shown.")
@@ -178,7 +186,15 @@ def _written(cell: Cell, template: Template) -> str:
     return next((name for name in template.written if cell.id and template.labelled[name].id == cell.id), "")
 
 
-def _find(exercise: TemplateExercise, template: Template, cells: list[Cell], places: _Places, merged: Merged) -> None:
+def places_of(template: Template, cells: list[Cell], merged: Merged) -> Places:
+    """Where each exercise is answered; what was odd about it goes to ``merged.messages``."""
+    places = Places()
+    for exercise in template.exercises:
+        _find(exercise, template, cells, places, merged)
+    return places
+
+
+def _find(exercise: TemplateExercise, template: Template, cells: list[Cell], places: Places, merged: Merged) -> None:
     """Which cells are graded for an exercise: one, or its parts. Copies of it that are not are set aside."""
     targets = set(exercise.targets)
     id_of_cell = template.labelled[exercise.name].id if exercise.name in template.labelled else ""
@@ -299,6 +315,32 @@ def _shared(source: str, exercises: list[TemplateExercise]) -> list[tuple[Templa
     return [(e, "\n".join(t if n in owners[e.name] else "" for n, t in enumerate(lines, 1))) for e in ordered]
 
 
+def answers_in(template: Template, cells: list[Cell], merged: Merged) -> dict[int, str]:
+    """Which cells answer which written question; a question without any goes to ``merged.unanswered``.
+
+    A cell that has lost its label is known by its id, else by a line of the question that still stands in it.
+    """
+    answers: dict[int, str] = {}
+    for name in template.written:
+        question = lines_of(template.labelled[name].source)
+        own = [i for i, cell in enumerate(cells) if cell.grade_id == name]
+        free = [i for i, cell in enumerate(cells) if not cell.grade_id and cell.kind != "code" and i not in answers]
+        free = [i for i in free if normal_text(cells[i].source) not in template.texts]
+        own = own or [i for i, cell in enumerate(cells) if _written(cell, template) == name]
+        others = [lines_of(cell.source) for other, cell in template.labelled.items() if other != name]
+        own = own or [i for i in free if question.difference(*others) & lines_of(cells[i].source)]
+        written = [i for i in own if lines_of(cells[i].source) - question]
+        answers |= dict.fromkeys(written, name)
+        if not written:
+            merged.unanswered[name] = UNTOUCHED if own else MISSING
+    return answers
+
+
+def lines_of(source: str) -> set[str]:
+    """The lines of a text that have something in them: an answer without a new one is as it came."""
+    return {line.strip() for line in source.splitlines()} - {""}
+
+
 def _is_untouched(cell: Cell, exercise: TemplateExercise) -> bool:
     if exercise.stub is not None:
         return normal_text(cell.source) == normal_text(exercise.stub)
@@ -312,7 +354,7 @@ def _is_check(cell: Cell, template: Template) -> bool:
     return labelled is not None and bool(labelled.nbgrader.get("locked")) and not labelled.is_setup
 
 
-def _notice_conflicts(template: Template, cells: list[Cell], places: _Places, merged: Merged) -> None:
+def _notice_conflicts(template: Template, cells: list[Cell], places: Places, merged: Merged) -> None:
     """Say where a merge of two versions was not settled."""
     markers = [i for i, cell in enumerate(cells) if cell.is_marker]
     if markers:

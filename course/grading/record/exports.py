@@ -7,8 +7,8 @@ MoodleDocs: Moodle finds a student by ``Participant NUMBER`` under Identifier. I
 reads the same file by name or e-mail address.
 
 In these two, a student of whom nothing could be graded has no grade, which leaves what stands there as it is. As long as
-somebody's written questions wait for a mark, the automatic points alone go out, for everyone: one maximum holds for
-all.
+somebody's written answers wait for a mark, the automatic points alone go out, for everyone: one maximum holds for
+all. An answer that is not there waits for nobody.
 """
 
 import csv
@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 
 from course.grading.collect.roster import Listed, Matched, Roster, id_there
-from course.grading.record.result import StudentResult, number
+from course.grading.record.result import StudentResult, is_begun, number
 
 _CANVAS_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 _MOODLE_COLUMNS = (
@@ -44,27 +44,30 @@ def grades_csv(
     """``grades.csv``: a row a student, a column an exercise.
 
     The column of an exercise holds what it earned, or what a person put in place of that in formgrader; the column of
-    a written question stays empty until a person has marked it. `points` and `max_points` count the automatic
-    exercises; in the row of a student whose written questions are all marked, both count those as well. `points` is
-    after the penalty for coming late, the columns of exercises and questions are before it. Where nothing could be
-    graded, points are 0 and the exercises' columns are empty.
+    a written question stays empty until a person has marked it, or holds an automatic 0 where nothing was written.
+    `points` and `max_points` count the automatic exercises; from the first mark of a person on, they count the
+    written questions as well, in the rows where none of them waits for a mark. `points` is after the penalty for
+    coming late, the columns of exercises and questions are before it. Where nothing could be graded, points are 0 and
+    the exercises' columns are empty.
 
     Args:
         exercises: highest points by exercise, in the order of the notebook.
         written: the names of the questions that a person marks.
     """
-    written = list(written)
+    written, results = list(written), list(results)
+    begun = is_begun(results)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["student", "assignment", "points", "max_points", "status", "message", *exercises, *written])
     for result in results:
         earned = {name: number(points) for name, points in result.columns.items()}
-        counted = sum(exercises.values()) + (sum(result.written.values()) if result.is_marked else 0)
+        with_written = begun and result.is_marked
+        counted = sum(exercises.values()) + (sum(result.written.values()) if with_written else 0)
         writer.writerow(
             [
                 harmless(result.student),
                 assignment,
-                number(result.points),
+                number(result.points_with(with_written)),
                 number(counted),
                 result.status,
                 harmless(result.message),
@@ -146,7 +149,7 @@ def _is_about(column: str, assignment: str) -> bool:
 
 def _all_marked(results: list[StudentResult]) -> bool:
     handed_in = [result for result in results if result.exercises]
-    return bool(handed_in) and all(result.is_marked for result in handed_in)
+    return is_begun(handed_in) and all(result.is_marked for result in handed_in)
 
 
 def _written_points(results: list[StudentResult]) -> float:

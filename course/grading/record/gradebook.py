@@ -22,6 +22,10 @@ LONGEST_WAIT = 10.0  # seconds for another program that has the gradebook locked
 
 SECONDS_TO_CONNECT = 1.0  # where it is only looked whether it answers
 
+NO_ANSWER = "No response, an automatic 0"  # "No response." is what nbgrader itself says
+
+COURSE = "default_course"  # what nbgrader calls a course without a name
+
 Marks = dict[str, dict[str, Mark]]  # by student, then by exercise or written question
 
 
@@ -95,6 +99,12 @@ def require_reachable(place: Path | str) -> None:
         raise BadGradebook(_another(place, "it holds other tables"))
 
 
+def homework_in(place: Path | str) -> list[str]:
+    """The homework of a gradebook, by name. Raises `BadGradebook` as `write_gradebook` does."""
+    with _transaction(place) as gradebook:
+        return sorted(assignment.name for assignment in gradebook.assignments)
+
+
 def shown_place(place: Path | str) -> str:
     """A gradebook's place as a message can show it: without a password."""
     if isinstance(place, Path):
@@ -128,7 +138,7 @@ def _transaction(place: Path | str) -> Iterator:
             # nbgrader commits after every step: here that ends a savepoint, and all of it stays one transaction.
             maker = sessionmaker(bind=connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
             gradebook.engine, gradebook.db = engine, scoped_session(maker)
-            gradebook.course_id, gradebook.authenticator = "default_course", None
+            gradebook.course_id, gradebook.authenticator = COURSE, None
             try:
                 gradebook.check_course(gradebook.course_id)
                 yield gradebook
@@ -306,7 +316,7 @@ def _source_cell(cell: Cell) -> dict:
 
 def _submitted(gradebook, topic: str) -> dict:
     """What nbgrader has of this homework, by student: in a few queries, however large the class."""
-    from nbgrader.api import Assignment, Grade, SubmittedAssignment, SubmittedNotebook
+    from nbgrader.api import Assignment, Comment, Grade, SubmittedAssignment, SubmittedNotebook
     from sqlalchemy.orm import joinedload, selectinload
 
     found = (
@@ -316,6 +326,7 @@ def _submitted(gradebook, topic: str) -> dict:
         .filter(Assignment.name == topic)
         .options(joinedload(SubmittedNotebook.assignment))
         .options(selectinload(SubmittedNotebook.grades).joinedload(Grade.cell))
+        .options(selectinload(SubmittedNotebook.comments).joinedload(Comment.cell))
     )
     return {notebook.assignment.student_id: notebook for notebook in found if notebook.name == topic}
 
@@ -345,6 +356,11 @@ def _write_student(notebook, result: StudentResult, assignment, deadline: Deadli
     before = seen.digest(result.student)
     again = bool(digest and before and digest != before)
     earned = {f"check_{exercise.name}": exercise.points for exercise in result.exercises}
+    earned |= dict.fromkeys(result.unanswered, 0.0)
+    for comment in notebook.comments:
+        comment.auto_comment = (
+            f"{NO_ANSWER}: {result.unanswered[comment.name]}." if comment.name in result.unanswered else None
+        )
     for grade in notebook.grades:
         grade.auto_score = earned.get(grade.name)
         if grade.manual_score is None:

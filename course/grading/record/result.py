@@ -47,6 +47,7 @@ class StudentResult:
         written: highest points of the questions that a person marks, by name.
         marks: what a person gave, by exercise or written question; the gradebook alone keeps these.
         remarks: what was odd and cost nothing, one sentence each: for the student's page alone.
+        unanswered: why there is nothing to mark, by written question: an automatic 0, until a person gives a mark.
     """
 
     student: str
@@ -60,14 +61,15 @@ class StudentResult:
     written: dict[str, float] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    unanswered: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statuses", in_order(self.statuses))
 
     @property
     def points(self) -> float:
-        """What counts, see `course.grading.record.exports.grades_csv`."""
-        return self.points_with(self.is_marked)
+        """Of the automatic exercises."""
+        return self.points_with(False)
 
     def points_with(self, written: bool) -> float:
         """The points after the penalty, with or without those of the written questions."""
@@ -76,13 +78,14 @@ class StudentResult:
 
     @property
     def is_marked(self) -> bool:
-        """A person has marked every written question, and there are some."""
-        return bool(self.written) and all(self.marks.get(name, Mark()).score is not None for name in self.written)
+        """No written question waits for a mark, and there are some."""
+        return bool(self.written) and all(name in self.columns for name in self.written)
 
     @property
     def columns(self) -> dict[str, float]:
-        """Points by exercise and by written question that is marked, before the penalty."""
+        """Points by exercise and by written question that is marked or has no answer, before the penalty."""
         earned = {exercise.name: exercise.points for exercise in self.exercises}
+        earned |= {name: 0.0 for name in self.written if name in self.unanswered}
         for name, mark in self.marks.items():
             score = earned.get(name) if mark.score is None else mark.score
             if score is not None:  # extra credit for what has no points counts nothing, as in nbgrader
@@ -104,7 +107,8 @@ class StudentResult:
     @property
     def automatic(self) -> "StudentResult":
         """The row without the written questions."""
-        return replace(self, written={}, marks={n: mark for n, mark in self.marks.items() if n not in self.written})
+        marks = {name: mark for name, mark in self.marks.items() if name not in self.written}
+        return replace(self, written={}, marks=marks)
 
     @property
     def status(self) -> str:
@@ -120,7 +124,14 @@ class StudentResult:
         untouched = [exercise.name for exercise in self.exercises if exercise.outcome == Outcome.NOT_STARTED]
         if untouched:
             parts.append(f"Not started: {', '.join(untouched)}.")
+        parts += [f"{name}: {self.told_of(name)}" for name in self.written if self.told_of(name)]
         return one_line(" ".join(parts), LONGEST_MESSAGE)
+
+    def told_of(self, question: str) -> str:
+        """A sentence about a written question that has no answer and no mark; ``""`` for any other."""
+        why = self.unanswered.get(question)
+        is_marked = self.marks.get(question, Mark()).score is not None
+        return f"{why}: an automatic 0, unless a person decides otherwise." if why and not is_marked else ""
 
     def to_json(self, kept: dict | None = None) -> bytes:
         """`kept` is stored beside the row, for a later run; see `course.grading.resume`."""
@@ -166,6 +177,11 @@ def page_names(students: Iterable[str]) -> dict[str, str]:
         taken.add(safe.casefold())
         names[student] = safe
     return names
+
+
+def is_begun(results: list[StudentResult]) -> bool:
+    """A person has marked a written question of somebody."""
+    return any(result.marks.get(name, Mark()).score is not None for result in results for name in result.written)
 
 
 def number(points: float) -> str:

@@ -26,7 +26,7 @@ LONGEST_PLAIN = 650_000  # characters of all cells that are shown; the longest s
 MOST_MISTAKES = 15
 MOST_PARTS = 4  # exercises that are named for a pair of students who are alike
 
-_SIGNS = {Outcome.RIGHT: "✓", Outcome.WRONG: "✗", Outcome.LOST: "✗", Outcome.NOT_STARTED: "○", Outcome.MISSING: "○"}
+SIGNS = {Outcome.RIGHT: "✓", Outcome.WRONG: "✗", Outcome.LOST: "✗", Outcome.NOT_STARTED: "○", Outcome.MISSING: "○"}
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+=*")
 
 
@@ -35,7 +35,7 @@ def feedback_page(
 ) -> bytes:
     """What a student receives: points, a sentence for each exercise, and what they wrote with the verdict below it."""
     shown = list(shown)
-    fit = _that_fit(shown)
+    fit = that_fit(shown)
     made, some_plain = _as_html(fit)
     of_exercise = {exercise.name: exercise for exercise in result.exercises}
     cells = [
@@ -216,7 +216,7 @@ def _plain(source: str) -> Markup:
     return Markup("<pre>{}{}</pre>").format(source[:LONGEST_CELL], "\n…" if len(source) > LONGEST_CELL else "")
 
 
-def _that_fit(cells: list[ShownCell]) -> list[ShownCell]:
+def that_fit(cells: list[ShownCell]) -> list[ShownCell]:
     """The first cells, as many as one page may hold."""
     room, fit = LONGEST_PLAIN, []
     for cell in cells[:MOST_CELLS]:
@@ -238,7 +238,7 @@ def _templates() -> jinja2.Environment:
     environment.filters["points"] = number
     environment.filters["alike_in"] = _alike_in
     environment.filters["picture"] = _picture
-    environment.globals["signs"] = _SIGNS
+    environment.globals["signs"] = SIGNS
     source = environment.loader.get_source(environment, "style.css")[0]
     environment.globals["style"] = Markup(source)
     dark = HtmlFormatter(style="github-dark").get_style_defs(".source")
