@@ -21,6 +21,7 @@ The walk of one exercise, from its author to the card that a student sees:
 6. A student runs the check cell: `course.checks.student.check`. `course.checks.public.find` finds the check data beside
    the notebook, `course.checks.public.read` reads it. `course.checks.from_scratch.sentences` reads the student's code
    for what is forbidden, and `course.checks.guards.watching` refuses it while the code runs.
+   `course.checks.stderr` hears what the code writes to stderr meanwhile.
 7. `course.checks.observe.observe` makes the same calls on the student's object. `course.checks.compare.judge` compares
    what happened with the right answer, then with each mistake, and gives a `course.checks.Verdict`.
    `course.checks.show.show_card` draws the card.

@@ -33,10 +33,8 @@ ORDER = {
         "course.authoring.builder._build_homework",
         ["read_homework", "_fresh_assignment", "_fresh_notebook", "_write", "leak_problems"],
     ),
-    "6": (
-        "course.checks.student.check",
-        ["find", "read", "sentences", "watching", "observe", "judge", "show_card"],
-    ),
+    "6": ("course.checks.student.check", ["heard_on_stderr", "_judged", "show_card"]),
+    "7": ("course.checks.student._judged", ["find", "read", "sentences", "watching", "observe", "judge"]),
 }
 
 

@@ -271,15 +271,6 @@ def test_a_web_page_under_the_name_of_a_notebook(only):
         only(f"{TOPIC}.ipynb", b"\n<!DOCTYPE html>\n<html><body>")
 
 
-def test_marks_of_a_merge_conflict_are_called_so(only, work):
-    text = json.dumps(work.solve().content, indent=1)
-    middle = len(text) // 2
-    line = text.rfind("\n", 0, middle)
-    text = text[:line] + "\n<<<<<<< HEAD\n=======\n>>>>>>> mine" + text[line:]
-    with pytest.raises(Unreadable, match=rf"merge conflict \(<<<<<<< in line {text[:line].count(chr(10)) + 2}\)"):
-        only(f"{TOPIC}.ipynb", text.encode())
-
-
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
 def test_what_editors_on_windows_write_is_read(work, encoding):
     work.solve().write(why="naïve 中")

@@ -807,8 +807,12 @@ def hostile_zips(data: bytes) -> dict[str, tuple[bytes, str, str]]:
     struct.pack_into("<I", twice, twice.rindex(b"PK\x01\x02") + 42, 0)  # both on the bytes of the first
     return {
         "in order": (bytes(good), "graded", ""),
-        "a zip in a zip": (zipped(("up.zip", bytes(good))), "missing", "only up.zip"),
-        "zips in zips without end": (zipped(("a.zip", zipped(("a.zip", zipped(("a.zip", good)))))), "missing", "a.zip"),
+        "a zip in a zip": (zipped(("up.zip", bytes(good))), "graded", ""),
+        "zips in zips without end": (
+            zipped(("a.zip", zipped(("a.zip", zipped(("a.zip", good)))))),
+            "limit",
+            "too deep",
+        ),
         "a bomb": (zipped((name, bomb)), "limit", "larger than"),
         "a bomb of bzip2": (zipped((name, bomb), method=zipfile.ZIP_BZIP2), "unreadable", "packed in an unusual way"),
         "a bomb of LZMA": (zipped((name, bomb), method=zipfile.ZIP_LZMA), "unreadable", "packed in an unusual way"),

@@ -23,7 +23,6 @@ DOWNLOAD = "In Jupyter, File → Download or Save Notebook As gives the notebook
 NOT_OPENED = "It is packed as {}, which is not opened here: hand in the .ipynb itself, or a .zip."
 
 _LONG_ENDING = re.compile(r".\.(?:ipynb\.(?:json|txt)|tar\.(?:gz|bz2|xz))$", re.IGNORECASE)
-_CONFLICT = re.compile(rb"^[^\S\n]*(?:<{7} |>{7} )", re.MULTILINE)
 
 
 def ending(name: str) -> str:
@@ -47,13 +46,6 @@ def cells_of(name: str, data: bytes) -> tuple[list[Cell], list[str]]:
     try:
         return cells_from_bytes(data), []
     except Unreadable as problem:
-        conflict = _CONFLICT.search(data)
-        if conflict:
-            line = data.count(b"\n", 0, conflict.start()) + 1
-            raise Unreadable(
-                f"The file holds the marks of a merge conflict ({conflict[0].decode().strip()} in line {line}): both "
-                "versions are in it. Choose one of them and hand in again."
-            ) from None
         text, odd = _text(data)
         if not odd:
             raise

@@ -96,7 +96,7 @@ def _pieces(text: str) -> list[str]:
         return [text]
     lines = text.split("\n")
     pieces, done = [], 0
-    for first, last in outline.definitions:
+    for first, last in outline.statements:
         if _DEFINITION.match(lines[first - 1]):
             pieces += ["\n".join(lines[done : first - 1]), "\n".join(lines[first - 1 : last])]
             done = last
