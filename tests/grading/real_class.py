@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Case:
         silent: one that must not be found there.
         page: one that must be found in the text of the student's page.
         why: what the column of the written question holds; None: not looked at.
+        long: a variant of what another student did, for the long form of the tests.
         write: puts the student's files into the folder of the class.
     """
 
@@ -57,6 +58,7 @@ class Case:
     silent: str
     page: str
     why: str | None
+    long: bool
     write: Callable[["Place"], None]
 
 
@@ -72,14 +74,14 @@ def student(
     silent: str = "",
     page: str = "",
     why: str | None = None,
+    long: bool = False,
 ):
     """Enter a student into the table."""
 
     def enter(write: Callable[["Place"], None]) -> Callable[["Place"], None]:
         assert name not in CASES, name
-        CASES[name] = Case(
-            name, kind, earned, status, (says,) if isinstance(says, str) else says, silent, page, why, write
-        )
+        says_all = (says,) if isinstance(says, str) else says
+        CASES[name] = Case(name, kind, earned, status, says_all, silent, page, why, long, write)
         return write
 
     return enter
@@ -185,8 +187,8 @@ def zipped(files: dict[str, Work | bytes | str]) -> bytes:
     return made.getvalue()
 
 
-def write_class(folder: Path, released: dict) -> None:
-    for case in CASES.values():
+def write_class(folder: Path, released: dict, cases: Iterable[Case] = CASES.values()) -> None:
+    for case in cases:
         case.write(Place(folder, case.name, released))
 
 
@@ -282,7 +284,7 @@ def _(place: Place) -> None:
     place.put(f"{TOPIC}-Copy1.ipynb", place.solved())
 
 
-@student("canvas_number_beside_the_released", 1, says="-1")
+@student("canvas_number_beside_the_released", 1, says="-1", long=True)
 def _(place: Place) -> None:
     """Canvas numbers what is handed in again."""
     place.put(NOTEBOOK, place.work())
@@ -302,7 +304,7 @@ def _(place: Place) -> None:
     place.put_beside(".ipynb", place.solved())
 
 
-@student("work_in_the_folder_untouched_beside_it", 1, says=r"\.ipynb")
+@student("work_in_the_folder_untouched_beside_it", 1, says=r"\.ipynb", long=True)
 def _(place: Place) -> None:
     place.put(f"{TOPIC}/{NOTEBOOK}", place.solved())
     place.put_beside(".ipynb", place.work())
@@ -314,7 +316,7 @@ def _(place: Place) -> None:
     place.put(f"{TOPIC}-Copy1.ipynb", place.work().write(double=WRONG_DOUBLE))
 
 
-@student("less_work_under_the_right_name", 1, says=r"final")
+@student("less_work_under_the_right_name", 1, says=r"final", long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().write(double=WRONG_DOUBLE))
     place.put("final.ipynb", place.solved())
@@ -343,13 +345,13 @@ def _(place: Place) -> None:
     place.put(f"{TOPIC}-Copy1.ipynb", again)
 
 
-@student("untouched_twice", 1, earned=NOTHING, says="(?i)not started", why="0")
+@student("untouched_twice", 1, earned=NOTHING, says="(?i)not started", why="0", long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work())
     place.put(f"{TOPIC} (1).ipynb", place.work())
 
 
-@student("zip_in_a_zip", 1)
+@student("zip_in_a_zip", 1, long=True)
 def _(place: Place) -> None:
     place.put("submission.zip", zipped({"homework.zip": zipped({f"{TOPIC}/{NOTEBOOK}": place.solved()})}))
 
@@ -360,7 +362,7 @@ def _(place: Place) -> None:
     place.put_beside(".zip", zipped({f"student/{NOTEBOOK}": place.work(), "my work.zip": inner}))
 
 
-@student("second_zip_with_more_work", 1, says=r"\.ipynb|\.zip")
+@student("second_zip_with_more_work", 1, says=r"\.ipynb|\.zip", long=True)
 def _(place: Place) -> None:
     place.put("homework.zip", zipped({NOTEBOOK: place.work().write(double=WRONG_DOUBLE)}))
     place.put("homework (1).zip", zipped({NOTEBOOK: place.solved()}))
@@ -398,7 +400,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using("2 * same(x)", "same = nn.Identity()\nact = nn.GELU()"))
 
 
-@student("a_device", 2)
+@student("a_device", 2, long=True)
 def _(place: Place) -> None:
     helpers = 'device = torch.device("cuda" if torch.cuda.is_available() else "cpu")\nprint("using", device)'
     place.put(NOTEBOOK, place.work().using("2 * x.to(device)", helpers))
@@ -426,12 +428,12 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using("twice(x)", helpers))
 
 
-@student("with_around_a_tensor", 2)
+@student("with_around_a_tensor", 2, long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using("TWO * x", "with torch.no_grad():\n    TWO = torch.tensor(2.0)"))
 
 
-@student("if_around_a_function", 2)
+@student("if_around_a_function", 2, long=True)
 def _(place: Place) -> None:
     helpers = (
         "if torch.cuda.is_available():\n    def twice(x):\n        return 2 * x.cuda()\n"
@@ -457,7 +459,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using('table["two"] * x', helpers))
 
 
-@student("unpacking_and_adding_to", 2)
+@student("unpacking_and_adding_to", 2, long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using("one * x + rest[0] * x", "one, *rest = 1.0, 0.5, 0.25\nrest[0] += 0.5"))
 
@@ -481,7 +483,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, from_colab(work))
 
 
-@student("colab_files_in_the_setup_cell", 2)
+@student("colab_files_in_the_setup_cell", 2, long=True)
 def _(place: Place) -> None:
     work = place.work().using("TWO * x", "# a remark")
     work["setup"]["source"] = (
@@ -490,7 +492,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, from_colab(work))
 
 
-@student("seaborn_above_helpers", 2, says="(?i)seaborn")
+@student("seaborn_above_helpers", 2, says="(?i)seaborn", long=True)
 def _(place: Place) -> None:
     helpers = "import seaborn as sns\nsns.set_theme()\nTWO = 2.0\n\n\ndef twice(x):\n    return TWO * x"
     place.put(NOTEBOOK, place.work().using("twice(x)", helpers))
@@ -525,7 +527,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("plots_and_training_in_own_cells", 2)
+@student("plots_and_training_in_own_cells", 2, long=True)
 def _(place: Place) -> None:
     work = place.solved().above(
         "import matplotlib.pyplot as plt\nlayer = nn.Linear(3, 1)\n"
@@ -549,7 +551,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work.above("import sys\nif double(torch.ones(1)) != 3:\n    sys.exit()\n", before="Scale"))
 
 
-@student("helpers_below_the_exercise", 2)
+@student("helpers_below_the_exercise", 2, long=True)
 def _(place: Place) -> None:
     work = place.solved().write(double="def double(x):\n    return twice(x)")
     place.put(NOTEBOOK, work.above("twice = lambda x: x + x", before="check_double"))
@@ -561,7 +563,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work.write(mean_and_spread="def mean_and_spread(x):\n    return both(x, unbiased=False)[::-1]"))
 
 
-@student("forbidden_in_a_lambda", 2, earned=(2, 0, 3), says="std_mean")
+@student("forbidden_in_a_lambda", 2, earned=(2, 0, 3), says="std_mean", long=True)
 def _(place: Place) -> None:
     work = place.solved().above("both = lambda x: torch.std_mean(x, unbiased=False)", before="mean_and_spread")
     place.put(NOTEBOOK, work.write(mean_and_spread=f"def mean_and_spread(x):\n    return {BOTH}"))
@@ -595,7 +597,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work.write(double=line + work.source("double")))
 
 
-@student("get_ipython_above_helpers", 3)
+@student("get_ipython_above_helpers", 3, long=True)
 def _(place: Place) -> None:
     helpers = "get_ipython().run_line_magic('load_ext', 'autoreload')\nTWO = 2.0\n\n\ndef twice(x):\n    return TWO * x"
     place.put(NOTEBOOK, place.work().using("twice(x)", helpers))
@@ -610,7 +612,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("other_languages_earn_nothing", 3, earned=(0, 1.5, 3))
+@student("other_languages_earn_nothing", 3, earned=(0, 1.5, 3), long=True)
 def _(place: Place) -> None:
     """A cell for the shell is no answer in Python, whatever stands in it."""
     work = place.solved()
@@ -620,7 +622,7 @@ def _(place: Place) -> None:
 # -- 4: cells
 
 
-@student("solution_turned_into_markdown", 4, says=("double", "(?i)markdown"))
+@student("solution_turned_into_markdown", 4, says=("double", "(?i)markdown"), long=True)
 def _(place: Place) -> None:
     """The key M outside of the editor."""
     work = place.solved()
@@ -643,7 +645,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("written_answer_turned_into_code", 4, page="twice the input is the sum", why="")
+@student("written_answer_turned_into_code", 4, page="twice the input is the sum", why="", long=True)
 def _(place: Place) -> None:
     work = place.solved()
     _change_kind(work["why"], "code")
@@ -663,12 +665,12 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, from_colab(place.solved()))
 
 
-@student("colab_without_labels", 4, page="twice the input is the sum")
+@student("colab_without_labels", 4, page="twice the input is the sum", long=True)
 def _(place: Place) -> None:
     place.put("Copy of hw9_small.ipynb", from_colab(place.solved(), labels=False))
 
 
-@student("vs_code", 4, why="")
+@student("vs_code", 4, why="", long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, from_vs_code(place.solved()))
 
@@ -681,7 +683,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work.write(double=merged).remove("check_double").remove("mean_and_spread"))
 
 
-@student("everything_in_one_cell", 4)
+@student("everything_in_one_cell", 4, long=True)
 def _(place: Place) -> None:
     work = place.solved()
     names = ("double", "mean_and_spread", "Scale")
@@ -701,7 +703,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("split_by_vs_code", 4)
+@student("split_by_vs_code", 4, long=True)
 def _(place: Place) -> None:
     """VS Code leaves the metadata with the first half."""
     work = from_vs_code(place.solved().write(double="def twice(x):\n    return x + x\n"))
@@ -730,7 +732,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("nbdime_conflict_of_whole_cells", 4, says="(?i)conflict")
+@student("nbdime_conflict_of_whole_cells", 4, says="(?i)conflict", long=True)
 def _(place: Place) -> None:
     """nbmerge frames cells that differ with cells of its own; both versions are right."""
     work = place.solved()
@@ -751,7 +753,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("saved_in_windows_encoding", 4, earned=None, status="graded|unreadable", says="(?i)utf-?8|encod")
+@student("saved_in_windows_encoding", 4, earned=None, status="graded|unreadable", says="(?i)utf-?8|encod", long=True)
 def _(place: Place) -> None:
     """A text editor saved it in cp1252. It may be read all the same or refused, but the row says what it is."""
     work = place.solved().write(why="Größer als zuvor: naïve façade.")
@@ -761,7 +763,7 @@ def _(place: Place) -> None:
 # -- 5: files
 
 
-@student("file_called_json", 5)
+@student("file_called_json", 5, long=True)
 def _(place: Place) -> None:
     """What a browser makes of a notebook's type."""
     place.put(f"{NOTEBOOK}.json", place.solved())
@@ -777,7 +779,7 @@ def _(place: Place) -> None:
     place.put_beside(".ipynb.txt", place.solved())
 
 
-@student("ending_twice", 5)
+@student("ending_twice", 5, long=True)
 def _(place: Place) -> None:
     """Windows hides the first."""
     place.put(f"{NOTEBOOK}.ipynb", place.solved())
@@ -789,7 +791,7 @@ def _(place: Place) -> None:
     place.put(f"{TOPIC}.py", percent(work))
 
 
-@student("exported_script", 5)
+@student("exported_script", 5, long=True)
 def _(place: Place) -> None:
     work = place.work().using(
         "twice(x)", "get_ipython().run_line_magic('matplotlib', 'inline')\ntwice = lambda x: 2 * x"
@@ -797,14 +799,14 @@ def _(place: Place) -> None:
     place.put(f"{TOPIC}.py", exported(work))
 
 
-@student("exported_script_with_time", 5)
+@student("exported_script_with_time", 5, long=True)
 def _(place: Place) -> None:
     """nbconvert puts the whole cell under ``%%time`` into a string."""
     work = place.solved()
     place.put_beside(".py", exported(work.write(double="%%time\n" + work.source("double"))))
 
 
-@student("notebook_and_its_export", 5)
+@student("notebook_and_its_export", 5, long=True)
 def _(place: Place) -> None:
     """The same work in two forms: nothing to choose."""
     place.put(NOTEBOOK, place.solved())
@@ -818,7 +820,7 @@ def _(place: Place) -> None:
     place.put(f"{TOPIC}.html", "<!DOCTYPE html><html><head><title>hw9_small</title></head><body></body></html>")
 
 
-@student("pdf", 5, NOTHING, "missing|unreadable", "(?i)pdf")
+@student("pdf", 5, NOTHING, "missing|unreadable", "(?i)pdf", long=True)
 def _(place: Place) -> None:
     place.put(f"{TOPIC}.pdf", b"%PDF-1.7\n")
 
@@ -826,13 +828,13 @@ def _(place: Place) -> None:
 # -- 6: own modules
 
 
-@student("own_module", 6)
+@student("own_module", 6, long=True)
 def _(place: Place) -> None:
     place.put(f"{TOPIC}/{NOTEBOOK}", place.work().using("twice(x)", "from my_layers import twice"))
     place.put(f"{TOPIC}/my_layers.py", "import torch\n\n\ndef twice(x):\n    return torch.add(x, x)\n")
 
 
-@student("own_package", 6)
+@student("own_package", 6, long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using("ops.twice(x)", "from lib import ops"))
     place.put("lib/__init__.py", "")
@@ -859,14 +861,14 @@ def _(place: Place) -> None:
     place.put("statistics_of_mine.py", "import torch\n\n\ndef both(x):\n    return torch.std_mean(x, unbiased=False)\n")
 
 
-@student("a_stray_module_named_like_pythons", 6)
+@student("a_stray_module_named_like_pythons", 6, long=True)
 def _(place: Place) -> None:
     """From another course, never imported by the notebook."""
     place.put(NOTEBOOK, place.solved())
     place.put("random.py", "raise RuntimeError('this is an exercise of another course')\n")
 
 
-@student("own_module_that_is_not_there", 6, earned=(0, 1.5, 3), says="my_layers")
+@student("own_module_that_is_not_there", 6, earned=(0, 1.5, 3), says="my_layers", long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using("twice(x)", "from my_layers import twice"))
 
@@ -874,7 +876,7 @@ def _(place: Place) -> None:
 # -- 7: written answers
 
 
-@student("answered", 7, why="")
+@student("answered", 7, why="", long=True)
 def _(place: Place) -> None:
     """It waits for a person."""
     place.put(NOTEBOOK, place.solved())
@@ -886,12 +888,12 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work.write(why="Why?\n*Write your answer here.*"))
 
 
-@student("answer_deleted", 7, why="0")
+@student("answer_deleted", 7, why="0", long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.solved().remove("why"))
 
 
-@student("answer_emptied", 7, why="0")
+@student("answer_emptied", 7, why="0", long=True)
 def _(place: Place) -> None:
     place.put(NOTEBOOK, place.solved().write(why="  \n"))
 
@@ -924,7 +926,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("hostile_zip", 8, earned=NOTHING, status="limit|unreadable|missing")
+@student("hostile_zip", 8, earned=NOTHING, status="limit|unreadable|missing", long=True)
 def _(place: Place) -> None:
     """Each layer unpacks to many."""
     data = zipped({f"{k}.txt": b"0" * 10**6 for k in range(10)})
@@ -965,7 +967,7 @@ def _(place: Place) -> None:
 
 @student("report_nbgrader_427", 11, earned=(0, 1.5, 3), status="graded(,(limit|timeout|crashed))*")
 def _(place: Place) -> None:
-    eats = "def double(x):\n    kept = []\n    while True:\n        kept.append(bytearray(2**28))"
+    eats = "def double(x):\n    kept = []\n    while True:\n        kept.append(torch.empty(2**28))"
     work = place.solved().write(double=eats)
     place.put(NOTEBOOK, work.write(Scale=SOLVED["Scale"]))
 

@@ -102,10 +102,23 @@ def course(tmp_path_factory) -> Iterator[Course]:
         yield Course(tmp_path_factory.mktemp("repository"))
 
 
+SHORT = {name: case for name, case in CASES.items() if not case.long}
+LONG = {name: case for name, case in CASES.items() if case.long}
+
+
 @pytest.fixture(scope="module")
 def graded(course, tmp_path_factory) -> Graded:
+    return _graded(course, tmp_path_factory, SHORT)
+
+
+@pytest.fixture(scope="module")
+def graded_long(course, tmp_path_factory) -> Graded:
+    return _graded(course, tmp_path_factory, LONG)
+
+
+def _graded(course: Course, tmp_path_factory, cases: dict[str, Case]) -> Graded:
     folder = tmp_path_factory.mktemp("submissions")
-    write_class(folder, course.released)
+    write_class(folder, course.released, cases.values())
     return course.grade(folder, tmp_path_factory.mktemp("graded") / "grades")
 
 
@@ -119,20 +132,27 @@ def earned(row: dict[str, str]) -> tuple[float, ...]:
 
 def test_every_student_has_one_row(graded):
     """And nobody comes out of nowhere: no file of a student makes another one."""
-    assert len(CASES) >= 40 and {case.kind for case in CASES.values()} == {1, 2, 3, 4, 5, 6, 7, 8, 11}
-    assert sorted(graded.rows) == sorted(CASES)
+    assert len(SHORT) >= 40 and {case.kind for case in SHORT.values()} == {1, 2, 3, 4, 5, 6, 7, 8, 11}
+    assert set(SHORT) - set(graded.rows) == set() == set(graded.rows) - set(SHORT)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [case for case in CASES.values() if case.kind != 11],
-    ids=lambda case: f"{case.kind}-{case.name}",
-)
+def _id(case: Case) -> str:
+    return f"{case.kind}-{case.name}"
+
+
+@pytest.mark.parametrize("case", [case for case in SHORT.values() if case.kind != 11], ids=_id)
 def test_a_fair_instructor_would_give(graded, case):
     assert_fair(graded, case)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("case", LONG.values(), ids=_id)
+def test_a_fair_instructor_would_give_the_variants(graded_long, case):
+    assert_fair(graded_long, case)
+
+
 def assert_fair(graded: Graded, case: Case) -> None:
+    assert case.name in graded.rows, f"no row of that name; there is {[n for n in graded.rows if case.name in n]}"
     row = graded.rows[case.name]
     got = f"{earned(row)} {row['status']}: {row['message']}"
     if case.earned is not None:
@@ -158,16 +178,18 @@ def test_what_the_row_says_stands_on_the_page(graded, name):
         assert re.search(words, graded.page(name)), words
 
 
-def test_a_failing_line_that_cost_nothing_is_told_to_its_author(graded):
-    for name, line in (
-        ("colab_drive_above_helpers", "google.colab"),
-        ("seaborn_above_helpers", "seaborn"),
-        ("debug_print_in_an_own_cell", "exampel"),
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("colab_drive_above_helpers", "ModuleNotFoundError"),
+        ("report_nbgrader_729", "ModuleNotFoundError"),
+        ("debug_print_in_an_own_cell", "NameError"),
         ("an_own_test_that_fails", "AssertionError"),
-    ):
-        page = graded.page(name)
-        remark = page.split(line)
-        assert len(remark) > 1 and re.search(r"(?i)not run|was not|did not|fail|stopped|ended with", page), (name, line)
+    ],
+)
+def test_a_failing_line_that_cost_nothing_is_told_to_its_author(graded, name, error):
+    assert earned(graded.rows[name]) == FULL
+    assert re.search(rf"(?s)line \d+.{{0,300}}{error}|{error}.{{0,300}}line \d+", graded.page(name))
 
 
 # -- platforms
@@ -229,6 +251,7 @@ def test_canvas_with_anonymous_grading(course, tmp_path):
     assert "late" in graded.rows["anon_Zz9yX"]["status"]
 
 
+@pytest.mark.long
 def test_moodle(course, tmp_path):
     """With and without folders; accents, an apostrophe, a text typed in beside the file."""
     files = {
@@ -321,6 +344,7 @@ def test_github_classroom(course, tmp_path):
         assert earned(row) == FULL, row
 
 
+@pytest.mark.long
 def test_nbgrader_submitted(course, tmp_path):
     """What ``nbgrader collect`` makes: its own timestamp is one that can be trusted."""
     files: dict[str, Work | bytes | str] = {}
@@ -337,13 +361,15 @@ def test_nbgrader_submitted(course, tmp_path):
 def test_nbgrader_exchange_inbound(course, tmp_path):
     """The exchange itself: login+homework+time+random, a folder for each time that somebody handed in."""
     files: dict[str, Work | bytes | str] = {}
-    for login, time, work in (
-        ("ada", "2026-11-29 10:00:00.000001 UTC", course.solved().write(double=WRONG_DOUBLE)),
-        ("ada", "2026-11-30 11:00:00.000002 UTC", course.solved()),
-        ("bob", "2026-11-29 11:00:00.000003 UTC", course.solved()),
-        ("bob", "2026-11-30 11:30:00.000004 UTC", course.work()),
+    for number, (login, time, work) in enumerate(
+        (
+            ("ada", "2026-11-29 10:00:00.000001 UTC", course.solved().write(double=WRONG_DOUBLE)),
+            ("ada", "2026-11-30 11:00:00.000002 UTC", course.solved()),
+            ("bob", "2026-11-29 11:00:00.000003 UTC", course.solved()),
+            ("bob", "2026-11-30 11:30:00.000004 UTC", course.work()),
+        )
     ):
-        folder = f"{login}+{TOPIC}+{time}+{abs(hash((login, time))) % 10**6:06d}"
+        folder = f"{login}+{TOPIC}+{time}+Zk-3_q8x{number:04d}"
         files[f"{folder}/{NOTEBOOK}"] = work
         files[f"{folder}/timestamp.txt"] = time
     graded = course.grade(put(tmp_path / "inbound", files), tmp_path / "g", config=config(tmp_path))
@@ -356,8 +382,7 @@ def test_due_without_a_date_that_can_be_trusted(course, tmp_path, capsys):
     """A folder that somebody copied: every file has the date of the copy, long after it was due."""
     folder = put(tmp_path / "s", {f"{name}/{NOTEBOOK}": course.solved() for name in ("ada", "bob", "chen")})
     for path in folder.rglob("*.ipynb"):
-        os.utime(path, (1796000000, 1796000000))  # 2026-11-30 is 1796000000 and some
-        os.utime(path, (1799000000, 1799000000))
+        os.utime(path, (1799000000, 1799000000))  # in January 2027
     limits = config(tmp_path, "late_penalty_per_day = 0.5", "latest_days = 7")
     graded = course.grade(folder, tmp_path / "g", config=limits)
     assert {row["points"] for row in graded.rows.values()} == {"6.5"}
@@ -489,6 +514,7 @@ def test_ssid_137_a_zip_of_zips(graded):
     assert_fair(graded, CASES["report_ssid_137"])
 
 
+@pytest.mark.long
 def test_ssid_114_a_zip_made_on_a_mac(course, tmp_path):
     """WING-NUS/SSID#114: the class zipped on a Mac, as one folder with ``__MACOSX`` beside it: 0 submissions."""
     files = {
@@ -526,9 +552,8 @@ def test_runestone_1013_grading_again_keeps_a_person_s_marks(course, tmp_path):
     course.grade(folder, out)
     give(out, "ada", "why", 2)
     give(out, "ada", "check_double", 1)
-    for again in (False, True):
-        row = course.grade(folder, out, again=again).rows["ada"]
-        assert [row[name] for name in (*EXERCISES, "why", "points")] == ["1", "1.5", "3", "2", "7.5"]
+    row = course.grade(folder, out, again=True).rows["ada"]
+    assert [row[name] for name in (*EXERCISES, "why", "points")] == ["1", "1.5", "3", "2", "7.5"]
 
 
 def give(out: Path, student: str, cell: str, points: float) -> None:
