@@ -42,7 +42,7 @@ class Case:
             8 hostile classmates, 11 public reports; as in the list of what is to be fair.
         earned: points by exercise; None where a person has to look first.
         status: a regular expression for the whole status.
-        says: regular expressions, each found in the message of the row.
+        says: regular expressions, each found in the message of the row; what cost nothing need not be said there.
         silent: one that must not be found there.
         page: one that must be found in the text of the student's page.
         why: what the column of the written question holds; None: not looked at.
@@ -470,13 +470,13 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, place.work().using("(1 + ONE) * x", "ONE = float(example[0])"))
 
 
-@student("colab_drive_above_helpers", 2, says="(?i)google")
+@student("colab_drive_above_helpers", 2, page="ModuleNotFoundError")
 def _(place: Place) -> None:
     helpers = "from google.colab import drive\ndrive.mount('/content/drive')\n\n\ndef twice(x):\n    return 2 * x"
     place.put(NOTEBOOK, from_colab(place.work().using("twice(x)", helpers)))
 
 
-@student("colab_drive_in_a_solution", 2, says="(?i)google")
+@student("colab_drive_in_a_solution", 2, page="ModuleNotFoundError")
 def _(place: Place) -> None:
     work = place.solved()
     work.write(double="from google.colab import drive\ndrive.mount('/content/drive')\n\n" + work.source("double"))
@@ -492,7 +492,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, from_colab(work))
 
 
-@student("seaborn_above_helpers", 2, says="(?i)seaborn", long=True)
+@student("seaborn_above_helpers", 2, page="ModuleNotFoundError", long=True)
 def _(place: Place) -> None:
     helpers = "import seaborn as sns\nsns.set_theme()\nTWO = 2.0\n\n\ndef twice(x):\n    return TWO * x"
     place.put(NOTEBOOK, place.work().using("twice(x)", helpers))
@@ -898,7 +898,7 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, place.solved().write(why="  \n"))
 
 
-@student("answer_below_the_cell", 7, page="twice the input is the sum", why="")
+@student("answer_below_the_cell", 7, page="twice the input is the sum")
 def _(place: Place) -> None:
     """The question's own cell is as it came, and the answer in a cell below it: a person has to see it."""
     work = place.solved().write(why="Why?\n*Write your answer here.*")
@@ -1001,13 +1001,13 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("report_nbgrader_729", 11, says="pyspark")
+@student("report_nbgrader_729", 11, page="ModuleNotFoundError")
 def _(place: Place) -> None:
     work = place.solved()
     place.put(NOTEBOOK, work.write(double="import pyspark\nimport xlrd\n\n" + work.source("double")))
 
 
-@student("report_nbgrader_1273", 11, says="(?i)google")
+@student("report_nbgrader_1273", 11, page="ModuleNotFoundError")
 def _(place: Place) -> None:
     helpers = "from google.colab import files\nuploaded = files.upload()\n\n\ndef twice(x):\n    return 2 * x"
     place.put("hw9_small.ipynb", from_colab(place.work().using("twice(x)", helpers), labels=False))
