@@ -506,10 +506,10 @@ def _(place: Place) -> None:
 
 @student("debug_print_between_two_functions", 2)
 def _(place: Place) -> None:
-    """In the cell of an exercise, with a name of a given cell that has another shape by then."""
+    """In the cell of an exercise, with a name of a given cell of the course."""
     answer = (
         "def helper(x):\n    return 2 * x\n\n"
-        "print(example.shape, helper(example)[7])\n\n"
+        "print(example.shape, helper(example))\n\n"
         "def double(x):\n    return helper(x)"
     )
     place.put(NOTEBOOK, place.solved().write(double=answer))
@@ -517,6 +517,7 @@ def _(place: Place) -> None:
 
 @student("debug_print_in_an_own_cell", 2)
 def _(place: Place) -> None:
+    """A name that has been renamed since: the kernel still knew it, a fresh one stops there."""
     helpers = "def one(x):\n    return x\n\nprint(one(exampel))\n\ndef twice(x):\n    return one(x) + one(x)"
     place.put(NOTEBOOK, place.work().using("twice(x)", helpers))
 
