@@ -34,6 +34,12 @@ def expected() -> dict[str, tuple[float, set[str]]]:
         return {row["student"]: (float(row["points"]), set(row["status"].split(","))) for row in csv.DictReader(file)}
 
 
+def stories() -> dict[str, str]:
+    """What happened to a student's files, in one line, for those who show that an honest mishap costs nothing."""
+    with open(Path(__file__).with_suffix(".csv"), newline="", encoding="utf-8") as file:
+        return {row["student"]: row["story"] for row in csv.DictReader(file) if row["story"]}
+
+
 def write_sample_class(folder: Path) -> None:
     """Write one submission for each student of `expected`: nbgrader's layout, with a flat file and zips among them."""
     for student, write in STUDENTS.items():
@@ -56,7 +62,7 @@ def demo(out: Path) -> int:
         return status
     with open(out / "grades" / "grades.csv", newline="", encoding="utf-8") as file:
         got = {row["student"]: row for row in csv.DictReader(file)}
-    wanted = expected()
+    wanted, told = expected(), stories()
     different = []
     print(f"\n  {'student':<12}{'points':>7}   {'status':<18}  message")
     for student in sorted({*got, *wanted}):
@@ -66,6 +72,8 @@ def demo(out: Path) -> int:
             different.append(student)
         message = row["message"] if len(row["message"]) <= 90 else row["message"][:89] + "…"
         print(f"{' ' if right else '!'} {student:<12}{row['points']:>7}   {row['status']:<18}  {message}")
+        if student in told:
+            print(f"{'':<43}{told[student]}")
     if different:
         print(f"\nNot as expected: {', '.join(f'{name} (expected {wanted.get(name)})' for name in different)}")
         return 1
@@ -355,20 +363,81 @@ def _in_a_zip(notebook: Notebook, path: Path) -> Path:
     return target
 
 
+def _finished_in_a_copy(notebook: Notebook, path: Path) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(notebook.to_bytes())
+    notebook.solve_but_training()
+    return path.with_name(f"{TOPIC}-Copy1.ipynb")
+
+
+def _in_colab(notebook: Notebook, path: Path) -> None:
+    """Labels and ids are gone, and the first line of a cell of helpers runs nowhere else."""
+    notebook.solve_but_training()
+    notebook.add_code(
+        "from google.colab import drive\ndrive.mount('/content/drive')\n\n\n"
+        "def over_root(scores, d):\n    return scores / d**0.5",
+        before="attention_scores",
+    )
+    notebook.cell("attention_scores")["source"] = (
+        "def attention_scores(q, k):\n    return over_root(q @ k.T, q.shape[-1])"
+    )
+    for place, cell in enumerate(notebook.cells):
+        cell["metadata"] = {"id": f"xK3_{place:08d}"}
+        del cell["id"]
+    notebook.content["metadata"] = {
+        "colab": {"provenance": []},
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "language_info": {"name": "python"},
+    }
+    notebook.content["nbformat_minor"] = 0
+
+
+def _helpers_in_one_line(notebook: Notebook, path: Path) -> None:
+    notebook.solve_but_training()
+    notebook.add_code(
+        "from functools import partial\n\nroot = lambda d: d**0.5\nturned = partial(torch.transpose, dim0=0, dim1=1)",
+        before="attention_scores",
+    )
+    notebook.cell("attention_scores")["source"] = (
+        "def attention_scores(q, k):\n    return q @ turned(k) / root(q.shape[-1])"
+    )
+
+
+def _turned_into_markdown(notebook: Notebook, path: Path) -> None:
+    cell = notebook.solve_but_training().cell("sinusoidal_positions")
+    cell["cell_type"] = "markdown"
+    del cell["outputs"], cell["execution_count"]
+
+
+def _exported(notebook: Notebook, path: Path) -> Path:
+    """As ``jupyter nbconvert --to script`` writes it."""
+    from tests.grading.real_class import exported
+
+    path.parent.mkdir(parents=True)
+    script = path.with_suffix(".py")
+    script.write_text(exported(notebook.solve_but_training()), encoding="utf-8")
+    return script
+
+
 STUDENTS: dict[str, Callable[[Notebook, Path], Path | None]] = {
     "ada": _right,
     "bela": _right_another_way,
+    "bo": _finished_in_a_copy,
     "chen": _right_a_third_way,
     "cleo": _right_and_rearranged,
+    "di": _in_colab,
     "dora": _mistake("scaled_dot_product_attention", "attention_without_scale"),
     "emil": _mistake("scaled_dot_product_attention", "softmax_over_queries"),
+    "eva": _helpers_in_one_line,
     "fay": _mistake("MultiHeadSelfAttention", "HeadsByReshape"),
     "gus": _mistake("sinusoidal_positions", "in_two_halves"),
     "hana": _mistake("TransformerBlock", "PostNorm"),
+    "ian": _turned_into_markdown,
     "ivan": _mistake("attention_cost", "three_projections"),
     "jo": _mistake("train_on_digits", "gradients_not_cleared"),
     "kim": _mistake("split_and_merge_heads", "number_taken_for_width"),
     "lena": _mistake("causal_and_padding_masks", "looking_ahead"),
+    "lou": _exported,
     "max": _half,
     "nadia": _untouched,
     "otto": _syntax_error,
