@@ -712,8 +712,9 @@ def _(place: Place) -> None:
     place.put(NOTEBOOK, work)
 
 
-@student("git_conflict_in_the_file", 4, earned=None, status="unreadable", says="(?i)conflict")
+@student("git_conflict_in_the_file", 4, says=("double", "(?i)conflict"))
 def _(place: Place) -> None:
+    """The first version is read, and the row says so: one cell of the notebook differs, the rest is work."""
     text = place.solved().to_bytes().decode()
     line = '    "    return x + x"'
     assert line in text
@@ -910,8 +911,9 @@ def _(place: Place) -> None:
 # -- 8: hostile or broken classmates
 
 
-@student("hostile_quits", 8, earned=None, status=".*crashed.*")
+@student("hostile_quits", 8, earned=None, status="graded.*|.*crashed.*")
 def _(place: Place) -> None:
+    """Its line is left out; what else it handed in has its points."""
     work = place.solved().above("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos._exit(0)")
     place.put(NOTEBOOK, work)
 

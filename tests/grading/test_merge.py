@@ -1,6 +1,7 @@
 """Which of a student's cells count."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -150,7 +151,7 @@ def test_a_solved_cell_that_is_no_code_any_more_is_graded_as_code(exam, work, ki
         del cell["id"]
     merged = run(exam, work)
     assert merged.missing == [] and asked(merged)["double"] == [SOLVED["double"]]
-    words = {"markdown": "text", "raw": "a raw cell"}[kind]
+    words = {"markdown": "Markdown", "raw": "a raw cell"}[kind]
     assert merged.messages == [f"The cell of double was turned into {words}; it was graded as code."]
     assert [shown.kind for shown in merged.shown if shown.exercise == "double"] == ["code"]
 
@@ -305,3 +306,16 @@ def test_a_conflict_in_the_file_that_cannot_be_taken_apart_is_called_one(work):
     data = work.to_bytes() + b"\n<<<<<<< HEAD\n{\n"
     with pytest.raises(Unreadable, match="Line 2 of the file is a merge marker: a conflict that was not settled"):
         cells_from_bytes(data)
+
+
+def test_the_courses_own_cells_are_run_where_the_students_code_reads_what_they_give(exam, work):
+    given = ("base = 2", "example = base + 1", "unread = 3")
+    template = replace(exam.template, texts=exam.template.texts | frozenset(given))
+    for source in given:
+        work.add(source, before="double")
+    work.solve().write(double="def double(x):\n    return x * (example - 1)")
+    merged = merge(template, work.cells())
+    assert [cell.source for cell in merged.cells if cell.source in given] == ["base = 2", "example = base + 1"]
+    assert "example" not in "".join(cell.source for cell in merged.shown if not cell.exercise)
+    work.add("example = 3", before="double")
+    assert not [cell.source for cell in merge(template, work.cells()).cells if cell.source in given]

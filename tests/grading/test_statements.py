@@ -9,10 +9,10 @@ import torch
 from course.checks import Call
 from course.checks.calls import calls_to_bytes
 from course.grading import check_notebook
-from course.grading.own_notebook import read_own
 from course.grading.collect.choose import choose
 from course.grading.collect.find import Entry, Found, collect
 from course.grading.limits import Limits
+from course.grading.own_notebook import read_own
 from course.grading.read.merge import Merged, RunCell
 from course.grading.report.pages import feedback_page
 from course.grading.run import child as grader_end

@@ -38,6 +38,7 @@ from datetime import datetime
 from course.grading.collect.handed_in import HandedIn, Untellable, sensible_time, time_from_text
 
 GRADESCOPE_LIST = "submission_metadata.yml"
+COPY_OF = "Copy of "  # how Google Drive begins the name of a copy that lies beside its original
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,9 @@ _NAMINGS = (
         ),
     ),
 )
-_GOOGLE = Naming("Google Classroom", re.compile(r"(?P<id>.+?) - (?P<file>.+\.[A-Za-z0-9]+)", re.DOTALL), alone=True)
+_GOOGLE = Naming(
+    "Google Classroom", re.compile(rf"(?:{COPY_OF})?(?P<id>.+?) - (?P<file>.+\.[A-Za-z0-9]+)", re.DOTALL), alone=True
+)
 
 
 def file_of(name: str) -> str:

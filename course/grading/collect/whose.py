@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from course.grading.collect.forms import WORK, ending
 from course.grading.collect.handed_in import HandedIn
 from course.grading.collect.platforms import (
+    COPY_OF,
     GRADESCOPE_LIST,
     Naming,
     OnGradescope,
@@ -175,11 +176,11 @@ def _claim(top: str, below: list[Entry], naming: Naming | None, topic: str) -> _
     name = unicodedata.normalize("NFC", named.student)
     who = naming.describe(named)
     # The downloads hold the date of the download, and dates that students' programs wrote.
-    files = [replace(entry, parts=(named.file or top,)) for entry in files]
+    files = [replace(entry, parts=(top if naming.alone else named.file or top,)) for entry in files]
     own = tuple(
         replace(entry, parts=(*named.within, *entry.parts), time=named.handed_in) for entry in (*files, *inside)
     )
-    holder = f"{'late' if named.upload.late else ''}/{top if naming.alone or (is_folder and named.plugin) else ''}"
+    holder = f"{'late' if named.upload.late else ''}/{top.removeprefix(COPY_OF) if naming.alone or (is_folder and named.plugin) else ''}"
     key = (named.upload.system, named.id)
     return _Claim(top, key, name, who, named.plugin, holder, is_work, own, named.upload, named.doubtful)
 

@@ -2,7 +2,8 @@
 
 Executed are the instructor's setup cells, then, in the order of the student's notebook, the cell of each exercise and
 the cells that the student added or changed, all of them whole: the worker runs each of their statements by itself. Check
-cells and the course's own cells are not executed, so that nothing written there can matter.
+cells are not executed, so that nothing written there can matter; of the course's own cells only those are that give a
+name which the student's code reads.
 
 A cell is known by its label, by its id, or by what it defines, whatever its kind became. What editors and merges make
 of cells (copies, parts, two in one, conflict markers) is told from what the exercises ask for.
@@ -145,6 +146,7 @@ def merge(template: Template, cells: list[Cell], modules: Iterable[OwnModule] = 
     merged = Merged(cells=[RunCell("the setup cell", source) for source in template.setup], modules=tuple(modules))
     places = places_of(template, cells, merged)
     answers = answers_in(template, cells, merged)
+    given = _given_cells(template, cells, places)
     for i, cell in enumerate(cells):
         if i in places.of_exercise:
             for exercise, source in _shared(cell.source, places.of_exercise[i]):
@@ -154,6 +156,9 @@ def merge(template: Template, cells: list[Cell], modules: Iterable[OwnModule] = 
             for exercise, source in _shared(cell.source, places.of_exercise[i]):
                 shown = cell.source if source is None else source.strip("\n")
                 merged.shown.append(ShownCell("code", shown, exercise=exercise.name))
+            continue
+        if i in given:
+            merged.cells.append(RunCell(f"the course's own cell at place {i + 1}", given[i], added=True))
             continue
         if i in places.set_aside or normal_text(cell.source) in template.texts or not cell.source.strip():
             continue
@@ -176,7 +181,7 @@ def merge(template: Template, cells: list[Cell], modules: Iterable[OwnModule] = 
     return merged
 
 
-_KINDS = {"code": "code", "markdown": "text", "raw": "a raw cell"}
+_KINDS = {"code": "code", "markdown": "Markdown", "raw": "a raw cell"}
 
 
 def _written(cell: Cell, template: Template) -> str:
@@ -286,6 +291,35 @@ def _say_which(
         merged.messages.append(f"The cell of {name} is there {len(own) - len(parts)} times; {which}.")
     if parts:
         merged.messages.append(f"The cell of {name} is in {len(parts) + 1} parts; all of them were run.")
+
+
+def _given_cells(template: Template, cells: list[Cell], places: Places) -> dict[int, str]:
+    """The course's own cells, untouched, that give names which the student's code reads: for the student they were there."""
+    own, course = set(template.setup), {}
+    reads, gives = set(), set().union(*map(defined_names, template.setup))
+    for i, cell in enumerate(cells):
+        if cell.kind != "code" or cell.is_setup or cell.source in own or _is_check(cell, template):
+            continue
+        if normal_text(cell.source) in template.texts and i not in places.of_exercise:
+            if cell.grade_id not in template.labelled:
+                course[i] = plain_python(cell.source)
+        elif i not in places.set_aside:
+            source = plain_python(cell.source)
+            reads |= _reads(source)
+            gives |= defined_names(source)
+    wanted: set[str] = reads - gives
+    found: dict[int, str] = {}
+    while True:
+        more = {i: source for i, source in course.items() if i not in found and wanted & defined_names(source)}
+        if not more:
+            return found
+        found |= more
+        wanted = wanted.union(*map(_reads, more.values()))
+
+
+def _reads(source: str) -> set[str]:
+    outline = outlined(source)
+    return {name for unit in outline.units for name in unit.reads} if outline else set()
 
 
 def _given(source: str, exercise: TemplateExercise) -> tuple[str, ...]:
