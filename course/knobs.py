@@ -4,9 +4,10 @@ Where no kernel runs (a notebook that was closed and opened again, a page on the
 is gone.
 """
 
+import base64
 from collections.abc import Callable, Sequence
 
-from course.drawing import Picture
+from course.drawing import Picture, image_html
 from course.notebook import in_notebook
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -33,9 +34,16 @@ def turn(draw: Callable[..., Picture], **knobs: Sequence) -> None:
 
     # Two outputs: of one that holds both, JupyterLab shows the slider alone, and nothing once its kernel is gone.
     shown = DisplayHandle()
-    sliders = _sliders(lambda **values: shown.update(draw(**values)), knobs)
+    sliders = _sliders(lambda **values: shown.update(_bundle(draw(**values)), raw=True), knobs)
     display(sliders)
-    shown.display(picture)
+    shown.display(_bundle(picture), raw=True)
+
+
+def _bundle(picture: Picture) -> dict[str, str]:
+    """As a kernel sends it. Shown as it is, pyplot's own formatter would draw it anew where pyplot is loaded."""
+    png = picture.png()
+    image = base64.b64encode(png).decode()
+    return {"image/png": image, "text/html": image_html(png, picture.alt), "text/plain": repr(picture)}
 
 
 def _sliders(show: Callable[..., None], knobs: dict[str, Sequence]):

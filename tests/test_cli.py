@@ -8,7 +8,7 @@ import pytest
 
 from course.cli import main
 
-COMMANDS = ("doctor", "data", "new", "build", "check", "release", "grade", "models", "train", "bench")
+COMMANDS = ("doctor", "data", "new", "build", "check", "release", "grade", "formgrader", "models", "train", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -61,6 +61,7 @@ def test_in_a_terminal_it_is_one_line_that_is_gone_at_the_end(capsys):
 )
 def test_the_first_word_comes_before_torch_is_loaded(arguments, tmp_path):
     (tmp_path / "CLASS").mkdir()
+    (tmp_path / "CLASS" / "ada.ipynb").write_text("{}")  # else it is said at once that there is none
     code = "import sys; sys.modules['torch'] = None; from course.cli import main; main(sys.argv[1:])"
     arguments = [str(tmp_path / word) if word.isupper() else word for word in arguments]
     run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)

@@ -49,8 +49,16 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 
 RIGHT, WRONG = "an honest right one", "an honest wrong one"
+NO_ANSWER = "why: nothing was written: an automatic 0, unless a person decides otherwise."
 HONEST = {
-    RIGHT: {"points": "6.5", "status": "graded", "message": "", "double": "2", "mean_and_spread": "1.5", "Scale": "3"},
+    RIGHT: {
+        "points": "6.5",
+        "status": "graded",
+        "message": NO_ANSWER,
+        "double": "2",
+        "mean_and_spread": "1.5",
+        "Scale": "3",
+    },
     WRONG: {
         "points": "1.5",
         "status": "graded",
@@ -58,7 +66,7 @@ HONEST = {
         "mean_and_spread": "1.5",
         "Scale": "0",
         "message": "double: You added two instead of doubling. Scale: The result is the right one times 0.5: "
-        "a factor is missing or too many.",
+        f"a factor is missing or too many. {NO_ANSWER}",
     },
 }
 
@@ -1674,7 +1682,7 @@ def _(folder, name, maker):
         file.truncate(2**40)  # nothing of it is on the disk
 
 
-@placed("bytes that are no text", "not UTF-8")
+@placed("bytes that are no text", "not in UTF-8", points=6.5)  # they are in a sentence of the course
 def _(folder, name, maker):
     (folder / f"{name}.ipynb").write_bytes(maker.solved().to_bytes().replace(b"Double it", b"\xff\xfe\x80"))
 
@@ -2208,6 +2216,7 @@ def check_the_class(graded: Graded, attacks: list[Attack]) -> None:
     assert sorted(os.listdir(graded.out)) == sorted(
         {
             ".lock",
+            "autograded",
             "canvas.csv",
             "feedback",
             "gradebook.db",
