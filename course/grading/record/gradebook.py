@@ -30,7 +30,7 @@ Marks = dict[str, dict[str, Mark]]  # by student, then by exercise or written qu
 
 
 def write_gradebook(
-    place: Path | str,
+    address: Path | str,
     topic: str,
     template: Template,
     results: Iterable[StudentResult],
@@ -41,7 +41,7 @@ def write_gradebook(
     A mark given before the student handed in again is flagged for a second look, as nbgrader does.
 
     Args:
-        place: an SQLite file, or the address of a database as SQLAlchemy takes it.
+        address: an SQLite file, or the address of a database as SQLAlchemy takes it.
         results: may be none, to see whether the gradebook can be used.
 
     Returns:
@@ -52,7 +52,7 @@ def write_gradebook(
     """
     from nbgrader.api import Student
 
-    with _transaction(place) as gradebook:
+    with _transaction(address) as gradebook:
         assignment = _describe_assignment(gradebook, topic, template, deadline)
         seen = _Seen(gradebook.db, topic)
         submitted = _submitted(gradebook, topic)
@@ -70,7 +70,7 @@ def write_gradebook(
         return {student: _marks(notebook.grades) for student, notebook in submitted.items()}
 
 
-def require_reachable(place: Path | str) -> None:
+def require_reachable(address: Path | str) -> None:
     """Look whether a gradebook answers and could be nbgrader's, without what takes seconds to load.
 
     Raises:
@@ -79,42 +79,42 @@ def require_reachable(place: Path | str) -> None:
     from sqlalchemy import inspect
     from sqlalchemy.exc import DatabaseError
 
-    engine = _engine(place, waiting=SECONDS_TO_CONNECT)
+    engine = _engine(address, waiting=SECONDS_TO_CONNECT)
     try:
         file = Path(engine.url.database or "") if engine.url.get_backend_name() == "sqlite" else None
         if file and not file.exists():  # to open it would make it
             if not file.parent.is_dir():
-                raise BadGradebook(f"{shown_place(place)} cannot be used: there is no folder {file.parent}")
+                raise BadGradebook(f"{shown_place(address)} cannot be used: there is no folder {file.parent}")
             return
         with engine.connect() as connection:
             tables = set(inspect(connection).get_table_names())
     except DatabaseError as error:
-        said = _in_words(error, place)
+        said = _in_words(error, address)
         if "is being written" in said:  # it may be free by the time that it is needed
             return
         raise BadGradebook(said) from None
     finally:
         engine.dispose()
     if tables and "alembic_version" not in tables:
-        raise BadGradebook(_another(place, "it holds other tables"))
+        raise BadGradebook(_another(address, "it holds other tables"))
 
 
-def homework_in(place: Path | str) -> list[str]:
+def homework_in(address: Path | str) -> list[str]:
     """The homework of a gradebook, by name. Raises `BadGradebook` as `write_gradebook` does."""
-    with _transaction(place) as gradebook:
+    with _transaction(address) as gradebook:
         return sorted(assignment.name for assignment in gradebook.assignments)
 
 
-def shown_place(place: Path | str) -> str:
-    """A gradebook's place as a message can show it: without a password."""
-    if isinstance(place, Path):
-        return str(place)
+def shown_place(address: Path | str) -> str:
+    """A gradebook's address as a message can show it: without a password."""
+    if isinstance(address, Path):
+        return str(address)
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
         # What follows a question mark can hold a password, too.
-        return make_url(place).set(query={}).render_as_string(hide_password=True)
+        return make_url(address).set(query={}).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         return "the address of the gradebook"
 
@@ -123,16 +123,16 @@ def shown_place(place: Path | str) -> str:
 
 
 @contextmanager
-def _transaction(place: Path | str) -> Iterator:
+def _transaction(address: Path | str) -> Iterator:
     """A `Gradebook` of nbgrader whose changes are all kept if the block ends well, and none if not."""
     from nbgrader.api import Gradebook
     from sqlalchemy.exc import DatabaseError
     from sqlalchemy.orm import scoped_session, sessionmaker
 
-    engine = _engine(place)
+    engine = _engine(address)
     try:
         with engine.connect() as connection, connection.begin():
-            _prepare_tables(connection, place)
+            _prepare_tables(connection, address)
             # Its constructor would open a connection of its own and commit what it does there.
             gradebook = Gradebook.__new__(Gradebook)
             # nbgrader commits after every step: here that ends a savepoint, and all of it stays one transaction.
@@ -146,18 +146,18 @@ def _transaction(place: Path | str) -> Iterator:
             finally:
                 gradebook.db.remove()
     except DatabaseError as error:
-        raise BadGradebook(_in_words(error, place)) from None
+        raise BadGradebook(_in_words(error, address)) from None
     finally:
         engine.dispose()
 
 
-def _engine(place: Path | str, waiting: float | None = None):
+def _engine(address: Path | str, waiting: float | None = None):
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
+        url = URL.create("sqlite", database=str(address)) if isinstance(address, Path) else make_url(address)
         backend = url.get_backend_name()
         waiting = LONGEST_WAIT if waiting is None else waiting
         arguments = {"timeout": waiting} if backend == "sqlite" else {}
@@ -166,7 +166,7 @@ def _engine(place: Path | str, waiting: float | None = None):
         engine = create_engine(url, connect_args=arguments)
     except ModuleNotFoundError as error:
         raise BadGradebook(
-            f"{shown_place(place)} needs the package {error.name}, which is not installed; for PostgreSQL run "
+            f"{shown_place(address)} needs the package {error.name}, which is not installed; for PostgreSQL run "
             '`pip install "psycopg[binary]"` and write the address as postgresql+psycopg://USER@HOST/NAME'
         ) from None
     except (ArgumentError, ValueError, TypeError):  # its text may quote the address
@@ -193,7 +193,7 @@ def _engine(place: Path | str, waiting: float | None = None):
     return engine
 
 
-def _prepare_tables(connection, place: Path | str) -> None:
+def _prepare_tables(connection, address: Path | str) -> None:
     """Make nbgrader's tables in an empty database; refuse one that holds something else."""
     from alembic.script import ScriptDirectory
     from nbgrader.api import Base
@@ -207,20 +207,20 @@ def _prepare_tables(connection, place: Path | str) -> None:
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
         connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": newest})
     elif "alembic_version" not in tables or not set(Base.metadata.tables) <= tables:
-        raise BadGradebook(_another(place, "it holds other tables"))
+        raise BadGradebook(_another(address, "it holds other tables"))
     else:
         version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         if version != newest:
-            raise BadGradebook(_another(place, f"its tables are of version {version}, not {newest}"))
+            raise BadGradebook(_another(address, f"its tables are of version {version}, not {newest}"))
     _Seen.table().create(connection, checkfirst=True)
 
 
-def _in_words(error, place: Path | str) -> str:
+def _in_words(error, address: Path | str) -> str:
     from sqlalchemy.exc import OperationalError
 
-    where = shown_place(place)
+    where = shown_place(address)
     said = " ".join(str(error.orig).split())
-    secret = None if isinstance(place, Path) else _password(place)
+    secret = None if isinstance(address, Path) else _password(address)
     said = said.replace(secret, "***") if secret else said
     if isinstance(error, OperationalError):
         if "locked" in said or "lock timeout" in said:
@@ -229,21 +229,21 @@ def _in_words(error, place: Path | str) -> str:
                 "close formgrader or whatever has it open, then run this again"
             )
         return f"{where} cannot be used ({said})"
-    return _another(place, said)
+    return _another(address, said)
 
 
-def _another(place: Path | str, why: str) -> str:
-    remedy = "move it away to have a new one made" if isinstance(place, Path) else "give an empty database"
+def _another(address: Path | str, why: str) -> str:
+    remedy = "move it away to have a new one made" if isinstance(address, Path) else "give an empty database"
     return (
-        f"{shown_place(place)} is damaged or from another version of nbgrader ({why}): {remedy}, or run "
+        f"{shown_place(address)} is damaged or from another version of nbgrader ({why}): {remedy}, or run "
         "`nbgrader db upgrade` on it"
     )
 
 
-def _password(place: str) -> str | None:
+def _password(address: str) -> str | None:
     from sqlalchemy.engine import make_url
 
-    url = make_url(place)
+    url = make_url(address)
     return url.password or url.query.get("password")
 
 
