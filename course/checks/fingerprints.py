@@ -29,7 +29,7 @@ class Value:
 
     numbers: numpy.ndarray
     shape: tuple[int, ...]
-    alone: bool  # one number, not a tensor of one
+    alone: bool  # one number without axes
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -57,11 +57,17 @@ class Value:
 
 def value_of(thing: Any) -> Value | None:
     """The numbers in a tensor, an array, a number or a list of such; None of anything else, and of what is too large."""
+    if isinstance(thing, (list, tuple)) and len(thing) < 6 and all(isinstance(each, int) for each in thing):
+        return None  # a shape
+    return _value_of(thing)
+
+
+def _value_of(thing: Any) -> Value | None:
     if isinstance(thing, Tensor):
         if not 0 < thing.numel() <= MOST_ELEMENTS or thing.is_complex() or thing.layout is not torch.strided:
             return None
         numbers = thing.detach().to("cpu", torch.float64).reshape(-1).numpy().copy()
-        return Value(numbers, _squeezed(thing.shape), False)
+        return Value(numbers, _squeezed(thing.shape), thing.ndim == 0)
     if isinstance(thing, (bool, torch.Size)):
         return None
     if isinstance(thing, (int, float, numpy.integer, numpy.floating)):
@@ -69,11 +75,9 @@ def value_of(thing: Any) -> Value | None:
     if isinstance(thing, numpy.ndarray):
         if thing.dtype.kind not in "biuf" or not 0 < thing.size <= MOST_ELEMENTS:
             return None
-        return Value(thing.astype(numpy.float64).reshape(-1), _squeezed(thing.shape), False)
+        return Value(thing.astype(numpy.float64).reshape(-1), _squeezed(thing.shape), thing.ndim == 0)
     if isinstance(thing, (list, tuple)) and 0 < len(thing) <= MOST_IN_A_LIST:
-        if len(thing) < 6 and all(isinstance(each, int) for each in thing):
-            return None  # a shape
-        parts = [value_of(each) for each in thing]
+        parts = [_value_of(each) for each in thing]
         if any(part is None for part in parts):
             return None
         numbers = numpy.concatenate([part.numbers for part in parts])

@@ -51,6 +51,8 @@ def find(target: Any, call: Call, pool: Pool, solutions: int, answer: Observatio
     trace = traced(target, call)
     if trace is None or any(key.endswith((".parameters", ".type", ".undefined")) for key in trace.seen.notes):
         return None
+    if trace.written is not None:
+        return _shown(trace, trace.written, "here the input is written into, not a tensor of your own.")
     found = first_wrong(trace, call, pool, answer, i)
     return None if found is None else _place(trace, found, solutions)
 
@@ -97,7 +99,7 @@ def first_wrong(trace: Trace, call: Call, pool: Pool, answer: Observation, i: in
     if turned is not None:
         return Found(turned, ORDER)
     if off is not None:
-        return Found(off, OFF, not any(seen.off[origin] for origin in off.origins))
+        return Found(off, OFF, bool(off.origins) and all(map(seen.is_right, off.origins)))
     return _unfinished(trace, seen, answer, i)
 
 
@@ -124,6 +126,10 @@ class _Seen:
             not (is_given or neutral or known) for is_given, neutral, known in zip(given, self.neutral, self.known)
         ]
 
+    def is_right(self, number: int) -> bool:
+        """Does it occur in a right solution? What was handed in does."""
+        return self.argument[number] or self.known[number] or self.pool.knows(self.records[number].value)
+
     def before(self, numbers: Iterable[int]) -> set[int]:
         """These records and all that they were made from."""
         found: set[int] = set()
@@ -139,8 +145,9 @@ class _Seen:
 def _first_off(trace: Trace, seen: _Seen) -> Record | None:
     known_again = [False] * len(seen.records)  # something that depends on it is in the pool
     for number in reversed(range(len(seen.records))):
-        telling = seen.known[number] and not seen.weak[number]
-        if known_again[number] or telling:
+        if seen.neutral[number] and seen.records[number].value.alone:
+            continue  # the size of a wrong map may well be right
+        if known_again[number] or (seen.known[number] and not seen.weak[number]):
             for origin in seen.records[number].origins:
                 known_again[origin] = True
     counts = set(range(len(seen.records)))
@@ -175,6 +182,8 @@ def _first_turned(trace: Trace, seen: _Seen, off: Record | None) -> Record | Non
         return None
     known_again = [False] * len(seen.records)
     for k in reversed(range(len(seen.records))):
+        if seen.neutral[k] and seen.records[k].value.alone:
+            continue
         if known_again[k] or (telling[k] and len(ordered) < 2 * MOST_ORDERS and in_order(k)):
             for origin in seen.records[k].origins:
                 known_again[origin] = True
@@ -186,14 +195,14 @@ def _unfinished(trace: Trace, seen: _Seen, answer: Observation, i: int) -> Found
     if trace.crashed or not trace.result:
         return None
     results = [value for key, value in answer.tensors.items() if key.startswith(f"{i}.out")]
-    end = value_of(results[0] if len(results) == 1 else results)
-    if end is None:
-        return None
     ends = Pool()
-    ends.add(end)
+    for value in filter(None, map(value_of, [*results, results])):
+        ends.add(value)
     returned = [seen.records[number] for number in sorted(trace.result)]
     other = [record for record in returned if not ends.knows(record.value)]
-    return Found(other[0], MISSING) if other else None
+    if not other or not all(map(seen.is_right, seen.before(trace.result))):
+        return None
+    return Found(other[0], MISSING)
 
 
 def is_neutral(value: Value, numbers_count: bool) -> bool:
@@ -229,10 +238,14 @@ def is_weak(value: Value) -> bool:
 
 
 def _place(trace: Trace, found: Found, solutions: int) -> Place | None:
-    place = trace.places[found.record.place]
+    place = found.record.place
     if found.what == MISSING and trace.result_place is not None:
-        place = trace.places[trace.result_place]
-    first, begin, last, end = place.span
+        place = trace.result_place
+    return _shown(trace, place, _words(trace, found, trace.places[place].kind, solutions))
+
+
+def _shown(trace: Trace, place: int, words: str) -> Place | None:
+    first, begin, last, end = trace.places[place].span
     if first > len(trace.lines):
         return None
     line = trace.lines[first - 1]
@@ -241,7 +254,7 @@ def _place(trace: Trace, found: Found, solutions: int) -> Place | None:
     shown = line[begin:end].strip()
     cut = len(shown) > LONGEST_SHOWN or last != first
     step = f"Line {first}, `{shown[:LONGEST_SHOWN]}{' …' if cut else ''}`"
-    return Place(f"{step}: {_words(trace, found, place.kind, solutions)}", line, begin, end, first)
+    return Place(f"{step}: {words}", line, begin, end, first)
 
 
 def _words(trace: Trace, found: Found, kind: str, solutions: int) -> str:
@@ -260,5 +273,5 @@ def _words(trace: Trace, found: Found, kind: str, solutions: int) -> str:
     again = f", from round {record.visit} on," if earlier else ""
     if kind == "argument":
         return f"what arrives here{again} {nowhere}. Look where this is called."
-    into = "what goes into this step also occurs in a right solution; " if found.clean else ""
-    return f"{into}what comes out{again} {nowhere}. Start looking here, or just before."
+    into = "what was computed for this step also occurs in a right solution; " if found.clean else ""
+    return f"{into}what comes out of it{again} {nowhere}. Start looking here, or just before."

@@ -86,6 +86,7 @@ class Trace:
     """Args:
     result: the records that what was returned consists of.
     effects: those that went somewhere else than into a result: into an attribute, into a call of which nothing was kept.
+    written: the place after which an input was another than before.
     seen: what the same call shows from outside, without gradients.
     lines: of the source.
     """
@@ -95,6 +96,7 @@ class Trace:
     result: Origins
     result_place: int | None
     effects: Origins
+    written: int | None
     seen: Observation
     lines: list[str]
 
@@ -142,6 +144,7 @@ def _traced(target: Any, call: Call, registers: tuple[type, ...], most_seconds: 
         recorder.result,
         recorder.result_place,
         recorder.effects,
+        recorder.written,
         seen,
         source.splitlines(),
     )
@@ -279,16 +282,19 @@ class Recorder:
     result: Origins = NOTHING
     result_place: int | None = None
     effects: Origins = NOTHING
+    written: int | None = None
     until: float = float("inf")
     too_long: bool = False
     _at: dict[int, Origins] = field(default_factory=dict)  # of the latest value of each place
     _names: dict[str, Origins] = field(default_factory=dict)
     _objects: dict[int, tuple[Any, int, Origins]] = field(default_factory=dict)  # by id: object, version, origins
     _visits: dict[int, int] = field(default_factory=dict)
+    _inputs: list[tuple[Tensor, int]] = field(default_factory=list)  # of the call that was asked for, with versions
+    _inside: str = ""  # its function
 
     def value(self, place: int, value: Any) -> Any:
         """An expression has this value."""
-        self._watch_the_clock()
+        self._watch(place)
         parts = self._parts(place)
         known = self._known(value)
         if known is not None:
@@ -325,6 +331,7 @@ class Recorder:
 
     def state(self, place: int, name: str, value: Any) -> None:
         """What a name stands for after a statement that wrote into it."""
+        self._watch(place)
         known = self._known(value)
         if known is None:
             record = self._record(place, value, self._names.get(name, NOTHING))
@@ -333,6 +340,11 @@ class Recorder:
 
     def argument(self, place: int, name: str, value: Any) -> None:
         """A function was called with this."""
+        inside = self.places[place].inside
+        if not self._inside and not inside.endswith("__init__"):
+            self._inside = inside
+        if inside == self._inside and isinstance(value, Tensor):
+            self._inputs.append((value, value._version))
         known = self._known(value)
         if known is None:
             record = self._record(place, value, NOTHING)
@@ -370,7 +382,9 @@ class Recorder:
                     self._objects[id(each)] = each, _version(each), frozenset([number])
         return number
 
-    def _watch_the_clock(self) -> None:
+    def _watch(self, place: int) -> None:
+        if self.written is None and any(value._version != version for value, version in self._inputs):
+            self.written = place
         if time.thread_time() > self.until:
             self.too_long = True
             raise TooLong
