@@ -109,7 +109,7 @@ def _compare(expected: Expected, seen: Observation, sizes: Sequence[Collection[i
             return Verdict(WRONG, sentence, picture=picture, named=True, share=share, earned=earned)
     sentence, detail = _describe(first, expected, seen, sizes[first] if sizes is not None else None)
     if sizes is None:
-        if detail or f"{first}.error" in seen.notes:
+        if not {f"{first}.parameters", f"{first}.type", f"{first}.undefined"} & seen.notes.keys():
             detail = " ".join(filter(None, [detail, _on_which_input(first, expected)]))
         by_call = _call_by_call(right, expected, seen)
         sentence, detail = (by_call, f"{sentence} {detail}".rstrip()) if by_call else (sentence, detail)

@@ -23,7 +23,7 @@ _CLOSE = 5e-5  # relative to the largest moment
 _ORDER_CLOSE = 1e-3  # in units of the root mean square times the root of the number of elements
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
     """Numbers (n,) float64 as they lie in a tensor, a list or alone, and their shape without axes of length 1."""
 

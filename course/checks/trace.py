@@ -71,7 +71,7 @@ class Place:
     inside: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """One value that was computed."""
 
@@ -464,22 +464,33 @@ class _Rewriting:
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign) -> list[ast.stmt]:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        written = node.value
         value = self.expression(node.value)
         place = self._place(node.value, "value", self._of(value))
         node.value = self._call("value", ast.Constant(place), value)
         after: list[ast.stmt] = []
         for target in targets:
             names = _names_in(target)
-            if names:
-                after.append(self._say("assign", self._keys(names), place))
-            if isinstance(target, (ast.Tuple, ast.List)):
-                after += [self._state(target, name) for name in names]
             base = _base(target)
-            if not names and base not in ("", "self"):
+            if isinstance(target, (ast.Tuple, ast.List)):
+                after += self._unpacked(target, written, place)
+            elif names:
+                after.append(self._say("assign", self._keys(names), place))
+            elif base not in ("", "self"):
                 after.append(self._say("store", self._key(base), place))
                 if not self.loops:
                     after.append(self._state(node, base))
         return [node, *after]
+
+    def _unpacked(self, target: ast.Tuple | ast.List, written: ast.expr, place: int) -> list[ast.stmt]:
+        """Each name gets its own part where the parts are written out (``a, b = f(x), g(x)``)."""
+        parts = written.elts if isinstance(written, ast.Tuple) and len(written.elts) == len(target.elts) else None
+        after: list[ast.stmt] = []
+        for k, each in enumerate(target.elts):
+            own = self._of(parts[k]) if parts else []
+            after.append(self._say("assign", self._keys(_names_in(each)), own[0] if own else place))
+            after += [self._state(each, name) for name in _names_in(each)]
+        return after
 
     def _augmented(self, node: ast.AugAssign) -> list[ast.stmt]:
         value = self.expression(node.value)

@@ -3,16 +3,17 @@
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from course.checks import Verdict, judge, public
+from course.checks import Verdict, again, judge, public
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading.exam import question_for
 from course.grading.judge.exercise import one_line
 from course.grading.limits import Limits
 from course.grading.problems import Unreadable
 from course.grading.read.cells import Cell, cells_from_bytes, normal_text
-from course.grading.read.merge import Template, TemplateExercise, merge
+from course.grading.read.merge import Merged, Template, TemplateExercise, merge
 from course.grading.read.rules import rule_broken
 from course.grading.record.result import number
 from course.grading.run.submission import Lost, run_submission
@@ -102,7 +103,8 @@ def check_notebook(path: Path, limits: Limits | None = None) -> tuple[dict[str, 
         print(one_line(message), file=sys.stderr)
     broken = rule_broken(merged, {name: check.forbidden for name, check in checks.items()})
     seen = outcome.exercises
-    return {name: _verdict(check, seen.get(name), broken.get(name)) for name, check in checks.items()}, points
+    verdicts = {name: _verdict(check, seen.get(name), broken.get(name)) for name, check in checks.items()}
+    return _with_places(verdicts, merged, data), points
 
 
 def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken: str | None) -> Verdict:
@@ -111,6 +113,19 @@ def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken:
     if isinstance(seen, Lost):
         return Verdict(Outcome.LOST, seen.sentence)
     return judge(check.expected, seen, broken)
+
+
+def _with_places(verdicts: dict[str, Verdict], merged: Merged, data: Path) -> dict[str, Verdict]:
+    """The same, with the line to look at where no mistake was named."""
+    wrong = {name: verdict.call for name, verdict in verdicts.items() if verdict.call is not None}
+    if not wrong:
+        return verdicts
+    cells = [{"label": cell.label, "source": cell.source, "keep": list(cell.keep)} for cell in merged.cells]
+    said = again.places(cells, data, wrong)
+    return {
+        name: replace(verdict, detail=f"{said[name]} {verdict.detail}".rstrip()) if name in said else verdict
+        for name, verdict in verdicts.items()
+    }
 
 
 def _an_exercise_of(cells: list[Cell], path: Path) -> str:
