@@ -181,8 +181,9 @@ def _misfit(module: nn.Module, call: Call) -> str:
     found = {name: tuple(value.shape) for name, value in module.named_parameters()}
     wanted = max(call.shapes(), key=lambda layout: len(layout.keys() & found))
     missing, others = (
-        [f"{name} {shape}" for name, shape in these.items() if those.get(name) != shape]
-        for these, those in ((wanted, found), (found, wanted))
+        [f"{name} {shape}" for name, shape in these if those.get(name) != shape]
+        # Sorted, so that the first few are the same ones whatever order the student's code chose.
+        for these, those in ((wanted.items(), found), (sorted(found.items()), wanted))
     )
     return f"expected {_first_few(missing) or 'no others'}; yours has {_first_few(others) or 'none'}"
 

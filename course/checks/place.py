@@ -213,7 +213,9 @@ def is_neutral(value: Value, numbers_count: bool) -> bool:
     """
     if value.alone:
         number = float(value.numbers[0])
-        return value.whole and (not numpy.isfinite(number) or abs(number) < SMALL or not numbers_count)
+        if not numpy.isfinite(number):
+            return not numpy.isnan(number)
+        return value.whole and (abs(number) < SMALL or not numbers_count)
     ordinary = value.ordinary
     _, low, bad = value.counts
     return not low and not bad and value.whole and len(numpy.unique(ordinary)) <= 1
