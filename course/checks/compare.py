@@ -446,7 +446,7 @@ def _factor(expected: Tensor, seen: Tensor, tolerance: float) -> float | None:
     factor = float((expected * seen).sum()) / square
     fits = torch.allclose(seen, factor * expected, rtol=10 * tolerance, atol=10 * tolerance)
     # Of values that are as small as the tolerance, every factor fits.
-    clear = abs(factor - 1) * (square / expected.numel()) ** 0.5 > 100 * tolerance and abs(factor) > tolerance
+    clear = abs(factor - 1) * (square / expected.numel()) ** 0.5 > 100 * tolerance
     return factor if fits and clear else None
 
 
@@ -463,12 +463,12 @@ def _sizes(i: int, expected: Expected) -> set[int]:
     given = [*call.arguments.values(), *(call.init or {}).values()] if call else []
     given += [expected.answer.tensors[key] for key in _keys(i, expected.answer) if ".grad." not in key]
     shapes = [value.shape for value in given if isinstance(value, Tensor)]
-    return {size for shape in shapes for size in shape} | {value for value in given if type(value) is int}
+    return {size for shape in shapes for size in shape} | {value for value in given if type(value) is int and value > 0}
 
 
 def _simple(factor: float, sizes: Collection[int]) -> str | None:
     """What `factor` is nearly: a small whole number, a size, the root of one, or one of these as a divisor."""
-    for number in sorted({*range(1, 11), *(size for size in sizes if size > 0)}):
+    for number in sorted({*range(1, 11), *(size for size in sizes if size)}):
         ways = ((number, ""), (1 / number, f"1/{number}"), (number**0.5, f"√{number}"), (number**-0.5, f"1/√{number}"))
         for simple, written in ways:
             if math.isclose(abs(factor), simple, rel_tol=1e-3):
