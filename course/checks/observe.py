@@ -181,16 +181,17 @@ def _misfit(module: nn.Module, call: Call) -> str:
     found = {name: tuple(value.shape) for name, value in module.named_parameters()}
     wanted = max(call.shapes(), key=lambda layout: len(layout.keys() & found))
     missing, others = (
-        [f"{name} {shape}" for name, shape in these if those.get(name) != shape]
-        # Sorted, so that the first few are the same ones whatever order the student's code chose.
-        for these, those in ((wanted.items(), found), (sorted(found.items()), wanted))
+        [f"{name} {shape}" for name, shape in these.items() if those.get(name) != shape]
+        for these, those in ((wanted, found), (found, wanted))
     )
     return f"expected {_first_few(missing) or 'no others'}; yours has {_first_few(others) or 'none'}"
 
 
 def _first_few(parameters: list[str]) -> str:
-    more = len(parameters) - MOST_PARAMETERS
-    return ", ".join(parameters[:MOST_PARAMETERS]) + (f" and {more} more" if more > 0 else "")
+    """Which ones are left out depends on their names alone: an order could tell of the inputs."""
+    named = set(sorted(parameters)[:MOST_PARAMETERS])
+    more = len(parameters) - len(named)
+    return ", ".join(each for each in parameters if each in named) + (f" and {more} more" if more > 0 else "")
 
 
 def _observe_parameter_gradients(
