@@ -283,14 +283,18 @@ def solutions_of(exercise: Exercise, target: str) -> list[Any]:
 
 
 def pools_for(exercise: Exercise, seed: int) -> dict[int, Pool]:
-    """By call of `seed`, what the right answer and its alternatives compute on the way. Calls that reach a goal have none."""
+    """By call of `seed`, what the right answer and its alternatives compute on the way.
+
+    Calls that reach a goal have none, nor have those of which one solution cannot be looked into.
+    """
     goals = exercise.goals_for(seed)
     pools = {}
     for i, call in enumerate(exercise.calls(seed)):
         if i not in goals:
             solutions = solutions_of(exercise, call.target)
             traces = [traced(solution, call, (Exercise,), LONGEST_SOLUTION) for solution in solutions]
-            pools[i] = pool_of(call, [trace for trace in traces if trace is not None])
+            if None not in traces:  # else it would be said of a right step that no solution has it
+                pools[i] = pool_of(call, traces)
     return pools
 
 
