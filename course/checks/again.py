@@ -13,7 +13,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from course.checks import place, public
+from course.checks import observe, place, public
 
 MOST_SECONDS = 60.0
 
@@ -42,8 +42,9 @@ def _answer(asked: dict[str, Any]) -> dict[str, str]:
         check = public.read(Path(asked["data"]), name)
         call = check.calls[i]
         if call.target in kept and i in check.pools:
-            target = kept[call.target]
-            found = place.find(target, call, check.pools[i], check.solutions[call.target], check.expected.answer, i)
+            target, solutions = kept[call.target], check.solutions[call.target]
+            stopped = "0.error" in observe({call.target: target}, [call]).notes
+            found = place.find(target, call, check.pools[i], solutions, check.expected.answer, i, stopped)
             if found is not None:
                 said[name] = found.sentence
     return said

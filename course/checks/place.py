@@ -46,10 +46,18 @@ def pool_of(call: Call, traces: Iterable[Trace]) -> Pool:
     return pool
 
 
-def find(target: Any, call: Call, pool: Pool, solutions: int, answer: Observation, i: int) -> Place | None:
-    """Run call number `i` on the student's `target` again, and say where to look; None where nothing is to be said."""
+def find(
+    target: Any, call: Call, pool: Pool, solutions: int, answer: Observation, i: int, stopped: bool
+) -> Place | None:
+    """Run call number `i` on the student's `target` again, and say where to look; None where nothing is to be said.
+
+    Args:
+        solutions: how many right ones `pool` is made of. answer: what the right one shows. stopped: the first run did, with an error.
+    """
     trace = traced(target, call)
-    if trace is None or any(key.endswith((".parameters", ".type", ".undefined")) for key in trace.seen.notes):
+    if trace is None or (trace.crashed and not stopped):
+        return None
+    if any(key.endswith((".parameters", ".type", ".undefined")) for key in trace.seen.notes):
         return None
     if trace.written is not None:
         return _shown(trace, trace.written, "here the input is written into, not a tensor of your own.")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from course.checks import from_scratch, place, public
-from course.checks.calls import FORBIDDEN
+from course.checks.calls import FORBIDDEN, Observation
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Verdict, judge
 from course.checks.guards import found, watching
 from course.checks.observe import observe
@@ -58,7 +58,7 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
             seen.notes[FORBIDDEN] = found()
         verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
         if FORBIDDEN not in seen.notes:
-            verdict = with_place(exercise, given, verdict)
+            verdict = with_place(exercise, given, seen, verdict)
     if verdict.status == NOT_STARTED and in_notebook():
         return _NotStarted(card_html(exercise_id, exercise.points, verdict))
     show_card(exercise_id, exercise.points, verdict)
@@ -67,15 +67,22 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
     raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())
 
 
-def with_place(exercise: public.PublicCheck, given: dict[str, Any], verdict: Verdict) -> Verdict:
+def with_place(exercise: public.PublicCheck, given: dict[str, Any], seen: Observation, verdict: Verdict) -> Verdict:
     """Where no mistake was named: the same verdict with the line to look at, if it can be told."""
     if verdict.status != WRONG or verdict.named or verdict.call not in exercise.pools:
         return verdict
     call = exercise.calls[verdict.call]
     if call.target not in given:
         return verdict
-    pool, solutions = exercise.pools[verdict.call], exercise.solutions[call.target]
-    found = place.find(given[call.target], call, pool, solutions, exercise.expected.answer, verdict.call)
+    found = place.find(
+        given[call.target],
+        call,
+        exercise.pools[verdict.call],
+        exercise.solutions[call.target],
+        exercise.expected.answer,
+        verdict.call,
+        stopped=f"{verdict.call}.error" in seen.notes,
+    )
     if found is None:
         return verdict
     return replace(verdict, detail=f"{found.sentence} {verdict.detail}".rstrip(), place=found)

@@ -11,13 +11,14 @@ A run is bounded in records and in seconds, and where anything at all is in the 
 import ast
 import contextlib
 import copy
+import functools
 import io
 import linecache
 import random
 import time
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -105,8 +106,22 @@ class Trace:
         return any(key.endswith((".error", ".unwritten")) for key in self.seen.notes)
 
 
-class TooLong(BaseException):
-    """No `Exception`, so that a student's ``except Exception`` lets it pass."""
+class GivenUp(BaseException):
+    """It took too long, or went wrong here. No `Exception`, so that a student's ``except Exception`` lets it pass."""
+
+
+def _or_give_up(said: Callable) -> Callable:
+    """What goes wrong in a method of the recorder is no error of the student's."""
+
+    @functools.wraps(said)
+    def guarded(recorder: "Recorder", *arguments: Any) -> Any:
+        try:
+            return said(recorder, *arguments)
+        except Exception:
+            recorder.given_up = True
+            raise GivenUp from None
+
+    return guarded
 
 
 def traced(
@@ -120,7 +135,7 @@ def traced(
     try:
         with _nothing_left_behind():
             return _traced(target, call, registers, most_seconds)
-    except (Exception, SystemExit, TooLong):
+    except (Exception, SystemExit, GivenUp):
         return None
 
 
@@ -136,7 +151,7 @@ def _traced(target: Any, call: Call, registers: tuple[type, ...], most_seconds: 
     copied = _made_anew(source, definition, code.co_filename, _namespace_of(target), recorder, registers)
     recorder.until = time.thread_time() + most_seconds
     seen = observe({call.target: copied}, [replace(call, gradients=())])
-    if recorder.too_long:
+    if recorder.given_up:
         return None
     return Trace(
         recorder.places,
@@ -284,7 +299,7 @@ class Recorder:
     effects: Origins = NOTHING
     written: int | None = None
     until: float = float("inf")
-    too_long: bool = False
+    given_up: bool = False
     _at: dict[int, Origins] = field(default_factory=dict)  # of the latest value of each place
     _names: dict[str, Origins] = field(default_factory=dict)
     _objects: dict[int, tuple[Any, int, Origins]] = field(default_factory=dict)  # by id: object, version, origins
@@ -292,6 +307,7 @@ class Recorder:
     _inputs: list[tuple[Tensor, int]] = field(default_factory=list)  # of the call that was asked for, with versions
     _inside: str = ""  # its function
 
+    @_or_give_up
     def value(self, place: int, value: Any) -> Any:
         """An expression has this value."""
         self._watch(place)
@@ -305,23 +321,27 @@ class Recorder:
             self._at[place] = fewer if record is None else frozenset([record])
         return value
 
+    @_or_give_up
     def name(self, place: int, value: Any, name: str) -> Any:
         """A name was read."""
         known = self._known(value)
         self._at[place] = known if known is not None else self._names.get(name, NOTHING)
         return value
 
+    @_or_give_up
     def assign(self, names: list[str], place: int) -> None:
         """The value of a place was given to names."""
         for name in names:
             self._names[name] = self._at.get(place, NOTHING)
 
+    @_or_give_up
     def each(self, place: int, value: Any, names: list[str]) -> Any:
         """A loop goes over this value."""
         self.value(place, value)
         self.assign(names, place)
         return value
 
+    @_or_give_up
     def store(self, name: str, place: int) -> None:
         """The value of a place was written into what a name stands for."""
         origins = self._at.get(place, NOTHING)
@@ -329,6 +349,7 @@ class Recorder:
         if ".__init__" not in self.places[place].inside:
             self.effects |= origins
 
+    @_or_give_up
     def state(self, place: int, name: str, value: Any) -> None:
         """What a name stands for after a statement that wrote into it."""
         self._watch(place)
@@ -338,6 +359,7 @@ class Recorder:
             known = self._names.get(name, NOTHING) if record is None else frozenset([record])
         self._names[name] = known
 
+    @_or_give_up
     def argument(self, place: int, name: str, value: Any) -> None:
         """A function was called with this."""
         inside = self.places[place].inside
@@ -351,6 +373,7 @@ class Recorder:
             known = NOTHING if record is None else frozenset([record])
         self._names[name] = known
 
+    @_or_give_up
     def returned(self, place: int, value: Any) -> Any:
         """A function returns this; the last one that does is the one that was asked."""
         self.value(place, value)
@@ -386,8 +409,8 @@ class Recorder:
         if self.written is None and any(value._version != version for value, version in self._inputs):
             self.written = place
         if time.thread_time() > self.until:
-            self.too_long = True
-            raise TooLong
+            self.given_up = True
+            raise GivenUp
 
 
 def _version(value: Any) -> int:

@@ -207,7 +207,7 @@ def test_the_line_is_said_and_marked(homework):
 def test_the_card_shows_the_line_with_the_step_marked_and_escaped(homework):
     asked = public.read(homework.source.parent / public.FILE_NAME, "attend")
     target = typed("def attend(q, k):\n    return (q @ k.T).softmax(dim=1) @ (k * (1 < 2) + 1)\n")["attend"]
-    found = place.find(target, asked.calls[0], asked.pools[0], 1, asked.expected.answer, 0)
+    found = place.find(target, asked.calls[0], asked.pools[0], 1, asked.expected.answer, 0, False)
     verdict = judge(asked.expected, homework.exercises["attend"].observe(asked.calls, {"attend": target}))
     shown = card_html("hw9.attend", 2, replace(verdict, place=found))
     assert "<mark>" in shown and "1 &lt; 2" in shown and "1 < 2" not in shown
@@ -221,7 +221,7 @@ def test_right_numbers_in_another_order(homework):
         )["attend"],
     )
     assert (
-        "Line 3, `s.reshape(4, 3).T`: these are the right numbers, in an order that the right solution does not" in said
+        "Line 3, `s.reshape(4, 3)`: these are the right numbers, in an order that the right solution does not" in said
     )
 
 
