@@ -15,7 +15,7 @@ from typing import Any
 
 from course.checks import observe, place, public
 
-MOST_SECONDS = 60.0
+MOST_SECONDS = 300.0  # on a machine that is busy with much else
 
 
 def places(cells: list[dict[str, Any]], data: Path, wrong: dict[str, int]) -> dict[str, str]:
