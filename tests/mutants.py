@@ -25,6 +25,8 @@ FAILED = 1  # how pytest ends when tests fail; other numbers say that it could n
 JUDGE = "course/grading/judge/exercise.py"
 KNOWN_SAFE = "course/grading/known_safe.py"
 COMPARE = "course/checks/compare.py"
+PLACE = "course/checks/place.py"
+TRACE = "course/checks/trace.py"
 EXERCISE = "course/checks/exercise.py"
 ROUNDING = "course/checks/rounding.py"
 MESSAGE = "course/checks/message.py"
@@ -40,6 +42,7 @@ TEST_OBSERVATION = "tests/grading/test_observation.py"
 TEST_GUARDS = "tests/grading/test_guards.py"
 TEST_WALLS = "tests/grading/test_walls.py"
 TEST_SANDBOX = "tests/grading/test_sandbox.py"
+TEST_PLACE = "tests/checks/test_place.py"
 TEST_VERDICTS = "tests/checks/test_verdicts.py"
 TEST_CREDIT = "tests/checks/test_credit.py"
 TEST_SWIN = "tests/models/test_swin.py"
@@ -233,8 +236,8 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "return all(right[i] or same_in_call(i, mistake,",
-        "return any(right[i] or same_in_call(i, mistake,",
+        "return all(same_in_call(i, mistake,",
+        "return any(same_in_call(i, mistake,",
         "two mistakes at once are called by the name of one",
         (TEST_VERDICTS,),
     ),
@@ -254,10 +257,38 @@ MUTANTS = (
     ),
     Mutant(
         COMPARE,
-        "if abs(factor) > tolerance and torch",
-        "if torch",
-        "of zeros it is said that they are right but for a factor",
+        "if expected.numel() < MANY or not square > 0:",
+        "if not square > 0:",
+        "of a single number it is said that it is right but for a factor",
         (TEST_VERDICTS,),
+    ),
+    Mutant(
+        COMPARE,
+        'f"{i}.error" not in seen.notes or _said_by(i, mistake) == _said_by(i, seen)',
+        "True",
+        "an error of the same class is called by the name of a mistake",
+        (TEST_VERDICTS,),
+    ),
+    Mutant(
+        PLACE,
+        "        if seen.neutral[number] and seen.records[number].value.alone:\n",
+        "        if False:\n",
+        "a wrong map is forgiven because its size is right",
+        (TEST_PLACE,),
+    ),
+    Mutant(
+        PLACE,
+        "if seen.off[number] and not known_again[number]]",
+        "if seen.off[number]]",
+        "a way of one's own is blamed",
+        (TEST_PLACE,),
+    ),
+    Mutant(
+        TRACE,
+        "            namespace[name] = copy.deepcopy(namespace[name])\n",
+        "            pass\n",
+        "the second run writes into what a student keeps",
+        (TEST_PLACE,),
     ),
     Mutant(
         COMPARE,

@@ -230,6 +230,43 @@ def test_axes_of_an_input_are_told_apart_by_their_sizes(topic, name, seed):
                 assert len(set(sizes)) == len(sizes), (argument, value.shape)
 
 
+def plainness(call: Call) -> dict[str, bool]:
+    """Whether each argument is there and is something: a mask, a shift, a second result."""
+    given = {**call.arguments, **(call.init or {})}
+    return {
+        name: value is not None and not (type(value) in (bool, int, float) and value == 0)
+        for name, value in given.items()
+    }
+
+
+def not_plain(calls: list[Call]) -> list[str]:
+    """What the first call of a target has and a later one of the same target has not."""
+    problems = []
+    for target in dict.fromkeys(call.target for call in calls):
+        first, *later = [plainness(call) for call in calls if call.target == target]
+        for name, there in first.items():
+            if there and any(not each.get(name, False) for each in later):
+                problems.append(f"{target}: its first call has {name}, a later one has not: put the plain one first")
+    return problems
+
+
+@every_exercise
+@pytest.mark.parametrize("seed", (public.PUBLIC_SEED, SEEDS[0]))
+def test_the_first_call_of_each_target_is_the_plain_one(topic, name, seed):
+    """There one slip shows alone: what is said of single calls begins with it."""
+    problems = not_plain(homework_in(topic).exercises[name].calls(seed))
+    assert not problems, "\n".join(problems)
+
+
+def test_a_first_call_that_is_not_plain_is_named():
+    x, mask = torch.ones(2), torch.ones(2, dtype=torch.bool)
+    bare, masked = Call("f", {"x": x}), Call("f", {"x": x, "mask": mask})
+    assert not not_plain([bare, masked]) and not not_plain([Call("f", {"x": x, "mask": None}), masked])
+    assert not_plain([masked, bare]) == ["f: its first call has mask, a later one has not: put the plain one first"]
+    shifted, still = (Call("F", {"x": x}, init={"shift": shift}) for shift in (2, 0))
+    assert not_plain([shifted, still]) and not not_plain([still, shifted, bare])
+
+
 @every_exercise
 def test_inputs_follow_from_the_seed_and_differ_between_seeds(topic, name):
     exercise = homework_in(topic).exercises[name]

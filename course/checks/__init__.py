@@ -11,7 +11,8 @@ The walk of one exercise, from its author to the card that a student sees:
 3. The check data. `course.checks.public.to_bytes` takes the inputs of the public seed, a list of `course.checks.Call`
    (`course.checks.calls`). `course.checks.expected_for` runs the right answer and every mistake on them. For each it
    writes down what happens (`course.checks.observe.observe`), and how much of that is rounding
-   (`course.checks.rounding`). All of it goes into ``checks.safetensors``: tensors and sentences, and no code.
+   (`course.checks.rounding`). `course.checks.exercise.pools_for` runs the right answer and its alternatives once more and
+   keeps a fingerprint of every value on the way (`course.checks.fingerprints`). All of it goes into ``checks.safetensors``: tensors and sentences, and no code.
 4. The notebooks. `course.authoring.notebooks.make_notebook` makes two of the same cells: the solution, and the
    assignment, in which a line that raises ``NotImplementedError("hw1.attention_scores")`` stands for the answer
    (`course.authoring.source.SourceCell.stripped`).
@@ -23,10 +24,13 @@ The walk of one exercise, from its author to the card that a student sees:
    for what is forbidden, and `course.checks.guards.watching` refuses it while the code runs.
    `course.checks.stderr` hears what the code writes to stderr meanwhile.
 7. `course.checks.observe.observe` makes the same calls on the student's object. `course.checks.compare.judge` compares
-   what happened with the right answer, then with each mistake, and gives a `course.checks.Verdict`.
-   `course.checks.show.show_card` draws the card.
+   what happened with the right answer, then with each mistake, then call by call with each mistake, and gives a
+   `course.checks.Verdict`. Where that names no mistake, `course.checks.student.with_place` has the call made once more on a
+   copy that writes down its values (`course.checks.trace`), and `course.checks.place` says in which line they stop being
+   those of a right solution. `course.checks.show.show_card` draws the card.
 
-Grading goes the same way with inputs of a secret seed, and compares in another process: `course.grading`.
+Grading goes the same way with inputs of a secret seed, and compares in another process: `course.grading`. There it says
+nothing of single calls and of lines.
 """
 
 from course.checks.calls import Accuracy, Call, Observation, Probe, Seeded

@@ -70,6 +70,14 @@ class Call:
     layouts: tuple[dict[str, list[str]], ...] = ()
     gradients: tuple[str, ...] = ()
 
+    def shapes(self) -> list[dict[str, tuple[int, ...]]]:
+        """By layout, the one of `parameters` first: the shapes that a module's parameters may have, by name."""
+        found = [{name: tuple(value.shape) for name, value in self.parameters.items()}]
+        for layout in self.layouts:
+            parts = {name: [self.parameters[part].shape for part in names] for name, names in layout.items()}
+            found.append({name: (sum(shape[0] for shape in each), *each[0][1:]) for name, each in parts.items()})
+        return found
+
 
 @dataclass(frozen=True)
 class Accuracy:

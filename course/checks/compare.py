@@ -1,18 +1,26 @@
 """Compare what a student's code did with what it should have done: a verdict, which names the mistake."""
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from course.checks.calls import FORBIDDEN, Accuracy, Observation
+from course.checks.calls import FORBIDDEN, Accuracy, Call, Observation, Probe, Seeded
 from course.checks.credit import ALL_OR_NOTHING, Credit
+from course.checks.place import Place
 from course.checks.rounding import NOISE_FACTOR, close
 
 RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
+
+MANY = 6  # elements, of which a common factor says something
+FEW = 3  # elements, of which it may be said that they are nearly right
+NEARLY = 0.01  # of the root mean square: so far off are another eps, another form of GELU, another fill value
+_IN_PLACE = "modified by an inplace operation"  # torch, of what a gradient needed
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class Expected:
             noise comes on top (`course.checks.rounding`).
         calls: how many calls were made.
         credit: what an answer is worth that is right in parts.
+        made: the calls themselves, for the words; without them, these say less.
     """
 
     answer: Observation
@@ -35,6 +44,7 @@ class Expected:
     tolerance: float
     calls: int
     credit: Credit = ALL_OR_NOTHING
+    made: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ class Verdict:
     """The outcome of one exercise.
 
     `sentence` may be shown to anyone; `detail` and `picture` (name, expected, yours) show values of the inputs at
-    hand, so they are only for inputs that the student may see. `share` of the points is earned, 0 to 1; of a part,
+    hand, so they are only for inputs that the student may see. `call` is the number of the first that went wrong, and
+    `place` where in the student's code (`course.checks.place`), if it was looked for. `share` of the points is earned, 0 to 1; of a part,
     `earned` says for what.
     """
 
@@ -53,6 +64,8 @@ class Verdict:
     named: bool = False
     share: float = 0.0
     earned: str = ""
+    call: int | None = field(default=None, compare=False)
+    place: Place | None = field(default=None, compare=False)
 
     def points(self, of: float) -> float:
         """Of so many points; a part of them is rounded down to hundredths."""
@@ -95,7 +108,15 @@ def _compare(expected: Expected, seen: Observation, sizes: Sequence[Collection[i
             picture = _picture(first, expected, seen)
             return Verdict(WRONG, sentence, picture=picture, named=True, share=share, earned=earned)
     sentence, detail = _describe(first, expected, seen, sizes[first] if sizes is not None else None)
-    return Verdict(WRONG, sentence, detail, _picture(first, expected, seen), share=share, earned=earned)
+    if sizes is None:
+        if not {f"{first}.parameters", f"{first}.type", f"{first}.undefined"} & seen.notes.keys():
+            detail = " ".join(filter(None, [detail, _on_which_input(first, expected)]))
+        by_call = _call_by_call(right, expected, seen)
+        sentence, detail = (by_call, f"{sentence} {detail}".rstrip()) if by_call else (sentence, detail)
+    picture = _picture(first, expected, seen)
+    # Of several results that came as one, each is there: no step is wrong.
+    call = None if f"{first}.out" in seen.tensors and f"{first}.out.1" in expected.answer.tensors else first
+    return Verdict(WRONG, sentence, detail, picture, share=share, earned=earned, call=call)
 
 
 def _parts(expected: Expected, seen: Observation) -> tuple[float, str]:
@@ -153,12 +174,89 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
     """Every call went either right or exactly as with this mistake, and at least one went wrong.
 
     A mistake often shows on some inputs only, such as those with a mask. Calls that are judged by accuracy say
-    nothing about which mistake it was, unless no call is left that could.
+    nothing about which mistake it was, unless no call is left that could. An error of the same class alone says nothing
+    either: it must say the same, or another call must have gone wrong as with this mistake and without an error.
     """
     exact = [i for i in range(expected.calls) if i not in expected.goals]
     if all(right[i] for i in exact):
         exact = list(expected.goals)
-    return all(right[i] or same_in_call(i, mistake, seen, expected.tolerance) for i in exact)
+    wrong = [i for i in exact if not right[i]]
+    return all(same_in_call(i, mistake, seen, expected.tolerance) for i in wrong) and any(
+        f"{i}.error" not in seen.notes or _said_by(i, mistake) == _said_by(i, seen) for i in wrong
+    )
+
+
+def _said_by(i: int, observation: Observation) -> str:
+    """What the error of call `i` says, without numbers: these are sizes. The student's own line is no part of it."""
+    note = observation.notes.get(f"{i}.error", "").split(" (line ")[0]
+    return " ".join(re.sub(r"\d+", "", note).split())
+
+
+# -- no mistake fits all of the calls: each by itself
+
+
+def _call_by_call(right: list[bool], expected: Expected, seen: Observation) -> str:
+    """What is true of single calls: the result is that of a mistake, whatever led to it. "" where it is of none."""
+    wrong = [i for i in range(expected.calls) if not right[i] and i not in expected.goals]
+    fits: dict[str, list[int]] = {}  # by sentence, the calls that went wrong as with this mistake
+    for sentence, mistake in expected.mistakes:
+        there = [i for i in wrong if _keys(i, seen) and same_in_call(i, mistake, seen, expected.tolerance)]
+        if there:
+            fits[sentence] = sorted({*fits.get(sentence, []), *there})
+    if not fits:
+        return ""
+    # One that is alone in fitting a call comes first, then one that fits an early call, then one that fits many.
+    alone = {i: sum(i in there for there in fits.values()) == 1 for i in wrong}
+    order = sorted(
+        fits, key=lambda sentence: (not any(alone[i] for i in fits[sentence]), fits[sentence][0], -len(fits[sentence]))
+    )
+    sentence = order[0]
+    there = fits[sentence]
+    left = [i for i in wrong if i not in there]
+    said = f"{_spoken_calls(there, expected)}, your result is exactly what comes out with this mistake: {sentence}"
+    if left:
+        said += f" {_spoken_calls(left, expected)}, it is not: there is something else."
+    return said
+
+
+def _spoken_calls(numbers: list[int], expected: Expected) -> str:
+    """``On inputs 1 and 3 of 4``; where there are several functions, ``On input 2 of 3 to `merge_heads` ``."""
+    if not expected.made:
+        return f"On {_listed(numbers)} of {expected.calls}"
+    parts = []
+    for target in dict.fromkeys(expected.made[i].target for i in numbers):
+        own = [i for i, call in enumerate(expected.made) if call.target == target]
+        there = [k for k, i in enumerate(own) if i in numbers]
+        parts.append(_spoken_inputs(target, there, len(own), expected))
+    return f"On {' and '.join(parts)}"
+
+
+def _spoken_inputs(target: str, numbers: list[int], of: int, expected: Expected) -> str:
+    if len({call.target for call in expected.made}) == 1:
+        return f"{_listed(numbers)} of {of}"
+    return f"{_listed(numbers)} of {of} to `{target}`" if of > 1 else f"the input to `{target}`"
+
+
+def _listed(numbers: list[int]) -> str:
+    words = [str(i + 1) for i in numbers]
+    rest = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"input{'s' if len(words) > 1 else ''} {rest}"
+
+
+def _on_which_input(i: int, expected: Expected) -> str:
+    """``This is input 2 of 3: x (2, 3), mask = None.``; "" where there is only one."""
+    if len(expected.made) < 2:
+        return ""
+    call = expected.made[i]
+    own = [k for k, each in enumerate(expected.made) if each.target == call.target]
+    given = ", ".join(f"{name} {_in_short(value)}" for name, value in call.arguments.items())
+    return f"This is {_spoken_inputs(call.target, [own.index(i)], len(own), expected)}: {given}."
+
+
+def _in_short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape)) if value.ndim else f"= {value.item():.4g}"
+    return "= …" if isinstance(value, (Probe, Seeded)) else f"= {value}"
 
 
 def same_in_call(i: int, a: Observation, b: Observation, tolerance: float) -> bool:
@@ -199,8 +297,8 @@ def _accuracy(i: int, expected: Expected, seen: Observation) -> float:
 
 
 def _first_wrong(i: int, expected: Expected, seen: Observation) -> str | None:
-    """The first compared tensor of call `i` that is missing or differs: results before gradients."""
-    keys = sorted(_keys(i, expected.answer), key=lambda key: (".grad." in key, key))
+    """The first compared tensor of call `i` that is missing or differs: results, what was trained, then gradients."""
+    keys = sorted(_keys(i, expected.answer), key=lambda key: (".grad." in key, ".after." in key, key))
     for key in keys:
         if key not in seen.tensors or not _close(key, expected.answer, seen.tensors[key], expected.tolerance):
             return key
@@ -219,6 +317,14 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
     notes = {key.split(".", 1)[1]: note for key, note in seen.notes.items() if key.startswith(f"{i}.")}
     if "undefined" in notes:
         return f"{notes['undefined']} is not defined: run the cell that defines it, under that name.", ""
+    if _IN_PLACE in notes.get("error", ""):
+        if "changed" in notes:
+            return _changed(notes["changed"]), ""
+        return (
+            "Your code writes into a tensor whose values the gradient still needs: `+=`, `[...] =` and methods that end in "
+            "`_` work in place. Make a new tensor instead.",
+            "",
+        )
     if "error" in notes:
         return f"Your code stopped with {notes['error']}", ""
     if "parameters" in notes:
@@ -235,7 +341,7 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
             return "Your code returned nothing: is there a `return` at its end?", ""
         return f"Your code returned {notes['type']}, where a torch tensor is expected.", ""
     if "changed" in notes:
-        return f"Your code changes its input `{notes['changed']}` in place: work on a new tensor instead.", ""
+        return _changed(notes["changed"]), ""
     key = _first_wrong(i, expected, seen)
     if key is None:
         extra = sorted(set(_keys(i, seen)) - set(_keys(i, expected.answer)))
@@ -248,14 +354,26 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
                 "numbers).",
                 "",
             )
+        several = sum(f"{i}.out." in each for each in _keys(i, expected.answer))
+        if f"{i}.out" in seen.tensors and several:
+            return (
+                f"Your code did not return {several} results, but one: write them side by side, with commas between.",
+                "",
+            )
         return f"Your code did not return the {_spoken(key)}.", ""
     return _describe_tensor(key, expected, seen.tensors[key], sizes)
+
+
+def _changed(name: str) -> str:
+    return f"Your code changes its input `{name}` in place: work on a new tensor instead."
 
 
 def _spoken(key: str) -> str:
     kind, _, name = key.split(".", 1)[1].partition(".")
     if kind == "grad":
         return f"gradient with respect to {name}"
+    if kind == "after":
+        return f"output of `{name}` after your code is through"
     return f"result number {int(name) + 1}" if name.isdigit() else "result"
 
 
@@ -268,7 +386,10 @@ def _describe_tensor(key: str, asked: Expected, seen: Tensor, sizes: Collection[
                 return f"The {what} has the right numbers, but its axes are in another order: " + _shapes(
                     expected, seen, sizes
                 ), ""
-        return f"The {what} has the wrong shape: {_shapes(expected, seen, sizes)}", ""
+        wrong = "wrong shape"
+        if seen.numel() == expected.numel() and _close(key, asked.answer, seen.reshape(expected.shape), tolerance):
+            wrong = "right numbers in the wrong shape"
+        return f"The {what} has the {wrong}: {_shapes(expected, seen, sizes)}", ""
     if (expected.dtype == torch.bool) != (seen.dtype == torch.bool):
         wanted = "True/False (dtype torch.bool)" if expected.dtype == torch.bool else "numbers"
         return f"The {what} should hold {wanted}; yours has dtype {seen.dtype}.", ""
@@ -280,11 +401,16 @@ def _describe_tensor(key: str, asked: Expected, seen: Tensor, sizes: Collection[
         return f"{some} of {seen.numel()} values of the {what} are NaN or infinite.", ""
     a, b = expected.double(), seen.double()
     wrong = ~torch.isclose(b, a, rtol=tolerance, atol=tolerance + NOISE_FACTOR * asked.answer.noise.get(key, 0.0))
-    factor = float((a * b).sum() / (a * a).sum()) if float((a * a).sum()) > 0 else 0.0
-    if abs(factor) > tolerance and torch.allclose(b, factor * a, rtol=10 * tolerance, atol=10 * tolerance):
-        simple = factor if sizes is None else _simple(factor, sizes)
-        times = "a number" if simple is None else f"{simple:.4g}"
-        return f"The {what} is the right one times {times}: a factor is missing or too many.", ""
+    factor = _factor(a, b, tolerance)
+    if factor is not None:
+        known = sizes if sizes is not None else _sizes(int(key.split(".")[0]), asked)
+        times = _simple(factor, known)
+        if times is not None:
+            return f"The {what} is the right one times {times}: a factor is missing or too many.", ""
+    trained = any(".after." in each for each in _keys(int(key.split(".")[0]), asked.answer))
+    if not trained and _nearly(a, b):
+        off = f"off by at most {float((b - a).abs().max()):.2g}" if sizes is None else "off by very little"
+        return f"The {what} is nearly right, {off}. Look at eps, at the form of GELU, at a fill value.", ""
     at = tuple(torch.unravel_index((wrong * (b - a).abs().nan_to_num(torch.inf)).argmax(), a.shape))
     index = ", ".join(str(int(k)) for k in at)
     share = float(wrong.double().mean())
@@ -312,10 +438,41 @@ def _share(share: float, sizes: Collection[int] | None) -> str:
     return {0: "almost none", 10: "almost all"}.get(tens, f"about {10 * tens}%")
 
 
-def _simple(factor: float, sizes: Collection[int]) -> float | None:
+def _factor(expected: Tensor, seen: Tensor, tolerance: float) -> float | None:
+    """What all of many values are multiplied by; None where there is no such number, or it is 1."""
+    square = float((expected * expected).sum())
+    if expected.numel() < MANY or not square > 0:
+        return None
+    factor = float((expected * seen).sum()) / square
+    fits = torch.allclose(seen, factor * expected, rtol=10 * tolerance, atol=10 * tolerance)
+    # Of values that are as small as the tolerance, every factor fits.
+    clear = abs(factor - 1) * (square / expected.numel()) ** 0.5 > 100 * tolerance
+    return factor if fits and clear else None
+
+
+def _nearly(expected: Tensor, seen: Tensor) -> bool:
+    if expected.numel() < FEW or bool((expected == expected.round()).all()):
+        return False
+    scale = float((expected * expected).mean()) ** 0.5
+    return float((seen - expected).abs().max()) <= NEARLY * scale
+
+
+def _sizes(i: int, expected: Expected) -> set[int]:
+    """The lengths of axes, and the whole numbers, in call `i` and its results."""
+    call = expected.made[i] if expected.made else None
+    given = [*call.arguments.values(), *(call.init or {}).values()] if call else []
+    given += [expected.answer.tensors[key] for key in _keys(i, expected.answer) if ".grad." not in key]
+    shapes = [value.shape for value in given if isinstance(value, Tensor)]
+    return {size for shape in shapes for size in shape} | {value for value in given if type(value) is int and value > 0}
+
+
+def _simple(factor: float, sizes: Collection[int]) -> str | None:
     """What `factor` is nearly: a small whole number, a size, the root of one, or one of these as a divisor."""
     for number in sorted({*range(1, 11), *(size for size in sizes if size)}):
-        for simple in (number, 1 / number, number**0.5, number**-0.5):
+        ways = ((number, ""), (1 / number, f"1/{number}"), (number**0.5, f"√{number}"), (number**-0.5, f"1/√{number}"))
+        for simple, written in ways:
             if math.isclose(abs(factor), simple, rel_tol=1e-3):
-                return math.copysign(simple, factor)
+                sign = "-" if factor < 0 else ""
+                exact = math.isclose(float(f"{simple:.4g}"), simple, rel_tol=1e-9)
+                return f"{sign}{simple:.4g}" + ("" if exact else f" ({sign}{written})")
     return None

@@ -20,10 +20,14 @@ from course.checks import from_scratch
 from course.checks.calls import Accuracy, Call, Observation, calls_to_bytes
 from course.checks.compare import Expected, same_in_call
 from course.checks.credit import ALL_OR_NOTHING, Credit
+from course.checks.fingerprints import Pool
 from course.checks.observe import observe
+from course.checks.place import pool_of
 from course.checks.rounding import noise_between, nudged
+from course.checks.trace import traced
 
 PUBLIC_SEED = 20  # of the checks in a notebook; grading draws its own, secret one
+LONGEST_SOLUTION = 60.0  # seconds of a run that writes down what a right answer computes
 MOST_DRAWS = 20  # for inputs that are not the public ones by chance
 
 
@@ -239,10 +243,12 @@ class Homework:
         namespace: dict[str, Any] = {"__name__": f"reference_{self.short}"}
         # Without comment_magics=False, jupytext turns the comment "# copy the weights" into a command to copy.
         percent = {"extension": ".py", "format_name": "percent", "comment_magics": False}
+        text = self.source.read_text(encoding="utf-8")
         for cell in jupytext.read(self.source, fmt=percent).cells:
             wanted = "exercise" in cell.metadata or "setup" in cell.metadata.get("tags", ())
             if cell.cell_type == "code" and wanted:
-                exec(compile(cell.source, str(self.source), "exec"), namespace)
+                above = text[: max(text.find(cell.source), 0)].count("\n")  # so that its lines are those of the file
+                exec(compile("\n" * above + cell.source, str(self.source), "exec"), namespace)
         return namespace
 
 
@@ -267,7 +273,29 @@ def expected_for(exercise: Exercise, seed: int) -> Expected:
             # Nothing but a goal can show this one.
             seen = replace(exercise.observe(calls, mistake.objects), noise=seen.noise)
         mistakes.append((mistake.sentence, seen))
-    return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit)
+    return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit, tuple(calls))
+
+
+def solutions_of(exercise: Exercise, target: str) -> list[Any]:
+    """The right answer and its alternatives for one target."""
+    alternatives = [objects[target] for objects in exercise.alternatives if target in objects]
+    return [exercise.homework.reference[target], *alternatives]
+
+
+def pools_for(exercise: Exercise, seed: int) -> dict[int, Pool]:
+    """By call of `seed`, what the right answer and its alternatives compute on the way.
+
+    Calls that reach a goal have none, nor have those of which one solution cannot be looked into.
+    """
+    goals = exercise.goals_for(seed)
+    pools = {}
+    for i, call in enumerate(exercise.calls(seed)):
+        if i not in goals:
+            solutions = solutions_of(exercise, call.target)
+            traces = [traced(solution, call, (Exercise,), LONGEST_SOLUTION) for solution in solutions]
+            if None not in traces:  # else it would be said of a right step that no solution has it
+                pools[i] = pool_of(call, traces)
+    return pools
 
 
 def load_homework(folder: Path) -> Homework:

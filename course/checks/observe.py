@@ -15,6 +15,7 @@ from course.notebook import unwritten_exercise
 
 LONGEST_NOTE = 600  # characters: an error message of a student's making may be megabytes
 LONGEST_LINE = 160  # characters of a student's line in it
+MOST_PARAMETERS = 6  # that are named of those that do not fit
 MOST_RESULTS = 100  # of one call; no exercise asks for more than a handful
 
 
@@ -168,16 +169,29 @@ def _load_parameters(module: nn.Module, call: Call, i: str, seen: Observation) -
                 for name, weight in weights.items():
                     own[name].copy_(weight)
             return layout
-    wanted = {name: tuple(value.shape) for name, value in call.parameters.items()}
-    found = {name: tuple(value.shape) for name, value in own.items()}
-    # Those that fit are left out: of a whole network the lists are long.
-    lists = [
-        ", ".join(f"{name} {shape}" for name, shape in these.items() if those.get(name) != shape)
-        for these, those in ((wanted, found), (found, wanted))
-    ]
-    note = f"expected {lists[0] or 'no others'}; yours has {lists[1] or 'none'}"
-    seen.notes[f"{i}.parameters"] = _cut(note, LONGEST_NOTE)
+    seen.notes[f"{i}.parameters"] = _cut(_misfit(module, call), LONGEST_NOTE)
     return None
+
+
+def _misfit(module: nn.Module, call: Call) -> str:
+    """Which parameters are missing or of another shape, and which are there in their place; those that fit are left out.
+
+    Of several layouts, the one that is meant has most of the names.
+    """
+    found = {name: tuple(value.shape) for name, value in module.named_parameters()}
+    wanted = max(call.shapes(), key=lambda layout: len(layout.keys() & found))
+    missing, others = (
+        [f"{name} {shape}" for name, shape in these.items() if those.get(name) != shape]
+        for these, those in ((wanted, found), (found, wanted))
+    )
+    return f"expected {_first_few(missing) or 'no others'}; yours has {_first_few(others) or 'none'}"
+
+
+def _first_few(parameters: list[str]) -> str:
+    """Which ones are left out depends on their names alone: an order could tell of the inputs."""
+    named = set(sorted(parameters)[:MOST_PARAMETERS])
+    more = len(parameters) - len(named)
+    return ", ".join(each for each in parameters if each in named) + (f" and {more} more" if more > 0 else "")
 
 
 def _observe_parameter_gradients(

@@ -11,20 +11,29 @@ from torch import Tensor
 from course.checks.calls import Accuracy, Call, Observation, calls_from_bytes, calls_to_bytes
 from course.checks.compare import Expected
 from course.checks.credit import ALL_OR_NOTHING, Credit
-from course.checks.exercise import PUBLIC_SEED, Homework, expected_for
+from course.checks.exercise import PUBLIC_SEED, Homework, expected_for, pools_for, solutions_of
+from course.checks.fingerprints import Pool
 from course.checks.message import pack, unpack
 from course.checks.rounding import INPUT_TOLERANCE, NOISE_FACTOR, close
 
 FILE_NAME = "checks.safetensors"
+SAME_SHARE = 0.95  # of the fingerprints of two builds: what is rounding alone leaves another on another processor
 
 
 @dataclass(frozen=True)
 class PublicCheck:
+    """Args:
+    pools: by call, what right solutions compute on the way (`course.checks.place`).
+    solutions: of how many, by target.
+    """
+
     calls: list[Call]
     expected: Expected
     targets: tuple[str, ...]
     points: float
     forbidden: tuple[str, ...]
+    pools: dict[int, Pool]
+    solutions: dict[str, int]
 
 
 def to_bytes(homework: Homework) -> bytes:
@@ -52,6 +61,11 @@ def to_bytes(homework: Homework) -> bytes:
             described["exercises"][exercise.name]["credit"] = asdict(exercise.credit)
         for i, goal in expected.goals.items():
             tensors[f"{prefix}/labels/{i}"] = goal.labels
+        described["exercises"][exercise.name]["solutions"] = {
+            target: len(solutions_of(exercise, target)) for target in exercise.targets
+        }
+        for i, pool in pools_for(exercise, PUBLIC_SEED).items():
+            tensors.update({f"{prefix}/pool/{i}/{name}": part for name, part in pool.to_tensors().items()})
     return pack(tensors, described)
 
 
@@ -63,6 +77,8 @@ def same_content(a: Path, data: bytes) -> bool:
         return False
     fresh, fresh_described = unpack(data)
     if _without_noise(described) != _without_noise(fresh_described) or stored.keys() != fresh.keys():
+        return False
+    if not all(_same_pools(_pools(name, stored), _pools(name, fresh)) for name in described["exercises"]):
         return False
     for name, entry in described["exercises"].items():
         results = {}  # where a result is stored: how much of it is rounding, here or there
@@ -115,8 +131,9 @@ def read(path: Path, exercise_name: str) -> PublicCheck:
     def restore(stored: dict[str, Any]) -> Observation:
         return Observation({key: tensors[where] for key, where in stored["tensors"]}, stored["notes"], stored["noise"])
 
+    calls = calls_from_bytes(tensors[f"{exercise_name}/calls"].numpy().tobytes())
     return PublicCheck(
-        calls=calls_from_bytes(tensors[f"{exercise_name}/calls"].numpy().tobytes()),
+        calls=calls,
         expected=Expected(
             answer=restore(entry["answer"]),
             mistakes=[(sentence, restore(stored)) for sentence, stored in entry["mistakes"]],
@@ -127,10 +144,13 @@ def read(path: Path, exercise_name: str) -> PublicCheck:
             tolerance=entry["tolerance"],
             calls=entry["calls"],
             credit=Credit(**entry.get("credit", {})),
+            made=tuple(calls),
         ),
         targets=tuple(entry["targets"]),
         points=entry["points"],
         forbidden=tuple(entry["forbidden"]),
+        pools=_pools(exercise_name, tensors),
+        solutions=entry["solutions"],
     )
 
 
@@ -148,6 +168,20 @@ def _store(observation: Observation, prefix: str, tensors: dict[str, Tensor], to
         key: float(f"{value:.1e}") for key, value in observation.noise.items() if NOISE_FACTOR * value > tolerance / 10
     }
     return {"tensors": sorted(where.items()), "notes": notes, "noise": noise}
+
+
+def _pools(exercise_name: str, tensors: dict[str, Tensor]) -> dict[int, Pool]:
+    parts: dict[int, dict[str, Tensor]] = {}
+    for where, part in tensors.items():
+        name, _, rest = where.partition("/pool/")
+        if name == exercise_name and rest:
+            i, _, which = rest.partition("/")
+            parts.setdefault(int(i), {})[which] = part
+    return {i: Pool.from_tensors(parts[i]) for i in sorted(parts)}
+
+
+def _same_pools(a: dict[int, Pool], b: dict[int, Pool]) -> bool:
+    return a.keys() == b.keys() and all(min(a[i].share_in(b[i]), b[i].share_in(a[i])) >= SAME_SHARE for i in a)
 
 
 def _observations(entry: dict) -> list[dict]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course.checks.compare import NOT_STARTED, RIGHT, Verdict
+from course.checks.place import Place
 from course.notebook import in_notebook, unwritten_exercise
 
 _LOOK = {  # status -> (accent colour, sign)
@@ -80,6 +81,8 @@ def card_html(exercise_id: str, points: float, verdict: Verdict, heard: str = ""
         parts.append(f"<div>{html.escape(verdict.sentence)}</div>")
         if verdict.detail:
             parts.append(f"<div style='opacity:.75'>{html.escape(verdict.detail)}</div>")
+        if verdict.place is not None:
+            parts.append(_marked(verdict.place))
         if verdict.picture is not None:
             what, expected, yours = verdict.picture
             picture = compare_picture(expected, yours)
@@ -93,6 +96,13 @@ def card_html(exercise_id: str, points: float, verdict: Verdict, heard: str = ""
             f"It costs nothing.</summary><pre style='white-space:pre-wrap'>{html.escape(heard)}</pre></details>"
         )
     return _frame(colour, None, "".join(parts))
+
+
+def _marked(place: Place) -> str:
+    """The student's own line, with the step that is meant marked."""
+    before, step, after = place.line[: place.begin], place.line[place.begin : place.end], place.line[place.end :]
+    marked = f"{html.escape(before)}<mark>{html.escape(step)}</mark>{html.escape(after)}"
+    return f"<pre style='margin:.4em 0;white-space:pre-wrap'>{place.number:>3}  {marked}</pre>"
 
 
 def _frame(colour: str, sign: str | None, inside: str) -> str:

@@ -1,10 +1,11 @@
 """What a student's ``check("hw1.attention_scores", attention_scores)`` does."""
 
+from dataclasses import replace
 from typing import Any
 
-from course.checks import from_scratch, public
-from course.checks.calls import FORBIDDEN
-from course.checks.compare import NOT_STARTED, RIGHT, Verdict, judge
+from course.checks import from_scratch, place, public
+from course.checks.calls import FORBIDDEN, Observation
+from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Verdict, judge
 from course.checks.guards import found, watching
 from course.checks.observe import observe
 from course.checks.show import card_html, show_card
@@ -64,8 +65,33 @@ def _judged(exercise_id: str, objects: tuple[Any, ...]) -> tuple[float, Verdict]
     if len(objects) != len(exercise.targets):
         raise TypeError(f"check({exercise_id!r}, ...) needs {', '.join(exercise.targets)}; it got {len(objects)}")
     broken = from_scratch.sentences(objects, exercise.forbidden)
+    given = dict(zip(exercise.targets, objects))
     with watching(exercise_id, exercise.forbidden):
-        seen = observe(dict(zip(exercise.targets, objects)), exercise.calls)
+        seen = observe(given, exercise.calls)
         if found():
             seen.notes[FORBIDDEN] = found()
-    return exercise.points, judge(exercise.expected, seen, broken[-1] if broken else None)
+        verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
+        if FORBIDDEN not in seen.notes:
+            verdict = with_place(exercise, given, seen, verdict)
+    return exercise.points, verdict
+
+
+def with_place(exercise: public.PublicCheck, given: dict[str, Any], seen: Observation, verdict: Verdict) -> Verdict:
+    """Where no mistake was named: the same verdict with the line to look at, if it can be told."""
+    if verdict.status != WRONG or verdict.named or verdict.call not in exercise.pools:
+        return verdict
+    call = exercise.calls[verdict.call]
+    if call.target not in given:
+        return verdict
+    found = place.find(
+        given[call.target],
+        call,
+        exercise.pools[verdict.call],
+        exercise.solutions[call.target],
+        exercise.expected.answer,
+        verdict.call,
+        stopped=f"{verdict.call}.error" in seen.notes,
+    )
+    if found is None:
+        return verdict
+    return replace(verdict, detail=f"{found.sentence} {verdict.detail}".rstrip(), place=found)

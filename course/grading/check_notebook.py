@@ -2,8 +2,10 @@
 
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 
-from course.checks import Verdict, judge, public
+from course.checks import Verdict, again, judge, public
 from course.checks.calls import Observation, calls_to_bytes
 from course.grading.collect.modules import modules_in
 from course.grading.exam import question_for
@@ -11,7 +13,7 @@ from course.grading.judge.exercise import one_line
 from course.grading.limits import Limits
 from course.grading.own_notebook import CannotCheck, OwnNotebook
 from course.grading.read.cells import Cell, normal_text
-from course.grading.read.merge import Template, TemplateExercise, merge
+from course.grading.read.merge import Merged, Template, TemplateExercise, merge
 from course.grading.read.rules import rule_broken
 from course.grading.record.result import number
 from course.grading.run.submission import Lost, run_submission
@@ -93,7 +95,8 @@ def check_notebook(own: OwnNotebook, limits: Limits | None = None) -> tuple[dict
         print(one_line(message), file=sys.stderr)
     broken = rule_broken(merged, {name: check.forbidden for name, check in checks.items()})
     seen = outcome.exercises
-    return {name: _verdict(check, seen.get(name), broken.get(name)) for name, check in checks.items()}, points
+    verdicts = {name: _verdict(check, seen.get(name), broken.get(name)) for name, check in checks.items()}
+    return _with_places(verdicts, merged, data), points
 
 
 def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken: str | None) -> Verdict:
@@ -102,6 +105,19 @@ def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken:
     if isinstance(seen, Lost):
         return Verdict(Outcome.LOST, seen.sentence)
     return judge(check.expected, seen, broken)
+
+
+def _with_places(verdicts: dict[str, Verdict], merged: Merged, data: Path) -> dict[str, Verdict]:
+    """The same, with the line to look at where no mistake was named."""
+    wrong = {name: verdict.call for name, verdict in verdicts.items() if verdict.call is not None}
+    if not wrong:
+        return verdicts
+    cells = [{"label": cell.label, "source": cell.source, "keep": list(cell.keep)} for cell in merged.cells]
+    said = again.places(cells, data, wrong)
+    return {
+        name: replace(verdict, detail=f"{said[name]} {verdict.detail}".rstrip()) if name in said else verdict
+        for name, verdict in verdicts.items()
+    }
 
 
 def _coloured(sign: str, colour: str) -> str:

@@ -436,7 +436,7 @@ class Asked:
     Args:
         target: the name that the student defines.
         arguments: the names of what it receives.
-        parameters: their shapes by name, for a module.
+        parameters: their shapes by name, for a module, in all layouts.
         results: how many tensors the right answer returns; 0 for one that is not in a tuple.
         gradients: the names that gradients are asked for.
         after: the modules that are asked once more when the call is through.
@@ -512,7 +512,7 @@ def _asked(i: int, call: Call | None, answer: Observation) -> Asked:
     return Asked(
         call.target,
         tuple(call.arguments),
-        {name: tuple(value.shape) for name, value in call.parameters.items()},
+        {name: shape for layout in reversed(call.shapes()) for name, shape in layout.items()},
         results,
         tuple(dict.fromkeys((*gradients, *call.gradients, *call.parameters))),
         tuple(dict.fromkeys((*after, *asked_later))),
@@ -635,9 +635,12 @@ def _type(note: str, asked: Asked, known: Known) -> str:
 
 
 def _parameters(note: str, asked: Asked, known: Known) -> str:
-    entries = re.findall(r"([\w.]{1,100}) \(([\d, ]{0,60})\)", note.partition("; yours has ")[2])
+    missing, _, there = note.partition("; yours has ")
+    named = set(re.findall(r"([\w.]{1,100}) \(", missing))
+    entries = re.findall(r"([\w.]{1,100}) \(([\d, ]{0,60})\)", there)
     found = {name: tuple(int(size) for size in re.findall(r"\d{1,9}", shape)) for name, shape in entries}
-    expected = [f"{name} {shape}" for name, shape in asked.parameters.items() if found.get(name) != shape]
+    known_names = asked.parameters.items()
+    expected = [f"{name} {shape}" for name, shape in known_names if name in named and found.get(name) != shape]
     words = _words((known.cell, *known.cells)) | PARTS_OF_LAYERS
     own = []
     for name, shape in sorted(found.items()):
@@ -650,7 +653,8 @@ def _parameters(note: str, asked: Asked, known: Known) -> str:
         own.append(f"{name if fits else '…'} ({shape_text})")
     more = ", …" if len(own) > MOST_PARAMETERS else ""
     yours = ", ".join(own[:MOST_PARAMETERS]) or "none"
-    return f"expected {', '.join(expected) or 'no others'}; yours has {yours}{more}"
+    left_out = ", …" if re.search(r" and \d{1,4} more$", missing) else ""
+    return f"expected {', '.join(expected) or 'no others'}{left_out}; yours has {yours}{more}"
 
 
 _NOTES: dict[str, Callable[[str, Asked, Known], str]] = {

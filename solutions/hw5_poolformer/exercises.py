@@ -1623,8 +1623,8 @@ class SoftmaxAtTheEnd(_Pyramid):
 
 
 @pyramid.mistake(
-    "The padding of your entrance is half of its kernel. Here it is 2, so that on 224 pixels the patches fit: all of "
-    "them sit one pixel further in than yours."
+    "The padding of your entrance is half of its kernel, which is 3. Here it is 2: all patches sit one pixel further in "
+    "than yours."
 )
 class EntrancePadding(_Pyramid):
     first = (7, 4, 3)

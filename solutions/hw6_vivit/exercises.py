@@ -1850,7 +1850,10 @@ def one_row_of_patches(model, frames, side, t, p, D, depth, time_depth):
     return _cost(model, frames, side, t, p, D, depth, time_depth, patches=side // p)
 
 
-@cost.mistake("The tokens are right, but Models 1 and 2 have class tokens that your operations leave out.")
+@cost.mistake(
+    "The tokens are right, but your operations leave out a class token. Model 1 has one, and the first transformer of Model 2 "
+    "has one in each frame: look at both."
+)
 def no_class_tokens(*sizes):
     return _cost(*sizes, first=0)
 
@@ -1895,7 +1898,7 @@ def shared_layers(*sizes):
 
 
 @cost.mistake(
-    "In your Models 3 and 4 every token still meets every other. Over space there are T groups with S times S pairs, over time S "
+    "In your Models 3 and 4, or in one of them, every token still meets every other. Over space there are T groups with S times S pairs, over time S "
     "groups with T times T."
 )
 def all_pairs(*sizes):
@@ -1903,7 +1906,8 @@ def all_pairs(*sizes):
 
 
 @cost.mistake(
-    "In your Models 3 and 4 the pairs of one frame and of one place are counted once. There are T frames and S places."
+    "In your Models 3 and 4, or in one of them, the pairs of one frame and of one place are counted once. There are T "
+    "frames and S places."
 )
 def one_group_of_each(*sizes):
     return _cost(*sizes, pairs=lambda T, S: S**2 + T**2)

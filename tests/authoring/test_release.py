@@ -54,6 +54,7 @@ def test_a_students_tree_holds_what_a_student_needs_and_nothing_else(built, out)
         "pyproject.toml",
     ):
         assert (out / name).read_bytes() == (built / name).read_bytes()
+    assert not list(out.rglob("answers.json"))
     everything = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
     for secret in (
         b"torch.add",

@@ -433,3 +433,135 @@ def test_only_values_beyond_their_rounding_are_said_to_differ():
     found = judge(asked, Observation({"0.out": seen}))
     assert found.sentence == "The result has the right shape, but 1% of its values differ from what is expected."
     assert found.detail.startswith("Largest difference at [7]")
+
+
+# -- what is said where no mistake fits
+
+
+@pytest.fixture
+def loose(tmp_path) -> Homework:
+    """Two functions in one exercise, and one whose results are two numbers."""
+    source = '# %% exercise="pair"\ndef one(x):\n    return 2 * x\n\ndef two(x, mask=None):\n    return x.cumsum(0) if mask is None else x * mask\n'
+    source += '\n# %% exercise="cost"\ndef cost(n):\n    return 4 * n, n * n\n'
+    (tmp_path / "hw9_loose.py").write_text(source)
+    homework = Homework("hw9_loose", source=tmp_path / "hw9_loose.py")
+    pair = homework.exercise("pair", points=1, targets=("one", "two"))
+
+    @pair.inputs
+    def _(draw):
+        x, mask = draw.normal(6, 5), draw.boolean(6, 5)
+        yield Call("one", {"x": x})
+        yield Call("two", {"x": x})
+        yield Call("two", {"x": x, "mask": mask})
+
+    pair.mistake("You summed the other way.", target="two")(
+        lambda x, mask=None: x.cumsum(1) if mask is None else x * mask
+    )
+    pair.mistake("You turned the mask round.", target="two")(
+        lambda x, mask=None: x.cumsum(0) if mask is None else x * ~mask
+    )
+    pair.mistake("You asked for a row too many.", target="one")(lambda x: 2 * x[[6]])
+    cost = homework.exercise("cost", points=1)
+    cost.inputs(lambda draw: [Call("cost", {"n": draw.integer(50, 90)})])
+    return homework
+
+
+def test_each_call_is_matched_by_itself_and_only_what_is_true_is_said(loose):
+    right = loose.reference["one"]
+    found = verdict(loose, "pair", one=right, two=lambda x, mask=None: x.cumsum(1) if mask is None else x)
+    assert not found.named and found.sentence == (
+        "On input 1 of 2 to `two`, your result is exactly what comes out with this mistake: You summed the other way. "
+        "On input 2 of 2 to `two`, it is not: there is something else."
+    )
+    assert found.detail.endswith("This is input 1 of 2 to `two`: x (6, 5).")
+    other = verdict(
+        loose, "pair", one=lambda x: x + 1, two=lambda x, mask=None: x.cumsum(1) if mask is None else x * ~mask
+    )
+    assert other.sentence.startswith("On input 1 of 2 to `two`, your result is exactly")
+    assert "On the input to `one` and input 2 of 2 to `two`, it is not" in other.sentence
+    assert "This is the input to `one`: x (6, 5)." in other.detail
+
+
+def test_hidden_inputs_are_not_spoken_of_one_by_one(loose):
+    exercise = loose.exercises["pair"]
+    objects = {"one": loose.reference["one"], "two": lambda x, mask=None: x.cumsum(1) if mask is None else x}
+    found = judge(expected_for(exercise, 5), observe(objects, exercise.calls(5)), None, [{5, 6}] * 3)
+    assert "exactly what comes out" not in found.sentence and "input" not in found.detail
+
+
+def test_the_class_of_an_error_alone_is_no_mistake(loose):
+    def same(x):
+        return 2 * x[[6]]  # another line, the same error
+
+    def other(x):
+        raise IndexError("no such thing")
+
+    two = loose.reference["two"]
+    assert verdict(loose, "pair", one=same, two=two).sentence == "You asked for a row too many."
+    found = verdict(loose, "pair", one=other, two=two)
+    assert not found.named and "IndexError: no such thing" in found.sentence
+
+
+def test_a_factor_is_named_where_it_is_simple_and_of_many_values(homework, loose):
+    right = homework.reference["scale"]
+    assert "the right one times 0.5: a factor" in say(homework, lambda x: 0.5 * right(x))
+    assert "the right one times 0.4472 (1/√5): a factor" in say(homework, lambda x: right(x) / 5**0.5)
+    assert "the right one times" not in say(homework, lambda x: 0.7109 * right(x))
+    found = verdict(loose, "cost", cost=lambda n: (8 * n, n * n))  # twice a single number
+    assert found.sentence.startswith("The result number 1 has the right shape, but")
+
+
+def test_what_is_nearly_right_is_said_to_be_so(homework):
+    right = homework.reference["scale"]
+    said = say(homework, lambda x: right(x) * 1.0005)
+    assert said.startswith("The result is nearly right, off by at most 0.00") and "Look at eps" in said
+    assert "nearly" not in say(homework, lambda x: right(x) * 1.05)
+
+
+def test_several_results_in_one_and_right_numbers_in_another_shape(homework, loose):
+    said = verdict(loose, "cost", cost=lambda n: [4 * n, n * n]).sentence
+    assert said == "Your code did not return 2 results, but one: write them side by side, with commas between."
+    assert "right numbers in the wrong shape: expected (3, 5), yours is (15,)" in say(
+        homework, lambda x: (2 * x + x.roll(1, 0)).flatten()
+    )
+
+
+def test_writing_into_what_a_gradient_needs_is_said_without_torch_s_words(homework):
+    def into_its_own(x):
+        y = (2 * x).exp()
+        z = y * y
+        y += x
+        return z + y
+
+    def into_the_input(x):
+        y = x * x
+        x += 1
+        return y + x
+
+    assert "writes into a tensor whose values the gradient still needs" in say(homework, into_its_own)
+    assert say(homework, into_the_input).startswith("Your code changes its input `x` in place")
+
+
+def test_of_what_was_trained_it_is_said_that_it_is_that():
+    asked = Expected(observation(**{"after.model": torch.eye(3), "out": torch.ones(4)}), [], {}, 1e-4, 1)
+    found = judge(asked, observation(**{"after.model": torch.eye(3) + 1, "out": torch.ones(4)}))
+    assert found.sentence.startswith("The output of `model` after your code is through has the right shape, but")
+    shorter = judge(asked, observation(**{"after.model": torch.eye(3) + 1, "out": torch.ones(1)}))
+    assert shorter.sentence == "The result has the wrong shape: expected (4,), yours is (1,)."
+
+
+def test_of_parameters_only_those_are_named_that_do_not_fit(homework):
+    class FusedWithoutBias(nn.Module):
+        def __init__(self, width, mixer):
+            super().__init__()
+            self.ab = nn.Linear(width, 2 * width, bias=False)
+
+    sentence = verdict(homework, "Affine", Affine=FusedWithoutBias).sentence
+    assert sentence == "The names or shapes of your parameters do not fit: expected a_bias (4,); yours has none."
+
+    class Many(nn.Module):
+        def __init__(self, width, mixer):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(9))
+
+    assert verdict(homework, "Affine", Affine=Many).sentence.endswith("layers.5.weight (1, 1) and 3 more.")
