@@ -57,18 +57,18 @@ def mixer_block(x: Tensor, y: Tensor, z: Tensor, *, token: int, channel: int, hi
     row = upper.subplots(1, 5, width_ratios=[width, tokens, 13, tokens, width])
     change = (y - x).detach()
     _table(row[0], x, f"x  (N, D)\n{tokens} tokens × {width} channels", channel=channel)
-    _table(row[1], x.T, f"turned: (D, N)\n{width} channels × {tokens} tokens", token=channel)
+    _table(row[1], x.T, f"transposed: (D, N)\n{width} channels × {tokens} tokens", token=channel)
     widths = f"{tokens} → {hidden[0]} → {tokens}"
     _mlp(row[2], f"token MLP\n{widths}", f"the same weights\nfor all {width} rows", ORANGE)
     _table(row[3], change.T, "mixed: (D, N)", token=channel)
-    _table(row[4], y, "turned back, + x:\n(N, D)", channel=channel)
+    _table(row[4], y, "transposed back,\n+ x: (N, D)", channel=channel)
     row = lower.subplots(1, 4, width_ratios=[width, 13, width, width])
     size = f"{tokens} tokens × {width} channels"
-    _table(row[0], y, f"the same table  (N, D)\n{size}", token=token, colour=BLUE)
+    _table(row[0], y, f"y  (N, D)\n{size}", token=token, colour=BLUE)
     widths = f"{width} → {hidden[1]} → {width}"
     _mlp(row[1], f"channel MLP\n{widths}", f"the same weights\nfor all {tokens} rows", BLUE)
     _table(row[2], (z - y).detach(), "mixed: (N, D)", token=token, colour=BLUE)
-    _table(row[3], z, "+ what came in:\n(N, D)", token=token, colour=BLUE)
+    _table(row[3], z, "+ y: (N, D)", token=token, colour=BLUE)
     return figure
 
 
