@@ -173,9 +173,9 @@ def channel_sources(sources: Mapping[str, Tensor], side: int, *, per_row: int = 
         raise ValueError(f"there is at least one panel, and places are numbered from 0 to {side**2 - 1}")
     columns = min(per_row, len(sources))
     rows = -(-len(sources) // columns)
-    width = PAGE / columns
+    width = min(2.1, PAGE / columns)
     said = []
-    figure, axes = new_figure("", rows, columns, PAGE, rows * (width + 0.25))
+    figure, axes = new_figure("", rows, columns, columns * width, rows * (width + 0.25))
     for axis in axes.flat[len(sources) :]:
         axis.axis("off")
     for axis, (title, places) in zip(axes.flat, sources.items()):

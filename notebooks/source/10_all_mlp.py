@@ -229,8 +229,8 @@ plots.matrices(tables, numbers=False).described(
 #
 # <details><summary>Answer</summary>
 #
-# Shift 0 and convolution 9 stay. GFNet: 49<!-- = 7 * 7 -->. The linear layer: 2,401<!-- = 49 ** 2 -->. For 14 × 14 places: 0, 9,
-# 196<!-- = 14 ** 2 --> and 38,416<!-- = 196 ** 2 -->. The first two do not know how large the map is; section 5 is about the other two.
+# Shift 0 and convolution 9 stay. GFNet: 49<!-- = 7 * 7 -->. The linear layer: 2,401<!-- = 49 ** 2 -->. For 14 × 14 places: 0 and 9 again, for GFNet
+# 196<!-- = 14 ** 2 -->, for the linear layer 38,416<!-- = 196 ** 2 -->. The first two do not know how large the map is; section 5 is about the other two.
 #
 # This counts the free numbers of **one channel**. The linear layer uses one table for all channels. Convolution and GFNet have
 # other numbers for each channel, so for D = 384 GFNet has 75,264<!-- = 196 * 384 --> free numbers, twice as many as the
@@ -642,10 +642,10 @@ for label, (name, printed) in list(slides.items())[:budget(tiny=1, cpu=5)]:
 # %% [markdown]
 # > **What slides get wrong here.**
 # >
-# > * **Mixer-B/16** has 59.9M<!-- printed --> parameters; no Mixer has 79M.
+# > * **Mixer-B/16** has 59.9<!-- printed -->M parameters; no Mixer has 79M.
 # > * **S²-MLP-D and -W are swapped.** 71M and 14.0G belong to 12 blocks of width 768, the *wide* one; 51M and 10.5G to 36 blocks of
 # >   width 384, the *deep* one.
-# > * **Shift-T** has 4.58G<!-- printed -->; 4.4G is the row above it, AS-MLP-T. That table goes on like this (S: 8.5 in place of 8.7,
+# > * **Shift-T** has 4.58<!-- printed -->G; 4.4G is the row above it, AS-MLP-T. That table goes on like this (S: 8.5 in place of 8.7,
 # >   B: 88M 15.2G, which is AS-MLP-B's, in place of 15.5). The authors' own page has 4.5G for T.
 # > * No counting finds this one: the table has **gMLP-S** at 79.4 %, its paper at 79.6 (table 2).
 

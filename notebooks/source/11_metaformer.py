@@ -633,7 +633,7 @@ for name, said in list(SAID.items())[:budget(tiny=1, cpu=8)]:
 #
 # > **What slides get wrong here.**
 # >
-# > * **ShiftViT-T is not 28M and 4.4G.** We count 28.57M and 4.58G<!-- printed -->, and the authors' repository says
+# > * **ShiftViT-T is not 28M and 4.4G.** We count 28.57<!-- printed -->M and 4.58<!-- printed -->G, and the authors' repository says
 # >   29M and 4.5G. The table on the slides (table 2 of the paper) repeats the row above it, AS-MLP-T, and does so again for S and B; lecture 10,
 # >   section 8, counts them. Four per cent are little, but "same budget, better result" is an argument, and here the
 # >   budget was not the same.

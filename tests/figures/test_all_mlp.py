@@ -93,7 +93,7 @@ def test_kernels_come_strongest_first_as_maps():
     weights = torch.zeros(3, 6)
     weights[0, 0], weights[1] = 0.1, torch.arange(6.0)
     picture = all_mlp.kernels(weights, (2, 3), count=2)
-    assert "correlate by 0.80" in picture.alt
+    assert "correlate by 0.98" in picture.alt
     shown = [axis.images[0].get_array().data.tolist() for axis in picture.axes if axis.images]
     assert len(shown) == 2 and shown[0] == [[0, 1, 2], [3, 4, 5]] and shown[1][0][0] == pytest.approx(0.1)
 
