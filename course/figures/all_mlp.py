@@ -190,7 +190,9 @@ def channel_sources(sources: Mapping[str, Tensor], side: int, *, per_row: int = 
         for row, column in zip(*np.nonzero(counts)):
             channels = _ranges((places == row * side + column).nonzero().flatten().tolist())
             axis.text(column, row, channels, ha="center", va="center", fontsize=SMALL, linespacing=1.0)
-            words.append(f"channels {' '.join(channels.split())} from {_direction(row - side // 2, column - side // 2)}")
+            words.append(
+                f"channels {' '.join(channels.split())} from {_direction(row - side // 2, column - side // 2)}"
+            )
         said.append(f"{title}: {', '.join(words)}")
         without_axes(axis)
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.6)

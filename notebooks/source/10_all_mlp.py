@@ -984,8 +984,9 @@ all_mlp.accuracy_and_work(points, left=left, **names)
 #
 # 1. One number for each channel: a weighted sum of the 16 tokens. Every channel can tell token 5 a different sum, so 12 numbers in
 #    all, and all channels use the same weights.
-# 2. EX2
-# 3. EX3
+# 2. Our three runs gave 70, 69 and 67 per cent with 2,000 images. So most of the gain from 1,000 to 4,000 is there at 2,000.
+# 3. All have one. Our three runs gave correlations of 0.31, 0.28 and 0.30 for the second block (its first token layer, 4,000 images), and
+#    0.20, 0.15 and 0.15 for the first block after 1,000 images: weaker, as the accuracy is lower. (Untrained: about 0.)
 # 4. 8 × 8: 8 · 5 · 2 = 80<!-- = 8 * 5 * 2 --> numbers a channel; 9 × 9: 9 · 5 · 2 = 90<!-- = 9 * 5 * 2 -->. A real map of width W has
 #    W // 2 + 1 different column frequencies (the others are conjugates of these), each a complex number, so two real ones.
 # 5. Transform the filter back: its kernel is a map of h × w. Put zeros around the kernel until it is as large as the new map, with its

@@ -84,9 +84,7 @@ def test_channels_stand_where_they_come_from():
     assert (colours[1, 2] < colours[2, 1]).any() and (colours[0, 0] == 1).all()
     assert frames(axis) == [(1.5, 1.5, 1, 1)]
     alt = all_mlp.channel_sources({"a": torch.tensor([7, 8, 12])}, 5).alt
-    assert alt == (
-        "a: channels 0 from 1 above, channels 1 from 1 above and 1 to the right, channels 2 from itself"
-    )
+    assert alt == ("a: channels 0 from 1 above, channels 1 from 1 above and 1 to the right, channels 2 from itself")
 
 
 def test_kernels_come_strongest_first_as_maps():
