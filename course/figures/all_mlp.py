@@ -10,7 +10,6 @@ from torch import Tensor
 
 from course.drawing import (
     BLUE,
-    COLOURS,
     GREEN,
     GREY,
     ORANGE,
@@ -19,6 +18,7 @@ from course.drawing import (
     RED,
     SMALL,
     Picture,
+    colours_of,
     empty_figure,
     new_figure,
     without_axes,
@@ -57,18 +57,18 @@ def mixer_block(x: Tensor, y: Tensor, z: Tensor, *, token: int, channel: int, hi
     row = upper.subplots(1, 5, width_ratios=[width, tokens, 13, tokens, width])
     change = (y - x).detach()
     _table(row[0], x, f"x  (N, D)\n{tokens} tokens × {width} channels", channel=channel)
-    _table(row[1], x.T, f"turned: (D, N)\n{width} channels × {tokens} tokens", token=channel)
+    _table(row[1], x.T, f"transposed: (D, N)\n{width} channels × {tokens} tokens", token=channel)
     widths = f"{tokens} → {hidden[0]} → {tokens}"
     _mlp(row[2], f"token MLP\n{widths}", f"the same weights\nfor all {width} rows", ORANGE)
     _table(row[3], change.T, "mixed: (D, N)", token=channel)
-    _table(row[4], y, "turned back, + x:\n(N, D)", channel=channel)
+    _table(row[4], y, "transposed back,\n+ x: (N, D)", channel=channel)
     row = lower.subplots(1, 4, width_ratios=[width, 13, width, width])
     size = f"{tokens} tokens × {width} channels"
-    _table(row[0], y, f"the same table  (N, D)\n{size}", token=token, colour=BLUE)
+    _table(row[0], y, f"y  (N, D)\n{size}", token=token, colour=BLUE)
     widths = f"{width} → {hidden[1]} → {width}"
     _mlp(row[1], f"channel MLP\n{widths}", f"the same weights\nfor all {tokens} rows", BLUE)
     _table(row[2], (z - y).detach(), "mixed: (N, D)", token=token, colour=BLUE)
-    _table(row[3], z, "+ what came in:\n(N, D)", token=token, colour=BLUE)
+    _table(row[3], z, "+ y: (N, D)", token=token, colour=BLUE)
     return figure
 
 
@@ -110,7 +110,7 @@ def _mlp(axis: Axes, what: str, shared: str, colour: str) -> None:
 def reach_maps(
     reached: Mapping[str, Tensor], query: tuple[int, int] | None = None, *, per_row: int = PANELS
 ) -> Picture:
-    """Which input tokens an output token hears of: the bluer the more (square root), white: not at all.
+    """On which input tokens an output token depends: the bluer the more (square root), white: not at all.
 
     Args:
         reached: title -> (h, w), 0 or more, such as the size of a gradient; each is stretched to its maximum.
@@ -133,7 +133,7 @@ def reach_maps(
     rows = -(-len(reached) // columns)
     side = min(1.75, PAGE / columns)
     said = "; ".join(f"{' '.join(title.split())}: {n} of {all_of}" for title, (n, all_of) in counts.items())
-    alt = f"tokens that reach token {query}: {said}"
+    alt = f"how many tokens the token at {query} depends on. {said}"
     figure, axes = new_figure(alt, rows, columns, columns * side, rows * (side + 0.42))
     for axis in axes.flat[len(reached) :]:
         axis.axis("off")
@@ -158,6 +158,67 @@ def reach_maps(
     return figure
 
 
+def channel_sources(sources: Mapping[str, Tensor], side: int, *, per_row: int = 4) -> Picture:
+    """From which place around it the middle token of a map takes each of its channels.
+
+    Args:
+        sources: title -> (D,) whole numbers: the place, counted row by row on a map of side × side, of each channel.
+        side: of the map, odd.
+        per_row: panels in a row.
+
+    Raises:
+        ValueError: nothing to draw, or a place that is not on the map.
+    """
+    if not sources or any(((places < 0) | (places >= side**2)).any() for places in sources.values()):
+        raise ValueError(f"there is at least one panel, and places are numbered from 0 to {side**2 - 1}")
+    columns = min(per_row, len(sources))
+    rows = -(-len(sources) // columns)
+    width = min(2.1, PAGE / columns)
+    said = []
+    figure, axes = new_figure("", rows, columns, columns * width, rows * (width + 0.25))
+    for axis in axes.flat[len(sources) :]:
+        axis.axis("off")
+    for axis, (title, places) in zip(axes.flat, sources.items()):
+        counts = np.bincount(places.numpy(), minlength=side**2).reshape(side, side)
+        colours = colormaps["Blues"](0.12 + 0.4 * counts / counts.max())[..., :3]
+        colours[counts == 0] = 1.0
+        axis.imshow(colours, interpolation="nearest")
+        for line in np.arange(1, side) - 0.5:
+            axis.axhline(line, color=PALE, linewidth=0.5)
+            axis.axvline(line, color=PALE, linewidth=0.5)
+        words = []
+        for row, column in zip(*np.nonzero(counts)):
+            channels = _ranges((places == row * side + column).nonzero().flatten().tolist())
+            axis.text(column, row, channels, ha="center", va="center", fontsize=SMALL, linespacing=1.0)
+            words.append(
+                f"channels {' '.join(channels.split())} from {_direction(row - side // 2, column - side // 2)}"
+            )
+        said.append(f"{title}: {', '.join(words)}")
+        without_axes(axis)
+        axis.spines[:].set(visible=True, color=GREY, linewidth=0.6)
+        middle = (side // 2 - 0.5, side // 2 - 0.5)
+        axis.add_patch(Rectangle(middle, 1, 1, fill=False, edgecolor=RED, linewidth=2, clip_on=False, zorder=3))
+        axis.set_title(title, fontsize=SMALL)
+    figure.alt = "; ".join(said)
+    return figure
+
+
+def _ranges(channels: list[int]) -> str:
+    """``"0–5"``; of channels that are not neighbours the first two, ``"0, 3\\n…"``."""
+    if channels == list(range(channels[0], channels[-1] + 1)):
+        return f"{channels[0]}–{channels[-1]}" if len(channels) > 1 else f"{channels[0]}"
+    return f"{channels[0]}, {channels[1]}\n…"
+
+
+def _direction(rows: int, columns: int) -> str:
+    parts = [
+        f"{abs(steps)} {names[int(steps > 0)]}"
+        for steps, names in ((rows, ("above", "below")), (columns, ("to the left", "to the right")))
+        if steps
+    ]
+    return " and ".join(parts) or "itself"
+
+
 def kernels(weights: Tensor, grid: tuple[int, int], *, count: int = 16, per_row: int = 8) -> Picture:
     """Rows of a token mixer's weights as pictures as large as the map: red below 0, blue above.
 
@@ -180,7 +241,10 @@ def kernels(weights: Tensor, grid: tuple[int, int], *, count: int = 16, per_row:
     columns = min(per_row, len(weights))
     rows = -(-len(weights) // columns)
     side = min(1.1, PAGE / columns)
-    alt = f"{len(weights)} rows of weights, each as a picture of {grid[0]} by {grid[1]} tokens"
+    maps = weights.view(-1, *grid)
+    pairs = np.stack([maps[:, :, 1:].flatten().numpy(), maps[:, :, :-1].flatten().numpy()])
+    alt = f"""{len(weights)} rows of weights, each as a picture of {grid[0]} by {grid[1]} tokens: weights of
+        neighbouring places correlate by {np.corrcoef(pairs)[0, 1]:.2f} (0 would be noise)"""
     figure, axes = new_figure(alt, rows, columns, columns * side, rows * side)
     for axis in axes.flat[len(weights) :]:
         axis.axis("off")
@@ -250,7 +314,7 @@ def accuracy_and_work(
     groups = list(dict.fromkeys(group for _, group, _, _ in points))
     alt = "; ".join(f"{name} {cost:g}, {accuracy:g} %" for name, _, cost, accuracy in points)
     figure, ((axis,),) = new_figure(f"{ylabel} over {xlabel}: {alt}", 1, 1, PAGE * 0.85, 3.7)
-    for group, colour, marker in zip(groups, COLOURS, "osD^vP"):
+    for group, colour, marker in zip(groups, colours_of(groups), "osD^vP"):
         mine = [(cost, accuracy) for _, g, cost, accuracy in points if g == group]
         axis.plot(*zip(*mine), marker, color=colour, markersize=6, linestyle="none", label=group)
     for name, _, cost, accuracy in points:

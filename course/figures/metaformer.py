@@ -1,5 +1,6 @@
 """The figures of lecture 11: the block whose token mixer is exchanged, what mixers do, what they cost."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -10,15 +11,16 @@ from torch import Tensor
 
 from course.drawing import (
     BLUE,
-    COLOURS,
     GREEN,
     GREY,
     ORANGE,
     PAGE,
     PALE,
     RED,
+    SKY,
     SMALL,
     Picture,
+    colours_of,
     empty_figure,
     new_figure,
 )
@@ -37,34 +39,35 @@ def block(mixers: Sequence[str]) -> Picture:
     """
     if not mixers:
         raise ValueError("a block needs at least one token mixer to choose from")
-    alt = f"""x, then norm and a token mixer with a path around them, then norm and a channel mixer with a
-        path around them; the token mixer can be {", ".join(mixers)}"""
+    alt = f"""a MetaFormer block: x goes through norm and token mixer and is added to the result, by a residual
+        connection; then through norm and channel mixer, with a second residual connection. The block is the same for
+        every mixer; the token mixer can be {", ".join(mixers)}"""
     figure = empty_figure(alt, PAGE, 2.45)
     axis = figure.subplots()
     _draw_line(axis)
     step = PAGE / len(mixers)
     for number, name in enumerate(mixers):
-        x, colour = step * (number + 0.5), COLOURS[number % len(COLOURS)]
+        x = step * (number + 0.5)
         axis.add_patch(
             FancyBboxPatch(
                 (x - 0.45 * step, -1.45),
                 0.9 * step,
                 0.42,
                 facecolor="white",
-                edgecolor=colour,
+                edgecolor=RED,
                 linewidth=1.5,
                 **RIM,
             )
         )
         axis.text(x, -1.24, name, ha="center", va="center", fontsize=8.5)
-        axis.plot([x, 2.65], [-1.0, -0.34], color=colour, linewidth=0.8, zorder=0)
+        axis.plot([x, 2.65], [-1.0, -0.34], color=RED, linewidth=0.8, zorder=0)
     axis.set(xlim=(-0.1, PAGE + 0.1), ylim=(-1.55, 0.95))
     axis.axis("off")
     return figure
 
 
 def _draw_line(axis: Axes) -> None:
-    """From left to right what every block has, with an empty frame for the token mixer, and the two paths around."""
+    """From left to right what every block has, with an empty frame for the token mixer, and two residual connections."""
     centres = {
         "norm": 1.25,
         "token\nmixer": 2.65,
@@ -76,17 +79,17 @@ def _draw_line(axis: Axes) -> None:
         hole = name.startswith("token")
         width = 0.8 if name.startswith("norm") else 1.35
         if hole:
-            colours = {"facecolor": "white", "edgecolor": ORANGE, "linestyle": (0, (4, 2)), "linewidth": 2}
+            colours = {"facecolor": "white", "edgecolor": RED, "linestyle": (0, (4, 2)), "linewidth": 2}
         else:
             filled = PALE if name.startswith("norm") else "#cfe3f1"
             colours = {"facecolor": filled, "edgecolor": GREY, "linewidth": 1}
         axis.add_patch(FancyBboxPatch((x - width / 2, -0.28), width, 0.56, zorder=2, **RIM, **colours))
         axis.text(x, 0, name.strip(), ha="center", va="center", fontsize=9, zorder=3)
-    for start, end in ((0.55, 3.85), (4.15, 7.6)):  # the two paths around
+    for start, end in ((0.55, 3.85), (4.15, 7.6)):  # the residual connections
         axis.plot([start, start, end, end], [0, 0.62, 0.62, 0], color=BLUE, linewidth=1.5, zorder=1)
         axis.plot(end, 0, "o", color="white", markeredgecolor=BLUE, markersize=13, zorder=3)
         axis.text(end, -0.005, "+", color=BLUE, ha="center", va="center", fontsize=12, zorder=4)
-        axis.text((start + end) / 2, 0.68, "path around", color=BLUE, ha="center", va="bottom", fontsize=SMALL)
+        axis.text((start + end) / 2, 0.68, "residual connection", color=BLUE, ha="center", va="bottom", fontsize=SMALL)
     axis.text(0.15, 0, "x", ha="right", va="center", fontsize=11, style="italic")
     axis.annotate("", (8.35, 0), (8.05, 0), arrowprops={"arrowstyle": "-|>", "color": GREY})
 
@@ -152,7 +155,7 @@ def windows_averaged(x: Tensor, means: Tensor, places: Sequence[tuple[int, int]]
 
 
 def reach(patterns: Mapping[str, Tensor]) -> Picture:
-    """From where the middle of a map hears: a panel a mixer, the darker the more, and how many places.
+    """On which places the middle of a map depends: a panel a mixer, the darker the more, and how many places.
 
     Args:
         patterns: name -> (H, W), not negative; 0 says that the middle does not depend on that place.
@@ -165,10 +168,13 @@ def reach(patterns: Mapping[str, Tensor]) -> Picture:
             raise ValueError(f"{name!r} must be a map (H, W) of numbers from 0 up")
     heard = {name: int((pattern > 1e-6 * pattern.max()).sum()) for name, pattern in patterns.items()}
     side = PAGE / len(patterns)
-    alt = "how many places the middle hears from. " + "; ".join(f"{name}: {count}" for name, count in heard.items())
+    places_in_all = next(iter(patterns.values())).numel()
+    alt = f"on how many of {places_in_all} places the middle token depends. " + "; ".join(
+        f"{name}: {count}" for name, count in heard.items()
+    )
     figure, axes = new_figure(alt, 1, len(patterns), PAGE, side + 0.5)
     for axis, (name, pattern) in zip(axes.flat, patterns.items()):
-        strength = (pattern / pattern.max().clamp(min=1e-12)).sqrt()  # so that whispers stay visible
+        strength = (pattern / pattern.max().clamp(min=1e-12)).sqrt()  # so that small values stay visible
         axis.imshow(strength.numpy(), cmap="Blues", vmin=0, vmax=1.15, interpolation="nearest")
         height, width = pattern.shape
         axis.add_patch(
@@ -184,7 +190,7 @@ def reach(patterns: Mapping[str, Tensor]) -> Picture:
 def ratios(measured: Mapping[str, float], *, against: str, counted: Mapping[str, float] | None = None) -> Picture:
     """Ratios as bars from 1 to both sides, on an axis of doublings: how much longer than something else.
 
-    No number is written out, since they differ from run to run and from machine to machine.
+    No number is written into the picture, since they differ from run to run and from machine to machine.
 
     Args:
         measured: name -> ratio, above 0.
@@ -197,7 +203,8 @@ def ratios(measured: Mapping[str, float], *, against: str, counted: Mapping[str,
     counted = counted or {}
     if any(not ratio > 0 for ratio in (*measured.values(), *counted.values())):
         raise ValueError("ratios are above 0")
-    alt = "; ".join(f"{name} {_roughly(ratio)}" for name, ratio in measured.items())
+    by_count = {name: f" (multiply-adds: {counted[name]:.2g})" if name in counted else "" for name in measured}
+    alt = "; ".join(f"{name} takes {ratio:.2g} times as long{by_count[name]}" for name, ratio in measured.items())
     figure, ((axis,),) = new_figure(f"time against {against}: {alt}", 1, 1, 6.6, 0.85 + 0.27 * len(measured))
     for y, (name, ratio) in enumerate(measured.items()):
         axis.barh(y, math.log2(ratio), height=0.7, color=RED if ratio > 1 else GREEN)
@@ -218,28 +225,54 @@ def ratios(measured: Mapping[str, float], *, against: str, counted: Mapping[str,
     return figure
 
 
-def _roughly(ratio: float) -> str:
-    if ratio > 1.5:
-        return "takes longer"
-    return "takes less" if ratio < 1 / 1.5 else "takes about as long"
+def one_thing_changed(body: Mapping[str, float], mixer: Mapping[str, float], *, xlabel: str) -> Picture:
+    """Accuracies of one network in which one thing was changed: above, its block without a part; below, its mixer.
+
+    Args:
+        body, mixer: what was changed -> accuracy in per cent, 0 to 100; written with one decimal.
+
+    Raises:
+        ValueError: an accuracy is not between 0 and 100.
+    """
+    every = {**body, **mixer}
+    if not all(0 <= accuracy <= 100 for accuracy in every.values()):
+        raise ValueError("accuracies are in per cent, from 0 to 100")
+    said = [", ".join(f"{name} {accuracy:.1f}" for name, accuracy in each.items()) for each in (body, mixer)]
+    alt = f"{xlabel}. A part of the block left out: {said[0]}. The mixer exchanged: {said[1]}"
+    figure, ((axis,),) = new_figure(alt, 1, 1, 6.4, 0.95 + 0.27 * len(every))
+    for y, (name, accuracy) in enumerate(every.items()):
+        y += 0.6 * (name in mixer)
+        axis.barh(y, accuracy, height=0.8, color=RED if name in body else SKY)
+        axis.text(accuracy + 1.5, y, f"{accuracy:.1f}", va="center", fontsize=SMALL)
+    places = [y + 0.6 * (name in mixer) for y, name in enumerate(every)]
+    axis.set_yticks(places, list(every))
+    axis.set(xlim=(0, 106), ylim=(places[-1] + 0.6, -0.6), xlabel=xlabel)
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in (RED, SKY)]
+    names = ["a part of the block left out", "the token mixer exchanged"]
+    figure.legend(handles, names, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=2)
+    return figure
 
 
-def families(points: Mapping[str, Mapping[str, tuple[float, float]]], *, xlabel: str, ylabel: str) -> Picture:
+def families(
+    points: Mapping[str, Mapping[str, tuple[float, float]]], *, above: Sequence[str] = (), xlabel: str, ylabel: str
+) -> Picture:
     """Models of several families in one plane, those of a family joined.
 
     Args:
         points: family -> model -> (x, y); x on a logarithmic axis.
+        above: the models to write above their points, where the place below is taken.
     """
     alt = "; ".join(
         f"{family}: " + ", ".join(f"{model} {x:g} {y:g}" for model, (x, y) in models.items())
         for family, models in points.items()
     )
     figure, ((axis,),) = new_figure(f"{ylabel} over {xlabel}. {alt}", 1, 1, 6.4, 3.6)
-    for number, ((family, models), dash) in enumerate(zip(points.items(), ("-", "--", "-.", ":", "-", "--"))):
-        colour = COLOURS[number % len(COLOURS)]
+    dashes = itertools.cycle(("-", "--", "-.", ":"))
+    for (family, models), colour, dash in zip(points.items(), colours_of(points), dashes):
         axis.plot(*zip(*models.values()), dash, marker="o", markersize=4, color=colour, label=family)
         for model, place in models.items():
-            axis.annotate(model, place, (4, -2), textcoords="offset points", fontsize=8, color=colour, va="top")
+            offset, side = ((-4, 3), "bottom") if model in above else ((4, -2), "top")
+            axis.annotate(model, place, offset, textcoords="offset points", fontsize=SMALL, va=side)
     every = [x for models in points.values() for x, _ in models.values()]
     ticks = [tick for tick in (0.5, 1, 2, 4, 8, 16, 32) if min(every) / 2 <= tick <= 2 * max(every)]
     axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)

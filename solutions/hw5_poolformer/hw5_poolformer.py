@@ -49,11 +49,11 @@ setup(seed=0)
 # ## The question
 #
 # A block of a vision transformer has two halves. One lets the tokens hear of each other: the **token mixer**,
-# usually attention. The other, an MLP, works on each token alone: the **channel mixer**. Around both are a
-# norm before and a path around. In 2021 the MLP-Mixer put a second MLP, over the places, where the attention
-# was, and it still worked. So what is it that makes these networks good: the attention, or the rest?
+# usually attention. The other, an MLP, works on each token alone: the **channel mixer**. Each half has a norm
+# before it and a **residual connection** (skip connection) around it; below we also say *path around*. In 2021
+# the MLP-Mixer put a second MLP, along the places, where the attention was, and it still worked. So what is it that makes these networks good: the attention, or the rest?
 #
-# Yu et al. (2022) asked in the rudest way there is. They replaced the attention by the average over 3 × 3
+# Yu et al. (2022) asked in the simplest way. They replaced the attention by the average over 3 × 3
 # neighbours, which has not a single weight, and called the body around it the **MetaFormer**. Their
 # PoolFormer reaches 77.2 % on ImageNet with 12 million parameters (their table 2). In this homework you build
 # the body, ask the question yourself in seconds, and find out how easily such a question is answered wrongly.
@@ -439,7 +439,8 @@ with when_done():
 #
 # **Why.** Pooling has no weights. One can go further: **move** some channels by one place and leave the rest
 # (Wang et al. 2022, ShiftViT). There is not even an addition. The MLP that follows then finds at each place
-# the channels of five places: itself, left, right, above, below.
+# the channels of five places: itself, left, right, above, below. (In ShiftViT this half has neither a norm nor a
+# residual connection. In our comparison it stands inside the block, with both, as every other mixer does.)
 #
 # **What.** A module `Shift(num_parts)`, without parameters; `forward(x)` is $(B, C, H, W) \to (B, C, H, W)$.
 # Let $g = \lfloor C / \text{num\_parts} \rfloor$, and `num_parts` be 4 at least.
@@ -625,7 +626,7 @@ with when_done():
     display(plots.matrices({name: moved[name].sqrt() for name in list(moved)[3:]}, numbers=False))
 
 # %% [markdown]
-# (Drawn is the square root, so that attention's many whispers can be seen beside its one loud word.)
+# (The square root is drawn, so that attention's many small values can be seen beside its one large value.)
 #
 # **Is it ConvNeXt's?** torchvision has the block too. The names differ, the network does not.
 

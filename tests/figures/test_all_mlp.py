@@ -27,6 +27,7 @@ def drawn():
     return {
         "mixer_block": all_mlp.mixer_block(*tables(), token=5, channel=3, hidden=(2, 16)),
         "reach_maps": all_mlp.reach_maps({str(i): torch.rand(9, 9) for i in range(12)}, (4, 4)),
+        "channel_sources": all_mlp.channel_sources({"S²-MLP": torch.tensor([11, 11, 13, 13, 7, 17, 12])}, 5),
         "kernels": all_mlp.kernels(torch.randn(32, 64), (8, 8)),
         "properties": all_mlp.properties(table),
         "accuracy_and_work": all_mlp.accuracy_and_work(points, xlabel="work", ylabel="accuracy"),
@@ -72,10 +73,25 @@ def test_reach_counts_the_tokens_leaves_those_not_heard_white_and_frames_the_que
     assert frames(axis) == [(1.5, 0.5, 1, 1)]
 
 
+def test_channels_stand_where_they_come_from():
+    (axis,) = all_mlp.channel_sources({"in turn": torch.tensor([11, 12, 11, 12, 7, 7, 7])}, 5).axes
+    assert {text.get_text(): text.get_position() for text in axis.texts} == {
+        "4–6": (2, 1),
+        "0, 2\n…": (1, 2),
+        "1, 3\n…": (2, 2),
+    }
+    colours = torch.tensor(axis.images[0].get_array().data)
+    assert (colours[1, 2] < colours[2, 1]).any() and (colours[0, 0] == 1).all()
+    assert frames(axis) == [(1.5, 1.5, 1, 1)]
+    alt = all_mlp.channel_sources({"a": torch.tensor([7, 8, 12])}, 5).alt
+    assert alt == ("a: channels 0 from 1 above, channels 1 from 1 above and 1 to the right, channels 2 from itself")
+
+
 def test_kernels_come_strongest_first_as_maps():
     weights = torch.zeros(3, 6)
     weights[0, 0], weights[1] = 0.1, torch.arange(6.0)
     picture = all_mlp.kernels(weights, (2, 3), count=2)
+    assert "correlate by 0.98" in picture.alt
     shown = [axis.images[0].get_array().data.tolist() for axis in picture.axes if axis.images]
     assert len(shown) == 2 and shown[0] == [[0, 1, 2], [3, 4, 5]] and shown[1][0][0] == pytest.approx(0.1)
 
@@ -110,6 +126,7 @@ def test_every_point_has_its_name():
         (lambda: all_mlp.reach_maps({"a": torch.zeros(4)}), "must be"),
         (lambda: all_mlp.reach_maps({"a": -torch.ones(2, 2)}), "from 0"),
         (lambda: all_mlp.reach_maps({"a": torch.ones(2, 2)}, (2, 0)), "no token"),
+        (lambda: all_mlp.channel_sources({"a": torch.tensor([9])}, 3), "from 0 to 8"),
         (lambda: all_mlp.kernels(torch.zeros(2, 5), (2, 2)), "N = 4"),
         (lambda: all_mlp.properties({}), "no row"),
         (lambda: all_mlp.properties({"a": {"x": 1}, "b": {"y": 1}}), "'b' has"),

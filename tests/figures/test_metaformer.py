@@ -43,6 +43,7 @@ def test_reach_counts_the_places_that_are_heard():
     alone[2, 3] = 3.0
     picture = metaformer.reach({"pooling": pattern, "identity": alone})
     assert [axis.get_title() for axis in picture.axes] == ["pooling\n9 places", "identity\n1 place"]
+    assert picture.alt == "on how many of 35 places the middle token depends. pooling: 9; identity: 1"
     with pytest.raises(ValueError, match="from 0 up"):
         metaformer.reach({"wrong": -pattern})
 
@@ -52,10 +53,26 @@ def test_ratios_are_bars_of_their_logarithm_and_no_number_is_written():
     (axis,) = picture.axes
     assert [bar.get_width() for bar in axis.patches] == pytest.approx([2.0, -1.0, 0.1375], abs=1e-3)
     assert not axis.texts
-    assert picture.alt == "time against ReLU: a takes longer; b takes less; c takes about as long"
+    assert picture.alt == (
+        "time against ReLU: a takes 4 times as long (multiply-adds: 2); b takes 0.5 times as long; "
+        "c takes 1.1 times as long"
+    )
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["× 1/2", "× 1", "× 2", "× 4"]
     with pytest.raises(ValueError, match="above 0"):
         metaformer.ratios({"a": 0.0}, against="b")
+
+
+def test_what_was_changed_is_drawn_with_its_tenths_in_two_groups():
+    body, mixer = {"no norm": 46.1, "no residual connection": 0.1}, {"identity": 74.3, "pooling": 77.2}
+    picture = metaformer.one_thing_changed(body, mixer, xlabel="top-1, %")
+    (axis,) = picture.axes
+    assert [text.get_text() for text in axis.texts] == ["46.1", "0.1", "74.3", "77.2"]
+    assert [bar.get_width() for bar in axis.patches] == [46.1, 0.1, 74.3, 77.2]
+    colours = [bar.get_facecolor() for bar in axis.patches]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    assert "no residual connection 0.1. The mixer exchanged: identity 74.3, pooling 77.2" in picture.alt
+    with pytest.raises(ValueError, match="0 to 100"):
+        metaformer.one_thing_changed(body, {"identity": 743.0}, xlabel="")
 
 
 def test_families_name_every_model():
@@ -64,3 +81,5 @@ def test_families_name_every_model():
     (axis,) = picture.axes
     assert sorted(text.get_text() for text in axis.texts) == ["S12", "S18", "S24"]
     assert "S24 3.4 80.3" in picture.alt and len(axis.lines) == 2
+    (axis,) = metaformer.families(points, above=["S24"], xlabel="G", ylabel="top-1, %").axes
+    assert {text.get_text(): text.get_va() for text in axis.texts} == {"S12": "top", "S24": "bottom", "S18": "top"}
