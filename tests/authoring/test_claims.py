@@ -144,3 +144,11 @@ def test_every_number_of_a_lecture_is_one_that_was_measured(path):
     about = json.loads((FOLDER / f"{path.stem}.json").read_text())["about"] if stored else {"code": {}}
     remedy = f"run `course bench lessons {path.stem}`"
     assert about["code"] == code and set(stored) == set(code), f"its stored run is of other code: {remedy}"
+
+
+WITHOUT_LOOSE_NUMBERS = ("05_vision_transformer",)
+
+
+@pytest.mark.parametrize("lecture_name", WITHOUT_LOOSE_NUMBERS)
+def test_a_lecture_has_no_percentage_without_mark_or_source(lecture_name):
+    assert unmarked(read_source(ROOT / "notebooks" / "source" / f"{lecture_name}.py", ROOT)) == []
