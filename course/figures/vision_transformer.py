@@ -1,4 +1,4 @@
-"""The figures of lecture 5: patches and tokens, the chain of a ViT's parts, data against bias, resolution."""
+"""The figures of lecture 5: patches and tokens, parts taken out of the block, data against bias, resolution."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,19 +6,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
-from matplotlib.patches import FancyBboxPatch
-from torch import Tensor, nn
+from torch import Tensor
 
 from course.drawing import (
-    BLUE,
-    COLOURS,
     GREEN,
     GREY,
     ORANGE,
     PAGE,
     SMALL,
     Picture,
-    empty_figure,
+    colours_of,
     frame_axes,
     new_figure,
     outline,
@@ -56,7 +53,9 @@ def patch_to_token(image: Tensor, weight: Tensor, bias: Tensor, token: int) -> P
     values = torch.einsum("cij,dcij->d", cut.float() / 255, weight.detach().float()) + bias.detach()  # (D,)
     row = 3 * patch * patch
     figure, ((whole, part, laid_out, made),) = new_figure(
-        f"patch {token} of {count}, its {row} numbers, and the token of {dim} numbers made of them",
+        f"patch {token} of {count}, in row {top // patch} and column {left // patch} of the image; its {row} numbers, "
+        f"{patch * patch} of each colour; and the token of {dim} numbers made of them, from {float(values.min()):.2f} to "
+        f"{float(values.max()):.2f}",
         1,
         4,
         PAGE,
@@ -77,7 +76,7 @@ def patch_to_token(image: Tensor, weight: Tensor, bias: Tensor, token: int) -> P
     laid_out.set_yticks(range(3), ["red", "green", "blue"], fontsize=SMALL)
     laid_out.tick_params(length=0)
     laid_out.set_title(f"laid out: {row} numbers", fontsize=9)
-    made.bar(range(dim), values.numpy(), color=BLUE, width=0.9)
+    made.bar(range(dim), values.numpy(), color=GREEN, width=0.9)
     made.axhline(0, color=GREY, linewidth=0.8)
     made.set_title(f"token {token}: {dim} numbers", fontsize=9)
     made.set_xticks([0, dim - 1])
@@ -91,16 +90,19 @@ def filters_and_maps(image: Tensor, filters: Mapping[str, Tensor], maps: Tensor)
     Args:
         image: (C, H, W).
         filters: name -> (C, P, P): rows of the linear map, C = 3 or 1.
-        maps: (K, h, w): one number of every token, for each of the K filters. Red is below 0, blue above.
+        maps: (K, h, w): one number of every token, for each of the K filters; white is its lowest, black its highest.
 
     Raises:
         ValueError: there are not as many maps as filters.
     """
     if len(maps) != len(filters):
         raise ValueError(f"there are {len(filters)} filters and {len(maps)} maps")
+    said = "; ".join(
+        f"{name}: highest in row {int(found.argmax()) // maps.shape[2]}, column {int(found.argmax()) % maps.shape[2]}"
+        for name, found in zip(filters, maps)
+    )
     figure, axes = new_figure(
-        f"an image, {len(filters)} filters ({', '.join(filters)}) and the map of {maps.shape[1]} by "
-        f"{maps.shape[2]} that each makes of it",
+        f"what {len(filters)} filters find in an image of {maps.shape[1]} by {maps.shape[2]} patches. {said}",
         2,
         1 + len(filters),
         1.75 * (1 + len(filters)),
@@ -115,134 +117,155 @@ def filters_and_maps(image: Tensor, filters: Mapping[str, Tensor], maps: Tensor)
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
         axis.set_title(name, fontsize=9)
     for number, (axis, found) in enumerate(zip(axes[1, 1:], maps.detach())):
-        top = float(found.abs().max()) or 1.0
-        axis.imshow(found.numpy(), cmap="RdBu", vmin=-1.15 * top, vmax=1.15 * top, interpolation="nearest")
+        axis.imshow(found.numpy(), cmap="Greys", interpolation="nearest")
         without_axes(axis)
+        axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
         axis.set_title(f"number {number} of\nevery token", fontsize=9)
     return figure
 
 
+def rolled(image: Tensor, shifts: Sequence[tuple[int, int]], patch: int) -> Picture:
+    """An image, and the same rolled down and to the right, under the grid of its patches.
+
+    Args:
+        image: (C, H, W).
+        shifts: (down, right) in pixels, for each further panel.
+        patch: P; counted is how many patches are patches of the image, at whatever place.
+    """
+    own = {cut.numpy().tobytes() for cut in _patches(image, patch)}
+    panels, said = {"the image": image}, []
+    for shift in shifts:
+        moved = image.roll(shift, dims=(1, 2))
+        same = sum(cut.numpy().tobytes() in own for cut in _patches(moved, patch))
+        name = f"rolled by {shift[0]} and {shift[1]}"
+        panels[name] = moved
+        said.append(f"{name} pixels: {same} of {len(_patches(moved, patch))} patches are patches of the image")
+    figure, axes = new_figure("; ".join(said), 1, len(panels), 2.2 * len(panels), 2.4)
+    for axis, (name, shown) in zip(axes.flat, panels.items()):
+        show_image(axis, shown)
+        for line in range(patch, max(image.shape[1:]), patch):
+            axis.axhline(line - 0.5, color="white", linewidth=0.5)
+            axis.axvline(line - 0.5, color="white", linewidth=0.5)
+        axis.set_title(name, fontsize=9)
+    return figure
+
+
+def _patches(image: Tensor, patch: int) -> Tensor:
+    """(C, H, W) -> (N, C, P, P)."""
+    rows = image.unfold(1, patch, patch).unfold(2, patch, patch)  # (C, h, w, P, P)
+    return rows.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
+
+
 def sizes_of_tokens(rows: Mapping[str, Tensor]) -> Picture:
-    """How large the numbers of several tables are: for each the standard deviation as a bar, on a log axis.
+    """How large the numbers of several tables are: for each the standard deviation, as a bar from 0.
 
     Args:
         rows: name -> numbers of any shape.
-
-    Raises:
-        ValueError: a table has no spread, so that it has no place on the axis.
     """
     spreads = {name: float(values.detach().float().std()) for name, values in rows.items()}
-    flat = [name for name, spread in spreads.items() if not spread > 0]
-    if flat:
-        raise ValueError(f"{', '.join(flat)}: all numbers are the same")
     said = "; ".join(f"{name} {spread:.2g}" for name, spread in spreads.items())
     figure, ((axis,),) = new_figure(f"standard deviations. {said}", 1, 1, 6.0, 0.75 + 0.3 * len(spreads))
-    low = 10 ** np.floor(np.log10(min(spreads.values())) - 0.3)
+    axis.barh(range(len(spreads)), list(spreads.values()), height=0.7, color=GREEN)
     for y, spread in enumerate(spreads.values()):
-        axis.barh(y, spread - low, left=low, height=0.7, color=COLOURS[y % len(COLOURS)])
-        axis.text(spread * 1.08, y, f"{spread:.2g}", va="center", fontsize=8)
+        axis.text(spread + 0.02 * max(spreads.values()), y, f"{spread:.2g}", va="center", fontsize=8)
     axis.set_yticks(range(len(spreads)), list(spreads))
-    axis.set(xscale="log", ylim=(len(spreads) - 0.4, -0.6), xlabel="standard deviation of the numbers")
-    axis.set_xlim(low, 3 * max(spreads.values()))
+    axis.set(ylim=(len(spreads) - 0.4, -0.6), xlabel="standard deviation of the numbers")
+    axis.set_xlim(0, 1.15 * max(spreads.values()))
     return figure
 
 
-def forward_chain(model: nn.Module, images: Tensor) -> Picture:
-    """The parts of an isotropic model in forward order, the shape behind each, and one block opened.
-
-    The model is run once: names and shapes are read, not written down.
+def parts_removed(accuracies: Mapping[str, Mapping[str, tuple[float, ...]]], guessing: float) -> Picture:
+    """What a ViT gets right with all its parts and with one of them removed: a panel a depth, a bar a network.
 
     Args:
-        model: made by ``create_model``, with one stage, whose first block has two residual halves.
-        images: (B, C, H, W) as the model takes them.
-
-    Raises:
-        ValueError: the model has another build.
+        accuracies: depth in words -> network -> accuracy 0..1 of each seed. Every panel has the same networks.
+        guessing: accuracy 0..1 without looking at the image, drawn as a line.
     """
-    stages = getattr(model, "stages", ())
-    parts = stages[0].blocks[0].children() if len(stages) == 1 else ()
-    halves = [part for part in parts if hasattr(part, "branch")]
-    if len(halves) != 2:
-        name = type(model).__name__
-        raise ValueError(f"needed is a model of one stage, its blocks of two halves; this is {name}")
-    stage = stages[0]
-    names = {
-        "stem": type(model.stem).__name__,
-        "entry": type(stage.entry).__name__,
-        "blocks": f"{len(stage.blocks)} × {type(stage.blocks[0]).__name__}",
-        "head": type(model.head).__name__,
-    }
-    shapes = _shapes_behind(
-        {"stem": model.stem, "entry": stage.entry, "blocks": stage.blocks, "head": model.head}, model, images
+    said = "; ".join(
+        f"{depth}: " + ", ".join(f"{name} {_range(seeds)} %" for name, seeds in row.items())
+        for depth, row in accuracies.items()
     )
-    chain = ", ".join(f"{names[key]} {shapes[key]}" for key in names)
-    alt = f"from images {tuple(images.shape)} through {chain}; and what is inside one block"
-    figure = empty_figure(alt, PAGE, 2.9)
-    axis = figure.subplots()
-    axis.text(0.0, 2.2, "images", ha="center", va="center", fontsize=8.5)
-    axis.text(0.0, 1.72, str(tuple(images.shape)), ha="center", va="center", fontsize=SMALL, color=GREY)
-    for number, (key, colour) in enumerate(zip(names, (BLUE, GREEN, ORANGE, BLUE))):
-        x = 2.4 * (number + 1)
-        _arrow(axis, (x - 1.72 if number else 0.45, 2.2), (x - 0.72, 2.2))
-        _node(axis, x, 2.2, 1.4, 0.52, names[key], colour)
-        axis.text(x, 1.72, str(shapes[key]), ha="center", va="center", fontsize=SMALL, color=GREY)
-    _opened_block(axis, halves, type(stage.blocks[0]).__name__)
-    axis.set(xlim=(-0.7, 10.45), ylim=(-1.05, 2.6))
-    axis.axis("off")
+    networks = list(next(iter(accuracies.values())))
+    height = 0.8 + 0.3 * len(networks)
+    alt = f"accuracies; guessing gets {100 * guessing:.0f} %. {said}"
+    figure, axes = new_figure(alt, 1, len(accuracies), PAGE, height, sharex=True, sharey=True)
+    for axis, (depth, row) in zip(axes.flat, accuracies.items()):
+        for y, seeds in enumerate(row.values()):
+            shares = 100 * np.asarray(seeds)
+            axis.barh(y, shares.mean(), height=0.75, color=GREEN, alpha=1.0 if y == 0 else 0.45)
+            axis.plot(shares, [y] * len(shares), "|", color="black", markersize=9, markeredgewidth=1.2)
+            axis.text(shares.max() + 2, y, _range(seeds), va="center", fontsize=8)
+        axis.axvline(100 * guessing, color=GREY, linestyle="--", linewidth=1, zorder=0)
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axis.annotate("guessing", (100 * guessing, 1), (0, 1), **place, ha="center", va="bottom", fontsize=8, color=GREY)
+        axis.set(xlim=(0, 118), ylim=(len(networks) - 0.45, -0.55), xlabel="accuracy, %", title=depth)
+        axis.set_xticks(range(0, 101, 20))
+    axes[0, 0].set_yticks(range(len(networks)), networks)
     return figure
 
 
-def _shapes_behind(parts: Mapping[str, nn.Module], model: nn.Module, images: Tensor) -> dict[str, tuple[int, ...]]:
-    """The shape that leaves each of these parts of a model when it is run on images (B, C, H, W)."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    hooks = [
-        part.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: tuple(out.shape)}))
-        for name, part in parts.items()
-    ]
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return shapes
+def _range(seeds: Sequence[float]) -> str:
+    """``"72"``, or of several seeds the lowest and the highest, ``"70–73"``."""
+    lowest, highest = (f"{100 * value:.0f}" for value in (min(seeds), max(seeds)))
+    return lowest if lowest == highest else f"{lowest}–{highest}"
 
 
-def _opened_block(axis, halves: Sequence[nn.Module], name: str) -> None:
-    """Below the chain, one block: two halves, each beside a path around it."""
-    axis.plot([6.55, 0.0], [1.5, 1.16], ":", color=GREY, linewidth=0.8)
-    axis.plot([7.85, 9.7], [1.5, 1.16], ":", color=GREY, linewidth=0.8)
-    axis.text(-0.1, 0.42, "x", ha="center", va="center", fontsize=9, style="italic")
-    axis.plot([0.05, 9.55], [0.42, 0.42], color="black", linewidth=1.4, zorder=0)
-    for number, half in enumerate(halves):
-        start = 0.35 + 4.7 * number
-        axis.plot([start, start], [0.42, -0.35], color=GREY, linewidth=0.9)
-        _arrow(axis, (start, -0.35), (start + 0.3, -0.35))
-        _node(axis, start + 0.95, -0.35, 1.25, 0.44, type(half.norm).__name__, GREY)
-        _arrow(axis, (start + 1.58, -0.35), (start + 1.95, -0.35))
-        _node(axis, start + 2.75, -0.35, 1.55, 0.44, type(half.branch).__name__, ORANGE)
-        axis.plot([start + 3.53, start + 4.0], [-0.35, -0.35], color=GREY, linewidth=0.9)
-        _arrow(axis, (start + 4.0, -0.35), (start + 4.0, 0.26))
-        axis.text(
-            start + 4.0,
-            0.42,
-            "+",
-            ha="center",
-            va="center",
-            fontsize=11,
-            bbox={"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": "black"},
-        )
-        kept = "what was there is kept"
-        axis.text(start + 2.1, 0.54, kept, ha="center", va="bottom", fontsize=SMALL, color=GREY)
-    _arrow(axis, (9.5, 0.42), (9.85, 0.42), "black")
-    axis.text(4.8, -0.86, f"one {name}", ha="center", va="center", fontsize=8.5)
-
-
-def crossover(results: Mapping[str, Mapping[str, Mapping[int, float]]], chance: float | None = None) -> Picture:
-    """Accuracy over the number of training images: a panel a question, a line a network.
+def receptive_fields(fields: Mapping[str, Tensor]) -> Picture:
+    """How much each pixel moves one token: a map for each way of making tokens, the darker the more.
 
     Args:
-        results: question -> network -> images -> accuracy 0..1.
+        fields: name -> (h, w), no number below 0.
+    """
+    said = "; ".join(
+        f"{name}: {100 * float((field > 0).float().mean()):.0f} % of the image can move it, "
+        f"half of the effect comes from {100 * _half_of(field):.0f} %"
+        for name, field in fields.items()
+    )
+    figure, axes = new_figure(f"what one token sees. {said}", 1, len(fields), 2.4 * len(fields), 2.5)
+    for axis, (name, field) in zip(axes.flat, fields.items()):
+        axis.imshow((field / field.max()).numpy(), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        without_axes(axis)
+        axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
+        axis.set_title(name, fontsize=9)
+    return figure
+
+
+def _half_of(field: Tensor) -> float:
+    """The smallest share of places that hold half of the whole."""
+    shares = (field / field.sum()).flatten().sort(descending=True).values.cumsum(0)  # (h*w,)
+    return float((shares < 0.5).sum() + 1) / field.numel()
+
+
+def by_pretraining(millions: Sequence[float], accuracies: Mapping[str, Sequence[float | None]]) -> Picture:
+    """Accuracy over the number of images to pre-train on, on a log axis: a line a network.
+
+    Args:
+        millions: images, in millions.
+        accuracies: name, beginning with ViT or CNN -> per cent for each of `millions`, None where the source has none.
+    """
+    said = "; ".join(
+        f"{name}: " + ", ".join(f"{a:.1f} % from {m:g} million" for m, a in zip(millions, line) if a is not None)
+        for name, line in accuracies.items()
+    )
+    figure, ((axis,),) = new_figure(f"ImageNet top-1. {said}", 1, 1, 6.0, 3.3)
+    for (name, line), colour, mark in zip(accuracies.items(), colours_of(accuracies), "os^D"):
+        points = [(m, a) for m, a in zip(millions, line) if a is not None]
+        dash = {"o": ":", "s": "--", "^": "-", "D": "-"}[mark]
+        axis.plot(*zip(*points), mark + dash, color=colour, label=name, markersize=5)
+    axis.set(xscale="log", xlabel="images to pre-train on, millions", ylabel="ImageNet top-1, %")
+    axis.set_xticks(millions, [f"{m:g}" for m in millions])
+    axis.set_xticks([], minor=True)
+    axis.legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def crossover(
+    results: Mapping[str, Mapping[str, Mapping[int | str, tuple[float, ...]]]], chance: float | None = None
+) -> Picture:
+    """Accuracy over the number of training images: a panel a question, a line a network, a band over the seeds.
+
+    Args:
+        results: question -> network -> images -> accuracy 0..1 of each seed (`course.seeds.over_seeds`).
         chance: accuracy 0..1 of guessing, drawn as a line.
 
     Raises:
@@ -251,29 +274,25 @@ def crossover(results: Mapping[str, Mapping[str, Mapping[int, float]]], chance: 
     if not results or not all(results.values()):
         raise ValueError("a question is needed, and for each question a network")
     networks = list(dict.fromkeys(network for row in results.values() for network in row))
+    colours = dict(zip(networks, colours_of(networks)))
     said = "; ".join(
-        f"{question}, {network}: " + ", ".join(f"{100 * a:.0f} % from {n:,}" for n, a in sorted(line.items()))
+        f"{question}, {network}: " + ", ".join(f"{_range(seeds)} % from {int(n):,}" for n, seeds in line.items())
         for question, row in results.items()
         for network, line in row.items()
     )
-    figure, axes = new_figure(f"accuracies. {said}", 1, len(results), 3.4 * len(results) + 0.4, 2.7, sharey=True)
+    figure, axes = new_figure(f"accuracies. {said}", 1, len(results), 3.4 * len(results) + 0.4, 2.9, sharey=True)
     for axis, (question, row) in zip(axes.flat, results.items()):
-        counts = sorted({count for line in row.values() for count in line})
+        counts = sorted({int(count) for line in row.values() for count in line})
         for network, line in row.items():
-            which = networks.index(network)
-            x, y = zip(*sorted(line.items()))
-            axis.plot(
-                x,
-                [100 * accuracy for accuracy in y],
-                ("o-", "s--", "^-.", "D:")[which % 4],
-                color=COLOURS[which % len(COLOURS)],
-                markersize=5,
-                label=network,
-            )
+            style = ("o-", "s--", "^-.", "D:")[networks.index(network) % 4]
+            x = [int(count) for count in line]
+            seeds = 100 * np.array(list(line.values())).T  # (seeds, counts)
+            axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colours[network], alpha=0.2, linewidth=0)
+            axis.plot(x, seeds.mean(axis=0), style, color=colours[network], markersize=5, label=network)
         if chance is not None:
             axis.axhline(100 * chance, color=GREY, linewidth=0.8, linestyle=":")
-            style = {"fontsize": SMALL, "color": GREY, "ha": "right", "va": "bottom"}
-            axis.text(counts[-1], 100 * chance + 1, "chance", **style)
+            place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            axis.annotate("chance", (1, 100 * chance), (0, -3), **place, ha="right", va="top", fontsize=8, color=GREY)
         axis.set(xscale="log", title=question, xlabel="training images", ylim=(0, 104))
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
         axis.set_xticks([], minor=True)
@@ -322,15 +341,17 @@ def same_place(similarities: Mapping[str, Tensor], place: tuple[float, float]) -
     """
     if not all(0 <= part < 1 for part in place):
         raise ValueError(f"a place is two shares from 0 to below 1, and not {place}")
-    alt = f"what is like the position at {place[0]:.2f} from the top and {place[1]:.2f} from the left: "
+    wrong = [title for title, table in similarities.items() if table.ndim != 4 or table.shape[:2] != table.shape[2:]]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} must be (h, w, h, w), not {tuple(similarities[wrong[0]].shape)}")
+    said = "; ".join(f"{title}: {_nearness(table, place)}" for title, table in similarities.items())
+    alt = f"cosines with the position at {place[0]:.2f} from the top and {place[1]:.2f} from the left. {said}"
     width = 2.5 * len(similarities) + 0.7
-    figure, axes = new_figure(alt + ", ".join(similarities), 1, len(similarities), width, 2.7)
+    figure, axes = new_figure(alt, 1, len(similarities), width, 2.7)
     low = min(float(table.min()) for table in similarities.values())
     cmap, low = ("RdBu", -1.0) if low < 0 else ("Blues", low)
     scale = {"cmap": cmap, "vmin": low, "vmax": 1.0}
     for axis, (title, table) in zip(axes.flat, similarities.items()):
-        if table.ndim != 4 or table.shape[:2] != table.shape[2:]:
-            raise ValueError(f"{title!r} must be (h, w, h, w), not {tuple(table.shape)}")
         rows, columns = table.shape[:2]
         row, column = int(place[0] * rows), int(place[1] * columns)
         shade = axis.imshow(table[row, column].cpu().numpy(), **scale, interpolation="nearest", extent=(0, 1, 1, 0))
@@ -343,6 +364,16 @@ def same_place(similarities: Mapping[str, Tensor], place: tuple[float, float]) -
     bar.ax.tick_params(labelsize=SMALL, length=2)
     bar.outline.set_visible(False)
     return figure
+
+
+def _nearness(table: Tensor, place: tuple[float, float]) -> str:
+    """Of a table (h, w, h, w), the mean cosine of the places beside one, and of all that are further away."""
+    rows, columns = table.shape[:2]
+    row, column = int(place[0] * rows), int(place[1] * columns)
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    far = (y - row).abs() + (x - column).abs()  # (h, w): steps away
+    beside, others = (float(table[row, column][where].mean()) for where in (far == 1, far > 1))
+    return f"{beside:.2f} beside it, {others:.2f} further away"
 
 
 def class_token_looks(image: Tensor, weights: Sequence[Tensor], caption: str = "") -> Picture:
@@ -362,8 +393,14 @@ def class_token_looks(image: Tensor, weights: Sequence[Tensor], caption: str = "
         shapes = ", ".join(str(tuple(layer.shape)) for layer in weights)
         raise ValueError(f"every layer must be (h, 1 + a square number), not {shapes}")
     heads = len(weights[0])
+    said = "; ".join(
+        f"layer {number + 1}, head {head}: {float(row[1:].max()):.2f} on row {int(row[1:].argmax()) // side}, "
+        f"column {int(row[1:].argmax()) % side}"
+        for number, layer in enumerate(weights)
+        for head, row in enumerate(layer)
+    )
     figure, axes = new_figure(
-        f"where the class token looks, in {len(weights)} layers of {heads} heads; {caption}",
+        f"where the class token looks, in {len(weights)} layers of {heads} heads; {caption}. Most of all: {said}",
         len(weights),
         1 + heads,
         1.5 * (1 + heads),
@@ -385,15 +422,3 @@ def class_token_looks(image: Tensor, weights: Sequence[Tensor], caption: str = "
             axis.spines[:].set(visible=True, color=GREY, linewidth=0.5)
             axis.set_title(f"layer {number + 1}, head {head}: {grid.max():.2f}", fontsize=SMALL)
     return figure
-
-
-def _node(axis, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
-    shape = "round,pad=0,rounding_size=0.08"
-    style = {"facecolor": "white", "edgecolor": colour, "linewidth": 1.4}
-    axis.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle=shape, **style))
-    axis.text(x, y, text, ha="center", va="center", fontsize=8)
-
-
-def _arrow(axis, start: tuple[float, float], end: tuple[float, float], colour: str = GREY) -> None:
-    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
-    axis.annotate("", end, start, arrowprops=style)
