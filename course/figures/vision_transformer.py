@@ -194,10 +194,12 @@ def parts_removed(accuracies: Mapping[str, Mapping[str, tuple[float, ...]]], gue
             shares = 100 * np.asarray(seeds)
             axis.barh(y, shares.mean(), height=0.75, color=GREEN, alpha=1.0 if y == 0 else 0.45)
             axis.plot(shares, [y] * len(shares), "|", color="black", markersize=9, markeredgewidth=1.2)
-            axis.text(shares.max() + 2, y, _range(seeds), va="center", fontsize=8)
+            axis.text(shares.max() + 4, y, _range(seeds), va="center", fontsize=8)
         axis.axvline(100 * guessing, color=GREY, linestyle="--", linewidth=1, zorder=0)
         place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axis.annotate("guessing", (100 * guessing, 1), (0, 1), **place, ha="center", va="bottom", fontsize=8, color=GREY)
+        axis.annotate(
+            "guessing", (100 * guessing, 1), (0, 1), **place, ha="center", va="bottom", fontsize=8, color=GREY
+        )
         axis.set(xlim=(0, 118), ylim=(len(networks) - 0.45, -0.55), xlabel="accuracy, %", title=depth)
         axis.set_xticks(range(0, 101, 20))
     axes[0, 0].set_yticks(range(len(networks)), networks)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from course.analysis import position_similarity
 from course.drawing import MEANINGS
 from course.figures import vision_transformer as figures
@@ -30,7 +31,9 @@ def test_patch_to_token_draws_the_numbers_of_the_patch_embedding(image):
     assert torch.allclose(bars, expected.detach(), atol=1e-5)
     frame = picture.axes[0].patches[0]
     assert (frame.get_x(), frame.get_y(), frame.get_width()) == (7.5, 7.5, 8)
-    assert picture.alt.startswith("patch 4 of 6, in row 1 and column 1 of the image; its 192 numbers, 64 of each colour;")
+    assert picture.alt.startswith(
+        "patch 4 of 6, in row 1 and column 1 of the image; its 192 numbers, 64 of each colour;"
+    )
     assert picture.alt.endswith(f"5 numbers made of them, from {expected.min():.2f} to {expected.max():.2f}")
     assert_nothing_is_cut_off("patch_to_token", picture)
 
@@ -109,7 +112,10 @@ def test_by_pretraining_leaves_out_what_the_source_has_not():
     huge, resnet = picture.axes[0].lines
     assert list(huge.get_xdata()) == [10] and list(resnet.get_ydata()) == [81.5, 85.0]
     assert (huge.get_color(), resnet.get_color()) == (MEANINGS["ViT"], MEANINGS["CNN"])
-    assert picture.alt == "ImageNet top-1. ViT-H: 88.0 % from 10 million; CNN (ResNet): 81.5 % from 1 million, 85.0 % from 10 million"
+    assert (
+        picture.alt
+        == "ImageNet top-1. ViT-H: 88.0 % from 10 million; CNN (ResNet): 81.5 % from 1 million, 85.0 % from 10 million"
+    )
     assert_nothing_is_cut_off("by_pretraining", picture)
 
 
