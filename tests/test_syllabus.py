@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from course.authoring import find_root
+from course.authoring.reading_time import reading_minutes
+from course.authoring.source import read_source
 from course.plots import course_map
 from course.syllabus import LECTURES, WITHOUT_LECTURE, Homework, Lecture, readme_table
 
@@ -142,6 +144,12 @@ def test_the_header_of_a_lecture_says_what_the_list_says(lecture):
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.parametrize("lecture", WRITTEN, ids=lambda lecture: lecture.name)
+def test_the_minutes_of_a_lecture_are_counted(lecture):
+    minutes = reading_minutes(read_source(ROOT / "notebooks" / "source" / f"{lecture.name}.py", ROOT))
+    assert lecture.minutes == minutes, f"{LIST}: {lecture.name} takes a reader {minutes} minutes"
+
+
 @pytest.mark.parametrize("work", HOMEWORKS, ids=lambda work: work.name)
 def test_the_heading_of_a_homework_has_its_number_and_its_title(work):
     source = (ROOT / "solutions" / work.name / f"{work.name}.py").read_text(encoding="utf-8")
@@ -178,7 +186,7 @@ def test_a_readme_with_another_row_is_told_the_whole_table():
     new = Lecture("17_new", "New", box="new", on_map=(5, 0.5), needs=(16,), about="something new", minutes=60)
     (problem,) = of_readme(text, (*LECTURES, new))
     assert "course/syllabus.py" in problem and problem.endswith("\n| `17_new` | | something new | 60 |")
-    assert of_readme(text.replace("| 60 + 210 |", "| 60 + 211 |")) and of_readme("# Nothing")
+    assert of_readme(text.replace("+ 210 |", "+ 211 |")) and of_readme("# Nothing")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 # |---|---|
 # | **You will understand** | what this course is, how a lecture and a check work, and what the letters B T C H W, N, D, h, d, P, M mean |
 # | **You need** | Python; PyTorch as far as having trained one CNN (on CIFAR-10, say) |
-# | **It takes** | fifteen minutes to read; all cells together run in seconds |
+# | **It takes** | {reading time}; all cells together run in seconds |
 # | **Before · after** | **0 · Start here** · 1 · Convolution |
 # | **Homework** | [hw0 · Your first check](../assignments/hw0_first_check/hw0_first_check.ipynb): one line |
 
