@@ -48,7 +48,7 @@ TERMS = (
         "accuracy",
         "The share of the test images whose class is predicted rightly. Top-1 accuracy asks for the class with the "
         "highest logit; top-5 accuracy is content if the right class is among the five highest.",
-        3,
+        5,
         also=("top-1", "top-5"),
     ),
     Term(
@@ -69,7 +69,7 @@ TERMS = (
         "augmentation",
         "Changing training images at random (crop, flip, colour) in ways that leave the label right, so that a network "
         "sees more images than there are.",
-        3,
+        8,
         also=("data augmentation",),
     ),
     Term(
@@ -104,29 +104,18 @@ TERMS = (
         chinese="卷積",
     ),
     Term(
-        "cross-attention",
-        "Attention whose queries come from one sequence and whose keys and values come from another.",
-        3,
-    ),
-    Term(
         "depthwise convolution",
         "A convolution that treats each channel alone: one small kernel a channel, no mixing between channels.",
         10,
         chinese="depth-wise convolution",
     ),
     Term(
-        "distillation",
-        "Training a small network (the student) on the outputs of a trained one (the teacher).",
-        10,
-        chinese="蒸餾",
-    ),
-    Term(
         "drop path",
         "Leaving out a residual branch at random while training; also called stochastic depth (Huang et al. 2016).",
-        5,
+        14,
         also=("stochastic depth",),
     ),
-    Term("embedding", "A vector that stands for something: a patch, a position, a class.", 3),
+    Term("embedding", "A vector that stands for something: a patch, a position, a class.", 5),
     Term(
         "equivariance",
         "If the input is changed in a certain way, the output changes in the same way: a shifted image gives a shifted "
@@ -137,7 +126,7 @@ TERMS = (
     Term(
         "feature map",
         "What a layer gives at every place of a grid: (B, C, H, W), or (B, H, W, D).",
-        3,
+        5,
         chinese="特徵圖",
     ),
     Term(
@@ -151,11 +140,6 @@ TERMS = (
         "with a new head.",
         5,
     ),
-    Term(
-        "FLOPs",
-        "Floating-point operations. One multiply-add is two of them, which is why tables differ by a factor of two.",
-        3,
-    ),
     Term("GELU", "Gaussian error linear unit: x times the share of a normal distribution below x; a smooth ReLU.", 5),
     Term(
         "gradient",
@@ -164,27 +148,14 @@ TERMS = (
     ),
     Term("head", "The last layers, which turn features into logits. (Not to be confused with a head of attention.)", 3),
     Term(
-        "heads of attention",
-        "Several attentions side by side, each on its own slice of the channels; their results are put together again.",
-        3,
-        also=("multi-head attention",),
-    ),
-    Term(
         "inductive bias",
         "What a network assumes before it has seen data: a convolution assumes that near pixels belong together and that "
         "place does not matter.",
-        3,
+        5,
         chinese="歸納偏置",
         korean="inductive bias",
     ),
-    Term("inference", "Running a trained network, without gradients.", 3),
     Term("invariance", "If the input is changed in a certain way, the output stays the same.", 3),
-    Term(
-        "latency",
-        "The time from the input to the output of one run. It depends on memory traffic and on the machine, not on "
-        "multiply-adds alone.",
-        11,
-    ),
     Term(
         "layer norm",
         "Normalises the numbers of each token by their own mean and variance, then scales and shifts each channel by "
@@ -197,14 +168,7 @@ TERMS = (
         "A learned factor for each channel of a residual branch that starts near 0 (Touvron et al. 2021).",
         11,
     ),
-    Term("linear layer", "A matrix product and a bias, y = W x + b, the same for every token.", 3),
-    Term(
-        "linear probe",
-        "A linear layer trained on frozen features: it says what can be read off them, and needs the same probe on raw "
-        "pixels and on an untrained network as controls.",
-        6,
-    ),
-    Term("logit", "The score of a class before the softmax.", 3),
+    Term("linear layer", "A matrix product and a bias, y = W x + b, the same for every token.", 5),
     Term("MAC", "One multiply-add: a multiplication and an addition.", 3, also=("multiply-add", "multiply–add")),
     Term("mask", "Minus infinity added to the scores that attention must not use.", 3),
     Term("MetaFormer", "The block that transformers share, whatever mixes the tokens (Yu et al. 2022).", 11),
@@ -219,13 +183,7 @@ TERMS = (
         "Training on weighted means of two images with the same weighted mean of their labels (Zhang et al. 2018).",
         14,
     ),
-    Term("overfitting", "Getting better on the training images and worse on others.", 5),
     Term("patch", "A square of pixels, 16 × 16 say, that becomes one token.", 3),
-    Term(
-        "permutation equivariance",
-        "Tokens in another order give the same outputs in that other order: attention without positions knows no order.",
-        3,
-    ),
     Term(
         "pooling",
         "Putting the values of a neighbourhood, or of a whole map, together into one: their mean or their maximum.",
@@ -251,15 +209,7 @@ TERMS = (
         chinese="預訓練",
         korean="pretraining",
     ),
-    Term(
-        "query, key, value", "Three linear layers of a token: what it asks for, what it offers, what it hands over.", 3
-    ),
     Term("receptive field", "The part of the input that can change one output.", 3),
-    Term(
-        "relative position bias",
-        "A learned number for each distance between two tokens, added to the scores of attention.",
-        8,
-    ),
     Term(
         "residual connection",
         "A layer's input is added to its output, x + f(x): the layer learns only the difference, and gradients pass it by.",
@@ -267,7 +217,6 @@ TERMS = (
         also=("skip connection",),
     ),
     Term("residual stream", "What runs through all blocks and to which every branch adds: x in x + f(x).", 5),
-    Term("saliency", "How strongly each pixel changes an output: the size of the gradient.", 6),
     Term(
         "seed",
         "The number from which random weights and orders follow: another seed is another run of the same experiment.",
@@ -289,17 +238,6 @@ TERMS = (
         10,
     ),
     Term("tubelet", "A patch with a length in time: some pixels wide and high, some frames long.", 14),
-    Term(
-        "translation equivariance",
-        "A shifted image gives a shifted feature map: what a convolution has and attention with positions has not.",
-        3,
-        chinese="平移等變性",
-    ),
-    Term(
-        "validation set",
-        "Images that are not trained on, by which settings are chosen. The test set is looked at once.",
-        3,
-    ),
     Term("weight decay", "Shrinking the weights a little at each step, which keeps them small.", 5),
     Term(
         "window attention",

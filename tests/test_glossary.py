@@ -60,3 +60,10 @@ def test_the_build_links_a_lecture(tmp_path):
     notebook = notebooks.make_notebook(read_source(path, tmp_path), notebooks.LECTURE)
     assert "cut into [patches](glossary.md#patch): a patch" in notebook.cells[0].source
     assert first_use("no such thing", PATCH) is None
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
+def test_every_term_is_used_in_the_lecture_that_it_is_linked_in(term):
+    (path,) = (ROOT / "notebooks" / "source").glob(f"{term.lecture:02}_*.py")
+    texts = [cell.text for cell in read_source(path, ROOT).cells if cell.kind == "markdown"]
+    assert any(first_use(text, term) for text in texts), f"{path.name} says it nowhere: give another lecture"
