@@ -250,7 +250,7 @@ def test_checking_a_notebook_that_is_half_right(notebook, work, capsys):
     assert check_command(work.save(notebook)) == 1
     captured = capsys.readouterr()
     double, spread, scale, total = captured.out.splitlines()
-    assert double.startswith("✗ double") and "times 1.5" in double
+    assert double.startswith("✗ double") and "Line 2, `3 * x`: " in double and "Start looking here" in double
     assert spread.startswith("○ mean_and_spread") and "not written yet" in spread
     assert scale.startswith("○ Scale") and "missing from the notebook" in scale
     assert total.startswith("0 of 6.5") and "\033" not in captured.out

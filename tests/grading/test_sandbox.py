@@ -394,7 +394,7 @@ def test_an_ordinary_user_grades_as_well(tmp_path):
 
 def test_what_does_the_exercises_is_not_there(sandbox):
     package = Path(course.__file__).resolve().parent
-    assert "__init__.py" in look(sandbox, f"import os\nseen = os.listdir({str(package / 'checks')!r})")
+    assert look(sandbox, f"import os\nseen = '__init__.py' in os.listdir({str(package / 'checks')!r})") is True
     if "namespaces of its own" not in sandbox.isolation:
         pytest.skip("behind Landlock libraries are there as a whole; who imports these is refused by the guards")
     folders = [package / "models", package / "authoring"]
