@@ -18,7 +18,9 @@ FOLDER = Path(__file__).parent / "stored_runs"
 RECORD = "COURSE_RECORD_RUNS"  # the file into which all seeds are written, set by `course bench lessons LECTURE`
 
 
-def over_seeds(name: str, experiment: Callable[[int], dict], seeds: Sequence[int] = SEEDS) -> dict:
+def over_seeds(
+    name: str, experiment: Callable[[int], dict], seeds: Sequence[int] = SEEDS, *, live: bool = True
+) -> dict:
     """What an experiment gives with each of several seeds.
 
     With the budget ``cpu`` the first seed is trained here, the others are looked up; ``tiny`` trains the first alone;
@@ -27,6 +29,8 @@ def over_seeds(name: str, experiment: Callable[[int], dict], seeds: Sequence[int
     Args:
         name: ``"LECTURE/EXPERIMENT"``, as in ``"11_metaformer/mixers"``.
         experiment: seed -> numbers, or lists of numbers (curves), in dicts as deep as you like.
+        live: False for what is too long for a lecture's cell: all seeds are looked up, with every budget, and the
+            experiment is run only where none is stored, with its first seed, and by ``course bench lessons``.
 
     Returns:
         The same dicts; in place of each number or list a tuple of them, one a seed, in the order of `seeds`. It is
@@ -37,13 +41,17 @@ def over_seeds(name: str, experiment: Callable[[int], dict], seeds: Sequence[int
     """
     lecture, _, short = name.partition("/")
     recording = os.environ.get(RECORD)
-    if recording or budget_name() == "gpu":
-        runs = [experiment(seed) for seed in seeds]
-        if recording:
-            _add(Path(recording), short, [_plain(run) for run in runs], seeds)
-        return _together(runs, name)
-    here = experiment(seeds[0])
     stored = stored_runs(lecture).get(short, {})
+    if recording:
+        kept = json.loads(Path(recording).read_text(encoding="utf-8"))["experiments"].get(short)
+        runs = [kept[str(seed)] for seed in seeds] if kept else [experiment(seed) for seed in seeds]
+        _add(Path(recording), short, [_plain(run) for run in runs], seeds)
+        return _together(runs, name)
+    if not live and all(str(seed) in stored for seed in seeds):
+        return _together([stored[str(seed)] for seed in seeds], name)
+    if budget_name() == "gpu":
+        return _together([experiment(seed) for seed in seeds], name)
+    here = experiment(seeds[0])
     others = [stored[str(seed)] for seed in seeds[1:] if str(seed) in stored]
     if budget_name() == "tiny":
         others = []
@@ -84,6 +92,6 @@ def _together(runs: list[dict], name: str) -> dict:
 
 
 def _add(path: Path, experiment: str, runs: list[dict], seeds: Sequence[int]) -> None:
-    written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"experiments": {}}
+    written = json.loads(path.read_text(encoding="utf-8"))
     written["experiments"][experiment] = {str(seed): run for seed, run in zip(seeds, runs)}
     write_atomically(path, (json.dumps(written, indent=1, ensure_ascii=False) + "\n").encode())
