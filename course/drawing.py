@@ -37,6 +37,11 @@ class Picture(Figure):
 
     alt = "a figure"
 
+    def described(self, alt: str) -> "Picture":
+        """The same picture with these words: its result, in numbers, which the drawing alone cannot know."""
+        self.alt = " ".join(alt.split())
+        return self
+
     def png(self) -> bytes:
         """The picture as PNG. The same drawing gives the same bytes: no date, no version is in them."""
         canvas = FigureCanvasAgg(self)
