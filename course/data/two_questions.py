@@ -21,7 +21,7 @@ import numpy as np
 CLASSES = 10
 SIZE = 32
 GLYPH = 6
-# Centre to centre, in pixels. Closer than this, a CNN of 13 px receptive field starts to see both at once.
+# Centre to centre, in pixels. A window of 9 px never holds pixels of both, one of 13 px does at the smallest distance.
 DISTANCE = (15.0, 21.0)
 # Directions keep off the edges of their sector by this share of it, so that rounding to pixels is harmless.
 SECTOR_MARGIN = 0.1
