@@ -217,7 +217,8 @@ LESSONS = {
         "what a network does not see it cannot answer",
         (
             Prediction("9-px CNN, texture", "≥", 97, "two periods of the stripes fit into 9 pixels"),
-            Prediction("9-px CNN", "≤", 20, "plus and ring are always there, 15 pixels apart or more"),
+            # Not for ever: zero padding marks the borders, and in a longer training it learns from them (lecture 3).
+            Prediction("9-px CNN", "≤", 20, "plus and ring are always there, and no window holds both"),
             Prediction("deep CNN", "≥", 90, "29 pixels see both: it was the field, not the convolution"),
         ),
     ),

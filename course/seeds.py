@@ -42,13 +42,15 @@ def over_seeds(
     lecture, _, short = name.partition("/")
     recording = os.environ.get(RECORD)
     stored = stored_runs(lecture).get(short, {})
-    if not recording and not live and all(str(seed) in stored for seed in seeds):
-        return _together([stored[str(seed)] for seed in seeds], name)
-    if recording or budget_name() == "gpu":
-        runs = [experiment(seed) for seed in seeds]
-        if recording:
-            _add(Path(recording), short, [_plain(run) for run in runs], seeds)
+    if recording:
+        kept = json.loads(Path(recording).read_text(encoding="utf-8"))["experiments"].get(short)
+        runs = [kept[str(seed)] for seed in seeds] if kept else [experiment(seed) for seed in seeds]
+        _add(Path(recording), short, [_plain(run) for run in runs], seeds)
         return _together(runs, name)
+    if not live and all(str(seed) in stored for seed in seeds):
+        return _together([stored[str(seed)] for seed in seeds], name)
+    if budget_name() == "gpu":
+        return _together([experiment(seed) for seed in seeds], name)
     here = experiment(seeds[0])
     others = [stored[str(seed)] for seed in seeds[1:] if str(seed) in stored]
     if budget_name() == "tiny":
@@ -90,6 +92,6 @@ def _together(runs: list[dict], name: str) -> dict:
 
 
 def _add(path: Path, experiment: str, runs: list[dict], seeds: Sequence[int]) -> None:
-    written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"experiments": {}}
+    written = json.loads(path.read_text(encoding="utf-8"))
     written["experiments"][experiment] = {str(seed): run for seed, run in zip(seeds, runs)}
     write_atomically(path, (json.dumps(written, indent=1, ensure_ascii=False) + "\n").encode())

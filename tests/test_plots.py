@@ -180,9 +180,27 @@ def test_attention_is_darkest_where_the_weight_is():
     weights = torch.full((16,), 0.01)
     weights[6] = 0.85
     heat = plots.attention_maps(torch.zeros(1, 8, 8), weights, 3).get_axes()[1].images[0].get_array()
-    brightness = heat.sum(-1)
-    rows, columns = np.nonzero(brightness == brightness.min())
+    rows, columns = np.nonzero(heat == heat.max())
     assert set(rows) == {2, 3} and set(columns) == {4, 5}  # token 6 of a 4 × 4 grid, 2 × 2 pixels each
+
+
+def test_attention_maps_share_a_scale_have_frames_and_say_where_each_looks():
+    weights = torch.full((2, 16), 0.01)
+    weights[0, 6], weights[1, 2] = 0.85, 0.4
+    picture = plots.attention_maps(torch.zeros(1, 8, 8), weights, [3, 5])
+    image, *maps = picture.get_axes()
+    assert [axis.images[0].get_clim() for axis in maps] == [(0, pytest.approx(0.85))] * 2
+    assert all(axis.spines["left"].get_visible() for axis in maps) and len(image.patches) == 2
+    assert "token 3 looks most at token 6, with weight 0.85; token 5 looks most at token 2" in picture.alt
+
+
+def test_curves_say_where_they_begin_and_end():
+    picture = plots.curves([1, 2], {"a": ([0.1, 0.5], [0.2, 0.9]), "b": [3, 4]}, xlabel="step")
+    assert picture.alt == "curves over step: a from 0.1–0.2 to 0.5–0.9; b from 3 to 4"
+
+
+def test_a_picture_can_be_given_better_words():
+    assert plots.curves([1], {"a": [1]}).described("one\n  point").alt == "one point"
 
 
 def test_matrices_write_what_is_in_them():

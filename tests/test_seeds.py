@@ -92,6 +92,42 @@ def test_without_a_stored_run_it_is_one_seed_and_says_so(lecture, monkeypatch, c
     assert "`course bench lessons 97_tiny` runs and stores 3" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("budget", ["tiny", "cpu", "gpu"])
+def test_what_is_too_long_for_a_cell_is_looked_up_with_every_seed_and_run_once_where_nothing_is_stored(
+    lecture, tmp_path, monkeypatch, budget
+):
+    monkeypatch.setenv("COURSE_BUDGET", budget)
+    trained = []
+    assert seeds.over_seeds("97_tiny/sizes", counted(trained), live=False)["a"]["x"][0] == 10.0
+    assert trained == ([0, 1, 2] if budget == "gpu" else [0])
+    with Steps("test") as steps:
+        store_runs(lecture, tmp_path, steps)
+    trained.clear()
+    found = seeds.over_seeds("97_tiny/sizes", counted(trained), live=False)
+    assert found["a"]["x"] == (3.0, 3.1, 3.2) and trained == []
+
+
+def test_what_is_stored_of_the_same_code_is_kept_and_the_rest_is_run(lecture, tmp_path):
+    with Steps("test") as steps:
+        path = store_runs(lecture, tmp_path, steps)
+        written = json.loads(path.read_text())
+        for run in written["experiments"]["sizes"].values():
+            run["curve"] = [8.0, 9.0]
+        path.write_text(json.dumps(written))
+
+        def first_curve():
+            return json.loads(store_runs(lecture, tmp_path, steps).read_text())["experiments"]["sizes"]["0"]["curve"]
+
+        assert first_curve() == [8.0, 9.0], "the same code: kept"
+        lecture.path.write_text(LECTURE.replace("SIZE = 3", "SIZE = 4"))
+        lecture = read_source(lecture.path, tmp_path)
+        assert first_curve() == [0.0, 1.0], "other code: run again"
+        path.write_text(json.dumps(written | {"about": written["about"] | {"versions": {"torch": "1.0"}}}))
+        lecture.path.write_text(LECTURE)
+        lecture = read_source(lecture.path, tmp_path)
+        assert first_curve() == [0.0, 1.0], "another torch: run again"
+
+
 def test_a_stored_run_of_other_code_is_named(lecture, tmp_path, monkeypatch):
     with Steps("test") as steps:
         store_runs(lecture, tmp_path, steps)

@@ -20,6 +20,9 @@ from course.steps import Steps
 def store_runs(source: SourceFile, root: Path, steps: Steps) -> Path:
     """Run a lecture's code as it stands, every experiment with all seeds, and write what they gave.
 
+    An experiment that is stored and whose code is still the same, under the same version of torch, is not run again:
+    delete the file to have it run.
+
     Args:
         root: the repository.
 
@@ -33,11 +36,16 @@ def store_runs(source: SourceFile, root: Path, steps: Steps) -> Path:
     experiments = experiments_of(source)
     if not experiments:
         raise ValueError(f"{source.shown} calls over_seeds nowhere: there is nothing to store")
+    path = FOLDER / f"{lecture}.json"
+    versions = {"python": platform.python_version(), "torch": torch.__version__.partition("+")[0]}
+    code = {experiment.name: experiment.code for experiment in experiments}
+    kept = _still_of(path, code, versions)
     last = max(experiment.line for experiment in experiments)
     cells = [cell for cell in source.cells if cell.kind == "code" and cell.line <= last]
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         recorded = Path(folder) / "runs.json"
+        recorded.write_text(json.dumps({"experiments": kept}), encoding="utf-8")
         given = {RECORD: str(recorded), "COURSE_BUDGET": "cpu"}
         before = {name: os.environ.get(name) for name in given}
         here = Path.cwd()
@@ -56,15 +64,25 @@ def store_runs(source: SourceFile, root: Path, steps: Steps) -> Path:
     about = {
         "command": f"course bench lessons {lecture}",
         "seeds": list(SEEDS),
-        "code": {experiment.name: experiment.code for experiment in experiments},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__.partition("+")[0]},
+        "code": code,
+        "versions": versions,
         "commit": _commit(root),
         "seconds": round(time.monotonic() - begin),
     }
-    path = FOLDER / f"{lecture}.json"
     text = json.dumps({"about": about, "experiments": found}, indent=1, ensure_ascii=False)
     write_atomically(path, (text + "\n").encode())
     return path
+
+
+def _still_of(path: Path, code: dict[str, str], versions: dict[str, str]) -> dict[str, dict]:
+    """The stored experiments whose code and versions have not changed."""
+    if not path.exists():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    about = stored["about"]
+    if about["versions"] != versions:
+        return {}
+    return {name: runs for name, runs in stored["experiments"].items() if about["code"].get(name) == code.get(name)}
 
 
 def _commit(root: Path) -> str:

@@ -22,25 +22,28 @@ def weighted_average(points: Tensor, weights: Mapping[str, Tensor], names: Seque
     averages = {title: weight.float() @ points.float() for title, weight in weights.items()}  # (2,) each
     alt = "; ".join(f"{title}, average at ({x:.2f}, {y:.2f})" for title, (x, y) in averages.items())
     figure, axes = new_figure(
-        f"points and their weighted averages: {alt}", 1, len(weights), min(PAGE, 2.75 * len(weights)), 2.85
+        f"points and their weighted averages: {alt}", 1, len(weights), min(PAGE, 2.75 * len(weights)), 3.2
     )
     for axis, (title, weight) in zip(axes.flat, weights.items()):
         average = averages[title]
         for (x, y), share, name in zip(points.tolist(), weight.tolist(), names):
             axis.plot([average[0], x], [average[1], y], color=BLUE, linewidth=0.3 + 5 * share, alpha=0.45, zorder=1)
             axis.scatter(x, y, s=18 + 260 * share, color=BLUE, zorder=2)
+            above = y >= average[1]  # the label stands on the side away from the star
             axis.annotate(
                 f"{name} {share:.2f}",
                 (x, y),
-                (0, 9 + 5 * share),
+                (0, (5 + 8 * share**0.5) * (1 if above else -1)),
                 textcoords="offset points",
                 fontsize=SMALL,
                 ha="center",
+                va="bottom" if above else "top",
+                zorder=4,
             )
         axis.scatter(*average, marker="*", s=150, color=ORANGE, edgecolor="black", linewidth=0.6, zorder=3)
         axis.set(
             xlim=(-0.22, 1.22),
-            ylim=(-0.05, 1.2),
+            ylim=(-0.14, 1.2),
             aspect="equal",
             xticks=[0, 1],
             yticks=[0, 1],
@@ -72,7 +75,7 @@ def regrouped(x: Tensor, results: Mapping[str, Tensor]) -> Picture:
         blocks.append((title, split))
     heads = blocks[-1][1].shape[0]
     widths = [split.shape[0] * split.shape[2] + 0.7 * (split.shape[0] - 1) for _, split in blocks]
-    cell = min(0.27, (PAGE - 0.5 * len(blocks)) / sum(widths))
+    cell = min(0.3, (PAGE - 0.5 * len(blocks)) / sum(widths))
     alt = f"a {tokens} by {width} matrix whose numbers are regrouped into {heads} heads: {', '.join(results)}"
     figure, axes = new_figure(
         alt, 1, len(blocks), cell * sum(widths) + 0.4 * len(blocks), cell * tokens + 0.75, width_ratios=widths

@@ -4,17 +4,16 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.drawing import ORANGE, SMALL, Picture, new_figure, outline, pixels_of, show_image, without_axes
+from course.drawing import GREY, RED, SMALL, Picture, new_figure, outline, show_image, without_axes
 
 
 def attention_maps(image: Tensor, weights: Tensor, query: int | Sequence[int]) -> Picture:
-    """Where tokens look: the image, then one picture for each row of weights, the darker the more.
+    """Where tokens look: the image, then one map for each row of weights, the darker the more, all on one scale.
 
-    The token that looks is framed.
+    The token that looks is framed, on the image too.
 
     Args:
         image: (C, H, W).
@@ -38,35 +37,36 @@ def attention_maps(image: Tensor, weights: Tensor, query: int | Sequence[int]) -
     patch = height // side, width // side
     per_row = min(len(weights), 4)
     rows = -(-len(weights) // per_row)
-    alt = f"token {query} looks, in {len(weights)} heads" if one_token else f"tokens {queries} look"
-    figure, axes = new_figure(f"where {alt}", rows, 1 + per_row, 1.6 * (1 + per_row), 1.8 * rows)
+    most = weights.max(dim=-1)
+    names = [f"head {number}" if one_token else f"token {token}" for number, token in enumerate(queries)]
+    looks = zip(names, most.indices.tolist(), most.values.tolist())
+    alt = "; ".join(f"{name} looks most at token {at}, with weight {weight:.2f}" for name, at, weight in looks)
+    figure, axes = new_figure(
+        f"attention on a grid of {side} by {side} tokens, {f'token {query} looks: ' * one_token}{alt}",
+        rows,
+        1 + per_row,
+        1.6 * (1 + per_row),
+        1.8 * rows,
+    )
     for axis in axes.flat:
         axis.axis("off")
     axes[0, 0].axis("on")
     show_image(axes[0, 0], image)
     axes[0, 0].set_title("the image", fontsize=SMALL)
-    if one_token:
-        axes[0, 0].add_patch(_token_box(query, side, patch))
-    drawing = pixels_of(image)
-    if drawing.ndim == 3:  # the grain of a colour image would be taken for attention
-        drawing = np.ones_like(drawing[..., 0])
+    for token in dict.fromkeys(queries):
+        axes[0, 0].add_patch(_token_box(token, side, patch))
     for number, (axis, token) in enumerate(zip(axes[:, 1:].flat, queries)):
-        grid = weights[number].reshape(side, side).numpy()
-        heat = np.kron(grid / max(grid.max(), 1e-12), np.ones(patch))  # (H, W)
-        # A grey image stays visible as a faint drawing under the heat.
-        axis.imshow(
-            colormaps["Blues"](0.95 * heat)[..., :3] * (0.72 + 0.28 * drawing[..., None]),
-            interpolation="nearest",
-        )
+        heat = np.kron(weights[number].reshape(side, side).numpy(), np.ones(patch))  # (H, W)
+        axis.imshow(heat, cmap="Blues", vmin=0, vmax=max(float(weights.max()), 1e-12), interpolation="nearest")
         axis.axis("on")
         without_axes(axis)
+        axis.spines[:].set(visible=True, color=GREY, linewidth=0.8)
         frame = _token_box(token, side, patch)
         frame.set_path_effects([])  # a rim would hide the token's own small weight
         axis.add_patch(frame)
-        who = f"head {number}" if one_token else f"token {token}"
-        axis.set_title(f"{who}: up to {grid.max():.2f}", fontsize=SMALL)
+        axis.set_title(f"{names[number]}: up to {most.values[number]:.2f}", fontsize=SMALL)
     return figure
 
 
 def _token_box(token: int, side: int, patch: tuple[int, int]) -> Rectangle:
-    return outline(token % side * patch[1], token // side * patch[0], patch[1], patch[0], ORANGE)
+    return outline(token % side * patch[1], token // side * patch[0], patch[1], patch[0], RED)

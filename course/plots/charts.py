@@ -31,7 +31,9 @@ def curves(
         levels: name -> y, a thin level line with its name.
     """
     x = np.asarray(x)
-    alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: {', '.join(lines)}"
+    alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: " + "; ".join(
+        f"{name} from {_at(y, 0)} to {_at(y, -1)}" for name, y in lines.items()
+    )
     figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8)
     for (name, y), colour, dash in zip(lines.items(), colours_of(lines), itertools.cycle(("-", "--", "-.", ":"))):
         seeds = np.atleast_2d(np.asarray(y, dtype=float))  # (seeds, n)
@@ -118,6 +120,12 @@ def bars(
         handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
         figure.legend(handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions))
     return figure
+
+
+def _at(y, index: int) -> str:
+    """A point of a line in words: its value, or the lowest and the highest of several seeds."""
+    values = np.atleast_2d(np.asarray(y, dtype=float))[:, index]
+    return "–".join(dict.fromkeys(f"{value:.3g}" for value in (values.min(), values.max())))
 
 
 def _range(accuracy: float | tuple[float, ...]) -> str:

@@ -111,7 +111,7 @@ def patches(image: Tensor, patch: int, *, order: Sequence[int] | Tensor | None =
     order = torch.arange(rows * columns) if order is None else torch.as_tensor(order)
     pixels = pixels_of(image)
     alt = f"an image of {height} by {width} pixels, and its {rows * columns} patches of {patch} by {patch}"
-    figure, ((left, right),) = new_figure(alt, 1, 2, 5.6, 2.75)
+    figure, ((left, right),) = new_figure(alt, 1, 2, 7.6, 3.9, width_ratios=[1, 1.5])
     show_image(left, image)
     left.set_title(f"H × W = {height} × {width} pixels", fontsize=9)
     # Drawn with `zoom` dots a pixel, so that the gaps can be finer than a pixel.

@@ -19,13 +19,13 @@ setup(seed=0)
 # %% [markdown]
 # ## 1 · What this is
 #
-# This course takes you from *I have trained a CNN* to building, training and understanding every family of
-# **vision transformer**, and the networks that were built in answer to them. You read lectures like this one,
-# in which every idea is run and drawn, and you write the networks yourself in six homeworks. Everything runs
-# on a laptop, without a network connection; with a GPU the same cells train at full size.
+# This course takes you from *I have trained a CNN* to building, training and understanding **vision
+# transformers**, and the networks that were built in answer to them. You read lectures like this one, in which
+# every idea is run and drawn, and you write the networks yourself in homeworks. Everything runs on a laptop,
+# without a network connection; with a GPU the same cells train at full size.
 #
-# This is the whole of it. Follow the arrows: the left column is the common ground, after lecture 5 take the
-# rows in any order.
+# This is the plan; dashed boxes are lectures that are still being written. Follow the arrows: the left column is
+# needed for all the rest. After lecture 5 you can take the rows in any order.
 
 # %%
 plots.course_map()
@@ -33,13 +33,12 @@ plots.course_map()
 # %% [markdown]
 # ## 2 · How to read a lecture
 #
-# **Run, look, change a number, run again.** A lecture is not a film. Press *Shift + Enter* in every cell;
-# after each step that moves numbers about, there is a picture of what moved. Where it says **Question**,
-# decide on an answer *before* you change the cell, then run it. Being wrong there is the fastest way to
-# learn.
+# **Run, look, change a number, run again.** Do not only read. Press *Shift + Enter* in every cell. After each
+# step that moves numbers to other places there is a picture of what moved. Where it says **Question**, decide on
+# an answer *before* you change the cell, then run it. You learn most where your answer was wrong.
 #
-# Try it. An image is a block of numbers (C, H, W), and cutting it into patches is one line. `p=4` makes
-# patches of 4 × 4 pixels:
+# Try it. An image is a block of numbers (C, H, W): channels, height, width. One line cuts it into patches.
+# `p=4` and `q=4` make patches of 4 × 4 pixels:
 
 # %%
 image = load("two_questions", "test").images[3]  # (C, H, W) = (3, 32, 32)
@@ -50,7 +49,9 @@ cut.shape
 # 64 tokens of 48 numbers. This is what was cut:
 
 # %%
-plots.patches(image, patch=4)
+plots.patches(image, patch=4).described(
+    "An image of 32 by 32 pixels, and beside it the same image cut into 64 patches of 4 by 4 pixels, numbered "
+    "from 0 to 63 row by row. Nothing of the image is lost.")
 
 # %% [markdown]
 # **Question 0.1** Change `p` and `q` to 8, and `patch` to 8. What happens to the number of tokens, and to the
@@ -58,9 +59,9 @@ plots.patches(image, patch=4)
 #
 # <details><summary>Answer</summary>
 #
-# A quarter of the tokens (64 → 16), each four times as long (48 → 192): the product, 3072 numbers, is the
-# whole image and stays. 5 does not divide 32, so there is no such cut, and you get an error that says so.
-# Reading errors is part of the course; ours try to be worth reading.
+# A quarter of the tokens (64 → 16), each four times as long (48 → 192). The product, 3,072<!-- = 64 * 48 -->
+# numbers, is the whole image and stays the same. 5 does not divide 32, so there is no such cut, and you get an
+# error that says so. Read the errors of this course: they say what to do.
 # </details>
 
 # %% [markdown]
@@ -70,11 +71,11 @@ plots.patches(image, patch=4)
 # %% [markdown]
 # ## 3 · How the checks work
 #
-# In the homework you write a function, and the cell below it checks it. A check has three moods. Here are all
-# three, on the smallest exercise there is: `mean_of_tokens(x)` should turn tokens `x` of shape (B, N, D) into
+# In the homework you write a function, and the cell below it checks it. A check has three possible results. Here
+# are all three, on the smallest exercise: `mean_of_tokens(x)` should turn tokens `x` of shape (B, N, D) into
 # their average, (B, D).
 #
-# **Not started.** This is how you find it, and nobody scolds you:
+# **Not started.** This is how you find every exercise. It is no mistake:
 
 # %%
 def mean_of_tokens(x):
@@ -83,9 +84,9 @@ def mean_of_tokens(x):
 check("hw0.mean_of_tokens", mean_of_tokens)
 
 # %% [markdown]
-# **Not right yet.** Suppose you write this. It runs, it has a plausible shape. The check does not just say
-# "wrong": it compares what your function returns with what known mistakes return, and tells you which one you
-# made. (It also stops, so that *Run All* does not hide it.)
+# **Not right yet.** Suppose you write this. It runs, and its shape is right. The check does not only say "wrong":
+# it compares what your function returns with what known mistakes return, and tells you which one you made. (In a
+# homework it also stops *Run All*, so that you see it.)
 
 # %% tags=["raises-exception"]
 def mean_of_tokens(x):
@@ -94,7 +95,8 @@ def mean_of_tokens(x):
 check("hw0.mean_of_tokens", mean_of_tokens)
 
 # %% [markdown]
-# **Right.** There is more than one way to be right, and all of them pass: what counts are the numbers.
+# **Right.** There is more than one way to be right, and all of them pass: only the numbers that your function
+# returns are compared.
 
 # %%
 def mean_of_tokens(x):
@@ -110,14 +112,13 @@ check("hw0.mean_of_tokens", mean_of_tokens)
 #
 # <details><summary>Answer</summary>
 #
-# The first two. A mistake that it has not met it cannot name, but it then shows what was expected beside what
+# The first two. It cannot name a mistake that nobody has told it, but then it shows what was expected beside what
 # you returned, and that is often enough to see it.
 # </details>
 
 # %% [markdown]
-# What a check in your notebook looks at are *stored* inputs. When your homework is graded the same exercise
-# is run on new inputs that nobody has seen, so a function that is right for the right reason is the shortest
-# way to the points.
+# A check in your notebook uses *stored* inputs. When your homework is graded, the same exercise is run on new
+# inputs that nobody has seen. So only a function that is right for every input gets the points.
 #
 # **Your own cells count.** What you add or change is run when you hand in homework, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
@@ -127,7 +128,7 @@ check("hw0.mean_of_tokens", mean_of_tokens)
 # %% [markdown]
 # ## 4 · The letters
 #
-# A network is mostly a story about shapes. So every shape in this course is written with the same letters:
+# To understand a network, follow the shapes. Every shape in this course is written with the same letters:
 #
 # | letter | means | here, below |
 # |---|---|---|
@@ -148,15 +149,16 @@ plots.shape_letters(clips, image, patch=4, window=2, num_heads=6)
 
 # %% [markdown]
 # A line of code that changes a shape says so at its end: `# (B, h, N, d)`. If you know the letters, you can
-# read a network like a sentence.
+# follow any network of this course line by line.
 #
 # **Question 0.3** A batch of 32 colour images of 224 × 224 pixels is cut into patches of 16 × 16. What are N
 # and D, and how many numbers does the tensor (B, N, D) hold? Compare with (B, C, H, W).
 #
 # <details><summary>Answer</summary>
 #
-# N = (224 / 16)² = 14² = 196 and D = 3 · 16 · 16 = 768. 32 · 196 · 768 = 4,816,896 numbers, exactly as many
-# as 32 · 3 · 224 · 224: cutting loses nothing. (These are the numbers of ViT-B/16, lecture 5.)
+# N = (224 / 16)² = 14² = 196 and D = 3 · 16 · 16 = 768. 32 · 196 · 768 = 4,816,896<!-- = 32 * 3 * 224 * 224 -->
+# numbers, exactly as many as 32 · 3 · 224 · 224: cutting loses nothing. (These are the numbers of ViT-B/16,
+# lecture 5.)
 # </details>
 
 # %% [markdown]
@@ -166,22 +168,27 @@ plots.shape_letters(clips, image, patch=4, window=2, num_heads=6)
 
 # %%
 digits = load("digits", "train")
-plots.image_grid(digits, count=20, columns=10)
+plots.image_grid(digits, count=20, columns=10).described(
+    "Twenty handwritten digits in grey, 8 by 8 pixels each, with the number that each of them is.")
 
 # %% [markdown]
-# **two_questions** is drawn by the computer, and asks two questions about the same pixels: *texture*, which
-# way the stripes run (any small window knows), and *relation*, in which direction the blue ring lies from the
-# red plus (no small window knows). Lecture 3 is about the difference.
+# **two_questions** is drawn by the computer, and asks two questions about the same pixels. *Texture*: in which
+# direction do the stripes run? Any small window of the image shows it. *Relation*: in which direction does the
+# blue ring lie from the red plus? No small window shows both. Lecture 3 is about the difference.
 
 # %%
-plots.image_grid(load("two_questions", "test"), count=10)
+plots.image_grid(load("two_questions", "test"), count=10).described(
+    "Ten images of 32 by 32 pixels: faint stripes, one red plus, one blue ring far from it. Under each stand "
+    "its two answers: the direction from plus to ring, and the angle of the stripes.")
 
 # %% [markdown]
-# **digit_video** lets the digits move. The middle frame alone says nothing about the motion; it takes the
-# others, and their order:
+# **digit_video** lets the digits move. The middle frame alone says nothing about the motion. For that one needs
+# the other frames, and their order:
 
 # %%
-plots.video_strip(load("digit_video", "test"), count=4)
+plots.video_strip(load("digit_video", "test"), count=4).described(
+    "Four clips of five frames. In each a digit moves by a pixel a frame, left, right, up or down; beside it "
+    "stands which digit and which motion.")
 
 # %% [markdown]
 # What `load` returns is images as bytes, labels as numbers, and the names of the classes. It is the same
@@ -191,8 +198,8 @@ plots.video_strip(load("digit_video", "test"), count=4)
 digits
 
 # %% [markdown]
-# And **cifar10**, 60,000 small photographs, is fetched once (`course data cifar10` in a terminal) and then
-# needs no network either. If it is on this machine, the next cell shows some.
+# A fourth one, **cifar10**, has 60,000 small photographs. It is downloaded once (`course data cifar10` in a
+# terminal) and then needs no network either. If it is on this machine, the next cell shows some of it.
 
 # %% tags=["no-output"]
 from course.data import available
@@ -201,14 +208,18 @@ state = {row["name"]: row["state"] for row in available()}["cifar10"]
 if state == "here":
     display(plots.image_grid(load("cifar10", "test"), count=20, columns=10))
 else:
-    print(f"CIFAR-10: {state}. No matter: nothing before lecture 5 wants it.")
+    print(f"CIFAR-10: {state}. No lecture before the fifth needs it.")
 
 # %% [markdown]
 # ## 6 · How much your machine has to do
 #
-# Cells that train say what they cost. How much they do depends on a *budget*: `cpu` on a laptop, `gpu` where
+# Cells that train say how long it takes. How much they do depends on a *budget*: `cpu` on a laptop, `gpu` where
 # there is one, `tiny` to see only that everything runs. It is chosen for you; set the environment variable
-# `COURSE_BUDGET` to choose yourself. A lecture takes a minute or so with `cpu` on two cores.
+# `COURSE_BUDGET` to choose yourself. All cells of a lecture take about a minute with `cpu` on two cores.
+#
+# Numbers that depend on a training come from **three runs** with three random seeds. One is trained in the cell,
+# the other two are stored with the course. A bar then has three marks, a curve has a band, and the text says the
+# range of the three.
 
 # %% tags=["no-output"]
 budget(tiny="just see that it runs", cpu="a minute on two cores", gpu="full size")
@@ -240,6 +251,18 @@ report();
 # | 1 | ●○○ Do [homework 0](../assignments/hw0_first_check/hw0_first_check.ipynb): one line, to meet the checks. | 5 |
 # | 2 | ●○○ `load("digit_video").ask("digit")`: what changed? Look at `.labels`, `.classes` and `.all_labels`. | 5 |
 # | 3 | ●●○ Put the patches of section 2 together again with a second `rearrange`, and check that you get the very same image. | 10 |
+#
+# <details><summary>Answer 2</summary>
+#
+# The images are the same, the question is another: `.labels` and `.classes` are now those of *digit* (ten classes)
+# and not of *motion* (four). `.all_labels` holds both questions, before and after.
+# </details>
+#
+# <details><summary>Answer 3</summary>
+#
+# `rearrange(cut, "(row column) (c p q) -> c (row p) (column q)", row=8, c=3, p=4)` swaps the two sides. Compare with
+# `torch.equal(again, image)`, which should print `True`.
+# </details>
 #
 # Then go on to [3 · Self-attention](03_self_attention.ipynb) and
 # [hw1](../assignments/hw1_self_attention/hw1_self_attention.ipynb). (Lectures 1 and 2, a refresher of

@@ -11,7 +11,13 @@ from course.seeds import FOLDER, stored_runs
 
 ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
-WITHOUT_LOOSE_NUMBERS = ("05_vision_transformer", "10_all_mlp", "11_metaformer")
+WITHOUT_LOOSE_NUMBERS = (
+    "00_start_here",
+    "03_self_attention",
+    "05_vision_transformer",
+    "10_all_mlp",
+    "11_metaformer",
+)
 
 STORED = {
     "mixers": {

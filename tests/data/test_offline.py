@@ -98,6 +98,21 @@ def test_relation_is_the_direction_from_plus_to_ring():
     assert ((distance > 14) & (distance < 22)).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("near, right", [(3, 0.39), (6, 0.67)])
+def test_the_borders_near_which_the_glyphs_lie_say_much_about_the_relation(near, right):
+    """The docstring's numbers: why a small field with zero padding, which marks the borders, leaves chance."""
+    assert f"{100 * right:.0f} in 100" in two_questions.__doc__
+    data = load("two_questions", "train", size=10000, device="cpu")
+    last = two_questions.SIZE - two_questions.GLYPH
+    edges = torch.cat(glyph_centres(data.images), dim=1)  # (N, 4): left and top of the plus, then of the ring
+    which = torch.where(edges <= near, 0, torch.where(edges >= last - near, 1, 2))  # low border, high border, neither
+    known = (which * torch.tensor([27, 9, 3, 1])).sum(1)  # (N,)
+    count = torch.zeros(81, two_questions.CLASSES)
+    count.index_put_((known[:8000], data.labels[:8000]), torch.tensor(1.0), accumulate=True)
+    guessed = count.argmax(1)[known[8000:]]
+    assert (guessed == data.labels[8000:]).float().mean().item() == pytest.approx(right, abs=0.03)
+
+
 def test_texture_is_the_direction_of_the_stripes():
     """The strongest wave of the summed colours runs at right angles to the stripes."""
     data = load("two_questions", "test", size=500, label="texture", device="cpu")
