@@ -82,7 +82,7 @@ LECTURES = (
         on_map=(0, 3),
         needs=(2,),
         about="attention, heads, masks, positions, a transformer block, its cost",
-        minutes=80,
+        minutes=105,
         homework=Homework("hw1_self_attention", "Self-attention", 180),
     ),
     Lecture("04_transformer", "The transformer", box="the transformer", on_map=(0, 4), needs=(3,)),

@@ -113,8 +113,8 @@ plots.bars(wider | widest, chance=0.1)
 # Each glyph is 6 pixels wide. A window that holds two columns of each is at least as wide as their distance minus 2.
 # The centres are 15 to 21 pixels apart, so 13 pixels are enough for the nearest pairs only, 17 pixels for pairs up
 # to 19, and 21 pixels for all. Three runs of 300 steps gave 8 to 10 %<!-- wider_fields / 13 pixels / relation --> with
-# 13 pixels, 14 to 30 %<!-- wider_fields / 17 pixels / relation --> with 17, and 11, 54 and 70 %
-# <!-- field_of_21 / 21 pixels / relation --> with 21. That the field is wide enough does not
+# 13 pixels, 14 to 30 %<!-- wider_fields / 17 pixels / relation --> with 17. With 21 pixels they gave 11, 54 and 70 %
+# <!-- field_of_21 / 21 pixels / relation -->. That the field is wide enough does not
 # yet mean that the network has learned to use it: one of the three runs had not begun after 300 steps.
 # </details>
 
