@@ -18,7 +18,9 @@ FOLDER = Path(__file__).parent / "stored_runs"
 RECORD = "COURSE_RECORD_RUNS"  # the file into which all seeds are written, set by `course bench lessons LECTURE`
 
 
-def over_seeds(name: str, experiment: Callable[[int], dict], seeds: Sequence[int] = SEEDS) -> dict:
+def over_seeds(
+    name: str, experiment: Callable[[int], dict], seeds: Sequence[int] = SEEDS, *, live: bool = True
+) -> dict:
     """What an experiment gives with each of several seeds.
 
     With the budget ``cpu`` the first seed is trained here, the others are looked up; ``tiny`` trains the first alone;
@@ -27,6 +29,8 @@ def over_seeds(name: str, experiment: Callable[[int], dict], seeds: Sequence[int
     Args:
         name: ``"LECTURE/EXPERIMENT"``, as in ``"11_metaformer/mixers"``.
         experiment: seed -> numbers, or lists of numbers (curves), in dicts as deep as you like.
+        live: False for what is too long for a lecture's cell: all seeds are looked up, with every budget, and the
+            experiment is run only where none is stored, with its first seed, and by ``course bench lessons``.
 
     Returns:
         The same dicts; in place of each number or list a tuple of them, one a seed, in the order of `seeds`. It is
@@ -37,13 +41,15 @@ def over_seeds(name: str, experiment: Callable[[int], dict], seeds: Sequence[int
     """
     lecture, _, short = name.partition("/")
     recording = os.environ.get(RECORD)
+    stored = stored_runs(lecture).get(short, {})
+    if not recording and not live and all(str(seed) in stored for seed in seeds):
+        return _together([stored[str(seed)] for seed in seeds], name)
     if recording or budget_name() == "gpu":
         runs = [experiment(seed) for seed in seeds]
         if recording:
             _add(Path(recording), short, [_plain(run) for run in runs], seeds)
         return _together(runs, name)
     here = experiment(seeds[0])
-    stored = stored_runs(lecture).get(short, {})
     others = [stored[str(seed)] for seed in seeds[1:] if str(seed) in stored]
     if budget_name() == "tiny":
         others = []
