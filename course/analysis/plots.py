@@ -115,7 +115,8 @@ def rollout_on_images(images: Tensor, maps: Tensor, *, count: int = 5) -> Pictur
     count = min(count, len(images))
     side = min(1.5, PAGE / count)
     figure, axes = new_figure(
-        f"{count} images, and the patches of which attention brings most to the answer",
+        f"{count} images, and the share of each patch in the answer: the largest is "
+        f"{', '.join(f'{shares.max():.3f}' for shares in maps[:count])}, all alike would be {1 / maps[0].numel():.3f}",
         2,
         count,
         count * side,

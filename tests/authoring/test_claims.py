@@ -11,6 +11,7 @@ from course.seeds import FOLDER, stored_runs
 
 ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
+WITHOUT_LOOSE_NUMBERS = ("06_what_vits_see",)
 
 STORED = {
     "mixers": {
@@ -144,3 +145,8 @@ def test_every_number_of_a_lecture_is_one_that_was_measured(path):
     about = json.loads((FOLDER / f"{path.stem}.json").read_text())["about"] if stored else {"code": {}}
     remedy = f"run `course bench lessons {path.stem}`"
     assert about["code"] == code and set(stored) == set(code), f"its stored run is of other code: {remedy}"
+
+
+@pytest.mark.parametrize("lecture", WITHOUT_LOOSE_NUMBERS)
+def test_no_percentage_stands_there_without_its_source(lecture):
+    assert unmarked(read_source(ROOT / "notebooks" / "source" / f"{lecture}.py", ROOT)) == []
