@@ -219,6 +219,7 @@ def test_a_mask_crosses_out_what_is_hidden():
 def test_what_is_shown_in_many_lectures_has_one_colour_in_all_of_them():
     assert drawing.colours_of(["relation"]) == [drawing.ORANGE] == drawing.colours_of(["texture", "relation"])[1:]
     assert drawing.colours_of(["ViT, 1,000 images", "CNN"]) == [drawing.GREEN, drawing.PURPLE]
+    assert drawing.colours_of(["untrained ViT", "ViT"]) == [drawing.GREY, drawing.GREEN]
     others = drawing.colours_of(["a", "relation", "b"])
     assert len(set(others)) == 3 and len(drawing.colours_of("abcdefgh")) == 8
     (bar, *_), line = (

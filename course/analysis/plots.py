@@ -29,7 +29,7 @@ from course.drawing import (
 MAPS = 8  # along each side of a figure of positions, at most: more would be too small to read
 
 
-def position_maps(similarity: Tensor) -> Picture:
+def position_maps(similarity: Tensor, lowest: float = -1.0) -> Picture:
     """Which positions are alike: a small map for each position, laid out as the positions are.
 
     After Dosovitskiy et al. 2021, arXiv:2010.11929, figure 7, centre. The dot is the position itself. Of a
@@ -37,6 +37,7 @@ def position_maps(similarity: Tensor) -> Picture:
 
     Args:
         similarity: (h, w, h, w), as from ``position_similarity``.
+        lowest: where the scale begins; from 0 on, what lies there is white.
     """
     height, width = similarity.shape[:2]
     shown = []
@@ -48,8 +49,8 @@ def position_maps(similarity: Tensor) -> Picture:
     down, right = height + gap, width + gap
     canvas = np.full((down * len(rows) - gap, right * len(columns) - gap), np.nan)
     figure, ((axis,),) = new_figure(
-        f"for each of {len(rows)} by {len(columns)} positions, how like it every position of a grid of "
-        f"{height} by {width} is",
+        f"for each of {len(rows)} by {len(columns)} positions, the cosine with every position of a grid of "
+        f"{height} by {width}: from {similarity.min():.2f} to {similarity.max():.2f}",
         1,
         1,
         0.62 * len(columns) + 1.2,
@@ -58,14 +59,15 @@ def position_maps(similarity: Tensor) -> Picture:
     for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
         canvas[down * i :, right * j :][:height, :width] = similarity[row, column].cpu().numpy()
         axis.plot(right * j + column, down * i + row, ".", color=ORANGE, markersize=4, markeredgewidth=0)
-    shade = axis.imshow(canvas, cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest")
+    colours = "Blues" if lowest >= 0 else "RdBu"
+    shade = axis.imshow(canvas, cmap=colours, vmin=lowest, vmax=1, interpolation="nearest")
     axis.spines[:].set_visible(False)
     axis.set_xticks([right * j + (width - 1) / 2 for j in range(len(columns))], [c + 1 for c in columns])
     axis.set_yticks([down * i + (height - 1) / 2 for i in range(len(rows))], [r + 1 for r in rows])
     axis.tick_params(length=0, labelsize=SMALL)
     axis.set_xlabel("column of the position", fontsize=8)
     axis.set_ylabel("row of the position", fontsize=8)
-    bar = figure.colorbar(shade, ax=axis, shrink=0.7, aspect=25, ticks=[-1, 0, 1])
+    bar = figure.colorbar(shade, ax=axis, shrink=0.7, aspect=25, ticks=[lowest, 0, 1] if lowest < 0 else [lowest, 1])
     bar.set_label("cosine", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL, length=2)
     bar.outline.set_visible(False)
@@ -113,7 +115,8 @@ def rollout_on_images(images: Tensor, maps: Tensor, *, count: int = 5) -> Pictur
     count = min(count, len(images))
     side = min(1.5, PAGE / count)
     figure, axes = new_figure(
-        f"{count} images, and the patches of which attention brings most to the answer",
+        f"{count} images, and the share of each patch in the answer: the largest is "
+        f"{', '.join(f'{shares.max():.3f}' for shares in maps[:count])}, all alike would be {1 / maps[0].numel():.3f}",
         2,
         count,
         count * side,
@@ -198,26 +201,26 @@ def receptive_fields(fields: Mapping[str, Tensor], share: float = 0.5) -> Pictur
 
 
 def occlusion_curves(
-    shares: Sequence[float], accuracies: Mapping[str, Sequence[float]], *, chance: float | None = None
+    shares: Sequence[float], accuracies: Mapping[str, Sequence], *, chance: float | None = None
 ) -> Picture:
     """Accuracy over the share of tiles that are gone (Naseer et al. 2021, arXiv:2105.10497, section 3.1).
 
     Args:
         shares: as given to ``occlusion``.
-        accuracies: name -> 0..1 for each share.
+        accuracies: name -> 0..1 for each share; or a tuple of such lists, one a seed.
         chance: accuracy 0..1 of guessing.
     """
     return _accuracies([100 * share for share in shares], accuracies, "tiles that are gone, %", chance)
 
 
 def shuffling_curves(
-    grids: Sequence[int], accuracies: Mapping[str, Sequence[float]], *, chance: float | None = None
+    grids: Sequence[int], accuracies: Mapping[str, Sequence], *, chance: float | None = None
 ) -> Picture:
     """Accuracy over the number of tiles that have changed places (arXiv:2105.10497, section 3.3).
 
     Args:
         grids: as given to ``shuffling``.
-        accuracies: name -> 0..1 for each grid.
+        accuracies: name -> 0..1 for each grid; or a tuple of such lists, one a seed.
         chance: accuracy 0..1 of guessing.
     """
     picture = _accuracies(range(len(grids)), accuracies, "tiles that change places", chance)
@@ -225,8 +228,8 @@ def shuffling_curves(
     return picture
 
 
-def _accuracies(x, accuracies: Mapping[str, Sequence[float]], xlabel: str, chance: float | None) -> Picture:
-    lines = {name: [100 * value for value in values] for name, values in accuracies.items()}
+def _accuracies(x, accuracies: Mapping[str, Sequence], xlabel: str, chance: float | None) -> Picture:
+    lines = {name: 100 * np.asarray(values) for name, values in accuracies.items()}
     levels = None if chance is None else {"chance": 100 * chance}
     picture = plots.curves(x, lines, xlabel=xlabel, ylabel="accuracy, %", levels=levels)
     (axis,) = picture.get_axes()

@@ -1,5 +1,6 @@
 """The figures of lecture 6, "What ViTs see", that ``course.analysis.plots`` does not draw."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,19 +10,32 @@ from torch import Tensor
 
 from course.analysis.cka import Similarity
 from course.drawing import (
-    COLOURS,
     GREY,
+    MEANINGS,
     ORANGE,
     PAGE,
     PALE,
+    RED,
+    SKY,
     SMALL,
     Picture,
+    colours_of,
     new_figure,
     show_image,
 )
 from course.plots import curves
 
-LIGHTER = 0.55  # of the dots of a second and third network, which stand beside those of the first
+PAPER = {"facecolor": "white", "linewidth": 0, "pad": 1}  # behind words that a line would cross
+
+
+OTHERS = ("black", RED, SKY, "#8c564b")  # they mean nothing in the course
+
+
+def _colours(names: Sequence[str], others: Sequence[str] = OTHERS) -> list[str]:
+    """A colour for each name: its meaning's, or one of the others in turn."""
+    left = itertools.cycle(others)
+    meant = [next((colour for word, colour in MEANINGS.items() if name.startswith(word)), None) for name in names]
+    return [colour or next(left) for colour in meant]
 
 
 def short_name(layer: str) -> str:
@@ -52,16 +66,15 @@ def heads_over_depth(
         said.append(f"{name} {', '.join(f'{float(layer.mean()):.1f}' for layer in layers)}")
     figure, ((axis,),) = new_figure(f"{ylabel}, means of layers: {'; '.join(said)}", 1, 1, 5.6, 2.8)
     gap = 0.22
-    for number, (name, layers) in enumerate(networks.items()):
+    for number, ((name, layers), colour) in enumerate(zip(networks.items(), colours_of(networks))):
         shift = (number - (len(networks) - 1) / 2) * gap
         for layer, values in enumerate(layers, start=1):
             axis.plot(
                 [layer + shift] * len(values),
                 values.detach().cpu().numpy(),
                 "os^D"[number % 4],
-                color=COLOURS[number % len(COLOURS)],
+                color=colour,
                 markersize=5,
-                alpha=1 if number == 0 else LIGHTER,
                 markeredgewidth=0,
                 label=name if layer == 1 else None,
             )
@@ -84,31 +97,150 @@ def heads_over_depth(
     return figure
 
 
-def cosine_over_distance(similarities: Mapping[str, Tensor]) -> Picture:
-    """How alike two positions are, over their distance: the mean of all pairs that far apart.
+def cosines_by_distance(similarity: Tensor) -> list[float]:
+    """How alike two positions are, over their distance: the mean of all pairs 0, 1, 2, ... patches apart.
 
     Args:
-        similarities: name -> (h, w, h, w), as from ``course.analysis.position_similarity``; one grid for all.
+        similarity: (h, w, h, w), as from ``course.analysis.position_similarity``.
 
     Raises:
-        ValueError: other shapes.
+        ValueError: another shape.
     """
-    shapes = {tuple(similarity.shape) for similarity in similarities.values()}
-    shape = next(iter(shapes))
-    if len(shapes) != 1 or len(shape) != 4 or shape[:2] != shape[2:]:
-        raise ValueError(f"similarities are (h, w, h, w) of one grid, and not {sorted(shapes)}")
+    shape = tuple(similarity.shape)
+    if len(shape) != 4 or shape[:2] != shape[2:]:
+        raise ValueError(f"similarities are (h, w, h, w) of one grid, and not {shape}")
     rows, columns = shape[:2]
     places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()  # (N, 2)
     steps = torch.cdist(places, places).round().long()  # (N, N), to whole patches
-    distances = steps.unique().tolist()
-    lines = {}
-    for name, similarity in similarities.items():
-        flat = similarity.detach().cpu().reshape(rows * columns, rows * columns)
-        lines[name] = [float(flat[steps == distance].mean()) for distance in distances]
-    picture = curves(distances, lines, xlabel="distance of two positions, in patches", ylabel="their mean cosine")
-    lowest = min(min(line) for line in lines.values())
-    picture.get_axes()[0].set_ylim(min(-0.08, lowest - 0.05), 1.05)
-    return picture
+    flat = similarity.detach().cpu().reshape(rows * columns, rows * columns)
+    return [float(flat[steps == distance].mean()) for distance in range(int(steps.max()) + 1)]
+
+
+def dots(rows: Mapping[str, Sequence[float]], *, xlabel: str, level: tuple[str, float] | None = None) -> Picture:
+    """One number for each row and seed: a dot a seed, the lowest and the highest written beside them.
+
+    Args:
+        rows: name -> a number for each seed.
+        xlabel: what the number is.
+        level: name and place of a dotted line.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    if not rows:
+        raise ValueError("there is no number to draw")
+    digits = 0 if all(float(value).is_integer() for row in rows.values() for value in row) else 2
+    ranges = {
+        name: " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (min(row), max(row))))
+        for name, row in rows.items()
+    }
+    said = "; ".join(f"{name} {written}" for name, written in ranges.items())
+    figure, ((axis,),) = new_figure(f"{xlabel}: {said}", 1, 1, 6.0, 0.75 + 0.25 * len(rows))
+    for y, ((name, row), colour) in enumerate(zip(rows.items(), _colours(list(rows), OTHERS[:1]))):
+        axis.plot(list(row), [y] * len(row), "o", color=colour, markersize=6, markeredgewidth=0, alpha=0.8)
+        axis.annotate(
+            ranges[name], (max(row), y), (7, 0), textcoords="offset points", fontsize=SMALL, va="center", bbox=PAPER
+        )
+    if level is not None:
+        axis.axvline(level[1], color=GREY, linestyle=":", linewidth=1)
+        above = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axis.annotate(level[0], (level[1], 1), (0, 1), **above, fontsize=SMALL, color=GREY, ha="center", va="bottom")
+    axis.set_yticks(range(len(rows)), list(rows))
+    highest = max(max(row) for row in rows.values())
+    axis.set(
+        ylim=(len(rows) - 0.5, -0.5), xlim=(min(0, *(min(row) for row in rows.values())), 1.3 * highest), xlabel=xlabel
+    )
+    return figure
+
+
+def panels(
+    drawn: Mapping[str, tuple[Sequence, Mapping[str, Sequence]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    level: tuple[str, float] | None = None,
+    scale: float = 1,
+) -> Picture:
+    """Curves side by side on one scale.
+
+    Args:
+        drawn: title -> (x, name -> (n,) values, or a tuple of such, one a seed: their mean in a band of all of them). An x of
+            texts is written at even distances.
+        xlabel, ylabel: of all panels.
+        level: name and height of a dotted line.
+        scale: factor of all curves: 100 for shares in per cent.
+    """
+    drawn = {
+        title: (x, {name: scale * np.atleast_2d(np.asarray(y, dtype=float)) for name, y in lines.items()})
+        for title, (x, lines) in drawn.items()
+    }  # each (seeds, n)
+    digits = 0 if max(values.max() for _, lines in drawn.values() for values in lines.values()) > 2 else 2
+    said = []
+    for title, (x, lines) in drawn.items():
+        for name, values in lines.items():
+            first, end = (f"{v.min():.{digits}f} to {v.max():.{digits}f}" for v in values[:, [0, -1]].T)
+            said.append(f"{title}, {name}: {first} at {x[0]}, {end} at {x[-1]}")
+    figure, axes = new_figure(
+        f"{ylabel} over {xlabel}. {'; '.join(said)}", 1, len(drawn), 3.4 * len(drawn) + 1.4, 2.7, sharey=True
+    )
+    for axis, (title, (x, lines)) in zip(axes.flat, drawn.items()):
+        named = isinstance(x[0], str)
+        places = range(len(x)) if named else x
+        for (name, seeds), colour, dash in zip(lines.items(), _colours(list(lines)), ("-", "--", "-.", ":") * 2):
+            axis.fill_between(places, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+            axis.plot(places, seeds.mean(axis=0), dash, color=colour, label=name)
+        if level is not None:
+            axis.axhline(level[1], color=GREY, linewidth=0.8, linestyle=":", label=level[0])
+        if named:
+            axis.set_xticks(places, x)
+        axis.set(title=title, xlabel=xlabel)
+    axes[0, 0].set_ylabel(ylabel)
+    if len({tuple(lines) for _, lines in drawn.values()}) == 1:
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right center")
+    else:
+        for axis in axes.flat:
+            axis.legend(frameon=False, fontsize=8)
+    heights = [values for _, lines in drawn.values() for values in lines.values()]
+    axes[0, 0].set_ylim(min(0, *(values.min() for values in heights)), 1.05 * max(values.max() for values in heights))
+    return figure
+
+
+def gram_matrices(grams: Mapping[str, Tensor], classes: Sequence[str]) -> Picture:
+    """Which images a layer finds alike: Gram matrices (n, n) of unit length on one scale, with lines between classes.
+
+    Args:
+        grams: title -> (n, n), centred, images sorted by class.
+        classes: the class of each image, n names.
+
+    Raises:
+        ValueError: other numbers of images.
+    """
+    if {tuple(gram.shape) for gram in grams.values()} != {(len(classes), len(classes))}:
+        raise ValueError(f"there are {len(classes)} classes and matrices {[tuple(g.shape) for g in grams.values()]}")
+    starts = [i for i, name in enumerate(classes) if i == 0 or name != classes[i - 1]]
+    middles = [(a + b - 1) / 2 for a, b in zip(starts, [*starts[1:], len(classes)])]
+    unit = {title: (gram / gram.norm()).cpu().numpy() for title, gram in grams.items()}
+    top = max(np.abs(values).max() for values in unit.values())
+    same = np.equal.outer(np.array(classes), np.array(classes)) & ~np.eye(len(classes), dtype=bool)
+    said = [f"{t}: mean {v[same].mean():.3f} within a class, {v[~same].mean():.3f} outside" for t, v in unit.items()]
+    figure, axes = new_figure(
+        "Gram matrices. " + "; ".join(said), 1, len(grams), 2.6 * len(grams) + 0.6, 3.0, sharey=True
+    )
+    for axis, (title, values) in zip(axes.flat, unit.items()):
+        shade = axis.imshow(values, cmap="RdBu", vmin=-top, vmax=top, interpolation="nearest")
+        for start in starts[1:]:
+            axis.axhline(start - 0.5, color=GREY, linewidth=0.4)
+            axis.axvline(start - 0.5, color=GREY, linewidth=0.4)
+        axis.set_xticks(middles, [classes[start] for start in starts], fontsize=SMALL, rotation=90)
+        axis.set_yticks(middles, [classes[start] for start in starts], fontsize=SMALL)
+        axis.tick_params(length=0)
+        axis.set_title(title, fontsize=9)
+    bar = figure.colorbar(shade, ax=axes, shrink=0.7, aspect=20)
+    bar.set_label("alike (blue), unlike (red)", fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL, length=2)
+    bar.outline.set_visible(False)
+    return figure
 
 
 def cka_maps(panels: Mapping[str, Similarity]) -> Picture:
@@ -157,12 +289,19 @@ def cka_maps(panels: Mapping[str, Similarity]) -> Picture:
     return figure
 
 
-def rows_of_images(rows: Mapping[str, Tensor], captions: Sequence[str] = ()) -> Picture:
+def rows_of_images(
+    rows: Mapping[str, Tensor],
+    captions: Sequence[str] = (),
+    below: Mapping[str, Sequence[str]] | None = None,
+    said: str = "",
+) -> Picture:
     """Images in named rows, the same columns in each.
 
     Args:
         rows: name -> (K, C, H, W), uint8 or float; one K for all.
         captions: of the columns, above the first row; none, or K.
+        below: name of a row -> what is written below each of its images, K.
+        said: what there is to see, for those who cannot.
 
     Raises:
         ValueError: rows of other lengths, or captions that do not count as many.
@@ -181,11 +320,15 @@ def rows_of_images(rows: Mapping[str, Tensor], captions: Sequence[str] = ()) -> 
         len(rows),
         count,
         left + count * side,
-        len(rows) * (side + 0.05) + (0.2 if captions else 0),
+        len(rows) * (side + (0.22 if below else 0.05)) + (0.2 if captions else 0),
     )
+    figure.alt += f". {said}" * bool(said)
+    if below:
+        figure.alt += "; ".join(["", *(f"{name}: {', '.join(line)}" for name, line in below.items())])
     for line, (name, images) in zip(axes, rows.items()):
-        for axis, image in zip(line, images):
+        for axis, image, written in zip(line, images, (below or {}).get(name, [""] * count)):
             show_image(axis, image)
+            axis.set_xlabel(written, fontsize=SMALL)
         line[0].set_ylabel(name, fontsize=SMALL, rotation=0, ha="right", va="center")
     for axis, caption in zip(axes[0], captions):
         axis.set_title(caption, fontsize=SMALL)
@@ -208,7 +351,7 @@ def by_hand(weights: Mapping[str, Tensor], query: int, said: Sequence[str]) -> P
     if tokens != {side * side} or len(said) != len(weights):
         raise ValueError(f"heads (N, N) of one square number N, a line for each; here N {sorted(tokens)}, {len(said)}")
     alt = "; ".join(f"{name}: {line}" for name, line in zip(weights, said))
-    figure, axes = new_figure(f"heads by hand. {alt}", 1, len(weights), 1.75 * len(weights), 2.15)
+    figure, axes = new_figure(f"heads by hand. {alt}", 1, len(weights), 1.75 * len(weights), 2.45)
     for axis, (name, head), line in zip(axes.flat, weights.items(), said):
         grid = head[query].reshape(side, side).detach().cpu().numpy()
         axis.imshow(grid / max(grid.max(), 1e-12), cmap="Blues", vmin=0, vmax=1.1, interpolation="nearest")

@@ -70,6 +70,8 @@ def test_a_map_for_each_position_with_itself_marked(model, drawn):
     assert np.allclose(canvas[9 * 2 :, 9 * 5 :][:8, :8], similarity[2, 5].numpy())
     assert axis.images[0].get_clim() == (-1, 1)
     assert len(axis.lines) == 64 and axis.lines[8 * 2 + 5].get_xydata().tolist() == [[9 * 5 + 5, 9 * 2 + 2]]
+    above, _ = drawing.position_maps(similarity.clamp(min=0.5), lowest=0.5).get_axes()
+    assert above.images[0].get_clim() == (0.5, 1) and above.images[0].get_cmap().name == "Blues"
     large, _ = drawn["position_maps of ViT-B"].get_axes()
     assert [label.get_text() for label in large.get_yticklabels()] == list("1357") + ["9", "11", "13"]
 

@@ -15,6 +15,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "00_start_here",
     "03_self_attention",
     "05_vision_transformer",
+    "06_what_vits_see",
     "10_all_mlp",
     "11_metaformer",
 )

@@ -8,7 +8,7 @@ import torch
 from matplotlib import pyplot
 
 from course.analysis.cka import Similarity
-from course.drawing import DPI
+from course.drawing import DPI, GREEN, GREY, PURPLE
 from course.figures import what_vits_see as figures
 from tests.pictures import assert_nothing_is_cut_off
 
@@ -16,6 +16,11 @@ HEADS = [torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]), torch.tensor([9.0, 
 BLOCKS = ("stem", "stages.0.entry", "stages.0.blocks.0", "stages.0.blocks.1")
 CKA = Similarity(torch.linspace(0, 1, 8).view(4, 2), BLOCKS, ("conv1", "conv2"))
 IMAGES = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+GRAM = torch.diag(torch.ones(5), 1) + torch.diag(torch.ones(5), -1)
+PANELS = {
+    "texture": ([0, 50], {"ViT": ([90, 30], [80, 40]), "CNN": ([95, 50], [99, 60])}),
+    "relation": (["1×1", "2×2"], {"untrained": [10.0, 12.0]}),
+}
 HAND = {"itself": torch.eye(16), "all": torch.full((16, 16), 1 / 16)}
 
 
@@ -29,9 +34,13 @@ def grid_similarity(side=4):
 def drawn():
     return {
         "heads": figures.heads_over_depth({"a": HEADS, "b": HEADS[::-1]}, ylabel="tokens", level=("all alike", 16.5)),
-        "cosine": figures.cosine_over_distance({"one": grid_similarity(), "other": grid_similarity() / 2}),
+        "dots": figures.dots({"ViT": (0.5, 0.7, 0.6), "untrained": (0.1,)}, xlabel="share", level=("chance", 0.2)),
+        "panels": figures.panels(PANELS, xlabel="tiles", ylabel="accuracy, %", level=("chance", 10)),
+        "gram": figures.gram_matrices({"ViT": GRAM, "CNN": 2 * GRAM}, list("aabbbc")),
         "cka": figures.cka_maps({"a × a": CKA, "a × b": CKA, "b × b": CKA}),
-        "rows": figures.rows_of_images({"CNN": IMAGES, "ViT": IMAGES}, list("abcde")),
+        "rows": figures.rows_of_images(
+            {"CNN": IMAGES, "ViT": IMAGES}, list("abcde"), below={"ViT": list("vwxyz")}, said="noise"
+        ),
         "hand": figures.by_hand(HAND, 5, ["0.0 pixels", "8.3 pixels"]),
         "shares": figures.shares_of_components({"trained": torch.tensor([0.5, 0.3, 0.2])}),
     }
@@ -64,13 +73,40 @@ def test_a_dot_for_each_head_of_each_network(drawn):
     assert "a 3.0, 2.5, 6.5; b 6.5, 2.5, 3.0" in drawn["heads"].alt
 
 
-def test_the_mean_of_pairs_of_one_distance(drawn):
-    (axis,) = drawn["cosine"].get_axes()
-    whole, half = axis.lines
+def test_the_mean_of_pairs_of_one_distance():
+    cosines = figures.cosines_by_distance(grid_similarity())
     # Of pairs one patch apart (diagonal neighbours are 1.4 patches apart, which is nearer to 1): in a grid of 4 × 4,
     # 12 pairs in a row, 12 in a column and 18 across.
-    assert whole.get_ydata()[:2].tolist() == pytest.approx([1, 12 / 42])
-    assert np.allclose(half.get_ydata(), np.asarray(whole.get_ydata()) / 2)
+    assert cosines[:2] == pytest.approx([1, 12 / 42]) and len(cosines) == 5
+
+
+def test_a_dot_for_each_seed_and_the_range_in_words(drawn):
+    (axis,) = drawn["dots"].get_axes()
+    assert [list(line.get_xdata()) for line in axis.lines[:2]] == [[0.5, 0.7, 0.6], [0.1]]
+    assert [line.get_color() for line in axis.lines[:2]] == [GREEN, GREY]
+    assert drawn["dots"].alt == "share: ViT 0.50 to 0.70; untrained 0.10"
+    assert [text.get_text() for text in axis.texts] == ["0.50 to 0.70", "0.10", "chance"]
+
+
+def test_panels_share_a_scale_and_show_every_seed(drawn):
+    left, right = drawn["panels"].get_axes()
+    assert left.get_ylim() == right.get_ylim()
+    vit, cnn, chance = left.lines
+    assert vit.get_ydata().tolist() == [85, 35] and (vit.get_color(), cnn.get_color()) == (GREEN, PURPLE)
+    band = left.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (30, 90) and set(chance.get_ydata()) == {10}
+    assert [label.get_text() for label in right.get_xticklabels()] == ["1×1", "2×2"]
+    assert "texture, ViT: 80 to 90 at 0, 30 to 40 at 50" in drawn["panels"].alt
+
+
+def test_gram_matrices_stand_on_one_scale_with_lines_between_classes(drawn):
+    vit, cnn, bar = drawn["gram"].get_axes()
+    assert np.allclose(vit.images[0].get_array(), cnn.images[0].get_array())  # each of length 1
+    assert vit.images[0].get_clim() == cnn.images[0].get_clim() == pytest.approx((-(0.1**0.5), 0.1**0.5))
+    assert [label.get_text() for label in vit.get_xticklabels()] == ["a", "b", "c"]
+    assert {line.get_ydata()[0] for line in vit.lines if line.get_ydata()[0] == line.get_ydata()[1]} == {1.5, 4.5}
+    # Of 8 pairs within a class 6 are neighbours, of the other 28 and the diagonal 4.
+    assert f"mean {0.1**0.5 * 6 / 8:.3f} within a class" in drawn["gram"].alt and "alike" in bar.get_ylabel()
 
 
 def test_rows_and_columns_of_cka_are_named(drawn):
@@ -86,6 +122,8 @@ def test_images_stand_in_their_row(drawn):
     axes = drawn["rows"].get_axes()
     assert len(axes) == 10 and [axis.get_title() for axis in axes[:5]] == list("abcde")
     assert axes[0].get_ylabel() == "CNN" and axes[5].get_ylabel() == "ViT"
+    assert [axis.get_xlabel() for axis in axes] == [""] * 5 + list("vwxyz")
+    assert "noise; ViT: v, w, x, y, z" in drawn["rows"].alt
     assert np.allclose(axes[7].images[0].get_array(), IMAGES[2].permute(1, 2, 0).numpy())
 
 
@@ -109,8 +147,9 @@ def test_shares_add_up(drawn):
     "draw, says",
     [
         (lambda: figures.heads_over_depth({"a": HEADS, "b": HEADS[:2]}, ylabel=""), r"not \[2, 3\]"),
-        (lambda: figures.cosine_over_distance({"a": torch.ones(16, 16)}), "of one grid"),
-        (lambda: figures.cosine_over_distance({"a": grid_similarity(), "b": grid_similarity(2)}), "of one grid"),
+        (lambda: figures.cosines_by_distance(torch.ones(16, 16)), "of one grid"),
+        (lambda: figures.dots({}, xlabel=""), "no number"),
+        (lambda: figures.gram_matrices({"a": GRAM}, list("ab")), "2 classes"),
         (lambda: figures.cka_maps({}), "no comparison"),
         (lambda: figures.rows_of_images({"a": IMAGES, "b": IMAGES[:2]}), r"\[2, 5\]"),
         (lambda: figures.rows_of_images({"a": IMAGES}, ["one"]), "5 columns and 1 captions"),
