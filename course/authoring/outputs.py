@@ -10,7 +10,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-MOST_BYTES = 800 * 1024  # of outputs in one notebook; each picture is there as PNG and as HTML
+MOST_BYTES = 1000 * 1024  # of outputs in one notebook; each picture is there as PNG and as HTML
 MOST_DPI = 100
 MOST_PIXELS = 1600  # either side of a picture
 

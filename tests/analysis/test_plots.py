@@ -96,7 +96,7 @@ def test_the_area_of_a_square_is_the_share_of_its_patch():
 
 
 def test_a_patch_looks_without_the_class_token(weights, drawn):
-    assert "token 13 looks, in 4 heads" in drawn["patch_attention"].alt
+    assert "token 13 looks: head 0 looks most at token" in drawn["patch_attention"].alt
     heat = weights[1][0][2, 14, 1:].reshape(8, 8)
     assert f"up to {float(heat.max()):.2f}" in drawn["patch_attention"].get_axes()[3].get_title()
 

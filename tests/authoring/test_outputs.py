@@ -124,7 +124,7 @@ BAD = {
     "error": (error("ValueError: no"), "stopped with ValueError"),
     "dpi": (png(dpi=150), "150 dpi: at most 100"),
     "pixels": (png(inches=(20, 2)), "1800 x 180 pixels"),
-    "size": (stream("x" * 1_000_000), "its outputs have 977 KB, more than 800"),
+    "size": (stream("x" * 1_200_000), "its outputs have 1172 KB, more than 1000"),
 }
 
 
