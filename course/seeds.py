@@ -44,6 +44,8 @@ def over_seeds(
     stored = stored_runs(lecture).get(short, {})
     if recording:
         kept = json.loads(Path(recording).read_text(encoding="utf-8"))["experiments"].get(short)
+        if kept and live:
+            experiment(seeds[0])  # as in the lecture, whose next cells may look at what it has trained
         runs = [kept[str(seed)] for seed in seeds] if kept else [experiment(seed) for seed in seeds]
         _add(Path(recording), short, [_plain(run) for run in runs], seeds)
         return _together(runs, name)

@@ -30,6 +30,24 @@ raise RuntimeError("what stands below the last experiment is not run")
 """
 
 
+SHOWN = """
+# %%
+models = {}
+
+def remembering(seed):
+    models[seed] = seed
+    return {"a": 1.0}
+
+over_seeds("97_tiny/remembering", remembering)
+
+# %%
+shown = models[0]
+
+# %%
+over_seeds("97_tiny/last", remembering)
+"""
+
+
 @pytest.fixture
 def lecture(tmp_path, monkeypatch):
     """The source of the lecture in a repository of its own; runs are stored there, too."""
@@ -119,6 +137,10 @@ def test_what_is_stored_of_the_same_code_is_kept_and_the_rest_is_run(lecture, tm
             return json.loads(store_runs(lecture, tmp_path, steps).read_text())["experiments"]["sizes"]["0"]["curve"]
 
         assert first_curve() == [8.0, 9.0], "the same code: kept"
+        lecture.path.write_text(LECTURE.partition("# %%\nraise")[0] + SHOWN)
+        lecture = read_source(lecture.path, tmp_path)
+        for _ in range(2):  # kept the second time: what the cell has trained is there for the cells below it
+            store_runs(lecture, tmp_path, steps)
         lecture.path.write_text(LECTURE.replace("SIZE = 3", "SIZE = 4"))
         lecture = read_source(lecture.path, tmp_path)
         assert first_curve() == [0.0, 1.0], "other code: run again"

@@ -20,8 +20,8 @@ from course.steps import Steps
 def store_runs(source: SourceFile, root: Path, steps: Steps) -> Path:
     """Run a lecture's code as it stands, every experiment with all seeds, and write what they gave.
 
-    An experiment that is stored and whose code is still the same, under the same version of torch, is not run again:
-    delete the file to have it run.
+    What is stored of an experiment whose code is still the same, under the same versions, is kept: delete the file to
+    have it run again.
 
     Args:
         root: the repository.
