@@ -50,8 +50,8 @@ cut.shape
 
 # %%
 plots.patches(image, patch=4).described(
-    "An image of 32 by 32 pixels, and beside it the same image cut into 64 patches of 4 by 4 pixels, numbered "
-    "from 0 to 63 row by row. Nothing of the image is lost.")
+    "An image of 32 by 32 pixels, and beside it the same image cut into 64 patches of 4 by "
+    "4 pixels, numbered from 0 to 63 row by row. Nothing of the image is lost.")
 
 # %% [markdown]
 # **Question 0.1** Change `p` and `q` to 8, and `patch` to 8. What happens to the number of tokens, and to the
@@ -169,7 +169,8 @@ plots.shape_letters(clips, image, patch=4, window=2, num_heads=6)
 # %%
 digits = load("digits", "train")
 plots.image_grid(digits, count=20, columns=10).described(
-    "Twenty handwritten digits in grey, 8 by 8 pixels each, with the number that each of them is.")
+    "Twenty handwritten digits in grey, 8 by 8 pixels each, with the number that each of "
+    "them is.")
 
 # %% [markdown]
 # **two_questions** is drawn by the computer, and asks two questions about the same pixels. *Texture*: in which
@@ -178,8 +179,9 @@ plots.image_grid(digits, count=20, columns=10).described(
 
 # %%
 plots.image_grid(load("two_questions", "test"), count=10).described(
-    "Ten images of 32 by 32 pixels: faint stripes, one red plus, one blue ring far from it. Under each stand "
-    "its two answers: the direction from plus to ring, and the angle of the stripes.")
+    "Ten images of 32 by 32 pixels: faint stripes, one red plus, one blue ring far from it. "
+    "Under each stand its two answers: the direction from plus to ring, and the angle of "
+    "the stripes.")
 
 # %% [markdown]
 # **digit_video** lets the digits move. The middle frame alone says nothing about the motion. For that one needs
@@ -187,8 +189,8 @@ plots.image_grid(load("two_questions", "test"), count=10).described(
 
 # %%
 plots.video_strip(load("digit_video", "test"), count=4).described(
-    "Four clips of five frames. In each a digit moves by a pixel a frame, left, right, up or down; beside it "
-    "stands which digit and which motion.")
+    "Four clips of five frames. In each a digit moves by a pixel a frame, left, right, up "
+    "or down; beside it stands which digit and which motion.")
 
 # %% [markdown]
 # What `load` returns is images as bytes, labels as numbers, and the names of the classes. It is the same

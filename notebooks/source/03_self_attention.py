@@ -33,8 +33,9 @@ setup(seed=0)
 train = load("two_questions", "train", size=budget(tiny=200, cpu=4000))
 test = load("two_questions", "test", size=budget(tiny=50, cpu=500))
 plots.image_grid(test, count=5).described(
-    "Five images of 32 by 32 pixels: faint stripes everywhere, one red plus and one blue ring far apart. "
-    "Under each stand its two answers, the angle of the stripes and the direction of the ring.")
+    "Five images of 32 by 32 pixels: faint stripes everywhere, one red plus and one blue "
+    "ring far apart. Under each stand its two answers, the angle of the stripes and the "
+    "direction of the ring.")
 
 # %% [markdown]
 # The stripes are faint, but they are *everywhere*. The plus and the ring are easy to see, but they are *far
@@ -45,8 +46,8 @@ plots.image_grid(test, count=5).described(
 
 # %%
 plots.windows_on_image(test.images[3], centres=[(9, 5), (26, 4), (12, 22)], size=9).described(
-    "One image and three windows of 9 by 9 pixels: one shows the ring, one the plus, one only stripes. "
-    "No window shows both glyphs.")
+    "One image and three windows of 9 by 9 pixels: one shows the ring, one the plus, one "
+    "only stripes. No window shows both glyphs.")
 
 # %% [markdown]
 # Each window shows some stripes. No window shows both glyphs. And to know that there is *a plus somewhere and
@@ -63,7 +64,8 @@ def small_field_cnn(more=0, padding="circular"):
     for before, after, stride in [(3, 16, 1), (16, 32, 2), (32, 32, 1)] + more * [(32, 32, 1)]:
         conv = nn.Conv2d(before, after, 3, stride, padding=1, padding_mode=padding, bias=False)
         layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]  # (B, after, H/stride, W/stride)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))  # (B, 10)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1),  # (B, 32, 1, 1)
+                         nn.Flatten(), nn.Linear(32, 10))  # (B, 10)
 
 # %% [markdown]
 # The same network is trained twice on the same images, once for each question. *(Price: two trainings of about
@@ -97,11 +99,14 @@ plots.bars({"CNN that sees 9 pixels": cnn}, chance=0.1)
 
 # %%
 def wider_fields(seed):
-    return {"13 pixels": {"relation": cnn_learns("relation", 300, seed, more=1).final_accuracy},
-            "17 pixels": {"relation": cnn_learns("relation", 300, seed, more=2).final_accuracy}}
+    return {"13 pixels": {
+                "relation": cnn_learns("relation", 300, seed, more=1).final_accuracy},
+            "17 pixels": {
+                "relation": cnn_learns("relation", 300, seed, more=2).final_accuracy}}
 
 def field_of_21(seed):
-    return {"21 pixels": {"relation": cnn_learns("relation", 300, seed, more=3).final_accuracy}}
+    return {"21 pixels": {
+                "relation": cnn_learns("relation", 300, seed, more=3).final_accuracy}}
 
 wider = over_seeds("03_self_attention/wider_fields", wider_fields, live=False)
 widest = over_seeds("03_self_attention/field_of_21", field_of_21, live=False)
@@ -128,7 +133,8 @@ def border_leak(seed):
     many = load("two_questions", "train", size=budget(tiny=200, cpu=20000))
     zeros = cnn_learns("relation", 1000, seed, many, padding="zeros")
     circular = cnn_learns("relation", 1000, seed, many, padding="circular")
-    return {"steps": zeros.val_steps, "zeros": zeros.val_accuracy, "circular": circular.val_accuracy}
+    return {"steps": zeros.val_steps,
+            "zeros": zeros.val_accuracy, "circular": circular.val_accuracy}
 
 leak = over_seeds("03_self_attention/border_leak", border_leak, live=False)
 padded = {"padding with zeros": leak["zeros"], "circular padding": leak["circular"]}
@@ -176,8 +182,9 @@ x = torch.tensor([[0.9, 0.1, 0.2, 0.2, 0.8],
                   [0.2, 0.2, 0.9, 0.1, 0.2],
                   [0.1, 1.0, 0.1, 0.7, 0.3]])  # (N, D) = (4, 5)
 plots.matrices({"x  (N, D)": x}, rows=names, columns=features).described(
-    "The four tokens as a table. The plus: red 0.9, at (0.2, 0.8). Ground a: striped 0.8, at (0.8, 0.9). "
-    "Ground b: striped 0.9, at (0.1, 0.2). The ring: blue 1.0, at (0.7, 0.3).")
+    "The four tokens as a table. The plus: red 0.9, at (0.2, 0.8). Ground a: striped 0.8, "
+    "at (0.8, 0.9). Ground b: striped 0.9, at (0.1, 0.2). The ring: blue 1.0, at (0.7, "
+    "0.3).")
 
 # %% [markdown]
 # ### 2.1 Scores: how much do two tokens have to do with each other?
@@ -195,9 +202,10 @@ scores = torch.zeros(4, 4)
 for i in range(4):
     for j in range(4):
         scores[i, j] = (looks[i] * looks[j]).sum()
-plots.matrices({"scores  (N, N): row i looks at column j": scores}, rows=names, columns=names).described(
-    "The table of scores, four by four and symmetric. The row of the plus: 0.86 with itself, 0.28 and 0.38 "
-    "with the two grounds, 0.21 with the ring.")
+plots.matrices({"scores  (N, N): row i looks at column j": scores}, rows=names,
+               columns=names).described(
+    "The table of scores, four by four and symmetric. The row of the plus: 0.86 with "
+    "itself, 0.28 and 0.38 with the two grounds, 0.21 with the ring.")
 
 # %% [markdown]
 # Two loops over the tokens: N² dot products. A matrix product does the same at once, and `einsum` writes down
@@ -221,8 +229,8 @@ at_once = einsum(looks, looks, "i d, j d -> i j")  # (N, N)
 alike = scores.exp() / scores.exp().sum(dim=1, keepdim=True)  # (N, N), each row sums to 1
 plots.matrices({"scores": scores, "weights = softmax of each row": alike}, rows=names,
                columns=names).described(
-    "Scores and weights side by side. The plus spends 0.37 of its attention on itself, 0.21 and 0.23 on the "
-    "grounds and 0.19, the least, on the ring.")
+    "Scores and weights side by side. The plus spends 0.37 of its attention on itself, 0.21 "
+    "and 0.23 on the grounds and 0.19, the least, on the ring.")
 
 # %% [markdown]
 # **Question 3.3** Multiply the scores by 10 before the softmax, then by 100, and run again. Then add 5 to all
@@ -274,15 +282,18 @@ plots.weighted_average(places, {"what the plus gets": alike[0]}, names)
 
 # %%
 W_query, W_key, W_value = torch.zeros(5, 3), torch.zeros(5, 3), torch.zeros(5, 2)
-W_query[0, 0], W_query[1, 1], W_query[2, 2] = 8.0, 4.0, 8.0  # red asks on channel 0, blue on 1, stripes on 2
-W_key[1, 0] = W_key[0, 1] = W_key[2, 2] = 1.0  # blue answers on channel 0, red on channel 1, stripes on 2
+# red asks on channel 0, blue on channel 1, stripes on channel 2
+W_query[0, 0], W_query[1, 1], W_query[2, 2] = 8.0, 4.0, 8.0
+# blue answers on channel 0, red on channel 1, stripes on channel 2
+W_key[1, 0] = W_key[0, 1] = W_key[2, 2] = 1.0
 W_value[3, 0] = W_value[4, 1] = 1.0  # x and y
 
 q, k, v = x @ W_query, x @ W_key, x @ W_value  # (N, 3), (N, 3), (N, 2)
 plots.matrices({"queries q = x W_query": q, "keys k = x W_key": k, "values v = x W_value": v},
                rows=names).described(
-    "Queries, keys and values of the four tokens. The plus has the query (7.2, 0.4, 1.6): it asks on channel "
-    "0, where the key of the ring is 1.0. Its value is its place, (0.2, 0.8).")
+    "Queries, keys and values of the four tokens. The plus has the query (7.2, 0.4, 1.6): "
+    "it asks on channel 0, where the key of the ring is 1.0. Its value is its place, (0.2, "
+    "0.8).")
 
 # %% [markdown]
 # By hand, from the plus to the ring: $7.2\cdot1.0 + 0.4\cdot0.1 + 1.6\cdot0.1 = 7.40$; from the plus to
@@ -293,9 +304,11 @@ plots.matrices({"queries q = x W_query": q, "keys k = x W_key": k, "values v = x
 # %%
 scores = einsum(q, k, "i d, j d -> i j") / 3**0.5  # (N, N)
 weights = scores.softmax(dim=1)  # along j: one row is one token's attention
-plots.matrices({"scores / √3": scores, "weights": weights}, rows=names, columns=names).described(
-    "Scores and weights by query and key. The plus gives 0.82 of its attention to the ring; the ring looks "
-    "most at the plus, with 0.57; both grounds look most at ground b, with 0.54 and 0.55.")
+plots.matrices({"scores / √3": scores, "weights": weights}, rows=names,
+               columns=names).described(
+    "Scores and weights by query and key. The plus gives 0.82 of its attention to the ring; "
+    "the ring looks most at the plus, with 0.57; both grounds look most at ground b, with "
+    "0.54 and 0.55.")
 
 # %% [markdown]
 # Now the plus looks at the ring, the ring at the plus, and the ground at the ground. The scores are not symmetric
@@ -355,17 +368,20 @@ torch.allclose(one_by_one, brought)
 smooth = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16  # (3, 3)
 one_token = torch.eye(64).view(64, 1, 8, 8)  # (N, 1, 8, 8): one token is 1, all others 0
 given = nn.functional.conv2d(one_token, smooth[None, None], padding=1)  # (N, 1, 8, 8)
-as_matrix = {"convolution, 3 × 3\nany image": given.flatten(1).T}  # (N, N): row i takes from column j
+# (N, N): row i takes from column j
+as_matrix = {"convolution, 3 × 3\nany image": given.flatten(1).T}
 
 for number in (3, 8):
-    patch_colour = reduce(test.images[number].float() / 255, "c (r p) (s q) -> (r s) c", "mean", p=4, q=4)
+    patch_colour = reduce(test.images[number].float() / 255,
+                          "c (r p) (s q) -> (r s) c", "mean", p=4, q=4)  # (N, 3)
     redness = patch_colour[:, :1] - patch_colour[:, 2:]  # (N, 1): above 0 red, below 0 blue
-    asking, answering = 90 * redness, -redness  # (N, 1): q and k: red asks for blue, blue for red
+    # q and k, (N, 1): red asks for blue, blue for red
+    asking, answering = 90 * redness, -redness
     as_matrix[f"attention\nimage {number}"] = (asking @ answering.T).softmax(dim=1)  # (N, N)
 plots.matrices(as_matrix, numbers=False, shared=True).described(
-    "Three matrices of 64 by 64. The convolution: three narrow bands along the diagonal, the same numbers in "
-    "every row. Attention on two images: dark columns, the tokens of a glyph at which most others look; they "
-    "stand in other places for each image.")
+    "Three matrices of 64 by 64. The convolution: three narrow bands along the diagonal, "
+    "the same numbers in every row. Attention on two images: dark columns, the tokens of a "
+    "glyph at which most others look; they stand in other places for each image.")
 
 # %% [markdown]
 # | | convolution | attention |
@@ -386,7 +402,8 @@ plots.matrices(as_matrix, numbers=False, shared=True).described(
 # %%
 sizes = [1, 4, 16, 64, 256, 1024]
 variance = [(torch.randn(2000, d) * torch.randn(2000, d)).sum(dim=1).var() for d in sizes]
-plots.curves(sizes, {"measured variance of q·k": variance, "d": sizes}, log="xy", xlabel="width d of q and k")
+plots.curves(sizes, {"measured variance of q·k": variance, "d": sizes}, log="xy",
+             xlabel="width d of q and k")
 
 # %% [markdown]
 # So with d = 1024 typical scores are ±32, and question 3.3 told what softmax does with those: one token gets
@@ -402,7 +419,8 @@ for d in sizes:
     raw = torch.randn(200, d) @ torch.randn(196, d).T  # 200 queries, N = 196 keys
     for name, scale in zip(spread, (1, d**-0.5, 1 / d)):
         spread[name].append(entropy((raw * scale).softmax(dim=1)))
-plots.curves(sizes, spread, log="x", xlabel="width d of q and k", ylabel="entropy of the weights, nats",
+plots.curves(sizes, spread, log="x", xlabel="width d of q and k",
+             ylabel="entropy of the weights, nats",
              levels={"all alike: ln 196": torch.tensor(196.0).log()})
 
 # %% [markdown]
@@ -427,7 +445,8 @@ gradient
 
 # %%
 q_64, k_64 = torch.randn(400, 64), torch.randn(196, 64)
-{f"{width} ** -0.5": round(entropy((q_64 @ k_64.T * width**-0.5).softmax(dim=1)), 2) for width in (64, 768)}
+{f"{width} ** -0.5": round(entropy((q_64 @ k_64.T * width**-0.5).softmax(dim=1)), 2)
+ for width in (64, 768)}
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -451,7 +470,8 @@ q_64, k_64 = torch.randn(400, 64), torch.randn(196, 64)
 # ring is. It can ask for both colours in one query, or it can ask twice.
 
 # %%
-asks = torch.tensor([[8.0, 8.0, 0.0], [0.0, 8.0, 0.0], [8.0, 0.0, 0.0]])  # red or blue; red; blue
+# red or blue; red; blue
+asks = torch.tensor([[8.0, 8.0, 0.0], [0.0, 8.0, 0.0], [8.0, 0.0, 0.0]])
 shares = (asks @ k.T / 3**0.5).softmax(dim=1)  # (3, N)
 titles = ["one query for both", "head 0: find red", "head 1: find blue"]
 plots.weighted_average(places, dict(zip(titles, shares)), names)
@@ -473,7 +493,11 @@ plots.weighted_average(places, dict(zip(titles, shares)), names)
 numbered = torch.arange(24).view(3, 8)  # (N, D): 0 .. 23
 right = rearrange(numbered, "n (h d) -> h n d", h=2)  # (h, N, d)
 tempting = numbered.reshape(2, 3, 4)  # the same shape
-plots.regrouped(numbered, {'rearrange "n (h d) -> h n d"': right, "reshape(h, n, d): wrong": tempting})
+splits = {'rearrange "n (h d) -> h n d"': right, "reshape(h, n, d): wrong": tempting}
+plots.regrouped(numbered, splits).described(
+    "Three tokens of eight numbers, 0 to 23. With rearrange head 0 holds 0 to 3, 8 to 11 "
+    "and 16 to 19, the first half of each token. With reshape it holds 0 to 11, the first "
+    "token and half of the second.")
 
 # %% [markdown]
 # The last one has the right shape and the wrong contents. `reshape` only reads the numbers again in their old
@@ -507,8 +531,10 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, x, may_look=None):
-        q, k, v = rearrange(self.to_qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.num_heads)
-        scores = einsum(q, k, "b h i d, b h j d -> b h i j") / q.shape[-1] ** 0.5  # (B, h, N, N)
+        q, k, v = rearrange(self.to_qkv(x), "b n (qkv h d) -> qkv b h n d",
+                            qkv=3, h=self.num_heads)  # (B, h, N, d) each
+        # (B, h, N, N):
+        scores = einsum(q, k, "b h i d, b h j d -> b h i j") / q.shape[-1] ** 0.5
         if may_look is not None:
             scores = scores.masked_fill(~may_look, -torch.inf)
         self.weights = scores.softmax(dim=-1)  # kept, to be looked at
@@ -522,11 +548,14 @@ class Attention(nn.Module):
 # %%
 B, N, D, h = 2, 5, 12, 3
 ours, theirs = Attention(D, h), nn.MultiheadAttention(D, h, batch_first=True)
-theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.to_qkv.weight.data, ours.to_qkv.bias.data
-theirs.out_proj.weight.data, theirs.out_proj.bias.data = ours.to_out.weight.data, ours.to_out.bias.data
+theirs.in_proj_weight.data = ours.to_qkv.weight.data
+theirs.in_proj_bias.data = ours.to_qkv.bias.data
+theirs.out_proj.weight.data = ours.to_out.weight.data
+theirs.out_proj.bias.data = ours.to_out.bias.data
 
 tokens = torch.randn(B, N, D)
-expected, _ = theirs(tokens, tokens, tokens)  # there, q, k and v may come from three different places
+# there, q, k and v may come from three different places
+expected, _ = theirs(tokens, tokens, tokens)
 f"largest difference: {(ours(tokens) - expected).abs().max():.1e}"
 
 # %% [markdown]
@@ -552,8 +581,10 @@ f"largest difference: {(ours(tokens) - expected).abs().max():.1e}"
 def cross_attention(layer, asking, tokens):
     """(B, M, D) look at (B, N, D) -> (B, M, D) and the weights (B, h, M, N); `layer` is an Attention."""
     parts = "b n (qkv h d) -> qkv b h n d"
-    queries = rearrange(layer.to_qkv(asking), parts, qkv=3, h=layer.num_heads)[0]  # (B, h, M, d)
-    _, keys, values = rearrange(layer.to_qkv(tokens), parts, qkv=3, h=layer.num_heads)  # (B, h, N, d)
+    queries = rearrange(layer.to_qkv(asking), parts,
+                        qkv=3, h=layer.num_heads)[0]  # (B, h, M, d)
+    _, keys, values = rearrange(layer.to_qkv(tokens), parts,
+                                qkv=3, h=layer.num_heads)  # (B, h, N, d)
     fits = einsum(queries, keys, "b h i d, b h j d -> b h i j") / queries.shape[-1] ** 0.5
     shares = fits.softmax(dim=-1)  # (B, h, M, N): over the N tokens that are looked at
     heads = einsum(shares, values, "b h i j, b h j d -> b h i d")  # (B, h, M, d)
@@ -563,7 +594,8 @@ M = 4
 askers = torch.randn(B, M, D)  # four vectors that ask five tokens
 answers, shares = cross_attention(ours, askers, tokens)  # (B, M, D), (B, h, M, N)
 difference = (answers - theirs(askers, tokens, tokens)[0]).abs().max()
-f"answers {tuple(answers.shape)}, weights {tuple(shares.shape)}, largest difference {difference:.1e}"
+print(f"answers {tuple(answers.shape)}, weights {tuple(shares.shape)}")
+f"largest difference: {difference:.1e}"
 
 # %% [markdown]
 # ## 7 · Masks: who may look at whom
@@ -578,7 +610,9 @@ place = torch.arange(5)
 causal = place[:, None] >= place[None, :]  # (N, N): j is not after i
 padding = (place < 3)[None, :].expand(5, 5)  # (N, N): only 0, 1, 2 are real; the rest is fill
 masks = {"causal": causal, "padding": padding, "both": causal & padding}
-plots.matrices(masks, rows=list("01234"), columns=list("01234"))
+plots.matrices(masks, rows=list("01234"), columns=list("01234")).described(
+    "Three masks of 5 by 5. Causal: row i may look at the columns 0 to i. Padding: each row "
+    "may look at the columns 0, 1 and 2. Both: only where both allow it.")
 
 # %% [markdown]
 # Where a token may not look its score becomes −∞, since $e^{-\infty}=0$. The softmax then gives the whole
@@ -587,7 +621,10 @@ plots.matrices(masks, rows=list("01234"), columns=list("01234"))
 # %%
 scores = torch.randn(5, 5)
 hidden = scores.masked_fill(~causal, -torch.inf)
-plots.matrices({"scores": scores, "masked": hidden, "weights": hidden.softmax(dim=1)})
+masked = {"scores": scores, "masked": hidden, "weights": hidden.softmax(dim=1)}
+plots.matrices(masked).described(
+    "Scores; the same with minus infinity above the diagonal; the weights: 0 above the "
+    "diagonal, and each row adds up to 1 on and below it.")
 
 # %% [markdown]
 # **Question 3.7** Why not simply set the weights to 0 *after* the softmax?
@@ -604,9 +641,12 @@ plots.matrices({"scores": scores, "masked": hidden, "weights": hidden.softmax(di
 # What is the softmax of a row in which *everything* is hidden? Zero divided by zero:
 
 # %%
-nobody = causal & (place > 0)[None, :]  # token 0 is hidden from all, so row 0 has no one left to look at
+# token 0 is hidden from all, so row 0 has no one left to look at
+nobody = causal & (place > 0)[None, :]
 w = scores.masked_fill(~nobody, -torch.inf).softmax(dim=1)
-plots.matrices({"who may look": nobody, "weights": w})
+plots.matrices({"who may look": nobody, "weights": w}).described(
+    "A mask whose row 0 may look at nothing, and the weights: row 0 is nan, the other rows "
+    "add up to 1.")
 
 # %% [markdown]
 # `nan` spreads: into the loss, then into every gradient, then into every weight of the network. Writing −1e9 for
@@ -639,7 +679,9 @@ f"after the mean: {difference:.1e}"
 
 # %%
 image = test.images[3]
-plots.patches(image, 4, order=torch.randperm(64))
+plots.patches(image, 4, order=torch.randperm(64)).described(
+    "An image, and its 64 patches in random order: plus and ring are torn apart, and their "
+    "direction is lost.")
 
 # %% [markdown]
 # **Question 3.8** "A transformer is permutation invariant." Which word is right for the layer, and which for a
@@ -674,8 +716,9 @@ def wave_code(length, width, slowest=100.0):
 line = wave_code(24, 32)
 shown = {"the code of 24 places (row = place)": line, "their dot products": line @ line.T}
 plots.matrices(shown, numbers=False).described(
-    "Left: the codes of 24 places, fast waves in the first columns of each half, slow ones in the last. Right: "
-    "their dot products, largest on the diagonal and smaller with distance, the same along each diagonal.")
+    "Left: the codes of 24 places, fast waves in the first columns of each half, slow ones "
+    "in the last. Right: their dot products, largest on the diagonal and smaller with "
+    "distance, the same along each diagonal.")
 
 # %% [markdown]
 # Attention compares by dot products, so it sees the picture on the right: a dark diagonal that fades with
@@ -689,21 +732,23 @@ plots.matrices(shown, numbers=False).described(
 def grid_code(side, width):
     """(side², width): the code of each place of a square grid, row by row."""
     line = wave_code(side, width // 2)
-    row, column = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)  # (side, side, width/2)
+    # both (side, side, width/2):
+    row, column = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)
     return rearrange(torch.cat([row, column], dim=2), "r c d -> (r c) d")
 
 code = grid_code(8, 64)
 likeness = {f"token {i}": (code @ code[i]).view(8, 8) for i in (0, 27, 39)}
 plots.matrices(likeness, numbers=False, shared=True).described(
-    "Three grids of 8 by 8, for tokens 0, 27 and 39: the dot product with the codes of all places is largest "
-    "at the token itself and fades in all directions.")
+    "Three grids of 8 by 8, for tokens 0, 27 and 39: the dot product with the codes of all "
+    "places is largest at the token itself and fades in all directions.")
 
 # %% [markdown]
 # With the code added, a shuffle is no longer without effect:
 
 # %%
 places_code = wave_code(N, D)
-difference = (ours((tokens + places_code)[:, shuffle]) - ours(tokens[:, shuffle] + places_code)).abs().max()
+before, after = (tokens + places_code)[:, shuffle], tokens[:, shuffle] + places_code
+difference = (ours(before) - ours(after)).abs().max()
 f"shuffle before or after the code is added: {difference:.1e}"
 
 # %% [markdown]
@@ -734,8 +779,10 @@ print(f"16 × 16 patches:       N = {16 * 16:6d}   {gibibytes(16 * 16) * 1024:8.
 
 # %%
 sides = torch.tensor([16, 32, 64, 128, 224, 448])
-memory = {"each pixel a token": gibibytes(sides**2), "16 × 16 patches": gibibytes((sides / 16) ** 2)}
-plots.curves(sides, memory, log="xy", xlabel="image side R, pixels", ylabel="GiB, one image, 48 layers",
+memory = {"each pixel a token": gibibytes(sides**2),
+          "16 × 16 patches": gibibytes((sides / 16) ** 2)}
+plots.curves(sides, memory, log="xy", xlabel="image side R, pixels",
+             ylabel="GiB, one image, 48 layers",
              marks={"768 GiB": (128, gibibytes(128**2)), "112.5 MiB": (224, gibibytes(196))},
              levels={"a GPU of 80 GB": 80e9 / 2**30})
 
@@ -761,9 +808,10 @@ def counted_macs(network, shape):
 
 N, D = 196, 768  # one layer of ViT-B/16
 mlp = nn.Sequential(nn.Linear(D, 4 * D), nn.GELU(), nn.Linear(4 * D, D))
-attention_macs, mlp_macs = counted_macs(Attention(D, 12), (1, N, D)), counted_macs(mlp, (1, N, D))
-print(f"attention: {attention_macs:,} counted, 4 N D² + 2 N² D = {4 * N * D**2 + 2 * N**2 * D:,}")
-print(f"MLP:       {mlp_macs:,} counted, 8 N D²          = {8 * N * D**2:,}")
+of_attention, of_mlp = 4 * N * D**2 + 2 * N**2 * D, 8 * N * D**2
+counted_both = [counted_macs(part, (1, N, D)) for part in (Attention(D, 12), mlp)]
+print(f"attention: {counted_both[0]:,} counted, 4 N D² + 2 N² D = {of_attention:,}")
+print(f"MLP:       {counted_both[1]:,} counted, 8 N D²          = {of_mlp:,}")
 
 # %% [markdown]
 # The quadratic part is not always the large one. Within attention the two parts are equal where
@@ -771,7 +819,8 @@ print(f"MLP:       {mlp_macs:,} counted, 8 N D²          = {8 * N * D**2:,}")
 
 # %%
 counts = torch.tensor([50, 196, 784, 1536, 4608, 12544])
-work = {"12 N D²: all linear layers": 12 * counts * D**2, "4 N D²: those of attention": 4 * counts * D**2,
+work = {"12 N D²: all linear layers": 12 * counts * D**2,
+        "4 N D²: those of attention": 4 * counts * D**2,
         "2 N² D: all pairs": 2 * counts**2 * D}
 plots.curves(counts, work, log="xy", xlabel="tokens N", ylabel="MACs of one layer, D = 768",
              marks={"N = 2 D": (2 * D, 8 * D**3), "N = 6 D": (6 * D, 72 * D**3)})
@@ -813,14 +862,16 @@ class OneLook(nn.Module):
         super().__init__()
         self.patch = patch
         self.embed = nn.Linear(channels * patch**2, embed_dim)
-        self.code = 0 if code is None else nn.Parameter(code.clone())  # (N, D): where each token is
+        # (N, D), where each token is:
+        self.code = 0 if code is None else nn.Parameter(code.clone())
         self.attend = Attention(embed_dim, num_heads)
         self.before, self.after = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
         self.vote = nn.Sequential(
             nn.Linear(embed_dim, 2 * embed_dim), nn.GELU(), nn.Linear(2 * embed_dim, 10))
 
     def forward(self, images):
-        tokens = rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=self.patch, q=self.patch)
+        tokens = rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)",
+                           p=self.patch, q=self.patch)  # (B, N, C·P·P)
         x = self.embed(tokens) + self.code  # (B, N, D)
         x = x + self.attend(self.before(x))  # (B, N, D)
         return self.vote(self.after(x)).mean(dim=1)  # (B, 10)
@@ -849,7 +900,8 @@ def digit_readers(seed):
     networks = {
         "positions": OneLook(1, 2, 48, 1, code=grid_code(4, 48)),
         "no positions": OneLook(1, 2, 48, 1, code=None),
-        "linear layer": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),  # the 64 pixels, no attention
+        # of the 64 pixels, no attention:
+        "linear layer": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
     }
     digit_recipe = recipes.cpu_minute.but(steps=budget(tiny=4, cpu=500), lr=5e-3, seed=seed)
     readers[seed] = networks["positions"]
@@ -961,8 +1013,8 @@ looker(looker.normalise_images(image[None]))
 plots.attention_maps(image, looker.attend.weights[0, :, plus], query=plus)
 
 # %% [markdown]
-# Each head has its own place to look at, and nobody told it where. Compare with the matrices that we wrote by hand in
-# section 3: is there a head in which the plus looks at the ring, across the whole image?
+# In this run three heads stay at the plus itself, and one looks across the image at the ring, as our hand-written
+# matrices in section 3 did. Nobody told it to.
 #
 # ### The same experiment, changed in one place
 #
@@ -981,9 +1033,11 @@ def variants(seed):
         "code: noise of 0.02": one_look("relation", seed, code=0.02 * noise),
         "code: noise of 0.7": one_look("relation", seed, code=0.7 * noise),
         "no attention, 1000 steps": one_look("relation", seed, steps=1000, attention=False),
-        "1000 images": one_look("relation", seed, images=load("two_questions", "train", size=1000)),
+        "1000 images": one_look("relation", seed,
+                                images=load("two_questions", "train", size=1000)),
     }
-    return {name: {"relation": history.final_accuracy} for name, (_, history) in changed.items()}
+    return {name: {"relation": history.final_accuracy}
+            for name, (_, history) in changed.items()}
 
 varied = over_seeds("03_self_attention/variants", variants, live=False)
 plots.bars(varied, chance=0.1)
@@ -1052,9 +1106,9 @@ plots.bars(varied, chance=0.1)
 #
 # <details><summary>Answer 2</summary>
 #
-# In the pictures below "Both questions again" each head finds one place. One head alone gives the plus one weighted
-# average, which must be of itself, of the ring, or of a mixture, and the accuracy falls to
-# 37 to 40 %<!-- variants / 1 head / relation -->.
+# With four heads (the picture in section 11) three stay at the plus and one looks at the ring. One head alone has one
+# weighted average: of the plus, of the ring, or a mixture of both. The accuracy falls to 37 to 40 %
+# <!-- variants / 1 head / relation -->.
 # </details>
 #
 # <details><summary>Answer 3</summary>
