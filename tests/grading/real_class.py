@@ -822,7 +822,7 @@ def _(place: Place) -> None:
     place.put(f"{TOPIC}.html", "<!DOCTYPE html><html><head><title>hw9_small</title></head><body></body></html>")
 
 
-@student("pdf", 5, NOTHING, "missing|unreadable", "(?i)pdf", long=True)
+@student("printed_to_a_file", 5, NOTHING, "missing|unreadable", "(?i)pdf", long=True)
 def _(place: Place) -> None:
     place.put(f"{TOPIC}.pdf", b"%PDF-1.7\n")
 

@@ -199,86 +199,108 @@ def places_of(template: Template, cells: list[Cell], merged: Merged) -> Places:
     return places
 
 
+@dataclass
+class _Candidates:
+    """Which cells (places in the notebook) may hold the answer to an exercise, by what speaks for each of them."""
+
+    exercise: TemplateExercise
+    cells: list[Cell]
+    own: list[int] = field(default_factory=list)  # code with the label
+    elsewhere: list[int] = field(default_factory=list)  # code without a label that defines what is asked for
+    by_id: list[int] = field(default_factory=list)  # code that lost its label but kept the cell's id
+    others: list[int] = field(default_factory=list)  # code with the label of another exercise
+    text: list[int] = field(default_factory=list)  # with the label or the id, but no longer code
+    prose: list[int] = field(default_factory=list)  # any other text
+
+    @classmethod
+    def of(cls, exercise: TemplateExercise, template: Template, cells: list[Cell]) -> "_Candidates":
+        found = cls(exercise, cells)
+        exercises = {other.name for other in template.exercises}
+        id_of_cell = template.labelled[exercise.name].id if exercise.name in template.labelled else ""
+        for i, cell in enumerate(cells):
+            code = cell.kind == "code"
+            if cell.grade_id == exercise.name:
+                (found.own if code else found.text).append(i)
+            elif cell.grade_id in template.labelled:
+                if code and cell.grade_id in exercises:
+                    found.others.append(i)  # two cells may have been made into one
+                continue
+            else:  # lost its label, or made by the student
+                gives = code and bool(found.given(i))
+                if gives:
+                    found.elsewhere.append(i)
+                if id_of_cell and cell.id == id_of_cell:
+                    (found.by_id if code else found.text).append(i)
+                elif not gives and not code:
+                    found.prose.append(i)
+        return found
+
+    def given(self, i: int) -> set[str]:
+        """What of the asked-for names a cell defines."""
+        return defined_names(self.cells[i].source) & set(self.exercise.targets)
+
+    def touched(self, group: Iterable[int]) -> list[int]:
+        return [i for i in group if not _is_untouched(self.cells[i], self.exercise)]
+
+    def defining(self, group: Iterable[int]) -> list[int]:
+        return [i for i in group if self.given(i)]
+
+    def as_code(self) -> list[int]:
+        """Text that is Python and defines what is asked for."""
+        named = [i for i in self.prose if any(target in self.cells[i].source for target in self.exercise.targets)]
+        return [i for i in self.defining(named) if outlined(plain_python(self.cells[i].source)) is not None]
+
+    def best(self) -> int | None:
+        """The last cell of the first group that has one: work comes before what was left as it came."""
+        groups = (
+            lambda: self.defining(self.touched(self.own)),
+            lambda: self.touched(self.elsewhere),
+            lambda: self.defining(self.touched(self.text)),
+            lambda: self.defining(self.others),
+            lambda: self.touched(self.own),
+            lambda: self.touched(self.by_id),
+            lambda: self.touched(self.text),
+            lambda: self.own,
+            lambda: self.elsewhere,
+            lambda: self.by_id,
+            lambda: self.text,
+            self.as_code,
+        )
+        return next((found[-1] for group in groups if (found := group())), None)
+
+
 def _find(exercise: TemplateExercise, template: Template, cells: list[Cell], places: Places, merged: Merged) -> None:
     """Which cells are graded for an exercise: one, or its parts. Copies of it that are not are set aside."""
-    targets = set(exercise.targets)
-    id_of_cell = template.labelled[exercise.name].id if exercise.name in template.labelled else ""
-    own, elsewhere, by_id, others, text, prose = [], [], [], [], [], []
-    for i, cell in enumerate(cells):
-        if cell.grade_id == exercise.name:
-            (own if cell.kind == "code" else text).append(i)
-        elif cell.grade_id not in template.labelled:
-            # A cell that has lost its label, or one that the student made, is known by what it defines.
-            gives = cell.kind == "code" and bool(defined_names(cell.source) & targets)
-            if gives:
-                elsewhere.append(i)
-            if id_of_cell and cell.id == id_of_cell:
-                (by_id if cell.kind == "code" else text).append(i)
-            elif not gives and cell.kind != "code":
-                prose.append(i)
-        elif cell.kind == "code" and cell.grade_id in {other.name for other in template.exercises}:
-            others.append(i)  # two cells may have been made into one
-
-    def defining(group: list[int]) -> list[int]:
-        return [i for i in group if defined_names(cells[i].source) & targets]
-
-    def touched(group: list[int]) -> list[int]:
-        return [i for i in group if not _is_untouched(cells[i], exercise)]
-
-    def as_code() -> list[int]:
-        """Text that is Python and defines what is asked for."""
-        named = [i for i in prose if any(target in cells[i].source for target in targets)]
-        return [i for i in defining(named) if outlined(plain_python(cells[i].source)) is not None]
-
-    groups = (
-        lambda: defining(touched(own)),
-        lambda: touched(elsewhere),
-        lambda: defining(touched(text)),
-        lambda: defining(others),
-        lambda: touched(own),
-        lambda: touched(by_id),
-        lambda: touched(text),
-        lambda: own,
-        lambda: elsewhere,
-        lambda: by_id,
-        lambda: text,
-        as_code,
-    )
-    best = next((found[-1] for group in groups if (found := group())), None)
+    found = _Candidates.of(exercise, template, cells)
+    best = found.best()
     if best is None:
         merged.missing.append(exercise.name)
         merged.messages.append(f"The cell of {exercise.name} is missing from the notebook.")
         return
     places.give(best, exercise)
-    given = defined_names(cells[best].source) & targets
+    given = found.given(best)
     parts = []
-    for i in (*own, *(i for i in elsewhere if _is_untouched(cells[i], exercise)), *text):
+    worked_on = set(found.touched(found.own))
+    left_as_it_came = [i for i in found.elsewhere if _is_untouched(cells[i], exercise)]
+    for i in (*found.own, *left_as_it_came, *found.text):
         if i == best:
             continue
-        also = defined_names(cells[i].source) & targets
-        if i in own and not _is_untouched(cells[i], exercise) and not also & given:
+        also = found.given(i)
+        if i in worked_on and not also & given:
             parts.append(i)  # split by an editor, each part with the label, or the first alone
             if also:
                 places.give(i, exercise)
                 given |= also
         else:
             places.set_aside.add(i)
-    _say_which(exercise, cells, best, own, parts, others, merged)
+    _say_which(found, best, parts, merged)
 
 
-def _say_which(
-    exercise: TemplateExercise,
-    cells: list[Cell],
-    best: int,
-    own: list[int],
-    parts: list[int],
-    others: list[int],
-    merged: Merged,
-) -> None:
-    name = exercise.name
+def _say_which(found: _Candidates, best: int, parts: list[int], merged: Merged) -> None:
+    name, cells, own = found.exercise.name, found.cells, found.own
     if cells[best].kind != "code":
         merged.messages.append(f"The cell of {name} was turned into {_KINDS[cells[best].kind]}; it was graded as code.")
-    elif best in others:
+    elif best in found.others:
         merged.messages.append(f"The answer to {name} was found in the cell of {cells[best].grade_id}.")
     elif best not in own and parts:
         pass  # said below
@@ -286,7 +308,7 @@ def _say_which(
         how = "lost its label and" if not own else "was left as it came; the answer"
         merged.messages.append(f"The cell of {name} {how} was found by the name it defines.")
     elif len(own) - len(parts) > 1:
-        some = any(not _is_untouched(cells[i], exercise) for i in own)
+        some = bool(found.touched(own))
         which = "the last one with work in it was graded" if some else "none has work in it"
         merged.messages.append(f"The cell of {name} is there {len(own) - len(parts)} times; {which}.")
     if parts:
