@@ -51,37 +51,39 @@ def most_exciting(
     """
     generator = torch.Generator().manual_seed(seed)
     channels, height, width = image_shape
-    units = torch.as_tensor(units)
+    device = device_of(model)
+    units = torch.as_tensor(units, device=device)
     weight = _wave_weights(height, width, smoothness)  # (H, W//2+1)
     waves = 0.01 * torch.randn(len(units), channels, *weight.shape, 2, generator=generator)
-    device = device_of(model)
-    waves, weight, units = waves.to(device).requires_grad_(), weight.to(device), units.to(device)
+    waves, weight = waves.to(device).requires_grad_(), weight.to(device)
     optimizer = torch.optim.Adam([waves], lr=lr)
-
-    def image() -> Tensor:
-        spectrum = torch.view_as_complex(waves) * weight  # (K, C, H, W//2+1)
-        return torch.fft.irfft2(spectrum, s=(height, width), norm="forward").sigmoid()  # (K, C, H, W)
-
     names = [] if layer is None else [layer]
-    normalise = getattr(model, "normalise_images", None)
-    with (
-        evaluating(model),
-        recorded(model, names) as features,
-        waiting(steps, "images", "step") as bar,
-        torch.enable_grad(),
-    ):
+    with evaluating(model), recorded(model, names) as features, waiting(steps, "images", "step") as bar:
         for _ in range(steps):
-            picture = image()
             move = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
-            moved = picture.roll(move, (2, 3))
-            said = model(moved if normalise is None else normalise(255 * moved))  # (K, classes)
-            if layer is not None:
-                said = as_map(features[layer], (height, width), isinstance(model, Backbone)).mean((1, 2))
-            excitement = said.gather(1, units[:, None]).sum()  # each image has its own unit
-            (waves.grad,) = torch.autograd.grad(roughness_cost * _roughness(picture).sum() - excitement, waves)
+            with torch.enable_grad():
+                images = _from_waves(waves, weight, (height, width))  # (K, C, H, W)
+                said = _said(model, images.roll(move, (2, 3)), features, layer)  # (K, units)
+                excitement = said.gather(1, units[:, None]).sum()  # each image has its own unit
+                cost = roughness_cost * _roughness(images).sum() - excitement
+                (waves.grad,) = torch.autograd.grad(cost, waves)
             optimizer.step()
             bar.update()
-    return image().detach().cpu()
+    return _from_waves(waves, weight, (height, width)).detach().cpu()
+
+
+def _from_waves(waves: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """(K, C, H, W//2+1, 2), the real and imaginary parts of waves → images (K, C, H, W) between 0 and 1."""
+    return torch.fft.irfft2(torch.view_as_complex(waves) * weight, s=size, norm="forward").sigmoid()
+
+
+def _said(model: nn.Module, images: Tensor, features: dict[str, Tensor], layer: str | None) -> Tensor:
+    """The logits (K, classes) of `images`; of a layer the mean of each channel over all places (K, channels)."""
+    normalise = getattr(model, "normalise_images", None)
+    logits = model(images if normalise is None else normalise(255 * images))
+    if layer is None:
+        return logits
+    return as_map(features[layer], images.shape[-2:], isinstance(model, Backbone)).mean((1, 2))
 
 
 def _wave_weights(height: int, width: int, smoothness: float) -> Tensor:

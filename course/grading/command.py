@@ -61,8 +61,7 @@ def grade_command(
         _check_place(out, submissions)
         from course.grading.collect.find import collect
         from course.grading.collect.roster import match
-        from course.grading.lock import only_one
-        from course.grading.settings import find_homework, held_before, read_settings, require_scheduler
+        from course.grading.settings import find_homework, read_settings, require_scheduler
 
         root, folder = find_homework(assignment)
         settings = read_settings(folder, out, config, gradebook, roster)
@@ -70,18 +69,8 @@ def grade_command(
             require_scheduler(scheduler)
         students = match(settings.roster, collect(submissions, folder.name))
         settings.deadline.require_students(student.student for student in students.found)
-        _prepare_folder(out)
-        with ExitStack() as stack:
-            stack.enter_context(_no_folder_of_torch())
-            with writing(out):
-                stack.enter_context(only_one(out))
-                for place in (out, *out.glob("*/"), *out.glob("autograded/*/*/")):
-                    remove_left_overs(place)
-            said = held_before(out, folder.name)
-            if said:
-                print(said, file=sys.stderr)
+        with _alone_in(out, folder.name), Steps(f"course grade: preparing {folder.name}") as steps:
             # All that can be said at once has been said; what follows takes seconds before the first student.
-            steps = stack.enter_context(Steps(f"course grade: preparing {folder.name}"))
             steps("loading PyTorch")
             from course.grading.grade import Request, grade_class
 
@@ -93,6 +82,25 @@ def grade_command(
     except CannotGrade as problem:
         print(f"course grade: {problem}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _alone_in(out: Path, homework: str) -> Iterator[None]:
+    """The folder of results, made, tidied and held: no other run works in it meanwhile."""
+    from course.grading.lock import only_one
+    from course.grading.settings import held_before
+
+    _prepare_folder(out)
+    with ExitStack() as stack:
+        stack.enter_context(_no_folder_of_torch())
+        with writing(out):
+            stack.enter_context(only_one(out))
+            for place in (out, *out.glob("*/"), *out.glob("autograded/*/*/")):
+                remove_left_overs(place)
+        said = held_before(out, homework)
+        if said:
+            print(said, file=sys.stderr)
+        yield
 
 
 def check_command(notebook: Path) -> int:
