@@ -81,7 +81,7 @@ LECTURES = (
         on_map=(0, 2),
         needs=(1,),
         about="gates (SE, gather-excite, BAM, CBAM), the non-local block, local attention; two tables recounted",
-        minutes=60,
+        minutes=70,
     ),
     Lecture(
         "03_self_attention",

@@ -87,7 +87,9 @@ def price_of_a_gate(rows: Sequence[tuple[str, str, float, float]]) -> Picture:
     """
     if not rows:
         raise ValueError("a table without rows shows nothing")
-    alt = "; ".join(f"{gate} in {network}: {added:.1f} % more, {saved:.2f} points" for network, gate, added, saved in rows)
+    alt = "; ".join(
+        f"{gate} in {network}: {added:.1f} % more, {saved:.2f} points" for network, gate, added, saved in rows
+    )
     figure, ((axis,),) = new_figure(
         f"points of error that a gate saves, over the parameters it adds. {alt}", 1, 1, 6.8, 3.4
     )
@@ -101,7 +103,9 @@ def price_of_a_gate(rows: Sequence[tuple[str, str, float, float]]) -> Picture:
     most = max(added for _, _, added, _ in rows)
     axis.axhline(0, color=GREY, linewidth=0.8)
     axis.set(
-        xlabel="parameters added, % (counted here)", ylabel="points of error saved (as printed)", xlim=(-0.8, most * 1.25)
+        xlabel="parameters added, % (counted here)",
+        ylabel="points of error saved (as printed)",
+        xlim=(-0.8, most * 1.25),
     )
     axis.set_ylim(0, max(saved for *_, saved in rows) + 0.25)
     axis.legend(frameon=False, fontsize=SMALL, loc="lower right", ncols=2)

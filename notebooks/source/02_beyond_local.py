@@ -20,7 +20,7 @@ from torch import nn
 from course import budget, plots, setup
 from course.data import load
 from course.figures import beyond_local as figures
-from course.models import architecture, card, compare, create_model
+from course.models import compare, create_model
 from course.models.count import count_macs, count_parameters
 from course.seeds import over_seeds
 from course.training import evaluate, fit, recipes
@@ -108,10 +108,11 @@ figures.gates({
     "BAM": ("mean, and dilated conv.", True, True)})
 
 # %% [markdown]
-# SE stands at the end of a block's branch, before the residual (skip) connection is added. In ResNet-50:
+# SE stands at the end of a block's branch, before the residual (skip) connection is added, in every block. What does
+# that change in ResNet-50?
 
 # %%
-architecture("se_resnet_50")
+compare("resnet_50_v1", "se_resnet_50")
 
 # %% [markdown]
 # ### What does the mean not tell?
@@ -207,7 +208,8 @@ plots.matrices(shown, numbers=False, shared=True).described(
 
 # %% [markdown]
 # A small extent gives a factor to each spot: it knows places, but it sees near. The full extent sees everything, and has one
-# factor for the whole map: it is SE without the MLP. The paper found the full extent best (its table 1 and figure 3).
+# factor for the whole map: it is SE without the MLP. On ImageNet, the authors
+# found the larger extents better.
 #
 # **GE-θ** learns to gather: in place of the mean a **depthwise convolution as large as the map**, with its own weight for
 # each place and channel. **GE-θ⁺** puts SE's small MLP behind it.
@@ -350,7 +352,7 @@ for side in (7, 14, 28, 56):
           f"{4 * N * N / 2**20:6.2f} MiB")
 
 # %% [markdown]
-# On the 56 × 56 map of a ResNet's first stage it is 37.5<!-- printed --> MiB an image. So the authors put the blocks into the later
+# On the 56 × 56 map of a ResNet's first stage it is 37.52<!-- printed --> MiB an image. So the authors put the blocks into the later
 # stages, and halve the map that is asked. (Fused kernels do not store the table. They still compute it.)
 #
 # ## 6 · Attention in the place of the convolution
@@ -579,13 +581,13 @@ plots.bars(near_and_far, chance=0.1)
 #
 # <details><summary>Answer</summary>
 #
-# Our run gave 38 %: hardly more than with 160 steps, and far from GE-θ. With this seed it is not the budget alone.
+# Our run gave 38 per cent: hardly more than with 160 steps, and far from GE-θ. With this seed it is not the budget alone.
 # </details>
 #
 # ## 8 · Two printed tables, counted again
 #
-# Do such parts pay on real data? Two tables are shown everywhere. The first, of Hu and others (2018b), is on ImageNet (table 3 there;
-# top-1 error). We build each row and count:
+# Do such parts pay on real data? Two tables are shown everywhere. The first, of Hu and others (2018b), is on ImageNet, with the top-1
+# error. We build each row and count:
 
 # %%
 GE_TABLE = {  # printed: top-1 error %, multiply-adds (G), parameters (M)
@@ -642,9 +644,9 @@ for body, rows in BAM_TABLE.items():
 #   3 %<!-- = 100 * (0.253 / 0.245 - 1) -->, and we could not find its reason.
 # * **PreResNet110 with SE**: 1.93 million needs `reduction=1`. With the usual 16 its hidden layers would have one, two and four units, and the network
 #   1.75 million. The paper does not say so.
-# * **ResNeXt29 with SE**: 68.77<!-- printed --> million here, 68.81 printed; no reason found.
+# * **ResNeXt29 with SE**: 68.769<!-- printed --> million here, 68.81 printed; no reason found.
 #
-# > **What slides get wrong here.** BAM lowers the error "for free" on some slides. It is free in multiply–adds (2 % or
+# > **What slides get wrong here.** BAM lowers the error "for free" on some slides. It is nearly free in multiply–adds (about 2 % or
 # > less), not in parameters, and for SE much less so: 25.6 to 28.1 million in ResNet-50. And a table of one run each shows no spread.
 #
 # What is the gain per parameter?
