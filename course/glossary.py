@@ -110,6 +110,12 @@ TERMS = (
         chinese="depth-wise convolution",
     ),
     Term(
+        "dilated convolution",
+        "A convolution whose weights stand some places apart: it sees further with as many weights, and leaves holes.",
+        2,
+        also=("dilation",),
+    ),
+    Term(
         "drop path",
         "Leaving out a residual branch at random while training; also called stochastic depth (Huang et al. 2016).",
         14,
@@ -139,6 +145,11 @@ TERMS = (
         "Training a pre-trained network further on the data one really wants, with a small learning rate and usually "
         "with a new head.",
         5,
+    ),
+    Term(
+        "gate",
+        "Factors between 0 and 1, computed from a feature map, that multiply it: for each channel, each place, or both.",
+        2,
     ),
     Term("GELU", "Gaussian error linear unit: x times the share of a normal distribution below x; a smooth ReLU.", 5),
     Term(
@@ -182,6 +193,11 @@ TERMS = (
         "mixup",
         "Training on weighted means of two images with the same weighted mean of their labels (Zhang et al. 2018).",
         14,
+    ),
+    Term(
+        "non-local block",
+        "Self-attention inside a CNN: each place adds a weighted mean of all places, by how similar they are.",
+        2,
     ),
     Term("patch", "A square of pixels, 16 × 16 say, that becomes one token.", 3),
     Term(
@@ -229,6 +245,12 @@ TERMS = (
         chinese="移動窗口",
     ),
     Term("softmax", "Turns scores into shares that are positive and sum to 1: exponentials divided by their sum.", 3),
+    Term(
+        "squeeze-and-excitation",
+        "A gate with a factor for each channel, computed by a small MLP from the means of all channels.",
+        2,
+        also=("SE",),
+    ),
     Term("stem", "The first layers, which turn an image into tokens or into the first feature map.", 5),
     Term("stride", "By how many pixels a kernel or a window moves on.", 3),
     Term("token", "One vector of a sequence: a patch of an image, a tubelet of a clip, a word.", 3),

@@ -74,7 +74,15 @@ LECTURES = (
         homework=Homework("hw0_first_check", "Your first check", 5),
     ),
     Lecture("01_convolution", "Convolution", box="convolution", on_map=(0, 1), needs=(0,)),
-    Lecture("02_beyond_local", "Beyond local", box="beyond local", on_map=(0, 2), needs=(1,)),
+    Lecture(
+        "02_beyond_local",
+        "Beyond local",
+        box="beyond local",
+        on_map=(0, 2),
+        needs=(1,),
+        about="gates (SE, gather-excite, BAM, CBAM), the non-local block, local attention; two tables recounted",
+        minutes=70,
+    ),
     Lecture(
         "03_self_attention",
         "Self-attention",

@@ -321,23 +321,24 @@ class PreActBlock(nn.Module):
     """Norm and activation before each convolution: ``x + conv2(relu(norm2(conv1(relu(norm1(x))))))``.
 
     He et al. 2016, arXiv:1603.05027, figure 1(b). Where the shape changes, the path around is a 1×1 convolution of
-    the first activation: (B, C, H, W) -> (B, D, H/s, W/s).
+    the first activation: (B, C, H, W) -> (B, D, H/s, W/s). A gate stands at the end of the branch, as in ``ResNet``.
     """
 
-    def __init__(self, in_dim: int, dim: int, stride: int = 1) -> None:
+    def __init__(self, in_dim: int, dim: int, stride: int = 1, gate: nn.Module | None = None) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_dim)
         self.conv1 = conv3x3(in_dim, dim, stride)
         self.norm2 = nn.BatchNorm2d(dim)
         self.conv2 = conv3x3(dim, dim)
         self.shortcut = None if stride == 1 and in_dim == dim else nn.Conv2d(in_dim, dim, 1, stride, bias=False)
+        self.gate = nn.Identity() if gate is None else ChannelsLast(gate)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.norm1(x))
         around = x if self.shortcut is None else self.shortcut(y)  # (B, D, H/s, W/s)
         y = self.act(self.norm2(self.conv1(y)))  # (B, D, H/s, W/s)
-        return around + self.conv2(y)
+        return around + self.gate(self.conv2(y))
 
 
 class PreActResNet(Model):
@@ -350,11 +351,22 @@ class PreActResNet(Model):
         depths: blocks in each stage; every stage but the first halves the map and doubles the width.
         width: of the stem.
         widen: the first stage's blocks are ``widen * width`` wide.
+        gate: class of the attention at the end of every branch.
+        gate_options: what the gate is made with.
+        between: class of the attention at the end of every stage but the last (BAM).
         in_chans, num_classes: C, and the width of the logits; ``num_classes=0``: the pooled features.
     """
 
     def __init__(
-        self, depths: tuple[int, ...], width: int = 16, widen: int = 1, in_chans: int = 3, num_classes: int = 100
+        self,
+        depths: tuple[int, ...],
+        width: int = 16,
+        widen: int = 1,
+        gate: type | None = None,
+        gate_options: dict | None = None,
+        between: type | None = None,
+        in_chans: int = 3,
+        num_classes: int = 100,
     ) -> None:
         super().__init__()
         self.conv = conv3x3(in_chans, width)
@@ -362,9 +374,14 @@ class PreActResNet(Model):
         in_dim = width
         for stage, depth in enumerate(depths):
             dim = width * widen * 2**stage
-            first = PreActBlock(in_dim, dim, stride=1 if stage == 0 else 2)
-            self.stages.append(nn.Sequential(first, *[PreActBlock(dim, dim) for _ in range(depth - 1)]))
-            in_dim = dim
+            blocks = []
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(PreActBlock(in_dim, dim, stride, gate=made(gate, gate_options, stage, dim=dim)))
+                in_dim = dim
+            if between is not None and stage < len(depths) - 1:
+                blocks.append(ChannelsLast(made(between, None, stage, dim=dim)))
+            self.stages.append(nn.Sequential(*blocks))
         self.num_features = in_dim
         self.norm = nn.BatchNorm2d(in_dim)
         self.act = nn.ReLU(inplace=True)

@@ -102,40 +102,96 @@ register(
     says="18.0M",
 )
 
+# The twelve rows of the table in Park et al.: four networks, each alone, with squeeze-and-excitation, and with BAM.
+RESNET_50 = dict(depths=(3, 4, 6, 3), stride="v1", stem="cifar", num_classes=100)
+PRE_RESNET_110 = dict(depths=(18, 18, 18), width=16, num_classes=100)
+WIDE_RESNET_28 = dict(depths=(4, 4, 4), width=16, widen=8, num_classes=100)
+RESNEXT_29 = dict(depths=(3, 3, 3), stride="v1", groups=16, base_width=64, stem="cifar", num_classes=100)
+
 register(
     "resnet_50_cifar",
-    Whole(ResNet, depths=(3, 4, 6, 3), stride="v1", stem="cifar", num_classes=100),
+    Whole(ResNet, **RESNET_50),
     paper=BOTTLENECK_ATTENTION,
     says="23.71M 1.22G",
     keys=KEYS,
     usual_size=32,
 )
 register(
+    "se_resnet_50_cifar",
+    Whole(ResNet, **RESNET_50, gate=SqueezeExcite),
+    paper=BOTTLENECK_ATTENTION,
+    says="26.24M 1.23G",
+    usual_size=32,
+)
+register(
     "bam_resnet_50_cifar",
-    Whole(ResNet, depths=(3, 4, 6, 3), stride="v1", between=BAM, stem="cifar", num_classes=100),
+    Whole(ResNet, **RESNET_50, between=BAM),
     paper=BOTTLENECK_ATTENTION,
     says="24.07M 1.25G",
     usual_size=32,
 )
 register(
+    "pre_resnet_110_cifar",
+    Whole(PreActResNet, **PRE_RESNET_110),
+    paper="He et al. 2016, arXiv:1603.05027, figures as in " + BOTTLENECK_ATTENTION,
+    says="1.73M 0.245G",
+    usual_size=32,
+)
+# 1.93 M needs hidden layers as wide as the map; with a sixteenth, one to four units, it would be 1.75 M.
+register(
+    "se_pre_resnet_110_cifar",
+    Whole(PreActResNet, **PRE_RESNET_110, gate=SqueezeExcite, gate_options={"reduction": 1}),
+    paper=BOTTLENECK_ATTENTION,
+    says="1.93M 0.245G",
+    usual_size=32,
+)
+register(
+    "bam_pre_resnet_110_cifar",
+    Whole(PreActResNet, **PRE_RESNET_110, between=BAM),
+    paper=BOTTLENECK_ATTENTION,
+    says="1.73M 0.246G",
+    usual_size=32,
+)
+register(
+    "wide_resnet_28_8_cifar",
+    Whole(PreActResNet, **WIDE_RESNET_28),
+    paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146, figures as in " + BOTTLENECK_ATTENTION,
+    says="23.4M 3.36G",
+    usual_size=32,
+)
+register(
+    "se_wide_resnet_28_8_cifar",
+    Whole(PreActResNet, **WIDE_RESNET_28, gate=SqueezeExcite),
+    paper=BOTTLENECK_ATTENTION,
+    says="23.58M 3.36G",
+    usual_size=32,
+)
+register(
+    "bam_wide_resnet_28_8_cifar",
+    Whole(PreActResNet, **WIDE_RESNET_28, between=BAM),
+    paper=BOTTLENECK_ATTENTION,
+    says="23.42M 3.37G",
+    usual_size=32,
+)
+register(
     "resnext_29_16x64d_cifar",
-    Whole(ResNet, depths=(3, 3, 3), stride="v1", groups=16, base_width=64, stem="cifar", num_classes=100),
+    Whole(ResNet, **RESNEXT_29),
     paper="Xie et al. 2017, arXiv:1611.05431, table 7",
     says="68.1M",
     keys=KEYS,
     usual_size=32,
 )
 register(
-    "pre_resnet_110_cifar",
-    Whole(PreActResNet, depths=(18, 18, 18), width=16, num_classes=100),
-    paper="He et al. 2016, arXiv:1603.05027, figures as in " + BOTTLENECK_ATTENTION,
-    says="1.73M 0.245G",
+    "se_resnext_29_16x64d_cifar",
+    Whole(ResNet, **RESNEXT_29, gate=SqueezeExcite),
+    paper=BOTTLENECK_ATTENTION,
+    says="68.81M 9.88G",
     usual_size=32,
 )
 register(
-    "wide_resnet_28_8_cifar",
-    Whole(PreActResNet, depths=(4, 4, 4), width=16, widen=8, num_classes=100),
-    paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146, figures as in " + BOTTLENECK_ATTENTION,
-    says="23.4M 3.36G",
+    "bam_resnext_29_16x64d_cifar",
+    Whole(ResNet, **RESNEXT_29, between=BAM),
+    paper=BOTTLENECK_ATTENTION,
+    says="68.34M 9.9G",
     usual_size=32,
 )
