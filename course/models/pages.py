@@ -74,7 +74,7 @@ def compare(a: str, b: str) -> Page:
     (params_a, macs_a), (params_b, macs_b) = _sizes(left), _sizes(right)
     lines.append(("parameters", f"{params_a / 1e6:.2f}M", f"{params_b / 1e6:.2f}M"))
     lines.append(("multiply-adds", f"{macs_a / 1e9:.2f}G", f"{macs_b / 1e9:.2f}G"))
-    return Page(_columns(lines))
+    return Page(_columns(lines, widest=40))  # three columns of a page that is 1000 pixels wide
 
 
 def _differences(a: Spec, b: Spec, where: str = "") -> list[tuple[str, object, object]]:
