@@ -170,8 +170,9 @@ def bias_lookup(window: int, query: int) -> Picture:
         raise ValueError(f"a window of {window}×{window} has the tokens 0 to {window**2 - 1}, and no token {query}")
     entries = relative_position_index(window)[query].tolist()  # (M*M,)
     wide = 2 * window - 1
-    alt = f"query {query} of a window of {window} by {window} tokens, and a table of {wide} by {wide} entries. " + ", ".join(
-        f"key {key}: entry {entry}" for key, entry in enumerate(entries)
+    alt = (
+        f"query {query} of a window of {window} by {window} tokens, and a table of {wide} by {wide} entries. "
+        + ", ".join(f"key {key}: entry {entry}" for key, entry in enumerate(entries))
     )
     figure, ((left, right),) = new_figure(alt, 1, 2, 7.2, 3.7, width_ratios=[window + 0.6, wide])
     own_row, own_column = divmod(query, window)
