@@ -635,7 +635,7 @@ for name, width in {"windows": 4, "all pairs": 8}.items():
 
 # %% [markdown]
 # So on images as small as these a ViT is the better choice. At 56 × 56 tokens all pairs cost 13.8<!-- printed --> times as
-# much; there it is a fair price that information needs one more layer.
+# much; there, that information needs more layers is a fair price.
 #
 # How they learned (the band is from the lowest to the highest of the seeds):
 
@@ -652,9 +652,9 @@ plots.curves(steps, lines, xlabel="step", ylabel="accuracy", levels={"chance": 0
 #
 # ### Mask and bias
 #
-# Section 4 said that nothing fails without the mask. What does it cost? In the cell above, `patterns` also threw the mask
-# away *after* training: what happens when somebody loads good weights into a network that has no mask. Or the mask is
-# missing from the start: the network is *trained* without it. And what is the relative bias worth, where a position
+# Section 4 said that nothing fails without the mask. What does it cost to forget it? There are two cases. Somebody
+# loads good weights into a network that has no mask: for this, `patterns` threw the mask away *after* training. Or the mask
+# is missing from the start, and the network is *trained* without it. And what is the relative bias worth, where a position
 # embedding says already where everything is? **Predict** all three for "plain, shifted, plain", then run. (Stored runs of
 # this cell, three seeds each.)
 
@@ -683,7 +683,7 @@ plots.bars(shown | parts, chance=0.1)
 # %% [markdown]
 # * **Mask thrown away after training**: 29 to 38 %<!-- patterns / plain, shifted, plain / mask forgotten -->, 31 to 44
 #   points<!-- patterns / plain, shifted, plain / relation - patterns / plain, shifted, plain / mask forgotten --> less.
-#   That is no better than "plain, plain, plain". The weights have learned with true neighbours, and now opposite edges are
+#   That is about what "plain, plain, plain" gets, or less. The weights have learned with true neighbours, and now opposite edges are
 #   mixed in. No error message says so. (In "plain, shifted, shifted" the same slip costs nothing with any seed:
 #   51 to 56 %<!-- patterns / plain, shifted, shifted / mask forgotten -->. We do not know why.)
 # * **Trained without the mask**: 80 to 87 %<!-- without / without mask / relation -->, 8 to 18
@@ -750,8 +750,8 @@ shown = {name: {"relation": learned[name]["relation"]} for name in beside}
 plots.bars(shown | pyramids, chance=0.1)
 
 # %% [markdown]
-# * **Merging replaces the shift, once windows cover the map.** 55 to 72 %<!-- merged / plain, merging, plain / relation -->
-#   with it, where three plain blocks get 35 to 37 %<!-- patterns / plain, plain, plain / relation -->. Swin's
+# * **Merging, too, lets the plus hear of the ring.** It gets 55 to 72 %<!-- merged / plain, merging, plain / relation -->
+#   without any shift, where three plain blocks get 35 to 37 %<!-- patterns / plain, plain, plain / relation -->. Swin's
 #   last stage is such a case: one window, no shift. And it may be one reason why ImageNet loses little without the shift
 #   (section 8).
 # * **Better than a mean? Not decided.** The mean of the four gets 61 to 65 %<!-- merged / plain, averaging, plain / relation
