@@ -5,7 +5,7 @@
 # |---|---|
 # | **You will understand** | why one coarse feature map is not enough for detection and segmentation; how windows make attention linear in the number of tokens; what the shift, its mask, the relative position bias and merging are for, and what a small experiment says about each of them |
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb), above all its masks and its costs; [5 · The vision transformer](05_vision_transformer.ipynb) |
-# | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
+# | **It takes** | {reading time}; all cells together run in under a minute on two CPU cores |
 # | **Before · after** | 7 · Training with less data · **8 · Swin** · 9 · The ViT–CNN spectrum |
 # | **Homework** | [hw3 · Swin](../assignments/hw3_swin/hw3_swin.ipynb): you build it, and load the public weights into it |
 
@@ -490,7 +490,7 @@ for name, paper in list(printed.items())[:budget(tiny=1, cpu=5)]:
 # They agree to the digits printed, but for one: 47.08<!-- printed --> G would round to 47.1, and the paper prints 47.0.
 # Swin-B is about as large as ViT-B, and at 384 pixels it needs 47.1<!-- = 47.08 --> G against ViT-B's 55.4 G (table 1). That
 # is no great saving: with 24 × 24 tokens of 16 pixels, ViT's linear layers and MLPs are most of its work anyway. What
-# Swin buys is not so much a cheaper coarse feature map as a fine one that one can afford.
+# one gains with Swin is something else: a fine feature map at a cost that one can pay.
 #
 # **Question 8.5** At 448 pixels, twice the side, what do Swin-T (4.49<!-- printed --> G at 224) and ViT-B
 # (17.56<!-- printed --> G) need? Predict, then run.
@@ -589,7 +589,7 @@ for name, (window, shifts) in PATTERNS.items():
     print(f"{name:23} has heard of the ring in {reached:6.1%}: at best about {best:.0%}")
 
 # %% [markdown]
-# *(Price: four trainings of about 12 seconds of CPU time each, less on two cores; on a GPU not measured. This is seed 0;
+# *(Price: four trainings of about 10 seconds of CPU time each, less on two cores; on a GPU not measured. This is seed 0;
 # the marks of seeds 1 and 2 come from a stored run of the same cell. A seed sets the first weights and the order of the
 # images.)*
 
@@ -678,7 +678,8 @@ parts = over_seeds("08_swin/without", without, live=False)
 whole_net = learned["plain, shifted, plain"]
 shown = {"with all its parts": {"relation": whole_net["relation"]},
          "mask thrown away after training": {"relation": whole_net["mask forgotten"]}}
-plots.bars(shown | parts, chance=0.1)
+shown |= {f"trained {part}": runs for part, runs in parts.items()}
+plots.bars(shown, chance=0.1)
 
 # %% [markdown]
 # * **Mask thrown away after training**: 29 to 38 %<!-- patterns / plain, shifted, plain / mask forgotten -->, 31 to 44
@@ -710,7 +711,7 @@ print(f"plain, then shifted without a mask: {reach[plus, ring].float().mean():.0
 #
 # It does not follow for Swin. It knows places from the relative bias alone, which would call opposite edges neighbours. On its map
 # of 56 × 56 tokens only 12 %<!-- = 100 - 88.1 --> of the pairs are masked, so there is less to gain. The paper does not test it. What
-# our experiment shows is that the mask is no gain in itself. Its reason is the bias, and its price is reach.
+# our experiment shows is that the mask is no gain in itself. It is there because of the bias, and it costs reach.
 # </details>
 #
 # ### Merging
@@ -781,7 +782,7 @@ draw.accuracy_and_cost(
     published, xlabel="10⁹ multiply-adds", ylabel="ImageNet-1K top-1, %", above=above)
 
 # %% [markdown]
-# Slides like to put Swin-B (83.5 %) beside ViT-B (77.9 %), and ask what you make of it. Four things (all figures from
+# Slides like to put Swin-B (83.5 %) beside ViT-B (77.9 %), and ask what follows. Four things (all figures from
 # table 1 of the paper unless another is named):
 #
 # * **The recipe.** That ViT was trained with little **augmentation** (random changes to the training images); Swin had
@@ -794,7 +795,7 @@ draw.accuracy_and_cost(
 # * **Multiply-adds are not time.** EfficientNet leads in this picture. But by the throughput in the same table, B5
 #   (83.6 %) runs 169 images a second and Swin-B (83.5 %) runs 278. And Swin-B at 384 pixels runs 84.7 where ViT-B
 #   runs 85.9, with more multiply-adds.
-# * **Numbers move.** Table 8 of the paper prints 83.3 % for the Swin-B whose 83.5 % stands in table 1.
+# * **Printed numbers differ.** Table 8 of the paper prints 83.3 % for the Swin-B whose 83.5 % stands in table 1.
 #
 # What does each idea bring? Swin-T with one thing taken out (table 4; AP and mIoU are measures of detection and
 # segmentation, higher is better):
