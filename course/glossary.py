@@ -104,6 +104,11 @@ TERMS = (
         chinese="卷積",
     ),
     Term(
+        "dense prediction",
+        "A prediction for every place of an image: boxes around things (detection), a class for each pixel (segmentation).",
+        8,
+    ),
+    Term(
         "depthwise convolution",
         "A convolution that treats each channel alone: one small kernel a channel, no mixing between channels.",
         10,
@@ -201,6 +206,11 @@ TERMS = (
     ),
     Term("patch", "A square of pixels, 16 × 16 say, that becomes one token.", 3),
     Term(
+        "patch merging",
+        "Swin's step between two stages: 2 × 2 tokens become one token, by a linear layer on the channels of all four.",
+        8,
+    ),
+    Term(
         "pooling",
         "Putting the values of a neighbourhood, or of a whole map, together into one: their mean or their maximum.",
         11,
@@ -226,6 +236,11 @@ TERMS = (
         korean="pretraining",
     ),
     Term("receptive field", "The part of the input that can change one output.", 3),
+    Term(
+        "relative position bias",
+        "A learned number for each displacement from query to key, which is added to the score of that pair.",
+        8,
+    ),
     Term(
         "residual connection",
         "A layer's input is added to its output, x + f(x): the layer learns only the difference, and gradients pass it by.",

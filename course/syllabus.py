@@ -127,7 +127,7 @@ LECTURES = (
         on_map=(1, 2.5),
         needs=(5,),
         about="windows, cost, shift and mask, relative positions, merging",
-        minutes=55,
+        minutes=80,
         homework=Homework("hw3_swin", "Swin", 240),
     ),
     Lecture("09_vit_cnn_spectrum", "The ViT–CNN spectrum", box="the ViT–CNN\nspectrum", on_map=(2, 2.5), needs=(8,)),

@@ -194,6 +194,12 @@ def test_attention_maps_share_a_scale_have_frames_and_say_where_each_looks():
     assert "token 3 looks most at token 6, with weight 0.85; token 5 looks most at token 2" in picture.alt
 
 
+def test_the_names_of_many_curves_stand_below_them_and_cover_none():
+    few, many = (plots.curves([1, 2], {f"line {i}": [i, i] for i in range(count)}) for count in (3, 4))
+    assert few.axes[0].get_legend() and not few.legends
+    assert not many.axes[0].get_legend() and len(many.legends[0].get_texts()) == 4
+
+
 def test_curves_say_where_they_begin_and_end():
     picture = plots.curves([1, 2], {"a": ([0.1, 0.5], [0.2, 0.9]), "b": [3, 4]}, xlabel="step")
     assert picture.alt == "curves over step: a from 0.1–0.2 to 0.5–0.9; b from 3 to 4"

@@ -4,13 +4,14 @@ A map is (H, W) tokens; M is the side of a window and s the shift, both in token
 tokens that are looked at and that look.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from course.drawing import (
@@ -21,6 +22,7 @@ from course.drawing import (
     SKY,
     SMALL,
     Picture,
+    colours_of,
     empty_figure,
     new_figure,
     outline,
@@ -47,11 +49,13 @@ def token_grids(image: Tensor, grids: Mapping[str, tuple[int, int]]) -> Picture:
         if side % window:
             raise ValueError(f"{title!r}: windows of {window} tokens do not tile a map of {side}")
     said = "; ".join(
-        f"{title}: {side}×{side} tokens, {(side // window) ** 2} windows" for title, (side, window) in grids.items()
+        f"{title}: {side}×{side} tokens of {size / side:g}×{size / side:g} pixels, "
+        + (f"{(side // window) ** 2} windows of {window}×{window} tokens" if side > window else "one window")
+        for title, (side, window) in grids.items()
     )
     width = min(1.75, PAGE / len(grids))
     figure, axes = new_figure(
-        f"an image cut into tokens and windows. {said}", 1, len(grids), width * len(grids), width + 0.62
+        f"one image cut into tokens and windows. {said}", 1, len(grids), width * len(grids), width + 0.62
     )
     for axis, (title, (side, window)) in zip(axes.flat, grids.items()):
         token = size / side  # pixels
@@ -60,8 +64,10 @@ def token_grids(image: Tensor, grids: Mapping[str, tuple[int, int]]) -> Picture:
         first = (side // window // 2) * window * token  # the window in the middle: its tokens are drawn
         for line in range(window + 1):
             at, ends = first + line * token - 0.5, [first - 0.5, first + window * token - 0.5]
-            axis.plot(ends, [at, at], color="white", linewidth=0.5)
-            axis.plot([at, at], ends, color="white", linewidth=0.5)
+            for x, y in ((ends, [at, at]), ([at, at], ends)):
+                # The rim keeps white lines visible on a bright sky.
+                rim = [withStroke(linewidth=1.3, foreground="#00000060")]
+                axis.plot(x, y, color="white", linewidth=0.5, path_effects=rim)
         axis.set_title(title, fontsize=SMALL)
         count = (side // window) ** 2
         axis.set_xlabel(
@@ -109,11 +115,12 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
     rolled = piece.roll((-shift, -shift), (0, 1)) if shift else piece
     token = image.shape[-1] // side  # pixels
     mask = shift_mask((side, side), window, shift) if shift else torch.zeros(4, window**2, window**2)
-    allowed = int((mask == 0).sum())
+    names = ["top left", "top right", "bottom left", "bottom right"]
+    allowed = [int((each == 0).sum()) for each in mask]  # pairs of each window
     alt = (
-        f"windows of {window} by {window} tokens moved by {shift}: {int(piece.max()) + 1} pieces; "
-        f"the image rolled by {shift}, "
-        f"in 4 windows; their masks allow {allowed} of {mask.numel()} pairs"
+        f"windows of {window} by {window} tokens moved by {shift} cut the image into {int(piece.max()) + 1} pieces; "
+        f"after a cyclic shift by {shift} the pieces fill 4 windows; their masks allow {sum(allowed)} of "
+        f"{mask.numel()} pairs: " + ", ".join(f"{name} {count}" for name, count in zip(names, allowed))
     )
     figure = empty_figure(alt, 7.6, 5.0)
     above, below = figure.subfigures(2, 1, height_ratios=[1.65, 1])
@@ -121,7 +128,7 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
     rolled_image = image.roll((-shift * token, -shift * token), (-2, -1))
     titles = (
         f"1. the windows moved by s = {shift}:\n{int(piece.max()) + 1} pieces",
-        "2. the map rolled instead:\n4 windows, each full",
+        "2. the map rolled instead:\n4 full windows",
     )
     for axis, picture, labels, title in zip((left, right), (image, rolled_image), (piece, rolled), titles):
         show_image(axis, picture)
@@ -129,7 +136,6 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
             _piece(axis, (labels == number).numpy(), token, number)
         axis.set_title(title, fontsize=9)
     _lines(right, image.shape[-1], token * window, "black", 2.2)
-    names = ["top left", "top right", "bottom left", "bottom right"]
     for axis, name, number in zip(below.subplots(1, 4), names, range(4)):
         row, column = divmod(number, 2)
         inside = rolled[row * window :, column * window :][:window, :window].flatten()  # (M*M,)
@@ -142,7 +148,7 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
             axis.axvline(line, color=GREY, linewidth=0.15)
         without_axes(axis)
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.6)
-        axis.set_title(f"{name}: {int((mask[number] == 0).sum())} of {mask[number].numel()} pairs", fontsize=SMALL)
+        axis.set_title(f"{name}: {allowed[number]} of {mask[number].numel()} pairs", fontsize=SMALL)
     below.suptitle("3. the mask of each of these windows: query (row) may look at key (column)", fontsize=9)
     return figure
 
@@ -150,8 +156,8 @@ def shift_steps(image: Tensor, side: int, window: int, shift: int) -> Picture:
 def bias_lookup(window: int, query: int) -> Picture:
     """Which entries of the bias table one query of a window uses, one for each key.
 
-    Left the window: every key has its colour, its displacement (query minus key, rows then columns) and the
-    number of its entry. Right the table, one entry for each displacement: those in use have a key's colour.
+    Left the window: every key has its colour, its number, that of its entry, and its displacement (query minus key,
+    rows then columns). Right the table, one entry for each displacement: those in use have a key's colour.
 
     Args:
         window: M.
@@ -164,18 +170,21 @@ def bias_lookup(window: int, query: int) -> Picture:
         raise ValueError(f"a window of {window}×{window} has the tokens 0 to {window**2 - 1}, and no token {query}")
     entries = relative_position_index(window)[query].tolist()  # (M*M,)
     wide = 2 * window - 1
-    alt = f"token {query} of a window of {window} by {window}, entries {entries} of a table {wide} by {wide}"
-    figure, ((left, right),) = new_figure(alt, 1, 2, 6.4, 3.35, width_ratios=[window + 0.6, wide])
+    alt = (
+        f"query {query} of a window of {window} by {window} tokens, and a table of {wide} by {wide} entries. "
+        + ", ".join(f"key {key}: entry {entry}" for key, entry in enumerate(entries))
+    )
+    figure, ((left, right),) = new_figure(alt, 1, 2, 7.2, 3.7, width_ratios=[window + 0.6, wide])
     own_row, own_column = divmod(query, window)
     for key, entry in enumerate(entries):
         row, column = divmod(key, window)
         displacement = f"{own_row - row:+d}, {own_column - column:+d}".replace("-", "−").replace("+0", "0")
-        _cell(left, row, column, _colour(key), f"{entry}", displacement)
+        _cell(left, row, column, _colour(key), f"entry {entry}", f"key {key}", displacement)
         _cell(right, entry // wide, entry % wide, _colour(key), f"{entry}")
     left.add_patch(Rectangle((own_column, own_row), 1, 1, fill=False, edgecolor="black", linewidth=2.5))
     for entry in set(range(wide**2)) - set(entries):
         _cell(right, entry // wide, entry % wide, np.ones(3), f"{entry}", faint=True)
-    left.set_title(f"query {query} and the keys of its window", fontsize=9)
+    left.set_title(f"query {query}, framed, and its keys", fontsize=9)
     right.set_title(f"the table: {wide} × {wide} learned numbers a head", fontsize=9)
     right.set_xlabel("columns from key to query", fontsize=SMALL)
     right.set_ylabel("rows from key to query", fontsize=SMALL)
@@ -210,7 +219,10 @@ def merging(before: Tensor, after: Tensor) -> Picture:
     (height, width), (rows, columns, _) = before.shape, after.shape
     slot = {int(number): index % 4 for index, number in enumerate(after.flatten())}
     first = after[0, 0].tolist()
-    alt = f"a map of {height} by {width} tokens; {rows * columns} new tokens of four each, the first {first}"
+    alt = (
+        f"a map of {height} by {width} tokens becomes {rows} by {columns} tokens, each made of four neighbours: "
+        f"the first of the tokens {first}, with the channels of all four"
+    )
     figure, ((left, right),) = new_figure(alt, 1, 2, 6.6, 2.9, width_ratios=[width, 1.9 * columns])
     for (row, column), number in np.ndenumerate(before.numpy()):
         _cell(left, row, column, _colour(slot[int(number)]), f"{int(number)}")
@@ -250,7 +262,11 @@ def reach(
     for title, tokens in seen.items():
         if tokens.ndim != 2 or height % tokens.shape[0] or width % tokens.shape[1]:
             raise ValueError(f"{title!r}: {tuple(tokens.shape)} tokens do not tile an image of {height}×{width}")
-    said = "; ".join(f"{title}: {int(tokens.sum())} of {tokens.numel()} tokens" for title, tokens in seen.items())
+    said = "; ".join(
+        f"{title}: {int(tokens.sum())} of {tokens.numel()} tokens"
+        + ("" if target is None else f", {'with' if tokens[target] else 'without'} the target")
+        for title, tokens in seen.items()
+    )
     per = min(1.75, PAGE / len(seen))
     figure, axes = new_figure(f"what token {query} has heard of. {said}", 1, len(seen), per * len(seen), per + 0.5)
     for axis, (title, tokens) in zip(axes.flat, seen.items()):
@@ -268,13 +284,14 @@ def reach(
 
 
 def accuracy_and_cost(
-    families: Mapping[str, Sequence[tuple[str, float, float]]], *, xlabel: str, ylabel: str
+    families: Mapping[str, Sequence[tuple[str, float, float]]], *, xlabel: str, ylabel: str, above: Collection[str] = ()
 ) -> Picture:
     """Published figures as points, a line a family.
 
     Args:
         families: family -> (name of the model, cost, accuracy) of each, from the cheapest on.
         xlabel, ylabel: of cost, drawn on a logarithmic scale, and accuracy.
+        above: models whose name stands above their point, to the left; the others' stand below it, to the right.
 
     Raises:
         ValueError: a cost that is not above 0.
@@ -282,12 +299,18 @@ def accuracy_and_cost(
     if any(cost <= 0 for points in families.values() for _, cost, _ in points):
         raise ValueError("costs are drawn on a logarithmic scale and must be above 0")
     count = sum(len(points) for points in families.values())
-    figure, ((axis,),) = new_figure(f"{ylabel} over {xlabel} of {count} models: {', '.join(families)}", 1, 1, 6.2, 3.5)
-    for (family, points), colour, marker in zip(families.items(), COLOURS, "os^Dvp"):
+    said = "; ".join(
+        f"{family}: " + ", ".join(f"{name} {accuracy:g} at {cost:g}" for name, cost, accuracy in points)
+        for family, points in families.items()
+    )
+    figure, ((axis,),) = new_figure(f"{ylabel} over {xlabel} of {count} models. {said}", 1, 1, 6.6, 3.9)
+    for number, (family, points) in enumerate(families.items()):
         names, costs, accuracies = zip(*points)
+        colour, marker = colours_of(families)[number], "os^Dv"[number % 5]
         axis.plot(costs, accuracies, "-", marker=marker, color=colour, label=family, markersize=5, linewidth=1.2)
         for name, cost, accuracy in points:
-            axis.annotate(name, (cost, accuracy), (5, -9), textcoords="offset points", fontsize=8, color="black")
+            near = {"xytext": (-4, 4), "ha": "right"} if name in above else {"xytext": (5, -10), "ha": "left"}
+            axis.annotate(name, (cost, accuracy), textcoords="offset points", fontsize=SMALL, **near)
     ticks = [
         tick for tick in (1, 2, 4, 8, 16, 32, 64, 128) if min(c for p in families.values() for _, c, _ in p) <= 2 * tick
     ]
@@ -295,7 +318,7 @@ def accuracy_and_cost(
     axis.set_xticks(ticks, [f"{tick}" for tick in ticks])
     axis.set_xticks([], minor=True)
     axis.margins(x=0.1, y=0.1)
-    axis.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=SMALL, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -303,7 +326,7 @@ def accuracy_and_cost(
 def _colour(number: int) -> np.ndarray:
     """A light colour for a piece, a slot or a key: lighter each time the colours have been gone through."""
     again, which = divmod(number, len(COLOURS))
-    return 1 - (0.6, 0.25, 0.9)[again % 3] * (1 - np.array(to_rgb(COLOURS[which])))
+    return 1 - (0.6, 0.35, 0.9)[again % 3] * (1 - np.array(to_rgb(COLOURS[which])))
 
 
 def _lines(axis: Axes, size: int, step: float, colour: str, linewidth: float) -> None:
@@ -349,8 +372,10 @@ def _piece(axis: Axes, inside: np.ndarray, token: int, number: int) -> None:
     said.set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 1.5, "alpha": 0.9})
 
 
-def _cell(axis: Axes, row: float, column: float, colour, text: str, small: str = "", *, faint: bool = False) -> None:
-    """A coloured square with a number, and below it something small."""
+def _cell(
+    axis: Axes, row: float, column: float, colour, text: str, above: str = "", below: str = "", *, faint: bool = False
+) -> None:
+    """A coloured square with a text in its middle, and others above and below it."""
     axis.add_patch(
         Rectangle(
             (column, row),
@@ -361,7 +386,7 @@ def _cell(axis: Axes, row: float, column: float, colour, text: str, small: str =
             linewidth=0.8,
         )
     )
-    high = 0.38 if small else 0.52
-    axis.text(column + 0.5, row + high, text, ha="center", va="center", fontsize=8, color=GREY if faint else "black")
-    if small:
-        axis.text(column + 0.5, row + 0.75, small, ha="center", va="center", fontsize=8)
+    colour = GREY if faint else "black"
+    for high, each in ((0.2, above), (0.5, text), (0.8, below)):
+        if each:
+            axis.text(column + 0.5, row + high, each, ha="center", va="center", fontsize=SMALL, color=colour)

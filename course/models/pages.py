@@ -2,6 +2,7 @@
 
 import csv
 import html
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -74,7 +75,7 @@ def compare(a: str, b: str) -> Page:
     (params_a, macs_a), (params_b, macs_b) = _sizes(left), _sizes(right)
     lines.append(("parameters", f"{params_a / 1e6:.2f}M", f"{params_b / 1e6:.2f}M"))
     lines.append(("multiply-adds", f"{macs_a / 1e9:.2f}G", f"{macs_b / 1e9:.2f}G"))
-    return Page(_columns(lines))
+    return Page(_columns(lines, widest=40))  # three columns of a page that is 1000 pixels wide
 
 
 def _differences(a: Spec, b: Spec, where: str = "") -> list[tuple[str, object, object]]:
@@ -278,9 +279,15 @@ def _table() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+class _Wrapper(textwrap.TextWrapper):
+    """Lines may also end behind an opening bracket: a spec has few spaces."""
+
+    wordsep_simple_re = re.compile(r"(\s+|(?<=\())")
+
+
 def _columns(lines: list[tuple[str, ...]], widest: int = 70) -> str:
     """Text in columns; a long cell goes on below itself."""
-    wrapped = [[textwrap.wrap(cell, widest) or [""] for cell in line] for line in lines]
+    wrapped = [[_Wrapper(widest, break_on_hyphens=False).wrap(cell) or [""] for cell in line] for line in lines]
     widths = [max(len(row) for cell in column for row in cell) for column in zip(*wrapped)]
     rows = [row for line in wrapped for row in zip_longest(*line, fillvalue="")]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)

@@ -34,7 +34,8 @@ def curves(
     alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: " + "; ".join(
         f"{name} from {_at(y, 0)} to {_at(y, -1)}" for name, y in lines.items()
     )
-    figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8)
+    below = len(lines) > 3  # so many names cover lines wherever they stand
+    figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8 + 0.2 * below * ((len(lines) + 1) // 2))
     for (name, y), colour, dash in zip(lines.items(), colours_of(lines), itertools.cycle(("-", "--", "-.", ":"))):
         seeds = np.atleast_2d(np.asarray(y, dtype=float))  # (seeds, n)
         if len(seeds) > 1:
@@ -66,8 +67,10 @@ def curves(
     if "x" in log and len(x) <= 8:  # the few values there are say more than powers of ten
         axis.set_xticks(x, [f"{value:g}" for value in x])
         axis.set_xticks([], minor=True)
-    if len(lines) > 1:
-        axis.legend(frameon=False, fontsize=8)
+    if below:
+        figure.legend(frameon=False, fontsize=SMALL, loc="outside lower center", ncols=2)
+    elif len(lines) > 1:
+        axis.legend(frameon=False, fontsize=SMALL)
     return figure
 
 

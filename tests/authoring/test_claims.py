@@ -17,6 +17,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "03_self_attention",
     "05_vision_transformer",
     "06_what_vits_see",
+    "08_swin",
     "10_all_mlp",
     "11_metaformer",
 )

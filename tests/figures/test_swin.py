@@ -43,7 +43,8 @@ def test_pictures_fit_a_page_and_nothing_is_cut_off(drawn):
 
 
 def test_grids_count_their_windows(drawn):
-    assert "many: 8×8 tokens, 16 windows" in drawn["token_grids"].alt
+    assert "many: 8×8 tokens of 4×4 pixels, 16 windows of 2×2 tokens" in drawn["token_grids"].alt
+    assert "one: 4×4 tokens of 8×8 pixels, one window" in drawn["token_grids"].alt
     one, many = drawn["token_grids"].axes[:2]
     assert "all look at all" in one.get_xlabel() and "16 windows of 2×2" in many.get_xlabel()
     assert len(many.lines) - len(one.lines) == 2 * (5 - 2) + 2 * (3 - 5)  # borders of windows, tokens in one of them
@@ -68,6 +69,7 @@ def test_pieces_are_those_that_the_mask_keeps_apart(shift):
 def test_shift_steps_colour_what_the_mask_allows(drawn):
     picture = drawn["shift_steps"]
     assert "9 pieces" in picture.alt and "allow 576 of 1024 pairs" in picture.alt
+    assert picture.alt.endswith("top left 256, top right 128, bottom left 128, bottom right 64")
     left, right, *masks = picture.axes
     assert sorted(texts(left)) == sorted(texts(right)) == list("ABCDEFGHI")
     for axis, allowed in zip(masks, (256, 128, 128, 64), strict=True):
@@ -83,13 +85,15 @@ def test_shift_steps_colour_what_the_mask_allows(drawn):
 def test_bias_lookup_shows_the_entries_that_the_query_uses(drawn):
     left, right = drawn["bias_lookup"].axes
     entries = [str(entry) for entry in relative_position_index(4)[1].tolist()]
-    assert [text for text in texts(left) if "," not in text] == entries
+    assert [text.removeprefix("entry ") for text in texts(left) if text.startswith("entry")] == entries
+    assert [text for text in texts(left) if text.startswith("key")] == [f"key {key}" for key in range(16)]
+    assert f"key 0: entry {entries[0]}, key 1: entry {entries[1]}" in drawn["bias_lookup"].alt
     assert "0, 0" in texts(left) and "0, −2" in texts(left) and "−3, +1" in texts(left)
     assert sorted(texts(right), key=int) == [str(entry) for entry in range(49)]
 
     def colour_of(axis):
         cells = [patch for patch in axis.patches if patch.get_fill()]
-        numbers = [text for text in texts(axis) if "," not in text]
+        numbers = [text.removeprefix("entry ") for text in texts(axis) if "," not in text and "key" not in text]
         return {number: cell.get_facecolor() for number, cell in zip(numbers, cells, strict=True)}
 
     window, table = colour_of(left), colour_of(right)
@@ -104,7 +108,7 @@ def test_merging_stacks_what_it_is_given(drawn):
     left, right = drawn["merging"].axes
     assert texts(left) == [str(n) for n in range(24)]
     assert texts(right)[:4] == ["0", "6", "1", "7"] and len(texts(right)) == 24
-    assert "the first [0, 6, 1, 7]" in drawn["merging"].alt
+    assert "the first of the tokens [0, 6, 1, 7]" in drawn["merging"].alt
     with pytest.raises(ValueError, match="24 numbers of before"):
         swin.merging(BEFORE, AFTER + 1)
 
@@ -114,13 +118,17 @@ def test_reach_fades_what_was_not_heard(drawn):
     faded = [sum(isinstance(p, Rectangle) and p.get_alpha() == 0.78 for p in axis.patches) for axis in (half, every)]
     assert faded == [32, 0] and "half: 32 of 64 tokens" in drawn["reach"].alt
     assert "token (1, 2)" in drawn["reach"].alt
+    assert "half: 32 of 64 tokens, without the target; all: 64 of 64 tokens, with the target" in drawn["reach"].alt
     with pytest.raises(ValueError, match="do not tile"):
         swin.reach(IMAGE, {"no": torch.ones(5, 5, dtype=torch.bool)}, (0, 0))
 
 
 def test_accuracy_and_cost_draws_every_model(drawn):
     (axis,) = drawn["accuracy_and_cost"].axes
-    assert texts(axis) == ["small", "large", "only"] and "of 3 models: a, b" in drawn["accuracy_and_cost"].alt
+    assert texts(axis) == ["small", "large", "only"] and "of 3 models." in drawn["accuracy_and_cost"].alt
+    assert "a: small 80 at 1, large 83 at 16; b: only 81 at 4" in drawn["accuracy_and_cost"].alt
     assert axis.lines[0].get_xydata().tolist() == [[1.0, 80.0], [16.0, 83.0]] and axis.get_xscale() == "log"
+    (raised,) = swin.accuracy_and_cost(POINTS, xlabel="", ylabel="", above=["only"]).axes
+    assert [text.get_ha() for text in raised.texts] == ["left", "left", "right"]
     with pytest.raises(ValueError, match="above 0"):
         swin.accuracy_and_cost({"a": [("free", 0.0, 80.0)]}, xlabel="", ylabel="")

@@ -40,6 +40,8 @@ def test_comparing_goes_down_to_the_option():
 def test_comparing_layouts_names_them():
     text = compare("vit_s16", "swin_t")
     assert "Isotropic" in text and "Pyramid" in text and "WindowAttention" in text
+    assert max(map(len, text.splitlines())) <= 100, "a page of 1000 pixels wraps it"
+    assert "num_heads=per_stage(3, 6, 12, 24)" in text, "no word is cut"
 
 
 def test_the_page_is_coloured_in_a_notebook():
