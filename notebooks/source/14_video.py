@@ -19,8 +19,9 @@ from course import budget, plots, setup
 from course.data import load
 from course.figures import video
 from course.knobs import turn
-from course.models import card, compare, create_model
-from course.training import fit, recipes
+from course.models import architecture, card, compare, create_model
+from course.seeds import over_seeds
+from course.training import evaluate, fit, recipes
 setup(seed=0)
 torch.set_num_threads(1)  # the networks here are so small that a second core only gets in the way
 
@@ -511,71 +512,84 @@ f"from frame 2 alone: at most {ceiling(2):.0%}"
 # transformer layer, then a layer looks along the five frames. We take away what the predictions speak of:
 
 # %%
-def small_vivit(num_frames=5, temporal_depth=1, time_code=True):
-    """Model 2, clips (B, T, 1, 16, 16) -> (B, 4); temporal_depth=0: the mean over the frames."""
-    torch.manual_seed(0)
-    sizes = dict(embed_dim=32, depth=1, temporal_depth=temporal_depth, num_frames=num_frames)
-    model = create_model("vivit_digits_model2", **sizes)
-    codes = [model.space.tokens.position] + ([model.time.tokens.position] if temporal_depth else [])
-    for code in codes:
-        nn.init.normal_(code, std=0.5)  # the usual 0.02 would drown among the pixels (question 3.10)
+def small_vivit(seed, num_frames=5, temporal_depth=1, time_code=True):
+    """Model 2: (B, T, 1, 16, 16) -> (B, 4); temporal_depth=0: the mean over the frames."""
+    torch.manual_seed(seed)
+    network = create_model("vivit_digits_model2", embed_dim=32, depth=1,
+                           num_frames=num_frames, temporal_depth=temporal_depth)
+    encoders = [network.space, network.time] if temporal_depth else [network.space]
+    for encoder in encoders:
+        nn.init.normal_(encoder.tokens.position, std=0.5)  # 0.02 is too small (question 3.10)
     if temporal_depth and not time_code:
-        codes[1].requires_grad_(False).zero_()
-    return model
+        network.time.tokens.position.requires_grad_(False).zero_()
+    return network
 
-class MiddleFrame(nn.Module):
+class OneFrame(nn.Module):
     """Shows a network one frame of the clip: (B, T, C, H, W) -> (B, 4)."""
 
-    def __init__(self, model, frame=2):
+    def __init__(self, network, frame=2):
         super().__init__()
-        self.model, self.frame = model, frame
+        self.network, self.frame = network, frame
 
     def forward(self, clips):
-        return self.model(clips[:, self.frame : self.frame + 1])
-
-# %% [markdown]
-# The four are trained on the same 4,000 clips, made of other digits than the test clips. Fix your four
-# numbers now. *(Price: about 35 seconds of one CPU core for all four; on a GPU not measured, and not
-# needed.)*
+        return self.network(clips[:, self.frame : self.frame + 1])
 
 # %%
 learn = load("digit_video", "train", size=budget(tiny=200, cpu=4000))
 unseen = load("digit_video", "test", size=budget(tiny=50, cpu=1000))
-contenders = {  # name: (network, steps)
-    "one frame": (MiddleFrame(small_vivit(num_frames=1)), 100),
-    "mean over frames": (small_vivit(temporal_depth=0), 200),
-    "attention, no time code": (small_vivit(time_code=False), 300),
-    "attention and time code": (small_vivit(), 300),
+CONTENDERS = {  # name: seed -> network
+    "one frame": lambda seed: OneFrame(small_vivit(seed, num_frames=1)),
+    "mean over frames": lambda seed: small_vivit(seed, temporal_depth=0),
+    "attention, no time code": lambda seed: small_vivit(seed, time_code=False),
+    "attention and time code": small_vivit,
 }
-histories = {}
-for name, (model, steps) in contenders.items():
-    recipe = recipes.cpu_minute.but(steps=budget(tiny=2, cpu=steps))
-    histories[name] = fit(model, learn, recipe, val=unseen, val_points=10, plot=False)
-plots.bars({name: {"motion": history.final_accuracy} for name, history in histories.items()}, chance=0.25)
 
-# %% [markdown]
-# All predictions held. One frame guesses. Whatever does not know the order stays at or below one half (the
-# test set has 1,000 clips, so a coin may fall 1.6 points either way). Five learned rows, one for each moment,
-# take the same network through the ceiling. How did they get there?
+def trained(network, seed, on=learn, num_steps=250, looks=1, **changes):
+    """Trains it, in place; the seed sets the order of the clips."""
+    num_steps = budget(tiny=2, cpu=num_steps)
+    recipe = recipes.cpu_minute.but(steps=num_steps, seed=seed, **changes)
+    return fit(network, on, recipe, val=unseen, val_points=looks, plot=False, progress=False)
 
-# %%
-two = {name: histories[name].val_accuracy for name in ("attention, no time code", "attention and time code")}
-plots.curves(
-    histories["attention and time code"].val_steps, two, xlabel="step", ylabel="accuracy",
-    levels={"one frame: 25 %": 0.25, "no order: 50 %": 0.5},
-)
-
-# %% [markdown]
-# Both find the axis first and arrive at the same step, 50 %. The blind one stays there for good. Is it really
-# *blind*, or has it merely not learned? Show it all test clips backwards:
-
-# %%
-both_ways = unseen.images, unseen.images.flip(1)  # (B, T, C, H, W) each; T reversed
-for name in ("attention, no time code", "attention and time code"):
-    model = contenders[name][0]
+def says(network, shown):  # clips (B, T, C, H, W) -> (B,), a motion for each
     with torch.no_grad():
-        said = [model(model.normalise_images(shown)).argmax(dim=1) for shown in both_ways]  # (B,) each
-    print(f"{name:25} same answer to a clip and its reverse: {(said[0] == said[1]).float().mean():.0%}")
+        return network(network.normalise_images(shown)).argmax(dim=1)
+
+# %%
+def ceilings(seed):
+    accuracy, curve, backwards = {}, {}, {}
+    for who, build in CONTENDERS.items():
+        contender = build(seed)
+        run = trained(contender, seed, looks=10)
+        accuracy[who], curve[who] = {"motion": run.final_accuracy}, run.val_accuracy
+        there = says(contender, unseen.images)  # (B,)
+        back = says(contender, unseen.images.flip(1))  # (B,): T reversed
+        backwards[who] = (there == back).float().mean().item()
+    return {"accuracy": accuracy, "curve": curve, "backwards": backwards,
+            "steps": run.val_steps}
+
+seen_so_far = over_seeds("14_video/ceilings", ceilings)
+plots.bars(seen_so_far["accuracy"], chance=0.25)
+
+# %%
+two = {kind: seen_so_far["curve"][kind] for kind in list(CONTENDERS)[2:]}
+plots.curves(seen_so_far["steps"][0], two, xlabel="step", ylabel="accuracy",
+             levels={"one frame: 25 %": 0.25, "no order: 50 %": 0.5})
+
+# %%
+def leaks(seed):
+    frame_0 = OneFrame(small_vivit(seed, num_frames=1), frame=0)
+    mirrored = small_vivit(seed)
+    trained(mirrored, seed, augment=("random_flip",))
+    correct = (says(mirrored, unseen.images) == unseen.labels).float()  # (B,)
+    sideways = unseen.labels < 2  # (B,): right and left; the others are down and up
+    return {
+        "frame 0 alone": {"all motions": trained(frame_0, seed).final_accuracy},
+        "trained with flips": {"all motions": correct.mean().item(),
+                               "right, left": correct[sideways].mean().item(),
+                               "down, up": correct[~sideways].mean().item()},
+    }
+
+plots.bars(over_seeds("14_video/leaks", leaks, live=False), chance=0.25)
 
 # %% [markdown]
 # A theorem cannot be trained away. This is lecture 3's section 8 again: attention knows no order, a mean
@@ -626,12 +640,16 @@ video.gains(table_4, unit="Epic Kitchens, action accuracy, % (Arnab et al. 2021,
 # %? And what will mixup do, help or blur? *(Price: about 18 seconds of a CPU core; GPU not measured.)*
 
 # %%
-few, small_set = learn.subset(200), {}
-for name, mixup in {"plain": 0.0, "mixup": 0.8}.items():
-    recipe = recipes.cpu_minute.but(steps=budget(tiny=2, cpu=220), mixup=mixup)
-    small_set[name] = fit(small_vivit(), few, recipe, val=unseen, val_points=10, plot=False)
-lines = {name: history.val_accuracy for name, history in small_set.items()}
-plots.curves(small_set["plain"].val_steps, lines, xlabel="step", ylabel="accuracy", levels={"no order": 0.5})
+def small_set(seed):
+    few, found = learn.subset(200), {}
+    for method, strength in {"plain": 0.0, "mixup": 0.8}.items():
+        student = small_vivit(seed)
+        trained(student, seed, on=few, num_steps=220, mixup=strength)
+        found[method] = {"its 200 clips": evaluate(student, few),
+                         "unseen clips": evaluate(student, unseen)}
+    return found
+
+plots.bars(over_seeds("14_video/small_set", small_set), chance=0.25)
 
 # %% [markdown]
 # Both break the ceiling. Plainly trained, the network stops at about six in ten: it knows its 200 clips
