@@ -18,6 +18,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "06_what_vits_see",
     "10_all_mlp",
     "11_metaformer",
+    "14_video",
 )
 
 STORED = {
