@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -33,7 +34,7 @@ STEPS = {
     "local": "#DDCC77",
     "global": "#882255",
     "width": "#332288",
-    "height": "#999933",
+    "height": "#AA4499",
 }
 
 IN_TURN = ("#44AA99", "#AA4499")  # of tubelets, one after the other
@@ -310,7 +311,7 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
     Raises:
         ValueError: the tokens of a step are not (T, h, w) with the clip's T, or the query is not in the clip.
     """
-    frames, _, height, _ = clip.shape
+    frames, _, height, width = clip.shape
     for title, steps in schemes.items():
         for step, seen in steps.items():
             if seen.ndim != 3 or len(seen) != frames:
@@ -331,11 +332,10 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
             show_image(axis, 0.3 + 0.7 * clip[time].float() / max(float(clip.max()), 1e-9))
             seen = reached[title]
             patch = height // seen.shape[1]
-            for (row, column), visible in np.ndenumerate(seen[time].numpy()):
-                step = next((name for name, tokens in steps.items() if tokens[time, row, column]), None)
-                colour, cover = (STEPS[step], 0.6) if visible else ("white", 0.85)
-                corner = (column * patch - 0.5, row * patch - 0.5)
-                axis.add_patch(Rectangle(corner, patch, patch, linewidth=0, facecolor=colour, alpha=cover))
+            cover = np.full((*seen.shape[1:], 4), to_rgba("white", 0.85))  # (h, w, RGBA): what is never seen
+            for step, tokens in reversed(steps.items()):
+                cover[tokens[time].numpy()] = to_rgba(STEPS[step], 0.6)
+            axis.imshow(cover, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
             if time == query[0]:
                 axis.add_patch(outline(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
             if number == 0:
