@@ -495,7 +495,7 @@ video.attention_stages({
 # * **Model 4** takes both at once: half of the heads attend in space, the others along time. It has no more
 #   weights than Model 1.
 #
-# Model 2, which section 7 uses in small, in full size:
+# Here is Model 2 in full size; section 7 trains a small one:
 
 # %%
 architecture("vivit_model2")
@@ -799,7 +799,10 @@ plots.curves(seen_so_far["steps"][0], two, xlabel="step", ylabel="accuracy",
 # Without the time code no seed gets past 50 %<!-- = 100 / 2 --> by more than chance allows (with 1,000 clips the standard error is
 # 1.6<!-- = 100 * (0.25 / 1000) ** 0.5 --> points). With it, every seed does. How it gets there differs: with seed 0 the network stays near
 # one half for some 50 steps, as if it had found the axis and not yet the direction; with seeds 1 and 2 it goes straight through. So "first the axis,
-# then the direction" is not decided. But is the first network really *blind* to order, or has it only not learned it? The experiment has also shown each network all test clips backwards:
+# then the direction" is not decided.
+#
+# Is the network without the time code really *blind* to order, or has it only not learned it? The experiment has also shown each
+# network all test clips backwards:
 
 # %%
 for who, same in seen_so_far["backwards"].items():
@@ -857,9 +860,10 @@ plots.bars(over_seeds("14_video/leaks", leaks, live=False), chance=0.25)
 #
 # About three quarters at most: *down* and *up* are not changed by a mirror, but every second *right* now shows
 # a motion to the left, so these two labels become coin tosses. With three seeds the network gets 50 to 68 %<!-- leaks / trained with flips / all motions -->.
-# *Right* and *left* never get past a coin: 40 to 50 %<!-- leaks / trained with flips / right, left -->. *Down* and *up* could all be right, but
-# after 250 steps one seed of three has learned them (49, 63 and 100 %<!-- leaks / trained with flips / down, up -->): half of the labels are wrong, and that
-# slows everything down. Without flips the same steps give 94 to 100 %<!-- ceilings / accuracy / attention and time code / motion -->.
+# *Right* and *left* never get past a coin: 40 to 50 %<!-- leaks / trained with flips / right, left -->. *Down* and *up* could all
+# be right, but after 250 steps only one seed of three has learned them
+# (49, 63 and 100 %<!-- leaks / trained with flips / down, up -->): a quarter of all labels is wrong, and with the other two seeds learning is
+# slower. Without flips the same steps give 94 to 100 %<!-- ceilings / accuracy / attention and time code / motion -->.
 # On Epic Kitchens a mirrored "cut the onion" still shows an onion being cut. Whether an augmentation is harmless depends on the question.
 # </details>
 #
