@@ -329,9 +329,9 @@ for name in ("vit_b16", "vivit_model1"):
           f"{ours.macs / 1e9:6.2f}G multiply-adds")
 
 # %% [markdown]
-# There are 2.4M parameters more: +2.26M<!-- = (16 - 1) * 196 * 768 / 1e6 --> for
-# 3,136<!-- = 16 * 196 --> positions in place of 196, +0.59M<!-- = 3 * 16 * 16 * 768 / 1e6 --> since each filter is two
-# frames long, −0.46M<!-- = -600 * 769 / 1e6 --> because there are 400 classes and not 1000. The blocks are the same. But
+# There are 2.4M parameters more: +2.26<!-- = (16 - 1) * 196 * 768 / 1e6 -->M for
+# 3,136<!-- = 16 * 196 --> positions in place of 196, +0.59<!-- = 3 * 16 * 16 * 768 / 1e6 -->M since each filter is two
+# frames long, −0.46<!-- = 0 - 600 * 769 / 1e6 -->M because there are 400 classes and not 1000. The blocks are the same. But
 # 16 times as many tokens take 26 times<!-- = 451.52 / 17.56 --> the work. The rest of the lecture is about this.
 
 # %% [markdown]
@@ -650,7 +650,7 @@ for name, views in {"TimeSformer": 3, "SlowFast": 30}.items():
 
 # %% [markdown]
 # They do. But read what it says: *one* view of TimeSformer takes 196<!-- printed -->G, one of SlowFast
-# 66<!-- printed -->G (at 256 × 256 pixels). The transformer is three times<!-- = 196 / 66 --> as expensive per view, and is shown three views
+# 66<!-- printed -->G (at 256 × 256 pixels). The transformer is 3 times<!-- = 196 / 66 --> as expensive per view, and is shown three views
 # where the CNN is shown thirty.
 #
 # And read the accuracies with their hours. With the same pre-training and about the same hours, TimeSformer is 5.8 points<!-- = 75.8 - 70.0 -->
@@ -658,7 +658,7 @@ for name, views in {"TimeSformer": 3, "SlowFast": 30}.items():
 # ahead, 76.4. What the transformer wins is training time, and what it can do with more images: ImageNet-21K gives it 78.0.
 #
 # > **What slides get wrong here.** One deck prints 100.7M parameters for ViViT's Model 2. The paper's table 2 says 115.1M, and
-# > the cell above counts it. With two layers over time instead of four it would be 100.9M<!-- printed -->; no number of layers gives
+# > the cell above counts it. With two layers over time instead of four it would be 100.9<!-- printed -->M; no number of layers gives
 # > 100.7M. Checking a printed number takes one line.
 
 # %% [markdown]
