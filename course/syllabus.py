@@ -166,7 +166,7 @@ LECTURES = (
         on_map=(1, 4.5),
         needs=(5,),
         about="tubelets, factorised and divided attention, what order tells",
-        minutes=65,
+        minutes=85,
         homework=Homework("hw6_vivit", "ViViT", 240),
     ),
     Lecture("15_dense_prediction", "Dense prediction", box="dense\nprediction", on_map=(2, 4.5), needs=(8,)),

@@ -5,17 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course.drawing import (
-    BLUE,
-    COLOURS,
-    GREEN,
     GREY,
     ORANGE,
     PAGE,
     PALE,
+    RED,
     SKY,
     SMALL,
     Picture,
@@ -26,6 +25,19 @@ from course.drawing import (
     show_image,
     without_axes,
 )
+
+# A step of attention has one colour in every figure, whatever is beside it; none means anything else in the course.
+STEPS = {
+    "space": SKY,
+    "time": RED,
+    "joint": "#999999",
+    "local": "#DDCC77",
+    "global": "#882255",
+    "width": "#332288",
+    "height": "#AA4499",
+}
+
+IN_TURN = ("#44AA99", "#AA4499")  # of tubelets, one after the other
 
 
 # -- motion
@@ -43,7 +55,10 @@ def space_time_slices(clips: Tensor, captions: Sequence[str]) -> Picture:
     if len(captions) != len(clips):
         raise ValueError(f"there are {len(clips)} clips and {len(captions)} captions")
     frames, side = clips.shape[1], min(1.5, PAGE / (len(clips) + 0.8))
-    alt = f"{len(clips)} clips ({', '.join(captions)}): a frame, x over time, y over time"
+    moves = (f"{name}: x {_velocity(clip, 3):+.1f}, y {_velocity(clip, 2):+.1f}" for name, clip in zip(captions, clips))
+    alt = (
+        f"{len(clips)} clips from above and from the side; what is bright moves, in pixels a frame, {'; '.join(moves)}"
+    )
     figure, axes = new_figure(
         alt, 3, len(clips), side * len(clips) + 0.9, 2.5 * side + 0.5, height_ratios=[1, 0.6, 0.6]
     )
@@ -58,6 +73,13 @@ def space_time_slices(clips: Tensor, captions: Sequence[str]) -> Picture:
     for axis, label in zip(axes[:, 0], labels):
         axis.set_ylabel(label, fontsize=SMALL, rotation=0, ha="right", va="center")
     return figure
+
+
+def _velocity(clip: Tensor, axis: int) -> float:
+    """Pixels a frame along an axis of (T, C, H, W) by which the middle of what is bright moves."""
+    bright = (clip > 0.5 * clip.max()).float().sum(dim=(1, 5 - axis))  # (T, H or W)
+    middle = (bright * torch.arange(bright.shape[1])).sum(dim=1) / bright.sum(dim=1).clamp(min=1)  # (T,)
+    return float(middle[-1] - middle[0]) / max(len(clip) - 1, 1)
 
 
 def kernel_in_time(kernels: Mapping[str, Tensor]) -> Picture:
@@ -78,7 +100,9 @@ def kernel_in_time(kernels: Mapping[str, Tensor]) -> Picture:
     top = max(float(kernel.abs().max()) for kernel in kernels.values()) or 1.0
     for number, (row, (title, kernel)) in enumerate(zip(axes, kernels.items())):
         for time, axis in enumerate(row):
-            axis.imshow(kernel[time].numpy(), cmap="RdBu", vmin=-1.3 * top, vmax=1.3 * top)
+            axis.imshow(
+                kernel[time].numpy(), cmap="RdBu", vmin=-1.9 * top, vmax=1.9 * top
+            )  # so pale that black can be read
             for (y, x), value in np.ndenumerate(kernel[time].numpy()):
                 axis.text(x, y, f"{value:g}".replace("-", "−"), ha="center", va="center", fontsize=SMALL)
             without_axes(axis)
@@ -103,10 +127,12 @@ def flow_field(first: Tensor, second: Tensor, flow: Tensor, patch: int) -> Pictu
     if flow.shape != (height // patch, width // patch, 2):
         fits = (height // patch, width // patch, 2)
         raise ValueError(f"flow in patches of {patch} on {height}×{width} pixels is {fits}, not {tuple(flow.shape)}")
-    arrows = int(torch.isfinite(flow).all(dim=-1).sum())
-    figure, ((one, two, three, four),) = new_figure(
-        f"two frames, their difference, and {arrows} arrows of flow between them", 1, 4, PAGE, 2.25
+    found = flow[torch.isfinite(flow).all(dim=-1)]  # (arrows, 2)
+    mean = "".join(f", {axis} {value:+.1f}" for axis, value in zip("xy", found.mean(dim=0).tolist()) if len(found))
+    alt = (
+        f"two frames, their difference, and {len(found)} arrows of flow between them{', on average' * bool(mean)}{mean}"
     )
+    figure, ((one, two, three, four),) = new_figure(alt, 1, 4, PAGE, 2.25)
     show_image(one, first)
     show_image(two, second)
     change = (second.float() - first.float()).mean(dim=0).cpu()  # (H, W)
@@ -122,7 +148,7 @@ def flow_field(first: Tensor, second: Tensor, flow: Tensor, patch: int) -> Pictu
                 four.plot(*middle, "o", color=GREY, markersize=3)
                 continue
             tip = (middle[0] + 1.6 * x, middle[1] + 1.6 * y)
-            style = {"arrowstyle": "-|>", "color": ORANGE, "linewidth": 1.4, "mutation_scale": 8}
+            style = {"arrowstyle": "-|>", "color": RED, "linewidth": 1.4, "mutation_scale": 8}
             four.annotate("", tip, middle, arrowprops=style | {"shrinkA": 0, "shrinkB": 0})
     for axis, title in zip((one, two, three, four), ("frame t", "frame t + 1", "difference", "flow")):
         axis.set_title(title, fontsize=9)
@@ -147,7 +173,7 @@ def frame_rates(num_frames: int, alpha: int, channels: tuple[int, int], shares: 
     said = f"slow pathway: {slow} frames, {shares[0]:.0%} of the work"
     alt = f"{said}; fast: {num_frames} frames, {shares[1]:.0%}"
     figure, (axis,) = _line_axes(alt, 1, PAGE, 2.1)
-    rows = (("slow", 0, alpha, channels[0], shares[0], BLUE), ("fast", 1, 1, channels[1], shares[1], ORANGE))
+    rows = (("slow", 0, alpha, channels[0], shares[0], SKY), ("fast", 1, 1, channels[1], shares[1], RED))
     tallest = max(channels)
     for name, row, every, wide, share, colour in rows:
         tall = 0.8 * wide / tallest
@@ -156,7 +182,7 @@ def frame_rates(num_frames: int, alpha: int, channels: tuple[int, int], shares: 
         said = f"{name}: {num_frames // every} frames\n{wide} channels"
         axis.text(-0.6, -row, said, ha="right", va="center", fontsize=8)
         cost = f"{share:.0%} of\nthe work"
-        axis.text(num_frames + 0.5, -row, cost, ha="left", va="center", fontsize=8, color=colour)
+        axis.text(num_frames + 0.5, -row, cost, ha="left", va="center", fontsize=8)
         if row:
             for time in range(0, num_frames, alpha):
                 tip, tail = (time + 0.35, -0.46), (time + 0.35, -row + tall / 2)
@@ -185,7 +211,10 @@ def two_embeddings(clip: Tensor, tubelet: int, patch: int) -> Picture:
     if frames % tubelet or height % patch or width % patch:
         raise ValueError(f"boxes of {tubelet}×{patch}×{patch} do not tile a clip of {frames}×{height}×{width}")
     tokens = frames // tubelet * (height // patch) * (width // patch)
-    alt = f"{frames} frames; kept or in tubelets of {tubelet} frames: {tokens} tokens each"
+    alt = (
+        f"above, {frames // tubelet} of {frames} frames are kept and cut into patches; below, {tubelet} frames at a time "
+        f"are cut into boxes: {tokens} tokens each"
+    )
     side = min(1.15, (PAGE - 1.7) / frames)
     figure, axes = new_figure(alt, 2, frames, frames * side + 1.7, 2 * side + 0.3)
     for time in range(frames):
@@ -199,7 +228,7 @@ def two_embeddings(clip: Tensor, tubelet: int, patch: int) -> Picture:
             for line in range(patch, max(height, width), patch):
                 axis.axhline(line - 0.5, color="white", linewidth=0.5)
                 axis.axvline(line - 0.5, color="white", linewidth=0.5)
-        colour = COLOURS[time // tubelet % len(COLOURS)]
+        colour = IN_TURN[time // tubelet % len(IN_TURN)]
         if kept:
             above.add_patch(outline(patch, patch, patch, patch, colour))
         below.add_patch(outline(patch, patch, patch, patch, colour))
@@ -218,8 +247,9 @@ def attention_stages(models: Mapping[str, Sequence[tuple[str, Tensor, tuple[int,
 
     Args:
         models: title -> steps; a step is its title, the tokens seen (T, h, w) as truth values, and the query
-            (frame, row, column), framed in orange. A step whose frames are one token each has (T, 1, 1). A step
-            follows from the one before it, or, if its title begins with "+", is taken beside it.
+            (frame, row, column), framed in orange. A step whose frames are one token each has (T, 1, 1). A title
+            begins with the kind of step, which gives its colour (`STEPS`): "space, 12 layers". A step follows from
+            the one before it, or, if its title begins with "+", is taken beside it.
 
     Raises:
         ValueError: a model without steps, or tokens that are not (T, h, w).
@@ -241,7 +271,8 @@ def attention_stages(models: Mapping[str, Sequence[tuple[str, Tensor, tuple[int,
         axis.text(-0.35, 0.5, name, ha="right", va="center", fontsize=9)
         for number, (title, seen, query) in enumerate(steps):
             left = number * group
-            _small_frames(axis, seen, query, left)
+            colour = STEPS[title.removeprefix("+ ").partition(",")[0]]
+            _small_frames(axis, seen, query, left, colour)
             said = f"{title.removeprefix('+ ')}: sees {int(seen.sum())} of {seen.numel()}"
             axis.text(left + (frames * 1.18 - 0.18) / 2, 1.12, said, ha="center", va="bottom", fontsize=SMALL)
             if number and title.startswith("+"):
@@ -253,8 +284,8 @@ def attention_stages(models: Mapping[str, Sequence[tuple[str, Tensor, tuple[int,
     return figure
 
 
-def _small_frames(axis: Axes, seen: Tensor, query: tuple[int, int, int], left: float) -> None:
-    """T frames beside each other, each 1 by 1, its tokens blue where they are seen; (T, 1, 1): a dot each."""
+def _small_frames(axis: Axes, seen: Tensor, query: tuple[int, int, int], left: float, colour: str) -> None:
+    """T frames beside each other, each 1 by 1, its tokens coloured where they are seen; (T, 1, 1): a dot each."""
     _, rows, columns = seen.shape
     side = 1 / max(rows, columns)
     for (time, row, column), visible in np.ndenumerate(seen.numpy()):
@@ -262,8 +293,8 @@ def _small_frames(axis: Axes, seen: Tensor, query: tuple[int, int, int], left: f
         size = 0.45 if single else side
         x = left + time * 1.18 + (0.275 if single else column * side)
         y = 0.275 if single else 1 - (row + 1) * side
-        colour = SKY if visible else "white"
-        axis.add_patch(Rectangle((x, y), size, size, facecolor=colour, edgecolor=PALE, linewidth=0.8))
+        fill = colour if visible else "white"
+        axis.add_patch(Rectangle((x, y), size, size, facecolor=fill, edgecolor=PALE, linewidth=0.8))
         if (time, row, column) == tuple(query):
             axis.add_patch(Rectangle((x, y), size, size, facecolor="none", edgecolor=ORANGE, linewidth=2.2, zorder=3))
 
@@ -273,14 +304,14 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
 
     Args:
         clip: (T, C, H, W).
-        schemes: title -> step -> (T, h, w) truth values: what the query sees in that step. A token of several
-            steps has the colour of the first.
+        schemes: title -> step, a key of `STEPS`, -> (T, h, w) truth values: what the query sees in that step. A token
+            of several steps has the colour of the first.
         query: (frame, row, column), framed in orange.
 
     Raises:
         ValueError: the tokens of a step are not (T, h, w) with the clip's T, or the query is not in the clip.
     """
-    frames, _, height, _ = clip.shape
+    frames, _, height, width = clip.shape
     for title, steps in schemes.items():
         for step, seen in steps.items():
             if seen.ndim != 3 or len(seen) != frames:
@@ -296,17 +327,15 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
     size = frames * side + 2.7, len(schemes) * side + 0.25
     figure, grid = new_figure(alt, len(schemes), frames + 1, *size, width_ratios=ratios)
     axes, legends = grid[:, :-1], grid[:, -1]
-    colours = SKY, GREEN, COLOURS[4]
     for number, (line, (title, steps)) in enumerate(zip(axes, schemes.items())):
         for time, axis in enumerate(line):
             show_image(axis, 0.3 + 0.7 * clip[time].float() / max(float(clip.max()), 1e-9))
             seen = reached[title]
             patch = height // seen.shape[1]
-            for (row, column), visible in np.ndenumerate(seen[time].numpy()):
-                which = next((i for i, step in enumerate(steps.values()) if step[time, row, column]), None)
-                colour, cover = (colours[which], 0.5) if visible else ("white", 0.85)
-                corner = (column * patch - 0.5, row * patch - 0.5)
-                axis.add_patch(Rectangle(corner, patch, patch, linewidth=0, facecolor=colour, alpha=cover))
+            cover = np.full((*seen.shape[1:], 4), to_rgba("white", 0.85))  # (h, w, RGBA): what is never seen
+            for step, tokens in reversed(steps.items()):
+                cover[tokens[time].numpy()] = to_rgba(STEPS[step], 0.6)
+            axis.imshow(cover, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
             if time == query[0]:
                 axis.add_patch(outline(query[2] * patch, query[1] * patch, patch, patch, ORANGE))
             if number == 0:
@@ -315,7 +344,8 @@ def neighbourhoods(clip: Tensor, schemes: Mapping[str, Mapping[str, Tensor]], qu
         legends[number].axis("off")
         for line_number, step in enumerate(steps):
             height_of = 0.5 + 0.22 * ((len(steps) - 1) / 2 - line_number)
-            legends[number].text(0, height_of, f"■ {step}", color=colours[line_number], fontsize=8, va="center")
+            legends[number].add_patch(Rectangle((0, height_of - 0.06), 0.14, 0.12, facecolor=STEPS[step], linewidth=0))
+            legends[number].text(0.2, height_of, step, fontsize=8, va="center")
     return figure
 
 
@@ -375,7 +405,7 @@ def gains(values: Mapping[str, float], *, unit: str = "%") -> Picture:
     axis.plot([heights[0]] * 2, [-0.4, 0.4], color=GREY, linewidth=2)
     axis.text(heights[0] + 0.02 * span, 0, f"{heights[0]:g}", va="center", fontsize=8, color=GREY)
     for row, (before, more) in enumerate(zip(heights, added), start=1):
-        axis.barh(row, more, left=before, height=0.75, color=BLUE if more >= 0 else COLOURS[3])
+        axis.barh(row, more, left=before, height=0.75, color=SKY if more >= 0 else RED)
         right = max(before, before + more) + 0.02 * span
         axis.text(right, row, f"{more:+.1f}  →  {before + more:g}".replace("-", "−"), va="center", fontsize=8)
         axis.plot([before, before], [row - 1 + 0.37, row - 0.37], color=GREY, linewidth=0.8)

@@ -9,6 +9,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor, nn
 
 from course.drawing import GREY, PAGE, Picture, new_figure
+from course.models.backbone import Block, Residual
 from course.models.registry import create_model, input_shape_of
 from course.models.spec import Alternate, Part, Whole, value_at
 
@@ -24,6 +25,7 @@ EDGE = "#444444"
 TEXT = 8.0  # points
 IN_A_ROW = 7  # boxes of the flow
 MOST_BLOCKS = 4  # kinds of block that are drawn
+HALVES_IN_A_ROW = 2  # steps of a block
 MOST_STEPS = 18  # boxes of a model that is no sequence of blocks
 
 
@@ -48,7 +50,8 @@ class _Half:
 def architecture(name: str, **spec_overrides) -> Picture:
     """Draw a model: every step with the shape of what leaves it (without the batch), then its kinds of block.
 
-    A model that is no sequence of blocks is drawn as the modules that its input goes through, in order.
+    A model that is no sequence of blocks is drawn as the modules that its input goes through, in order. Where a step
+    takes the frames of a clip one by one, its shape counts them: 16 × 768.
 
     Raises:
         ValueError: as ``create_model``.
@@ -57,7 +60,7 @@ def architecture(name: str, **spec_overrides) -> Picture:
         model = create_model(name, **spec_overrides).eval()
     shapes = _shapes(model)
     if isinstance(model.spec, Whole):
-        boxes, blocks = _flow_of_modules(model, shapes), {}
+        boxes, blocks = _flow_of_modules(model, shapes), _blocks_in(model)
     else:
         boxes, blocks = _flow_of_stages(model, shapes), _kinds_of_block(model.spec, model)
     return _drawn(name, boxes, blocks)
@@ -85,7 +88,8 @@ def _shapes(model: nn.Module) -> dict[nn.Module, str]:
 
 def _shape(output) -> str:
     if isinstance(output, Tensor):
-        return " × ".join(map(str, output.shape[1:]))
+        alone = output.shape[:1] == (1,)  # of one image; else what was put into the batch counts
+        return " × ".join(map(str, output.shape[alone:]))
     if isinstance(output, dict):
         output = list(output.values())
     if isinstance(output, (list, tuple)):
@@ -117,8 +121,12 @@ def _flow_of_modules(model: nn.Module, shapes: dict[nn.Module, str]) -> list[_Bo
             called = [module for each in modules for module in each.modules() if module in order]
             if called:
                 times = (f"× {len(modules)}",) if len(modules) > 1 else ()
+                inside = sum(isinstance(module, Block) for module in modules[0].modules())
+                if inside > 1:
+                    times += (f"× {inside}" if name == "blocks" else f"{inside} blocks",)
                 last = modules[-1] if modules[-1] in order else max(called, key=order.__getitem__)
-                lines = (name.replace("_", " "), type(modules[0]).__name__, *times)
+                kind = type(modules[0]).__name__
+                lines = (name.replace("_", " "), *([kind] if kind != "Sequential" or not times else []), *times)
                 steps.append((min(order[module] for module in called), _Box("stage", lines, shapes[last])))
     shape = input_shape_of(model)
     boxes = [_Box("data", ("clip" if len(shape) == 4 else "image",), " × ".join(map(str, shape)))]
@@ -155,6 +163,37 @@ def _kinds_of_block(spec, model: nn.Module) -> dict[tuple[_Half, ...], str]:
     }
 
 
+def _blocks_in(model: nn.Module) -> dict[tuple[_Half, ...], str]:
+    """The same of a model that is no sequence of blocks, whose modules may have some."""
+    kinds: dict[tuple[_Half, ...], list[str]] = {}
+    for name, child in model.named_children():
+        for block in child.modules():
+            if isinstance(block, Block):
+                halves = tuple(half for mixer in (block.token_mixer, block.channel_mixer) for half in _built(mixer))
+                places = kinds.setdefault(halves, [])
+                if name not in places:
+                    places.append(name)
+    return {
+        halves: "every block" if len(kinds) == 1 else f"a block of\n{', '.join(places)}"
+        for halves, places in list(kinds.items())[:MOST_BLOCKS]
+        if halves
+    }
+
+
+def _built(mixer: nn.Module) -> list[_Half]:
+    """The steps of a mixer that is one residual step, or several in turn."""
+    steps = mixer if isinstance(mixer, nn.Sequential) else [mixer]
+    return [
+        _Half(
+            "\n".join(filter(None, (type(step.branch).__name__, step.branch.extra_repr()))),
+            "" if isinstance(step.norm, nn.Identity) else type(step.norm).__name__,
+            True,
+        )
+        for step in steps
+        if isinstance(step, Residual)
+    ]
+
+
 def _choices(spec, stage: int) -> list:
     return [value_at(choice, stage) for choice in (spec.token_mixer, spec.channel_mixer)]
 
@@ -188,13 +227,18 @@ def _named(part: Part, options: set[str]) -> str:
 
 def _drawn(name: str, boxes: list[_Box], blocks: dict[tuple[_Half, ...], str]) -> Picture:
     rows = [boxes[i : i + IN_A_ROW] for i in range(0, len(boxes), IN_A_ROW)]
-    heights = [1.15] * len(rows) + [0.95] * len(blocks)
+    lines = [
+        (halves[i : i + HALVES_IN_A_ROW], places if i == 0 else "… and then")
+        for halves, places in blocks.items()
+        for i in range(0, len(halves), HALVES_IN_A_ROW)
+    ]
+    heights = [1.15] * len(rows) + [0.95] * len(lines)
     figure, axes = new_figure(
         _in_words(name, boxes, blocks), len(heights), 1, PAGE, sum(heights), height_ratios=heights
     )
     for number, (axis, row) in enumerate(zip(axes[:, 0], rows)):
         _draw_flow(axis, row, goes_on=number + 1 < len(rows))
-    for axis, (halves, places) in zip(axes[len(rows) :, 0], blocks.items()):
+    for axis, (halves, places) in zip(axes[len(rows) :, 0], lines):
         _draw_block(axis, halves, places)
     return figure
 

@@ -20,6 +20,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "08_swin",
     "10_all_mlp",
     "11_metaformer",
+    "14_video",
 )
 
 STORED = {

@@ -5,8 +5,9 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from course.drawing import ORANGE, SKY
+from course.drawing import MEANINGS, ORANGE, RED, SKY
 from course.figures import video
+from tests.pictures import assert_nothing_is_cut_off
 
 CLIP = torch.rand(4, 1, 8, 8)  # (T, C, H, W)
 
@@ -19,6 +20,12 @@ def of_colour(axis, colour) -> list[Rectangle]:
     return [patch for patch in axis.patches if patch.get_facecolor()[:3] == to_rgb(colour) and patch.get_fill()]
 
 
+def tokens_of_colour(axis, colour) -> int:
+    """How many tokens of a frame lie under that colour."""
+    _, cover = axis.images  # the frame, and (h, w, RGBA) over it
+    return int((abs(cover.get_array()[..., :3] - to_rgb(colour)).max(axis=-1) < 1e-6).sum())
+
+
 def test_a_moving_dot_is_a_slanted_line_and_a_still_one_is_not():
     clips = torch.zeros(2, 3, 1, 5, 6)  # moves along x; stands still
     for time in range(3):
@@ -29,7 +36,7 @@ def test_a_moving_dot_is_a_slanted_line_and_a_still_one_is_not():
     assert x_over_t[0].argmax(axis=1).tolist() == [1, 2, 3] and x_over_t[1].argmax(axis=1).tolist() == [3, 3, 3]
     y_over_t = picture.axes[4].images[0].get_array()  # (T, H)
     assert y_over_t.shape == (3, 5) and y_over_t.argmax(axis=1).tolist() == [2, 2, 2]
-    assert "moving, still" in picture.alt
+    assert "moving: x +1.0, y +0.0; still: x +0.0, y +0.0" in picture.alt
     with pytest.raises(ValueError, match="2 clips and 1 captions"):
         video.space_time_slices(clips, ["one"])
     with pytest.raises(ValueError, match="N, T, C, H, W"):
@@ -54,7 +61,7 @@ def test_flow_has_an_arrow_where_there_is_flow():
     (arrow,) = last.texts
     assert arrow.xyann == (5.5, 1.5) and arrow.xy[0] > 5.5 and arrow.xy[1] < 1.5  # right, and up
     assert len(last.lines) == 1  # a dot for what stands still
-    assert "2 arrows" in picture.alt  # those that are no number have none
+    assert "2 arrows" in picture.alt and "x +0.5, y -0.5" in picture.alt  # those that are no number have none
     with pytest.raises(ValueError, match=r"\(2, 2, 2\)"):
         video.flow_field(CLIP[0], CLIP[1], flow[:1], patch=4)
 
@@ -87,7 +94,7 @@ def test_stages_show_who_is_seen_and_who_asks():
     steps = [("space", space, (1, 0, 1)), ("time", later, (1, 0, 0))]
     picture = video.attention_stages({"one": steps, "two": [steps[0], ("+ time", later, (1, 0, 0))]})
     for axis in picture.axes:
-        assert len(of_colour(axis, SKY)) == 4 + 3
+        assert len(of_colour(axis, SKY)) == 4 and len(of_colour(axis, RED)) == 3  # space, time
         asking = [patch for patch in axis.patches if patch.get_linewidth() > 2]
         assert len(asking) == 2
     assert "space: sees 4 of 12" in texts(picture) and "time: sees 3 of 3" in texts(picture)
@@ -105,16 +112,28 @@ def test_neighbourhoods_colour_the_first_step_and_fade_the_rest():
     space[2] = True
     picture = video.neighbourhoods(CLIP, {"divided": {"time": time, "space": space}}, query=(2, 0, 1))
     frames = picture.axes[:4]
-    assert [len(of_colour(axis, SKY)) for axis in frames] == [1, 1, 1, 1]
-    assert [len(of_colour(axis, "white")) for axis in frames] == [3, 3, 0, 3]
+    assert [tokens_of_colour(axis, RED) for axis in frames] == [1, 1, 1, 1]  # time
+    assert [tokens_of_colour(axis, SKY) for axis in frames] == [0, 0, 3, 0]  # space, where it is not time too
+    assert [tokens_of_colour(axis, "white") for axis in frames] == [3, 3, 0, 3]
     frame = [[p for p in axis.patches if not p.get_fill()] for axis in frames]
     framed = [any(p.get_edgecolor()[:3] == to_rgb(ORANGE) for p in boxes) for boxes in frame]
     assert framed == [False, False, True, False]
-    assert "7 of 16 tokens" in frames[0].get_ylabel() and {"■ time", "■ space"} <= set(texts(picture))
+    assert "7 of 16 tokens" in frames[0].get_ylabel() and {"time", "space"} <= set(texts(picture))
+    legend = [to_rgb(patch.get_facecolor()) for patch in picture.axes[4].patches]
+    assert legend == [to_rgb(RED), to_rgb(SKY)]
     with pytest.raises(ValueError, match="T = 4"):
         video.neighbourhoods(CLIP, {"short": {"time": time[:3]}}, query=(0, 0, 0))
     with pytest.raises(ValueError, match="no token"):
         video.neighbourhoods(CLIP, {"divided": {"time": time}}, query=(0, 2, 0))
+
+
+def test_a_step_has_its_colour_in_every_row_and_no_two_have_the_same():
+    seen = torch.zeros(4, 2, 2, dtype=torch.bool)
+    seen[0] = True
+    picture = video.neighbourhoods(CLIP, {"one": {"space": seen}, "two": {"time": ~seen, "space": seen}}, (0, 0, 0))
+    assert [tokens_of_colour(axis, SKY) for axis in (picture.axes[0], picture.axes[5])] == [4, 4]
+    assert len(set(video.STEPS.values())) == len(video.STEPS)
+    assert not {ORANGE, *MEANINGS.values()} & set(video.STEPS.values())
 
 
 def test_gains_add_up():
@@ -133,6 +152,7 @@ def test_every_figure_becomes_a_png():
         video.two_embeddings(CLIP, 2, 4),
     ):
         assert picture.png().startswith(b"\x89PNG")
+        assert_nothing_is_cut_off(picture.alt, picture)
 
 
 def test_the_reach_of_a_token_is_counted_and_tokens_of_other_frames_are_named():

@@ -44,6 +44,21 @@ def test_a_model_that_is_no_sequence_of_blocks_is_the_modules_it_calls_in_order(
     assert "encoder\nDETREncoder\nLayer\n× 6" in found
 
 
+def test_a_clip_in_two_encoders_has_their_blocks_and_counts_its_frames():
+    found = texts(architecture("vivit_digits_model2"))
+    assert "space\nEncoder\n4 blocks" in found and "time\nEncoder\n2 blocks" in found
+    assert found[5:10:2] == ["5 × 64", "64", "4"]  # a token for each of the 5 frames, which share the batch
+    assert "every block" in found and found.count("⊕") == 2 and "SelfAttention" in found
+
+
+def test_a_block_of_several_attentions_is_drawn_whole_in_rows():
+    picture = architecture("timesformer_axial")
+    steps = [text for text in texts(picture) if text.startswith("GroupedAttention") or text == "MLP"]
+    assert steps == [*(f"GroupedAttention\nwithin={axis}" for axis in ("time", "width", "height")), "MLP"]
+    assert texts(picture).count("⊕") == 4 and "blocks\n× 12" in texts(picture)
+    assert_nothing_is_cut_off("timesformer_axial", picture)
+
+
 def test_cards_and_pages_show_it_with_its_words():
     for shown in (card("vit_cifar"), show("vit_cifar")):
         assert 'alt="vit_cifar: image gives 3 × 32 × 32' in shown._repr_html_()

@@ -54,6 +54,7 @@ class GroupedAttention(SelfAttention):
     ) -> None:
         super().__init__(dim, num_heads)
         self.pattern = GROUPS[one_of(within, GROUPS, "there is no attention within")]
+        self.within = within
         self.sizes = dict(zip("thw", grid))
         parts, halved = HALVES.get(within, ("", ""))
         for axis in halved:
@@ -66,6 +67,9 @@ class GroupedAttention(SelfAttention):
         self.back = " -> ".join(reversed(self.pattern.split(" -> ")))
         self.class_token = class_token
         self.fc = nn.Linear(dim, dim) if extra_linear else nn.Identity()
+
+    def extra_repr(self) -> str:
+        return f"within={self.within}"
 
     def forward(self, x: Tensor) -> Tensor:
         patches = x if self.class_token is None else x[:, 1:]  # (B, T*h*w, D)
