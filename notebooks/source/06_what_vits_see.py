@@ -1208,8 +1208,8 @@ figures.dots(rows, xlabel="images of ten that show their class", level=("chance"
 # *Texture*: the CNN's images show the right direction for 10<!-- exciting / texture / CNN --> of ten classes, the
 # ViT's for 7 to 9<!-- exciting / texture / ViT -->: in some of them you will see smeared colour and no stripes.
 # *Relation*: blue on the side of the answer and red opposite, for 10<!-- exciting / relation / CNN --> of ten in the
-# CNN. In the ViT it is about half of them: more than 3<!-- > exciting / relation / ViT --> and fewer than
-# 8<!-- < exciting / relation / ViT -->. Of the untrained networks' images 0 to
+# CNN. In the ViT it is fewer: more than 3<!-- > exciting / relation / ViT --> and fewer than
+# 8<!-- < exciting / relation / ViT --> (a fourth seed: 8, and 9 in the CNN). Of the untrained networks' images 0 to
 # 2<!-- exciting / texture / untrained CNN --> of ten hit at *texture* (CNN), and 1 to
 # 3<!-- exciting / relation / untrained ViT --> at *relation* (ViT): chance. No plus and no ring: colour alone tells
 # them apart, and a large area excites more than a small one.
