@@ -176,7 +176,7 @@ TERMS = (
         "layer norm",
         "Normalises the numbers of each token by their own mean and variance, then scales and shifts each channel by "
         "learned factors.",
-        3,
+        5,
         also=("LayerNorm", "LN"),
     ),
     Term(
@@ -315,7 +315,8 @@ def with_links(texts: Sequence[str], lecture: int, terms: tuple[Term, ...] = TER
 
 
 def first_use(text: str, term: Term) -> re.Match | None:
-    """Where a text first names a term in its prose, with a plural's s if it has one."""
+    """Where a text first names a term in its prose, with a plural's s if it has one; LN is not ln, the logarithm."""
     blanked = _NO_LINK.sub(lambda match: "\0" * len(match[0]), text)
-    names = "|".join(re.escape(name).replace("\\ ", r"\s+") for name in (term.name, *term.also))
+    written = {name: re.escape(name).replace("\\ ", r"\s+") for name in (term.name, *term.also)}
+    names = "|".join(f"(?-i:{shape})" if name.isupper() else shape for name, shape in written.items())
     return re.compile(rf"(?<![\w-])(?:{names})(?:e?s)?(?![\w-])", re.IGNORECASE).search(blanked)

@@ -111,7 +111,7 @@ LECTURES = (
         on_map=(1, 0.5),
         needs=(5,),
         about="filters, attention distance, rollout, CKA, receptive fields, occlusion, shuffling",
-        minutes=100,
+        minutes=105,
     ),
     Lecture(
         "07_training_with_less_data",

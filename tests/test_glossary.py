@@ -30,6 +30,12 @@ def test_the_first_use_in_prose_is_linked_and_nothing_else(text, linked):
     assert with_links([text], 4, (PATCH,)) == [text]
 
 
+def test_capitals_are_a_name_and_small_letters_a_word():
+    norm = Term("layer norm", "It normalises.", 3, also=("LN",))
+    assert first_use("the logarithm, ln N, of N", norm) is None
+    assert first_use("ln N, then LN and Layer norms", norm)[0] == "LN"
+
+
 def test_a_term_is_linked_once_in_a_lecture():
     assert with_links(["None here.", "A patch.", "A patch."], 3, (PATCH,)) == [
         "None here.",

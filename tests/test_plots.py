@@ -203,6 +203,10 @@ def test_the_names_of_many_curves_stand_below_them_and_cover_none():
 def test_curves_say_where_they_begin_and_end():
     picture = plots.curves([1, 2], {"a": ([0.1, 0.5], [0.2, 0.9]), "b": [3, 4]}, xlabel="step")
     assert picture.alt == "curves over step: a from 0.1–0.2 to 0.5–0.9; b from 3 to 4"
+    assert (
+        plots.curves(range(3), {"a": ([1, 0.5, 2], [1, 0.7, 2])}).alt == "curves over x: a 1 at 0, 0.5–0.7 at 1, 2 at 2"
+    )
+    assert plots.curves(range(9), {"a": range(9)}).alt == "curves over x: a from 0 to 8"
 
 
 def test_a_picture_can_be_given_better_words():
@@ -214,6 +218,18 @@ def test_matrices_write_what_is_in_them():
     texts = [text.get_text() for text in plots.matrices({"x": values}).get_axes()[0].texts]
     assert texts == ["1.23", "−0.50", "nan", "−∞"]
     assert not plots.matrices({"x": torch.zeros(40, 40)}).get_axes()[0].texts
+
+
+def test_small_matrices_and_captions_are_in_the_words_of_a_picture(questions):
+    values = torch.tensor([[-1.0, 2.1], [0, 12]])
+    assert plots.matrices({"z\n(N, D)": values}, rows=["class", "patch"]).alt == (
+        "matrices. z (N, D), 2 by 2: class −1, 2.10; patch 0, 12"
+    )
+    assert plots.matrices({"x": torch.zeros(7, 3)}).alt == "matrices. x, 7 by 3"
+    assert plots.image_grid(torch.zeros(3, 1, 8, 8), captions=["a\nb", "c", "d"]).alt == "3 images: a, b; c; d"
+    assert plots.image_grid(torch.zeros(2, 1, 8, 8)).alt == "2 images"
+    second = plots.image_grid(questions, count=2).alt.split("; ")[1]
+    assert second.startswith("relation ") and ", texture " in second
 
 
 def test_a_mask_crosses_out_what_is_hidden():

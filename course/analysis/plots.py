@@ -50,7 +50,7 @@ def position_maps(similarity: Tensor, lowest: float = -1.0) -> Picture:
     canvas = np.full((down * len(rows) - gap, right * len(columns) - gap), np.nan)
     figure, ((axis,),) = new_figure(
         f"for each of {len(rows)} by {len(columns)} positions, the cosine with every position of a grid of "
-        f"{height} by {width}: from {similarity.min():.2f} to {similarity.max():.2f}",
+        f"{height} by {width}: from {similarity.min():.2f} to {similarity.max():.2f}; {_near_and_far(similarity)}",
         1,
         1,
         0.62 * len(columns) + 1.2,
@@ -72,6 +72,16 @@ def position_maps(similarity: Tensor, lowest: float = -1.0) -> Picture:
     bar.ax.tick_params(labelsize=SMALL, length=2)
     bar.outline.set_visible(False)
     return figure
+
+
+def _near_and_far(similarity: Tensor) -> str:
+    """In words: the mean cosine of positions beside each other, and of those half of the grid or more apart."""
+    height, width = similarity.shape[:2]
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()  # (N, 2)
+    steps = torch.cdist(places, places)  # (N, N)
+    flat = similarity.detach().cpu().reshape(height * width, height * width)
+    near, far = (steps - 1).abs() < 1e-3, steps >= max(height, width) / 2
+    return f"{flat[near].mean():.2f} on average beside it, {flat[far].mean():.2f} half of the grid away or further"
 
 
 def filters(principal: PrincipalFilters, count: int = 28) -> Picture:
@@ -116,7 +126,7 @@ def rollout_on_images(images: Tensor, maps: Tensor, *, count: int = 5) -> Pictur
     side = min(1.5, PAGE / count)
     figure, axes = new_figure(
         f"{count} images, and the share of each patch in the answer: the largest is "
-        f"{', '.join(f'{shares.max():.3f}' for shares in maps[:count])}, all alike would be {1 / maps[0].numel():.3f}",
+        f"{', '.join(_largest(shares) for shares in maps[:count])}; all alike would be {1 / maps[0].numel():.3f}",
         2,
         count,
         count * side,
@@ -135,6 +145,11 @@ def rollout_on_images(images: Tensor, maps: Tensor, *, count: int = 5) -> Pictur
     for axis, name in zip(axes[:, 0], ("image", "share")):
         axis.set_ylabel(name, fontsize=SMALL)
     return figure
+
+
+def _largest(shares: Tensor) -> str:
+    row, column = divmod(int(shares.argmax()), shares.shape[1])
+    return f"{shares.max():.3f} in row {row}, column {column}"
 
 
 def patch_attention(image: Tensor, weights: Tensor, query: int) -> Picture:

@@ -49,8 +49,8 @@ def mixer_block(x: Tensor, y: Tensor, z: Tensor, *, token: int, channel: int, hi
     if not (0 <= token < tokens and 0 <= channel < width):
         raise ValueError(f"there is no token {token} or no channel {channel} in a table {tokens} by {width}")
     alt = f"""a table of {tokens} tokens by {width} channels is transposed, each of its {width} channels goes
-        through the same MLP from {tokens} by {hidden[0]} to {tokens} numbers, it is transposed back and
-        added; then each of the {tokens} tokens goes through the same MLP from {width} by {hidden[1]} to
+        through the same MLP from {tokens} over {hidden[0]} to {tokens} numbers, it is transposed back and
+        added; then each of the {tokens} tokens goes through the same MLP from {width} over {hidden[1]} to
         {width} numbers"""
     figure = empty_figure(alt, PAGE, 4.3)
     upper, lower = figure.subfigures(2, 1, height_ratios=[max(tokens, width), tokens + 2])
@@ -132,8 +132,11 @@ def reach_maps(
     columns = min(per_row, len(reached))
     rows = -(-len(reached) // columns)
     side = min(1.75, PAGE / columns)
-    said = "; ".join(f"{' '.join(title.split())}: {n} of {all_of}" for title, (n, all_of) in counts.items())
-    alt = f"how many tokens the token at {query} depends on. {said}"
+    said = "; ".join(
+        f"{' '.join(title.split())}: {n} of {all_of}{_strongly(reached[title], n)}"
+        for title, (n, all_of) in counts.items()
+    )
+    alt = f"how many tokens the token at {query} depends on, and how many of them move it most. {said}"
     figure, axes = new_figure(alt, rows, columns, columns * side, rows * (side + 0.42))
     for axis in axes.flat[len(reached) :]:
         axis.axis("off")
@@ -156,6 +159,12 @@ def reach_maps(
             axis.add_patch(Rectangle(corner, 1, 1, **frame))
         axis.set_title(f"{title}\n{counts[title][0]} of {counts[title][1]} tokens", fontsize=SMALL)
     return figure
+
+
+def _strongly(strength: Tensor, count: int) -> str:
+    """How many of the tokens are more than a pale ground: above a tenth of the largest."""
+    strong = int((strength > 0.1 * strength.max()).sum())
+    return f", {strong} of them above a tenth of the largest" if strong < count else ""
 
 
 def channel_sources(sources: Mapping[str, Tensor], side: int, *, per_row: int = 4) -> Picture:
@@ -237,14 +246,15 @@ def kernels(weights: Tensor, grid: tuple[int, int], *, count: int = 16, per_row:
             f"and not {tuple(weights.shape)}"
         )
     weights = weights.detach().cpu().float()
+    all_of = len(weights)
     weights = weights[weights.norm(dim=1).argsort(descending=True, stable=True)][:count]
     columns = min(per_row, len(weights))
     rows = -(-len(weights) // columns)
     side = min(1.1, PAGE / columns)
     maps = weights.view(-1, *grid)
     pairs = np.stack([maps[:, :, 1:].flatten().numpy(), maps[:, :, :-1].flatten().numpy()])
-    alt = f"""{len(weights)} rows of weights, each as a picture of {grid[0]} by {grid[1]} tokens: weights of
-        neighbouring places correlate by {np.corrcoef(pairs)[0, 1]:.2f} (0 would be noise)"""
+    alt = f"""the {len(weights)} strongest of {all_of} rows of weights, each as a picture of {grid[0]} by
+        {grid[1]} tokens: in these, weights of neighbouring places correlate by {np.corrcoef(pairs)[0, 1]:.2f} (0 would be noise)"""
     figure, axes = new_figure(alt, rows, columns, columns * side, rows * side)
     for axis in axes.flat[len(weights) :]:
         axis.axis("off")

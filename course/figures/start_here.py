@@ -40,7 +40,12 @@ def course_map(folder: str | Path | None = None) -> Picture:
     folder = _course_folder() if folder is None else Path(folder)
     here = [lecture for lecture in LECTURES if _is_here(folder, lecture.name)]
     names = ", ".join(lecture.box.replace("\n", " ") for lecture in here)
-    alt = f"the {len(LECTURES)} lectures, with arrows from what each builds on; here are: {names}"
+    steps = "; ".join(
+        f"{lecture.number} {' '.join(lecture.box.split())}"
+        + (f" builds on {' and '.join(map(str, lecture.needs))}" if lecture.needs else "")
+        for lecture in LECTURES
+    )
+    alt = f"the {len(LECTURES)} lectures, with arrows from what each builds on. {steps}; here are: {names}"
     figure, ((axis,),) = new_figure(alt, 1, 1, PAGE, 3.9)
     for lecture in LECTURES:
         _draw_lecture(axis, lecture, lecture in here)

@@ -25,6 +25,7 @@ from course.drawing import (
 )
 from course.plots import curves
 
+MOST_SAID = 7  # points of a curve that its words repeat; of longer ones the ends
 PAPER = {"facecolor": "white", "linewidth": 0, "pad": 1}  # behind words that a line would cross
 
 
@@ -130,10 +131,7 @@ def dots(rows: Mapping[str, Sequence[float]], *, xlabel: str, level: tuple[str, 
     if not rows:
         raise ValueError("there is no number to draw")
     digits = 0 if all(float(value).is_integer() for row in rows.values() for value in row) else 2
-    ranges = {
-        name: " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (min(row), max(row))))
-        for name, row in rows.items()
-    }
+    ranges = {name: _from_to(row, digits) for name, row in rows.items()}
     said = "; ".join(f"{name} {written}" for name, written in ranges.items())
     figure, ((axis,),) = new_figure(f"{xlabel}: {said}", 1, 1, 6.0, 0.75 + 0.25 * len(rows))
     for y, ((name, row), colour) in enumerate(zip(rows.items(), _colours(list(rows), OTHERS[:1]))):
@@ -151,6 +149,12 @@ def dots(rows: Mapping[str, Sequence[float]], *, xlabel: str, level: tuple[str, 
         ylim=(len(rows) - 0.5, -0.5), xlim=(min(0, *(min(row) for row in rows.values())), 1.3 * highest), xlabel=xlabel
     )
     return figure
+
+
+def _from_to(values: Sequence[float], digits: int) -> str:
+    """``"0.50 to 0.70"``, or the one number where they are the same."""
+    ends = (round(float(end), digits) + 0.0 for end in (min(values), max(values)))  # + 0.0: no minus before a zero
+    return " to ".join(dict.fromkeys(f"{end:.{digits}f}".replace("-", "−") for end in ends))
 
 
 def panels(
@@ -177,9 +181,10 @@ def panels(
     digits = 0 if max(values.max() for _, lines in drawn.values() for values in lines.values()) > 2 else 2
     said = []
     for title, (x, lines) in drawn.items():
+        spoken = range(len(x)) if len(x) <= MOST_SAID else (0, len(x) - 1)
         for name, values in lines.items():
-            first, end = (f"{v.min():.{digits}f} to {v.max():.{digits}f}" for v in values[:, [0, -1]].T)
-            said.append(f"{title}, {name}: {first} at {x[0]}, {end} at {x[-1]}")
+            points = (f"{_from_to(values[:, i], digits)} at {_place(x[i])}" for i in spoken)
+            said.append(f"{title}, {name}: {', '.join(points)}")
     figure, axes = new_figure(
         f"{ylabel} over {xlabel}. {'; '.join(said)}", 1, len(drawn), 3.4 * len(drawn) + 1.4, 2.7, sharey=True
     )
@@ -204,6 +209,10 @@ def panels(
     heights = [values for _, lines in drawn.values() for values in lines.values()]
     axes[0, 0].set_ylim(min(0, *(values.min() for values in heights)), 1.05 * max(values.max() for values in heights))
     return figure
+
+
+def _place(x) -> str:
+    return x if isinstance(x, str) else f"{x:.3g}"
 
 
 def gram_matrices(grams: Mapping[str, Tensor], classes: Sequence[str]) -> Picture:
@@ -259,7 +268,7 @@ def cka_maps(panels: Mapping[str, Similarity]) -> Picture:
     widths = [similarity.values.shape[1] for similarity in panels.values()]
     height = max(similarity.values.shape[0] for similarity in panels.values())
     cell = min(0.3, (PAGE - 0.9 * len(panels) - 0.6) / sum(widths))
-    means = "; ".join(f"{t} {float(s.values.nan_to_num().mean()):.2f} on average" for t, s in panels.items())
+    means = "; ".join(f"{title} {_average_and_lowest(similarity)}" for title, similarity in panels.items())
     figure, axes = new_figure(
         f"CKA of layers with layers: {means}",
         1,
@@ -287,6 +296,13 @@ def cka_maps(panels: Mapping[str, Similarity]) -> Picture:
     bar.ax.tick_params(labelsize=SMALL, length=2)
     bar.outline.set_visible(False)
     return figure
+
+
+def _average_and_lowest(similarity: Similarity) -> str:
+    values = similarity.values.nan_to_num()
+    row, column = divmod(int(values.argmin()), values.shape[1])
+    lowest = f"{short_name(similarity.layers_a[row])} with {short_name(similarity.layers_b[column])}"
+    return f"{float(values.mean()):.2f} on average, lowest {float(values.min()):.2f} ({lowest})"
 
 
 def rows_of_images(
@@ -350,7 +366,7 @@ def by_hand(weights: Mapping[str, Tensor], query: int, said: Sequence[str]) -> P
     side = round(max(tokens) ** 0.5)
     if tokens != {side * side} or len(said) != len(weights):
         raise ValueError(f"heads (N, N) of one square number N, a line for each; here N {sorted(tokens)}, {len(said)}")
-    alt = "; ".join(f"{name}: {line}" for name, line in zip(weights, said))
+    alt = "; ".join(f"{name}: {', '.join(line.splitlines())}" for name, line in zip(weights, said))
     figure, axes = new_figure(f"heads by hand. {alt}", 1, len(weights), 1.75 * len(weights), 2.45)
     for axis, (name, head), line in zip(axes.flat, weights.items(), said):
         grid = head[query].reshape(side, side).detach().cpu().numpy()

@@ -102,11 +102,13 @@ def _flow_of_stages(model: nn.Module, shapes: dict[nn.Module, str]) -> list[_Box
     boxes = [_Box("data", ("image",), " × ".join(map(str, input_shape_of(model))))]
     boxes.append(_Box("stem", ("stem", spec.stem.cls.__name__), shapes[model.stem]))
     for i, stage in enumerate(model.stages):
-        lines = [f"stage {i + 1}" if len(model.stages) > 1 else "blocks"]
+        lines = [f"stage {i + 1}"] if len(model.stages) > 1 else []
+        then = ""
         if not isinstance(stage.entry, nn.Identity):
-            lines.append(type(stage.entry).__name__)
+            lines.append(f"{type(stage.entry).__name__},")
+            then = "then "
         count = len(stage.blocks)
-        lines.append(f"× {count}")
+        lines.append(f"{then}{count} block{'s' * (count > 1)}")
         boxes.append(_Box("stage", tuple(lines), shapes[stage]))
     boxes.append(_Box("head", ("head", spec.head.cls.__name__), shapes[model.head]))
     return boxes
@@ -244,7 +246,8 @@ def _drawn(name: str, boxes: list[_Box], blocks: dict[tuple[_Half, ...], str]) -
 
 
 def _in_words(name: str, boxes: list[_Box], blocks: dict[tuple[_Half, ...], str]) -> str:
-    flow = ", then ".join(f"{' '.join(box.lines)} gives {box.shape}" for box in boxes)
+    steps = [", ".join(line.removesuffix(",") for line in box.lines) for box in boxes]
+    flow = "; ".join(f"{step} gives {box.shape}" for step, box in zip(steps, boxes))
     kinds = "; ".join(
         f"{where}: "
         + ", ".join(

@@ -8,6 +8,8 @@ from matplotlib.patches import Rectangle
 
 from course.drawing import GREY, RED, SMALL, Picture, colours_of, new_figure
 
+MOST_SAID = 6  # points of a line that its words repeat
+
 
 def curves(
     x,
@@ -32,7 +34,7 @@ def curves(
     """
     x = np.asarray(x)
     alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: " + "; ".join(
-        f"{name} from {_at(y, 0)} to {_at(y, -1)}" for name, y in lines.items()
+        f"{name} {_in_words(x, y)}" for name, y in lines.items()
     )
     below = len(lines) > 3  # so many names cover lines wherever they stand
     figure, ((axis,),) = new_figure(alt, 1, 1, 5.0, 2.8 + 0.2 * below * ((len(lines) + 1) // 2))
@@ -123,6 +125,13 @@ def bars(
         handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
         figure.legend(handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions))
     return figure
+
+
+def _in_words(x: np.ndarray, y) -> str:
+    """A line in words: each point where there are a few, else where it begins and ends."""
+    if 2 < len(x) <= MOST_SAID:
+        return ", ".join(f"{_at(y, i)} at {value:g}" for i, value in enumerate(x))
+    return f"from {_at(y, 0)} to {_at(y, -1)}"
 
 
 def _at(y, index: int) -> str:

@@ -30,7 +30,7 @@ def image_grid(data, *, count: int = 10, columns: int = 5, captions: Sequence[st
     rows = -(-len(images) // columns)
     side = min(1.5, PAGE / columns)
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
-    alt = f"{len(images)} images" + (f", the first: {captions[0]}" if captions[0] else "")
+    alt = f"{len(images)} images{_said(captions[: len(images)])}"
     figure, axes = new_figure(alt, rows, columns, columns * side, rows * (side + 0.17 * lines))
     for axis, image, caption in zip(axes.flat, images, captions):
         show_image(axis, image)
@@ -56,7 +56,7 @@ def video_strip(data, *, count: int = 4) -> Picture:
     captions = _captions_of(data, len(clips))
     frames = clips.shape[1]
     side = min(0.95, (PAGE - 1.2) / frames)
-    alt = f"{len(clips)} clips as strips of {frames} frames" + (f", the first: {captions[0]}" if captions[0] else "")
+    alt = f"{len(clips)} clips as strips of {frames} frames{_said(captions)}"
     figure, axes = new_figure(alt, len(clips), frames, frames * side + 1.2, len(clips) * side + 0.25)
     for row, (clip, caption) in enumerate(zip(clips, captions)):
         for time, frame in enumerate(clip):
@@ -135,6 +135,11 @@ def _images_of(data) -> Tensor:
     if images.ndim not in (4, 5) or not len(images):
         raise ValueError(f"images are (N, C, H, W) and clips (N, T, C, H, W), at least one; not {tuple(images.shape)}")
     return images
+
+
+def _said(captions: Sequence[str]) -> str:
+    """What is written under pictures, in words: ``": 3; 5; 1"``; nothing where nothing is."""
+    return ": " + "; ".join(caption.replace("\n", ", ") for caption in captions) if any(captions) else ""
 
 
 def _captions_of(data, count: int) -> list[str]:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from course.drawing import COLOURS, GREY, PAGE, PALE, SMALL, Picture, new_figure
 
+MOST_SAID = 20  # numbers of a matrix that its words repeat; more are a table, and not to be listened to
+
 
 def matrices(
     panels: Mapping[str, Tensor],
@@ -47,9 +49,15 @@ def matrices(
     ratios = [width for width, _ in sizes]
     total_width = min(PAGE, sum(ratios) + (label_room + 0.25) * len(tables))
     lines = max(title.count("\n") + 1 for title in tables)
-    alt = "; ".join(f"{title}, {values.shape[0]} by {values.shape[1]}" for title, values in tables.items())
+    said = []
+    for title, values in tables.items():
+        spoken = _has_numbers(values, numbers) and values.size <= MOST_SAID
+        said.append(
+            f"{' '.join(title.split())}, {values.shape[0]} by {values.shape[1]}"
+            + (f": {_in_words(values, _names(rows, title))}" if spoken else "")
+        )
     figure, axes = new_figure(
-        f"matrices: {alt}",
+        f"matrices. {'. '.join(said)}",
         1,
         len(tables),
         max(total_width, 2.0),
@@ -217,6 +225,12 @@ def _draw_table(axis: Axes, values: np.ndarray, scale: np.ndarray, written: bool
                 color="white" if dark else "black",
                 in_layout=False,  # it lies inside: arranging the picture need not measure it
             )
+
+
+def _in_words(values: np.ndarray, names: Sequence[str] | None) -> str:
+    """Row by row: ``"class 1, 2.50; patch 0 0, 1"``."""
+    lines = [", ".join(_number(value).removesuffix(".00") for value in row) for row in values]
+    return "; ".join(f"{name} {line}" for name, line in zip(names, lines)) if names else "; ".join(lines)
 
 
 def _number(value: float) -> str:

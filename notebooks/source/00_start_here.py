@@ -22,7 +22,8 @@ setup(seed=0)
 # This course takes you from *I have trained a CNN* to building, training and understanding **vision
 # transformers**, and the networks that were built in answer to them. You read lectures like this one, in which
 # every idea is run and drawn, and you write the networks yourself in homeworks. Everything runs on a laptop,
-# without a network connection; with a GPU the same cells train at full size.
+# without a network connection (one data set, which you may leave out, is downloaded once: section 5). With a GPU
+# the same cells train at full size.
 #
 # This is the plan; dashed boxes are lectures that are still being written. Follow the arrows: the left column is
 # needed for all the rest. After lecture 5 you can take the rows in any order.
@@ -65,7 +66,7 @@ plots.patches(image, patch=4).described(
 # </details>
 
 # %% [markdown]
-# Answers are folded away like that one. A lecture ends with a summary in five lines, exercises and
+# Answers are folded away like that one. A lecture ends with a summary in a few lines, exercises and
 # references.
 
 # %% [markdown]
@@ -221,7 +222,8 @@ else:
 #
 # Numbers that depend on a training come from **three runs** with three random seeds. One is trained in the cell,
 # the other two are stored with the course. A bar then has three marks, a curve has a band, and the text says the
-# range of the three.
+# range of the three. The mark of your own run may lie a little outside of that range: another processor, or another
+# number of cores, rounds in another way, and a training makes such small differences larger.
 
 # %% tags=["no-output"]
 budget(tiny="just see that it runs", cpu="a minute on two cores", gpu="full size")

@@ -88,8 +88,8 @@ plots.bars({"CNN that sees 9 pixels": cnn}, chance=0.1)
 
 # %% [markdown]
 # One question is solved: 100 %<!-- nine_pixels / texture --> in all three runs. The other one is answered by
-# guessing: 10 to 12 %<!-- nine_pixels / relation -->, where chance is 10 %<!-- = 100 / 10 -->. More data or more
-# training would not help this network: the answer is in nothing that it looks at.
+# guessing: 10 to 12 %<!-- nine_pixels / relation -->, where chance is 10 %<!-- = 100 / 10 -->. More data and more
+# training do not help this network (question 3.2 tries both): the answer is in nothing that it looks at.
 #
 # The classic way out is to stack layers until one number sees both glyphs:
 #
@@ -387,7 +387,7 @@ plots.matrices(as_matrix, numbers=False, shared=True).described(
 # | | convolution | attention |
 # |---|---|---|
 # | where the matrix is not 0 | in bands along the diagonal: the neighbours | anywhere |
-# | its numbers | learned, the same in every row and for every image | computed anew from each image |
+# | its numbers | learned, the same in every row (but for the border, where neighbours are missing) and for every image | computed anew from each image |
 # | what is learned | the 9 numbers of the kernel | the matrices that make q, k and v |
 #
 # The dark columns are tokens of the ring and of the plus: most others look at them, wherever they are. With
@@ -406,7 +406,7 @@ plots.curves(sizes, {"measured variance of q·k": variance, "d": sizes}, log="xy
              xlabel="width d of q and k")
 
 # %% [markdown]
-# So with d = 1024 typical scores are ±32, and question 3.3 told what softmax does with those: one token gets
+# So with d = 1024 typical scores are ±32, and question 3.3 showed what softmax does with those: one token gets
 # everything. To see it, measure how spread out the weights are by their **entropy**, $-\sum_j w_j \ln w_j$.
 # It is 0 when one token gets all, and ln N when all get the same.
 
@@ -772,7 +772,7 @@ print(f"14 × 14 patches:       N = {14 * 14:6d}   {gibibytes(14 * 14) * 1024:8.
 print(f"16 × 16 patches:       N = {16 * 16:6d}   {gibibytes(16 * 16) * 1024:8.1f} MiB")
 
 # %% [markdown]
-# That factor of about 7,000<!-- = 1000 * 7 --> is the reason why the *vision* transformer looks at patches.
+# That factor of 6,991<!-- = 768 * 1024 / 112.5 --> is the reason why the *vision* transformer looks at patches.
 # (14 × 14 patches of 16 × 16 pixels are an image of 224 × 224, 16 × 16 patches one of 256 × 256. Both are larger
 # than the 128 × 128 of the first line, and still so much cheaper.) A fused kernel does not store these weights
 # at all, so its memory grows with N only; the work, below, stays the same.

@@ -29,7 +29,7 @@ setup(seed=0)
 # A transformer reads a *sequence of vectors*, called **tokens**. A sentence is such a sequence by nature: each
 # word is turned into one vector. An image is a grid of numbers, and somebody has to decide what its words
 # are. Pixels are too many: 224 × 224 of them are 50,176<!-- = 224 * 224 --> tokens, and attention compares each
-# with each (lecture 3, section 9). Dosovitskiy and others (2020) took the simplest solution: **cut the image
+# with each (lecture 3, section 9). Dosovitskiy and others (2021) took the simplest solution: **cut the image
 # into squares, called patches, and use each patch as a word.** The rest of the transformer stays as it is.
 #
 # The figure follows one patch from left to right. First the patch: 4 × 4 pixels. Then its 48<!-- = 3 * 4 * 4 -->
@@ -75,7 +75,7 @@ filters = {"red": red, "blue": blue, "slanted stripes": slanted}
 figures.filters_and_maps(image, filters, rearrange(found, "h w d -> d h w"))
 
 # %% [markdown]
-# Each map below is drawn from its lowest value (white) to its highest (black). Number 0 finds the plus, number
+# Each map in the lower row is drawn from its lowest value (white) to its highest (black). Number 0 finds the plus, number
 # 1 finds the ring, and their places can be read off the 8 × 8 map, the **feature map** of that filter. Number
 # 2 finds nothing that one could see: the stripes are weaker than the noise, and one filter answers only to
 # stripes that lie in one position. To use stripes, a network has to combine many filters. That is work for the
@@ -116,7 +116,8 @@ for name in ("vit_b16", "vit_b32", "vit_l16", "vit_h14"):
 # </details>
 #
 # > **What slides get wrong here.** "Produce *lower-dimensional* linear embeddings from the flattened patches"
-# > is the third step of ViT on many slides. Of the four models above it is true of B/32 only.
+# > is the third step of ViT on many slides, and the paper says it too (section 4.5). Of the four models above it
+# > is true of B/32 only.
 
 # %% [markdown]
 # ## 3 · z₀, by hand
@@ -510,7 +511,7 @@ figures.parts_removed({"1 block": one, "8 blocks": eight}, guessing)
 # block / no GELU -->: each of them gives less than half of the answers. (That is still far above guessing,
 # because attention has a nonlinearity of its own, the softmax.) Without LayerNorm it is 48 to 50 %<!-- one block
 # / no LayerNorm --> after equally many steps. Without the residual connection nothing is lost: 85 to 90 %<!-- one
-# block / no residual -->, and for every seed more than with it.
+# block / no residual -->.
 #
 # **With eight blocks** it is different. The complete network reaches 93 to 98 %<!-- eight blocks / all parts -->.
 # Without the residual connection it only guesses, 12 %<!-- eight blocks / no residual -->. Without LayerNorm it
@@ -661,8 +662,8 @@ figures.receptive_fields(fields)
 # The plain token depends on its own square and on nothing else. The hybrid's token can be changed by every pixel
 # of this small image, but not equally: the nearer, the more. So the tokens overlap, and each has seen its
 # surroundings, by convolutions, before attention begins. The preference of a CNN for what is near is put back
-# *in front of* the transformer. It helps while networks and data are small; for the larger ones the advantage is
-# gone (paper, section 4.4 and figure 5).
+# *in front of* the transformer. In the paper it helps the smaller models a little; for the larger ones the advantage
+# is gone (section 4.4 and figure 5; all pre-trained on JFT).
 #
 # **Question 5.5** A ResNet50 halves the image five times by the end of its stage 4: how many tokens would that give
 # at 224 × 224? Our `vit_b_r50` has `depths=(3, 4, 9)`: how many stages, and how many tokens? (To look:
@@ -750,7 +751,7 @@ figures.by_pretraining(millions, accuracy)
 # |---|---|---|
 # | optimiser | Adam, batches of 4,096 | SGD with momentum, batches of 512 |
 # | learning rate | warm-up, then falling linearly (JFT, ImageNet-21k) or as a cosine (ImageNet) | cosine |
-# | weight decay | 0.1 (JFT), 0.03 (ImageNet-21k), 0.3 (ImageNet) | none |
+# | weight decay | 0.1 (JFT; section 4.1 names this one only), 0.03 (ImageNet-21k), 0.3 (ImageNet) | none |
 # | resolution | 224 | 384 or more |
 # | in the course | `recipes.vit_jft`, `recipes.vit` (ImageNet) | `recipes.vit_finetune` |
 #
@@ -824,8 +825,8 @@ figures.crossover(results, chance=0.1)
 # * **A bias saves images where it fits the question, and only there.** "CNNs need less data" is true of
 #   photographs, whose classes are mostly local things.
 # * The right end is *not* the end of the story: 150 steps are the same for all, and the ViT has not finished
-#   there (exercise 3). The paper compares networks that were trained to the end, over more than two hundred times
-#   as many images from the first data set to the last. Ours are 20 times as many, and 500 test images.
+#   there (exercise 3). The paper's networks are trained far longer, and its largest data set has more than two
+#   hundred times as many images as its smallest. Ours has 20 times as many, and we test on 500 images.
 # * Nothing of the paper's right end, where large ViTs gain most, can be seen here: our ViT is small, and so are
 #   the data.
 # * Another CNN gives another curve. One that sees only 9 pixels has no window with both glyphs in it. It still

@@ -69,6 +69,9 @@ def test_a_map_for_each_position_with_itself_marked(model, drawn):
     canvas = axis.images[0].get_array()
     assert np.allclose(canvas[9 * 2 :, 9 * 5 :][:8, :8], similarity[2, 5].numpy())
     assert axis.images[0].get_clim() == (-1, 1)
+    assert f"from {similarity.min():.2f} to 1.00; " in drawn["position_maps"].alt
+    rows = torch.linspace(0, 1, 4).view(4, 1, 1, 1).expand(4, 4, 4, 4)  # what a position is like says its row
+    assert "0.50 on average beside it, 0.50 half" in drawing.position_maps(rows).alt
     assert len(axis.lines) == 64 and axis.lines[8 * 2 + 5].get_xydata().tolist() == [[9 * 5 + 5, 9 * 2 + 2]]
     above, _ = drawing.position_maps(similarity.clamp(min=0.5), lowest=0.5).get_axes()
     assert above.images[0].get_clim() == (0.5, 1) and above.images[0].get_cmap().name == "Blues"
@@ -87,7 +90,9 @@ def test_zero_is_grey_in_filters(model, drawn):
 def test_the_area_of_a_square_is_the_share_of_its_patch():
     maps = torch.zeros(1, 4, 4)
     maps[0, 1, 2], maps[0, 3, 0] = 0.36, 0.09
-    above, below = drawing.rollout_on_images(IMAGES[:1], maps).get_axes()
+    picture = drawing.rollout_on_images(IMAGES[:1], maps)
+    assert "the largest is 0.360 in row 1, column 2; all alike" in picture.alt
+    above, below = picture.get_axes()
     squares = np.array([path.vertices[:4] for path in below.collections[0].get_paths()])  # (16, 4, 2): x, y
     assert np.allclose(squares.mean(axis=1)[[6, 12]], [(2, 1), (0, 3)])
     areas = np.ptp(squares, axis=1).prod(axis=1)

@@ -57,7 +57,7 @@ def test_the_block_frames_the_channel_before_and_the_same_numbers_as_a_row_when_
     assert frames(lower.axes[0]) == [(-0.5, 4.5, 4, 1)]  # token 5 of 4 channels
     x, _, _ = tables()
     assert torch.equal(torch.tensor(upper.axes[1].images[0].get_array().data), x.T)
-    assert "4 channels" in picture.alt and "6 by 2 to 6" in picture.alt and "4 by 16 to 4" in picture.alt
+    assert "4 channels" in picture.alt and "6 over 2 to 6" in picture.alt and "4 over 16 to 4" in picture.alt
 
 
 def test_reach_counts_the_tokens_leaves_those_not_heard_white_and_frames_the_query():
@@ -65,7 +65,8 @@ def test_reach_counts_the_tokens_leaves_those_not_heard_white_and_frames_the_que
     strength[1, 2], strength[0, 4] = 1.0, 1e-6
     picture = all_mlp.reach_maps({"cross": strength}, (1, 2))
     (axis,) = picture.axes
-    assert axis.get_title() == "cross\n2 of 15 tokens" and "2 of 15" in picture.alt
+    assert axis.get_title() == "cross\n2 of 15 tokens"
+    assert picture.alt.endswith("cross: 2 of 15, 1 of them above a tenth of the largest")
     colours = torch.tensor(axis.images[0].get_array().data)
     white = (colours == 1).all(dim=-1)
     assert torch.equal(white, strength == 0)
@@ -91,7 +92,7 @@ def test_kernels_come_strongest_first_as_maps():
     weights = torch.zeros(3, 6)
     weights[0, 0], weights[1] = 0.1, torch.arange(6.0)
     picture = all_mlp.kernels(weights, (2, 3), count=2)
-    assert "correlate by 0.98" in picture.alt
+    assert picture.alt.startswith("the 2 strongest of 3 rows") and "correlate by 0.98" in picture.alt
     shown = [axis.images[0].get_array().data.tolist() for axis in picture.axes if axis.images]
     assert len(shown) == 2 and shown[0] == [[0, 1, 2], [3, 4, 5]] and shown[1][0][0] == pytest.approx(0.1)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from course.drawing import MEANINGS
 from course.figures import metaformer
 
 
@@ -81,5 +82,6 @@ def test_families_name_every_model():
     (axis,) = picture.axes
     assert sorted(text.get_text() for text in axis.texts) == ["S12", "S18", "S24"]
     assert "S24 3.4 80.3" in picture.alt and len(axis.lines) == 2
+    assert not {line.get_color() for line in axis.lines} & set(MEANINGS.values())  # no CNN, no question
     (axis,) = metaformer.families(points, above=["S24"], xlabel="G", ylabel="top-1, %").axes
     assert {text.get_text(): text.get_va() for text in axis.texts} == {"S12": "top", "S24": "bottom", "S18": "top"}

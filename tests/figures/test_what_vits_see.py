@@ -85,6 +85,7 @@ def test_a_dot_for_each_seed_and_the_range_in_words(drawn):
     assert [list(line.get_xdata()) for line in axis.lines[:2]] == [[0.5, 0.7, 0.6], [0.1]]
     assert [line.get_color() for line in axis.lines[:2]] == [GREEN, GREY]
     assert drawn["dots"].alt == "share: ViT 0.50 to 0.70; untrained 0.10"
+    assert figures.dots({"a": [-0.001, 0.3], "b": [-0.21]}, xlabel="x").alt == "x: a 0.00 to 0.30; b −0.21"
     assert [text.get_text() for text in axis.texts] == ["0.50 to 0.70", "0.10", "chance"]
 
 
@@ -97,6 +98,9 @@ def test_panels_share_a_scale_and_show_every_seed(drawn):
     assert (band.min(), band.max()) == (30, 90) and set(chance.get_ydata()) == {10}
     assert [label.get_text() for label in right.get_xticklabels()] == ["1×1", "2×2"]
     assert "texture, ViT: 80 to 90 at 0, 30 to 40 at 50" in drawn["panels"].alt
+    long, short = ({"a": (range(n), {"ViT": [0.5] * n})} for n in (8, 7))
+    assert figures.panels(long, xlabel="x", ylabel="y").alt == "y over x. a, ViT: 0.50 at 0, 0.50 at 7"
+    assert figures.panels(short, xlabel="x", ylabel="y").alt.count("0.50 at") == 7
 
 
 def test_gram_matrices_stand_on_one_scale_with_lines_between_classes(drawn):
@@ -116,6 +120,9 @@ def test_rows_and_columns_of_cka_are_named(drawn):
     assert [label.get_text() for label in axes[0].get_xticklabels()] == ["conv1", "conv2"]
     assert np.allclose(axes[1].images[0].get_array(), CKA.values.numpy())
     assert axes[1].images[0].get_clim() == (0, 1) and axes[1].images[0].origin == "lower"
+    row, column = divmod(int(CKA.values.argmin()), CKA.values.shape[1])
+    lowest = [axes[1].get_yticklabels()[row].get_text(), axes[1].get_xticklabels()[column].get_text()]
+    assert f"lowest {CKA.values.min():.2f} ({lowest[0]} with {lowest[1]})" in drawn["cka"].alt
 
 
 def test_images_stand_in_their_row(drawn):

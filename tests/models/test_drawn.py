@@ -23,14 +23,14 @@ def test_stages_blocks_and_shapes_of_a_pyramid():
     picture = architecture("swin_t")
     found = texts(picture)
     assert found[5:14:2] == ["56 × 56 × 96", "28 × 28 × 192", "14 × 14 × 384", "7 × 7 × 768", "1000"]
-    assert "stage 3\nPatchMerging\n× 6" in found and "blocks 2, 4, …\nof stages 1–4" in found
+    assert "stage 3\nPatchMerging,\nthen 6 blocks" in found and "blocks 2, 4, …\nof stages 1–4" in found
     assert "WindowAttention\nshift=half" in found and found.count("⊕") == 4 and found.count("LayerNorm") == 4
-    assert "then stage 3 PatchMerging × 6 gives 14 × 14 × 384" in picture.alt
+    assert "; stage 3, PatchMerging, then 6 blocks gives 14 × 14 × 384;" in picture.alt
 
 
 def test_overrides_are_drawn():
     found = texts(architecture("vit_cifar", depth=7, embed_dim=24, num_heads=3))
-    assert any(text.endswith("× 7") for text in found) and any(text.endswith(" × 24") for text in found)
+    assert "Tokens,\nthen 7 blocks" in found and any(text.endswith(" × 24") for text in found)
 
 
 def test_a_step_without_a_path_around_is_drawn_without_one():
