@@ -6,7 +6,14 @@ from course.checks import Call, Draw, Homework
 
 homework = Homework("hw0_first_check")
 
-mean_of_tokens = homework.exercise("mean_of_tokens", points=1)
+mean_of_tokens = homework.exercise(
+    "mean_of_tokens",
+    points=1,
+    hints=(
+        "Print `x.shape`, then the shape of what you return. The N tokens are to be gone, and the B images and D numbers left.",
+        "Make an `x` whose axes have three different lengths, `torch.randn(2, 3, 5)`: which axis has the length N?",
+    ),
+)
 
 
 @mean_of_tokens.inputs

@@ -245,7 +245,7 @@ relative = homework.exercise(
 @relative.inputs
 def _(draw: Draw):
     for M in (3, draw.integer(4, 5)):
-        yield Call("relative_position_index", {"window_size": M})
+        yield Call("relative_position_index", {"window_size": M}, tensor=True)  # a module keeps it as a buffer
     h, entries = draw.sizes(2, low=3, high=5)
     for M in (2, 3):
         entries, (N, K) = (2 * M - 1) ** 2, draw.sizes(2, low=6, high=8)

@@ -26,7 +26,8 @@ mix = homework.exercise("mix_tokens", points=3)
 def _(draw: Draw):
     for _ in range(2):
         N, M, D = draw.sizes(3, low=3, high=8)
-        yield Call("mix_tokens", {"x": draw.normal(N, D), "weight": draw.normal(M, N), "bias": draw.normal(M)})
+        arguments = {"x": draw.normal(N, D), "weight": draw.normal(M, N), "bias": draw.normal(M)}
+        yield Call("mix_tokens", arguments, tensor=True)
 
 
 @mix.mistake("The bias is missing: after its sum, each new token gets one number added to all its channels.")
