@@ -49,7 +49,10 @@ def run_checks(own: OwnNotebook, limits: Limits | None = None) -> int:
         said = "" if verdict.status == Outcome.RIGHT else one_line(f"{part}{verdict.sentence} {verdict.detail}")
         sign = _coloured(*_LOOK[verdict.status])
         earned = number(verdict.points(points[name]))
-        print(f"{sign} {name:<{width}}  {earned:>4} of {number(points[name]):>3}  {said}".rstrip() + hints_text(verdict.hints))
+        print(
+            f"{sign} {name:<{width}}  {earned:>4} of {number(points[name]):>3}  {said}".rstrip()
+            + hints_text(verdict.hints)
+        )
     earned = sum(verdict.points(points[name]) for name, verdict in verdicts.items())
     whole = sum(points.values())
     print(f"{number(earned)} of {number(whole)} point{'' if whole == 1 else 's'} on the public checks.")

@@ -16,8 +16,8 @@ some = homework.exercise(
     "random_tokens",
     points=2,
     hints=(
-        "Print the numbers that you drew for one image, and beside them the places that you keep: are the smallest there?",
-        "Try N = 3 tokens that hold their own place, and `keep = 2`. Work out on paper which come out, and in which order.",
+        "Print the numbers that you drew for one image, and the places that you keep: are the smallest there?",
+        "Try three tokens that hold their own place, and `keep = 2`: which come out, and in which order?",
     ),
 )
 
@@ -81,7 +81,7 @@ pool = homework.exercise(
     "AttentionPool",
     points=3,
     hints=(
-        "Print the shape of your weights and their sum for each image: one weight for each of the N tokens, and the sum 1?",
+        "Print the shape of your weights and their sum for each image: one for each token, and the sum 1?",
         "With all scores equal, every weight is 1 / N: does your result then equal the mean of the tokens?",
     ),
 )

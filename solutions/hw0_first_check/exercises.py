@@ -10,7 +10,7 @@ mean_of_tokens = homework.exercise(
     "mean_of_tokens",
     points=1,
     hints=(
-        "Print `x.shape`, then the shape of what you return. The N tokens are to be gone, and the B images and D numbers left.",
+        "Print `x.shape` and the shape of what you return: B images of D numbers should be left, the N tokens gone.",
         "Make an `x` whose axes have three different lengths, `torch.randn(2, 3, 5)`: which axis has the length N?",
     ),
 )

@@ -18,7 +18,7 @@ ROWS, OTHER = X + 1, 3 * X[0]  # (2, 3) and (3,)
 def said(answer, result, **options) -> str:
     """The notebook's verdict on a function that returns `result` where `answer` is right; grading must agree."""
     calls = [Call("f", {"x": X}, **options)]
-    give = lambda value: (lambda x: value(x) if callable(value) else value)
+    give = lambda value: lambda x: value(x) if callable(value) else value
     expected = Expected(observe({"f": give(answer)}, calls), [], {}, 1e-4, 1, made=tuple(calls))
     seen = observe({"f": give(result)}, calls)
     verdict = judge(expected, seen)
