@@ -27,15 +27,19 @@
 # $d$ numbers a head. You may use everything in torch except what does the exercise for you: no
 # `F.scaled_dot_product_attention`, no `nn.MultiheadAttention`, no `nn.TransformerEncoderLayer`.
 #
-# **What counts as right.** A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth
-# values must be exact. Where the text gives a shape, return one tensor of that shape. Where it asks for a number, a
-# plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or a list, in the
-# order of the text. Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
-# `.detach()`, `torch.no_grad()` or `.item()` on the way. Arguments are handed in in their order, so you may rename them;
-# the parts of a module need the **names** in bold, because the check loads weights of its own by these names. The only `eps` in this homework is torch's
-# own, $10^{-5}$, in the norms of exercise 7.
-# Each exercise is all or nothing: nearly right
-# earns no part of the points. If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names.
+# * *`eps`.* The only `eps` in this homework is torch's own, $10^{-5}$, in the norms of exercise 7.
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs

@@ -25,16 +25,23 @@
 # knows your mistake it tells you which one it is. No exercise needs an earlier one to be right, so you may skip
 # and come back. Cells that need code you have not written yet wait for it.
 #
-# **What counts as right.** A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth
-# values must be exact. Where the text gives a shape, return one tensor of that shape. Where it asks for a number, a
-# plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or a list, in the
-# order of the text. Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
-# `.detach()`, `torch.no_grad()` or `.item()` on the way. Arguments are handed in in their order, so you may rename them;
-# the parts of a module need the **names** in bold, because the check loads weights of its own by these names. Every layer norm here has **`eps=1e-6`**, as in
-# the published ViTs (torch's default, which homework 1 used, is $10^{-5}$); exercises 5, 6 and 12 say it again.
-# An exercise that is right in parts earns a part: if all results have the right shape, one tenth of its points; if
-# the values are right too, eight tenths; with right gradients all of them. Where no gradient is asked for, the right
-# shape earns one eighth and right values all. Exercise 8 is all or nothing, and what the course forbids earns nothing. If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names.
+# * *`eps`.* Every layer norm here has **`eps=1e-6`**, as in the published ViTs (torch's default, which homework 1
+#   used, is $10^{-5}$); exercises 5, 6 and 12 say it again.
+# * *Points.* An exercise that is right in parts earns a part: if all results have the right shape, one tenth of its
+#   points; if the values are right too, eight tenths; with right gradients all of them. Where no gradient is asked
+#   for, the right shape earns one eighth and right values all; single numbers earn nothing for their shape. Exercise
+#   8 is all or nothing, and what the course forbids earns nothing.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # The letters are those of the lectures: $B$ images of $C$ channels, $H \times W$ pixels; patches of $P \times
 # P$; $N$ patches; $D$ numbers a token; $h$ heads of $d$ numbers; $L$ layers; $K$ classes. You may use
@@ -157,8 +164,8 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# The stripes: they run through every patch. Not the direction: plus and ring lie 15 to 21 pixels apart, so nearly always in
-# two patches, and nobody knows any more how these lay to each other.
+# The stripes: they run through every patch. Not the direction: plus and ring lie 15 to 21 pixels apart, so nearly
+# always in two patches, and nobody knows any more how these lay to each other.
 # </details>
 #
 # ## 2 · Patch embedding, three times the same ●●○○○
@@ -237,8 +244,8 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# $(32 - 4) / 2 + 1 = 15$ in each direction, 225 in all. Most pixels are then in four patches, so `unpatchify`, which puts
-# each number in one place, could not put the image together; one would have to average.
+# $(32 - 4) / 2 + 1 = 15$ in each direction, 225 in all. Most pixels are then in four patches, so `unpatchify`, which
+# puts each number in one place, could not put the image together; one would have to average.
 # </details>
 
 # %%
@@ -461,9 +468,9 @@ with when_done():
     display(plots.curves(range(24), lines, log="y", xlabel="block", ylabel="length of the gradient"))
 
 # %% [markdown]
-# Along the plain sum a gradient passes every block unchanged, and what comes through the blocks is added to it. Without
-# the sum it has to go through every matrix, and less and less is left (the **vanishing gradient**). **Change a number:**
-# with `out - 0.5 * x`, does the curve lie between the other two?
+# Along the plain sum a gradient passes every block unchanged, and what comes through the blocks is added to it.
+# Without the sum it has to go through every matrix, and less and less is left (the **vanishing gradient**). **Change
+# a number:** with `out - 0.5 * x`, does the curve lie between the other two?
 #
 # ## 6 · The vision transformer ●●●○○
 #
@@ -647,15 +654,15 @@ with when_done():
 # %% [markdown]
 # 86 is B/16 *without* its head of 1000 classes (with it, 86.57 would round to 87). 632 is H/14 *with* it. Of the two
 # large models, L/16 has 304.3 million with its head and L/32 306.5, so of these only **L/32 rounds to 307**. Larger
-# patches mean *more* parameters: the patch embedding grows with $P^2$, to four times its size, and that is more than the
-# table of positions, which loses three quarters of its rows, gives back. Both are small beside the blocks.
+# patches mean *more* parameters: the patch embedding grows with $P^2$, to four times its size, and that is more than
+# the table of positions, which loses three quarters of its rows, gives back. Both are small beside the blocks.
 #
 # **Change a number.** At 384 × 384 pixels, which of the four numbers changes, and by how much?
 #
 # <details><summary>Answer</summary>
 #
-# Only the second: the table of positions gets more rows. For B/16 there are 576 patches instead of 196, $380 \cdot 768 =
-# 291{,}840$ parameters more; for L/16 $380 \cdot 1024 = 389{,}120$.
+# Only the second: the table of positions gets more rows. For B/16 there are 576 patches instead of 196, $380 \cdot
+# 768 = 291{,}840$ parameters more; for L/16 $380 \cdot 1024 = 389{,}120$.
 # </details>
 #
 # > **What slides get wrong here.** They copy "ViT-L: 307M" beside L/16. The table of the paper says "Large" without a size
@@ -670,10 +677,10 @@ with when_done():  # the formula against your own network
 # ## 8 · Training a transformer ●●●○○
 #
 # **Why.** With one fixed learning rate a transformer either learns slowly (a small rate) or diverges in the first
-# steps (a large one): there the gradients are large and change direction from step to step, and Adam's averages rest on
-# very few of them. Three measures help, and nearly every ViT is trained with them: **warmup** (the rate climbs from small),
-# **cosine decay** (it falls to nearly zero at the end), **gradient clipping** (a gradient that is too long is
-# shortened).
+# steps (a large one): there the gradients are large and change direction from step to step, and Adam's averages rest
+# on very few of them. Three measures help, and nearly every ViT is trained with them: **warmup** (the rate climbs
+# from small), **cosine decay** (it falls to nearly zero at the end), **gradient clipping** (a gradient that is too
+# long is shortened).
 #
 # **What.** `train_with_warmup(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator)`
 # trains `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a tensor
@@ -787,12 +794,12 @@ with when_done():
 
 # %% [markdown]
 # Read the four bars. With the table of sines, a thousand images are enough to be right on most of a thousand new
-# ones. Without positions, the network sees an unordered set of patches (a *bag*), and both glyphs are in every bag: that
-# bar must stay at chance, whatever the weights, for the answer cannot depend on where a patch lies. Noise of the same
-# spread as the sines makes every place different: enough to tell places apart, but that place 9 lies below place 1 has to
-# be learned from examples. Noise of spread 0.02, as in the paper, is small beside what is in the patches: positions *can*
-# be learned from there, and how far so few steps get says the third bar. (Each bar is one run. Before you believe a
-# difference of a few per cent, change both seeds in `trained` and run again.)
+# ones. Without positions, the network sees an unordered set of patches (a *bag*), and both glyphs are in every bag:
+# that bar must stay at chance, whatever the weights, for the answer cannot depend on where a patch lies. Noise of the
+# same spread as the sines makes every place different: enough to tell places apart, but that place 9 lies below place
+# 1 has to be learned from examples. Noise of spread 0.02, as in the paper, is small beside what is in the patches:
+# positions *can* be learned from there, and how far so few steps get says the third bar. (Each bar is one run. Before
+# you believe a difference of a few per cent, change both seeds in `trained` and run again.)
 #
 # **A GPU, if there is one:** the same class, deeper and wider, on CIFAR-10. This cell uses the training loop of
 # the course, which augments and keeps everything on the GPU.
@@ -866,9 +873,9 @@ def attention_rollout(q, k):
 check("hw2.attention_rollout", attention_rollout)
 
 # %% [markdown]
-# **Look at it.** What is the class token of your trained network made of? For four held-out images: the image, and the row
-# of $R$ that belongs to the class token, laid out on the grid (its own share left out). **Change a number:** what does
-# the row of another token look like? What of a network without positions?
+# **Look at it.** What is the class token of your trained network made of? For four held-out images: the image, and
+# the row of $R$ that belongs to the class token, laid out on the grid (its own share left out). **Change a number:**
+# what does the row of another token look like? What of a network without positions?
 
 # %%
 @torch.no_grad()
@@ -900,11 +907,11 @@ with when_done():
 # only next door, as if they were convolutions.
 #
 # **What.** `mean_attention_distance(weights, grid_width, patch_size)`: the weights of one layer, from the $N$ *patch*
-# tokens as queries to *all* $N + 1$ tokens as keys, the class token first: $(B, h, N, N + 1)$. The patches lie on a grid
-# that is `grid_width` patches wide, in reading order. The class token has no place: leave it out, and divide the rest
-# of each row by its sum, so that it sums to 1 again (below: $\tilde w$). Then, for each query, average the distance to the
-# keys by these weights: the straight (Euclidean) distance between the middles $m$ of the two patches, **in pixels**.
-# Return the mean over queries and images for each head, one tensor of shape $(h)$:
+# tokens as queries to *all* $N + 1$ tokens as keys, the class token first: $(B, h, N, N + 1)$. The patches lie on a
+# grid that is `grid_width` patches wide, in reading order. The class token has no place: leave it out, and divide the
+# rest of each row by its sum, so that it sums to 1 again (below: $\tilde w$). Then, for each query, average the
+# distance to the keys by these weights: the straight (Euclidean) distance between the middles $m$ of the two patches,
+# **in pixels**. Return the mean over queries and images for each head, one tensor of shape $(h)$:
 #
 # $$\text{distance}_a = \frac1{B N} \sum_{b,\, i} \sum_{j} \tilde w_{b, a, i, j}\, \lVert m_i - m_j \rVert, \qquad a = 1, \dots, h.$$
 #
@@ -971,8 +978,8 @@ with when_done():
                          levels={"everywhere alike": 16.5, "3 × 3 patches alike": 4.3}))
 
 # %% [markdown]
-# So a head *can* become a convolution; it only does not have to. Now back to the trained network: where do the heads of layer
-# 0 look, from one patch?
+# So a head *can* become a convolution; it only does not have to. Now back to the trained network: where do the heads
+# of layer 0 look, from one patch?
 
 # %%
 which, query = 0, 27  # of 64 patches; the class token comes before them
@@ -985,9 +992,9 @@ with when_done():
 # ## 11 · A teacher helps ●●○○○
 #
 # **Why.** Trained on ImageNet's 1.3 million images alone, ViT falls behind convolutional networks: it has to learn
-# from data what these have built in. DeiT (Touvron et al. 2021) lets a trained ConvNet help: its network, the *student*, is
-# asked for the true label *and* for what the ConvNet, the *teacher*, says. This is **knowledge distillation** (Hinton et
-# al. 2015).
+# from data what these have built in. DeiT (Touvron et al. 2021) lets a trained ConvNet help: its network, the
+# *student*, is asked for the true label *and* for what the ConvNet, the *teacher*, says. This is **knowledge
+# distillation** (Hinton et al. 2015).
 #
 # **What.** Scores are raw (before the softmax), $(B, K)$; both functions return one number, the mean over the batch.
 # * `soft_distillation_loss(scores, labels, teacher_scores, temperature, weight)`: the student follows the teacher's
@@ -1008,7 +1015,8 @@ with when_done():
 # that $\lambda$ means the same at every temperature (Hinton et al. 2015).
 #
 # **By hand.** Two classes, $\tau = 1$, $\lambda = 1$. The teacher says $(\frac34, \frac14)$, the student $(\frac12,
-# \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With student and teacher in exchange it would be 0.144.
+# \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With student and teacher in exchange it would be
+# 0.144.
 
 # %% exercise="distillation_losses"
 def soft_distillation_loss(scores, labels, teacher_scores, temperature, weight):
@@ -1062,8 +1070,8 @@ with when_done():
 # word. When the network is used, the two heads' scores are averaged.
 #
 # **What.** A module `DistilledVisionTransformer` with the arguments of exercise 6. New against it:
-# **`distillation_token`** $(1, 1, D)$; **`positions`** is $(1, N + 2, D)$; **`head_distilled`**, linear from $D$ to $K$. The order
-# of the tokens is class, distillation, patches. `norm` (`eps=1e-6`) is shared.
+# **`distillation_token`** $(1, 1, D)$; **`positions`** is $(1, N + 2, D)$; **`head_distilled`**, linear from $D$ to
+# $K$. The order of the tokens is class, distillation, patches. `norm` (`eps=1e-6`) is shared.
 #
 # `forward(images, both)`: if `both` is true, as in training, it returns two results, the scores of the class token and
 # those of the distillation token, each $(B, K)$. Otherwise it returns their mean, $(B, K)$.
@@ -1150,7 +1158,8 @@ with when_done():
 
 # %% [markdown]
 # The same image, the same blocks, one network: and each token carries the answer that *its* head is asked for. DeiT's
-# teacher is not wrong on purpose, but it makes the mistakes of a ConvNet, and the second token learns to agree with them.
+# teacher is not wrong on purpose, but it makes the mistakes of a ConvNet, and the second token learns to agree with
+# them.
 #
 # **Change a number.** Let the teacher be wrong about all directions (`% 10` will help). Does the class token get worse?
 
@@ -1197,12 +1206,13 @@ with when_done():
 
 # %% [markdown]
 # **Change a number.** Go back to exercise 5 and let `eps` be torch's default 1e-5. Does it still agree? And with
-# `approximate="tanh"` in the GELU? These are two common reasons why copied weights give a network that is "almost right".
+# `approximate="tanh"` in the GELU? These are two common reasons why copied weights give a network that is "almost
+# right".
 #
 # <details><summary>Answer</summary>
 #
-# No, in both cases. The logits are then off in the fourth decimal (eps) or in the third to fourth (GELU) instead of in the
-# sixth: far too little to see in training, and clear in a comparison.
+# No, in both cases. The logits are then off in the fourth decimal (eps) or in the third to fourth (GELU) instead of
+# in the sixth: far too little to see in training, and clear in a comparison.
 # </details>
 
 # %% [markdown] written="inductive_bias" points=5
@@ -1219,38 +1229,38 @@ with when_done():
 # | ViT-L/16 | 384² | 76.5 | 85.2 |
 # | Swin-B | 384² | 84.5 | 86.4 |
 #
-# **(a)** *(2 points)* On the smaller data the larger ViT is worse than the smaller one, on the larger data it is better.
-# Swin gains least from more data. Explain both by what the architectures assume about images.
+# **(a)** *(2 points)* On the smaller data the larger ViT is worse than the smaller one, on the larger data it is
+# better. Swin gains least from more data. Explain both by what the architectures assume about images.
 #
-# **(b)** *(2 points)* Name two things that a ConvNet has built in and ViT has to learn, and say for each *which part* of
-# your `VisionTransformer` would have to learn it. Which assumption about images does ViT still make?
+# **(b)** *(2 points)* Name two things that a ConvNet has built in and ViT has to learn, and say for each *which part*
+# of your `VisionTransformer` would have to learn it. Which assumption about images does ViT still make?
 #
 # **(c)** *(1 point)* Your network stayed at chance without positions, although attention reaches everywhere. Why is
 # that no lack of training data?
 #
 # ### BEGIN SOLUTION
 # **(a)** An architecture's assumptions (its inductive bias) rule out functions before any data is seen. Few
-# assumptions leave many functions that fit the training images, and with 1.3 million of them the larger ViT has more ways
-# to fit them without the right reason: it overfits more. Swin assumes that nearby pixels belong together and that
-# features are built from small to large; both are true of photographs, so it has less to find out and is ahead with
-# little data. With 14 million images, data can teach what was not assumed: ViT catches up, the larger one further
-# because its capacity is now used, and Swin has less left to gain.
+# assumptions leave many functions that fit the training images, and with 1.3 million of them the larger ViT has more
+# ways to fit them without the right reason: it overfits more. Swin assumes that nearby pixels belong together and
+# that features are built from small to large; both are true of photographs, so it has less to find out and is ahead
+# with little data. With 14 million images, data can teach what was not assumed: ViT catches up, the larger one
+# further because its capacity is now used, and Swin has less left to gain.
 #
 # *Marking: 1 point for the larger ViT (capacity without assumptions against data), 1 point for Swin (its assumptions do
 # part of what data would).*
 #
-# **(b)** Locality: neighbours matter most. ViT's attention starts out without a notion of near; positions together with
-# the query and key layers have to learn it (some heads of the first layers do). Equality of places (a pattern means
-# the same wherever it lies): in ViT, the patch embedding and the MLP are shared over places, but attention sees the
-# positions and must learn to act alike everywhere. (Also right: the pyramid of scales; two-dimensionality, which the
-# table of positions has to learn.) Still assumed: the patches. Cutting the image into a grid of squares, each embedded by the
-# same map, is locality and sharing at one scale.
+# **(b)** Locality: neighbours matter most. ViT's attention starts out without a notion of near; positions together
+# with the query and key layers have to learn it (some heads of the first layers do). Equality of places (a pattern
+# means the same wherever it lies): in ViT, the patch embedding and the MLP are shared over places, but attention sees
+# the positions and must learn to act alike everywhere. (Also right: the pyramid of scales; two-dimensionality, which
+# the table of positions has to learn.) Still assumed: the patches. Cutting the image into a grid of squares, each
+# embedded by the same map, is locality and sharing at one scale.
 #
 # *Marking: half a point for each property, half for the part that learns it (1.5 for both), half a point for the
 # patches.*
 #
-# **(c)** Without positions the logits are the same for every order of the patches (shown under exercise 6), so
-# two images with the same patches in other places get one answer. The function that is asked for is not among those that
+# **(c)** Without positions the logits are the same for every order of the patches (shown under exercise 6), so two
+# images with the same patches in other places get one answer. The function that is asked for is not among those that
 # the network can be, whatever the weights: more data cannot help.
 #
 # *Marking: the point for "invariant, so it cannot represent it", half for "it sees a bag of patches" alone.*
@@ -1264,7 +1274,7 @@ with when_done():
 # * The class token collects, positions tell where; a table of positions is an image and can be resized.
 # * Pre-norm blocks add to a stream; the final norm and the head read one token of it.
 # * 307M is ViT-L/32: you can find that out by counting.
-# * Warmup, cosine, clipping; and the scale of the positions decides whether anything is learned at all.
+# * Warmup, cosine, clipping; and what the positions begin with decides how much a short training learns.
 # * Rollout and distance look inside; a teacher gives what the architecture does not assume.
 #
 # **Next:** lecture `06_what_vits_see`; homework 3 builds Swin, which takes the pyramid back from the ConvNets.

@@ -31,15 +31,20 @@
 # the exercise for you: no `torchvision.models`, no `timm`, no `course.models`, no
 # `F.scaled_dot_product_attention`, no `nn.MultiheadAttention` in the cells of the exercises.
 #
-# **What counts as right.** A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth
-# values must be exact. Where the text gives a shape, return one tensor of that shape. Where it asks for a number, a
-# plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or a list, in the
-# order of the text. Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
-# `.detach()`, `torch.no_grad()` or `.item()` on the way. Arguments are handed in in their order, so you may rename them;
-# the parts of a module need the **names** in bold, because the check loads weights of its own by these names. All layer norms have torch's own `eps`,
-# $10^{-5}$, as in the public Swin (homework 2's have $10^{-6}$: do not carry them over).
-# Each exercise is all or nothing: nearly right
-# earns no part of the points. If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names.
+# * *`eps`.* All layer norms have torch's own `eps`, $10^{-5}$, as in the public Swin (homework 2's have $10^{-6}$: do
+#   not carry them over).
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
@@ -152,8 +157,9 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# $(B, HW, 1, D)$: every token is alone in its window. The softmax of a single score is 1, so attention returns the token's
-# own value and mixes nothing. With $M = H = W$ there is one window, and it is the attention over all tokens of a ViT.
+# $(B, HW, 1, D)$: every token is alone in its window. The softmax of a single score is 1, so attention returns the
+# token's own value and mixes nothing. With $M = H = W$ there is one window, and it is the attention over all tokens
+# of a ViT.
 # </details>
 
 # %% [markdown]
@@ -259,9 +265,9 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# For each head $13^2 = 169$ numbers instead of $7^4 = 2401$: it saves 2232. With $M = 12$ the table has $23^2 = 529$ rows.
-# The old one knows the displacements from $-6$ to $6$ in both directions, 169 of them; nothing about the other 360, those of
-# 7 or more. (In practice the old table is resized as an image.)
+# For each head $13^2 = 169$ numbers instead of $7^4 = 2401$: it saves 2232. With $M = 12$ the table has $23^2 = 529$
+# rows. The old one knows the displacements from $-6$ to $6$ in both directions, 169 of them; nothing about the other
+# 360, those of 7 or more. (In practice the old table is resized as an image.)
 # </details>
 
 # %% [markdown]
@@ -370,11 +376,12 @@ with when_done():
 # %% [markdown]
 # ## 4 · Move the map under the windows ●○○○○
 #
-# **Why.** Windows have borders, and nothing crosses them. So every second block of Swin works in *other*
-# windows (**shifted windows**), moved by $s = \lfloor M/2 \rfloor$ tokens down and to the right, that lie across the old
-# borders. Moved windows would stick out over the edges: on a map of 2 × 2 windows, nine windows of four different sizes
-# instead of four. So the windows stay where they are, and the *map* is moved up and to the left: what leaves at one edge
-# comes back in at the opposite one (the **cyclic shift**). Nothing is lost, and the number of windows stays the same.
+# **Why.** Windows have borders, and nothing crosses them. So every second block of Swin works in *other* windows
+# (**shifted windows**), moved by $s = \lfloor M/2 \rfloor$ tokens down and to the right, that lie across the old
+# borders. Moved windows would stick out over the edges: on a map of 2 × 2 windows, nine windows of four different
+# sizes instead of four. So the windows stay where they are, and the *map* is moved up and to the left: what leaves at
+# one edge comes back in at the opposite one (the **cyclic shift**). Nothing is lost, and the number of windows stays
+# the same.
 #
 # **What.** `cyclic_shift(x, shift)` for `x` of shape $(B, H, W, D)$: token $(y, x)$ of the result is token
 # $((y + s) \bmod H,\ (x + s) \bmod W)$ of the input. `undo_shift(x, shift)` brings all back.
@@ -419,13 +426,13 @@ with when_done():
 # ## 5 · Who may not meet ●●●●○
 #
 # **Why.** In the shifted map, the last windows hold tokens from opposite edges of the image, side by side. To the
-# relative position bias they look like neighbours, and in the image they are far apart. So a mask forbids them to look at
-# each other. It forbids nothing else: tokens from *different old windows* that lay side by side in the image are
-# meant to meet; the shift is there for them.
+# relative position bias they look like neighbours, and in the image they are far apart. So a mask forbids them to
+# look at each other. It forbids nothing else: tokens from *different old windows* that lay side by side in the image
+# are meant to meet; the shift is there for them.
 #
-# Draw a line in the shifted map $s$ rows above its lower end and another one $s$ columns before its right
-# end: the **seams**, at which opposite edges of the image now touch. Two tokens of a window may look at each other exactly
-# if no seam lies between them.
+# Draw a line in the shifted map $s$ rows above its lower end and another one $s$ columns before its right end: the
+# **seams**, at which opposite edges of the image now touch. Two tokens of a window may look at each other exactly if
+# no seam lies between them.
 #
 # **What.** `shift_mask(height, width, window_size, shift)`: truth values $(n, N, N)$, for each of the $n$
 # windows of the *shifted* map which query $i$ may look at which key $j$. $0 < s < M$. Tip: number the pieces
@@ -484,21 +491,21 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# On the small map $1 - 576/1024 = 43.75$ %: of the four windows, three are cut. On 56 × 56 only the last row and the last
-# column of the 64 windows are cut, and 11.9 % of the scores are masked.
+# On the small map $1 - 576/1024 = 43.75$ %: of the four windows, three are cut. On 56 × 56 only the last row and the
+# last column of the 64 windows are cut, and 11.9 % of the scores are masked.
 # </details>
 
 # %% [markdown]
 # ## 6 · The block ●●●○○
 #
 # **Why.** Swin's blocks come in pairs: one in plain windows (the paper writes W-MSA), the next in shifted ones
-# (SW-MSA). Apart from this they are the pre-norm block of homework 1, with its two residual connections (Liu et al. 2021,
-# eq. 3):
+# (SW-MSA). Apart from this they are the pre-norm block of homework 1, with its two residual connections (Liu et al.
+# 2021, eq. 3):
 #
 # $$y = x + \text{attention}(\text{norm1}(x)), \qquad \text{out} = y + \text{fc2}(\text{GELU}(\text{fc1}(\text{norm2}(y)))).$$
 #
-# Here "attention" stands for all that happens between norm and sum: shift, cut into windows, attention with the mask, put
-# together, undo the shift.
+# Here "attention" stands for all that happens between norm and sum: shift, cut into windows, attention with the mask,
+# put together, undo the shift.
 #
 # ```
 #      ┌─ norm1 ─ shift ─ cut ─ attention (mask) ─ put together ─ undo ─┐     ┌─ norm2 ─ fc1 ─ GELU ─ fc2 ─┐
@@ -552,8 +559,8 @@ check("hw3.SwinBlock", SwinBlock)
 
 # %% [markdown]
 # **Look at it.** The same experiment as in exercise 3: token (2, 3) is replaced, which outputs change? One plain
-# block: those of its window. Then a shifted block: also those across the border. After two such pairs all of them do, and
-# no layer has compared more than 16 tokens.
+# block: those of its window. Then a shifted block: also those across the border. After two such pairs all of them do,
+# and no layer has compared more than 16 tokens.
 
 # %%
 def blocks(*shifts):
@@ -573,18 +580,18 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# All of them. With the mask only rows and columns 0 to 5 do. Without it, rows 0 and 1 share a window with rows 6 and 7 of
-# the opposite edge, and columns likewise.
+# All of them. With the mask only rows and columns 0 to 5 do. Without it, rows 0 and 1 share a window with rows 6 and
+# 7 of the opposite edge, and columns likewise.
 # </details>
 
 # %% [markdown]
 # ## 7 · Four tokens become one ●●○○○
 #
-# **Why.** A network for objects of all sizes should see the image at several scales. So between two stages
-# Swin **merges**: each square of 2 × 2 tokens becomes one, with twice the width. Half the side, a quarter of
-# the tokens: the same window of $M \times M$ now covers four times the area. Nothing is averaged: the
-# four stand side by side, $4D$ numbers, and a linear layer decides what to keep. (**Patch merging**; it does the work of
-# a ConvNet's pooling, and makes Swin a **hierarchical** network, a pyramid.)
+# **Why.** A network for objects of all sizes should see the image at several scales. So between two stages Swin
+# **merges**: each square of 2 × 2 tokens becomes one, with twice the width. Half the side, a quarter of the tokens:
+# the same window of $M \times M$ now covers four times the area. Nothing is averaged: the four stand side by side,
+# $4D$ numbers, and a linear layer decides what to keep. (**Patch merging**; it does the work of a ConvNet's pooling,
+# and makes Swin a **hierarchical** network, a pyramid.)
 #
 # **What.** A module `PatchMerging(embed_dim)`: $(B, H, W, D) \to (B, \frac H2, \frac W2, 2D)$, $H$ and $W$
 # even.
@@ -916,8 +923,8 @@ with when_done():
 # et al. 2021, appendix A2.1).
 #
 # **What.** `train_with_schedule(model, images, labels, steps, warmup, batch_size, peak_rate, weight_decay,
-# generator)` trains `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a
-# tensor that still holds its graph is none).
+# generator)` trains `model` in place and returns the list of its losses, one plain number for each step
+# (`loss.item()`; a tensor that still holds its graph is none).
 #
 # * One `torch.optim.AdamW` with two groups of parameters: those with two axes or more (`ndim`, not the name, decides) decay
 #   by `weight_decay`, those with fewer, the biases and the scales of norms, by 0. All other options keep torch's defaults.
@@ -975,11 +982,11 @@ check("hw3.train_with_schedule", train_with_schedule)
 # %% [markdown]
 # ## What the shift is for: a test with a ceiling
 #
-# An image of 8 × 8 tokens, each of one of four colours, at random. The question to *each* token: **what
-# colour is your right neighbour?** Only the neighbour holds the answer. With windows of 4 × 4, the tokens of
-# column 3 have their right neighbour in another window. So a network of plain windows must guess there, right in one case
-# of four, whatever its weights are, and a network with one shifted block can be right everywhere.
-# Two blocks, 32 numbers a token, your loop.
+# An image of 8 × 8 tokens, each of one of four colours, at random. The question to *each* token: **what colour is
+# your right neighbour?** Only the neighbour holds the answer. With windows of 4 × 4, the tokens of column 3 have
+# their right neighbour in another window. So a network of plain windows must guess there, right in one case of four,
+# whatever its weights are, and a network with one shifted block can be right everywhere. Two blocks, 32 numbers a
+# token, your loop.
 #
 # *Price of the next cell: about 10 s on a laptop's CPU for both. A GPU would not help networks so small.*
 
@@ -1016,8 +1023,8 @@ with when_done():
 
 # %% [markdown]
 # The map shows, for each place, how often the answer was right, in per cent. Without the shift, no network can be
-# better than $(6 + 0.25) / 7 = 89\,\%$: six columns of seven, and a guess in column 3. Compare your two maps at column 3,
-# and both totals with this ceiling.
+# better than $(6 + 0.25) / 7 = 89\,\%$: six columns of seven, and a guess in column 3. Compare your two maps at
+# column 3, and both totals with this ceiling.
 #
 # **Change a question.** Ask for the neighbour one down *and* one to the right (`[:, 1:, 1:]`, and scores
 # without the last row). A few places stay near a quarter, even with the shift. Work out which ones before you
@@ -1027,10 +1034,10 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# Rows and columns 3 lie before a border of the plain windows, 1 and 5 before one of the shifted windows. A place that has one
-# kind in its row and the other in its column shares no window with its neighbour: (3, 1), (3, 5), (1, 3) and (5, 3). For
-# (3, 1), whose neighbour is (4, 2), a token such as (4, 1) can hand it on: in plain windows it is with the neighbour, in
-# shifted ones with (3, 1).
+# Rows and columns 3 lie before a border of the plain windows, 1 and 5 before one of the shifted windows. A place that
+# has one kind in its row and the other in its column shares no window with its neighbour: (3, 1), (3, 5), (1, 3) and
+# (5, 3). For (3, 1), whose neighbour is (4, 2), a token such as (4, 1) can hand it on: in plain windows it is with
+# the neighbour, in shifted ones with (3, 1).
 # </details>
 
 # %% [markdown]
@@ -1060,13 +1067,13 @@ with when_done():
 # %% [markdown]
 # No positions were added anywhere: displacements, windows and the order of merging are all it knows of geometry.
 #
-# **Change a number.** Leave the last stage out: `(2, 4), 2, (2, 2)`. How many per cent does that cost, with two seeds? What
-# does a token of the second stage never get to see?
+# **Change a number.** Leave the last stage out: `(2, 4), 2, (2, 2)`. How many per cent does that cost, with two
+# seeds? What does a token of the second stage never get to see?
 #
 # <details><summary>Answer</summary>
 #
-# The whole digit. The second stage is a map of 4 × 4 with windows of 2 × 2, and its two blocks reach the neighbours of a
-# window, not the opposite edge. Only the last stage, one window, lets all parts of the digit meet.
+# The whole digit. The second stage is a map of 4 × 4 with windows of 2 × 2, and its two blocks reach the neighbours
+# of a window, not the opposite edge. Only the last stage, one window, lets all parts of the digit meet.
 # </details>
 #
 # **With a GPU** your Swin can look at photographs: CIFAR-10, 16 × 16 tokens of 2 × 2 pixels, two stages. The
@@ -1117,11 +1124,11 @@ with when_done():
 # shift by $M$ useless, and a shift in the last stage of Swin-T as well?
 #
 # ### BEGIN SOLUTION
-# **(a)** Fixed is the number of patches *in a window*, $M^2$ (and the size of a patch in pixels). The number of patches
-# $HW$ grows four times when the side doubles, and so does the number of windows. A token meets $M^2$ keys, whatever the
-# size of the image; so the cost is $4HWD^2 + 2M^2HWD = HW \cdot (4D^2 + 2M^2D)$, linear in the number of tokens, that is in
-# the *area* of the image: 4 times for twice the side (not linear in the side). Over the whole map, $2(HW)^2D$ grows 16
-# times.
+# **(a)** Fixed is the number of patches *in a window*, $M^2$ (and the size of a patch in pixels). The number of
+# patches $HW$ grows four times when the side doubles, and so does the number of windows. A token meets $M^2$ keys,
+# whatever the size of the image; so the cost is $4HWD^2 + 2M^2HWD = HW \cdot (4D^2 + 2M^2D)$, linear in the number of
+# tokens, that is in the *area* of the image: 4 times for twice the side (not linear in the side). Over the whole map,
+# $2(HW)^2D$ grows 16 times.
 #
 # *Marking: 1 point for patches per window, as against patches in all; 1 point for the formula with what is
 # constant factored out; 1 point for "linear in the number of tokens or the area", with the factor 4.*

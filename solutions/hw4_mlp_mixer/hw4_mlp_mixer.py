@@ -29,15 +29,20 @@
 # laid out in a grid of $h \times w = N$. You may use everything in torch; a ready-made Mixer from another
 # package would do the exercise for you.
 #
-# **What counts as right.** A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth
-# values must be exact. Where the text gives a shape, return one tensor of that shape. Where it asks for a number, a
-# plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or a list, in the
-# order of the text. Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
-# `.detach()`, `torch.no_grad()` or `.item()` on the way. Arguments are handed in in their order, so you may rename them;
-# the parts of a module need the **names** in bold, because the check loads weights of its own by these names. Two values of `eps` occur, each as the
-# published network has it: **`eps=1e-6`** in the layer norms of exercises 3 and 4, torch's own $10^{-5}$ in exercise 9.
-# Each exercise is all or nothing: nearly right
-# earns no part of the points. If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names.
+# * *`eps`.* Two values of `eps` occur, each as the published network has it: **`eps=1e-6`** in the layer norms of
+#   exercises 3 and 4, torch's own $10^{-5}$ in exercise 9.
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
@@ -82,8 +87,8 @@ plots.patches(image, 2)
 # Here $x_n$ is a whole token, a row of the table. So the same weights serve all $D$ channels, and nothing passes from
 # one channel to another.
 #
-# **What.** `mix_tokens(x, weight, bias)`: from `x` $(N, D)$, `weight` $(M, N)$ and `bias` $(M,)$ to $M$ new
-# tokens $(M, D)$, in one tensor (a list of rows will not do). $M$ may be any number. Write it with two loops, one over the
+# **What.** `mix_tokens(x, weight, bias)`: from `x` $(N, D)$, `weight` $(M, N)$ and `bias` $(M,)$ to $M$ new tokens
+# $(M, D)$, in one tensor (a list of rows will not do). $M$ may be any number. Write it with two loops, one over the
 # new tokens and one over the old ones; a row may be added in one go. From exercise 2 on, no loops.
 #
 # **By hand.** Two tokens $(1, 0, 4)$ and $(5, 2, 1)$, one new token with weights $(2, -1)$ and bias $3$:
@@ -121,8 +126,8 @@ check("hw4.mix_tokens", mix_tokens)
 #
 # <details><summary>Answer</summary>
 #
-# Weight $[m, n]$ is 1 where the columns of the places $m$ and $n$ are equal and their rows are opposite, $3 -$ row: the first
-# table with rows and columns exchanged.
+# Weight $[m, n]$ is 1 where the columns of the places $m$ and $n$ are equal and their rows are opposite, $3 -$ row:
+# the first table with rows and columns exchanged.
 # </details>
 
 # %%
@@ -144,8 +149,8 @@ with when_done():
 # %% [markdown]
 # ## 2 · Two small networks, one for each direction ●●○○○
 #
-# **Why.** One linear layer in each direction would do little: put them one after another, and they are still
-# linear. So each direction gets a small network (an **MLP**): a linear layer, a GELU, a linear layer. With $x^\top$ for the
+# **Why.** One linear layer in each direction would do little: put them one after another, and they are still linear.
+# So each direction gets a small network (an **MLP**): a linear layer, a GELU, a linear layer. With $x^\top$ for the
 # table with tokens and channels exchanged,
 #
 # $$\text{ChannelMixing}(x) = \text{fc2}(\text{GELU}(\text{fc1}(x))), \qquad
@@ -170,7 +175,8 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# $(2, 5, 3)$ in `ChannelMixing`: each of the 5 tokens has 3 numbers. $(2, 7, 3)$ in `TokenMixing`: each of the 7 channels has.
+# $(2, 5, 3)$ in `ChannelMixing`: each of the 5 tokens has 3 numbers. $(2, 7, 3)$ in `TokenMixing`: each of the 7
+# channels has.
 # </details>
 
 # %% exercise="mixing_modules"
@@ -331,8 +337,8 @@ with when_done():
 # ## 4 · The network ●●●○○
 #
 # **Why.** What is missing are the first and the last layers. First (the **stem**, or patch embedding): cut the image
-# into patches, and make of each a token of $D$ numbers. Last: average the tokens (**global average pooling**), and let a
-# linear layer, the **head**, give a score for each class. There is no class token and no position encoding.
+# into patches, and make of each a token of $D$ numbers. Last: average the tokens (**global average pooling**), and
+# let a linear layer, the **head**, give a score for each class. There is no class token and no position encoding.
 #
 # **What.** A module `MLPMixer(height, width, patch_size, in_channels, embed_dim, depth, num_classes)`, from
 # images $(B, C, H, W)$ to scores $(B, \text{classes})$. $P$ = `patch_size` divides both sides. In this order:
@@ -407,8 +413,8 @@ with when_done():
     display(plots.matrices({"scores of an untrained Mixer": both}, rows=["digit", "shuffled"]))
 
 # %% [markdown]
-# It does, even before any training: weight $w_{mn}$ of a token layer belongs to place $m$ and place $n$. The positions are
-# built into the weights, so none need to be added. The price for it comes in exercises 7 and 11.
+# It does, even before any training: weight $w_{mn}$ of a token layer belongs to place $m$ and place $n$. The
+# positions are built into the weights, so none need to be added. The price for it comes in exercises 7 and 11.
 
 # %% [markdown]
 # ## 5 · It was a convolution all along ●●●●○
@@ -490,8 +496,8 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# $M \cdot h \cdot w = M N$, against $D \cdot M \cdot N$ with kernels of its own for each channel. Sharing them keeps a Mixer
-# small.
+# $M \cdot h \cdot w = M N$, against $D \cdot M \cdot N$ with kernels of its own for each channel. Sharing them keeps
+# a Mixer small.
 # </details>
 
 # %% [markdown]
@@ -561,8 +567,8 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# For about 760 pixels: each token more costs $12 \cdot (2 \cdot 384 + 1) = 9228$ parameters, so 79 million need about 2070
-# tokens more than 196. With 768 pixels, 2304 tokens, it has 79.3 million.
+# For about 760 pixels: each token more costs $12 \cdot (2 \cdot 384 + 1) = 9228$ parameters, so 79 million need about
+# 2070 tokens more than 196. With 768 pixels, 2304 tokens, it has 79.3 million.
 # </details>
 #
 # > **What slides get wrong here.** They give 79 million for Mixer-B/16, which is the figure of Wang et al. 2022. With its
@@ -572,17 +578,17 @@ with when_done():
 # %% [markdown]
 # ## 7 · Another resolution ●●●○○
 #
-# **Why.** A trained convolution works on an image of any size. A transformer needs its position embeddings
-# resized. The Mixer does not run at all: its token layers have $N$ inputs, and with another image there are $N'$. What can
-# one do?
+# **Why.** A trained convolution works on an image of any size. A transformer needs its position embeddings resized.
+# The Mixer does not run at all: its token layers have $N$ inputs, and with another image there are $N'$. What can one
+# do?
 #
-# Remember exercise 5: each row of the token layer `fc1` *is a picture* of $h \times w$, a kernel. Pictures
-# can be enlarged. So can the columns of `fc2` (column $k$ says how much of hidden number $k$ goes to each place), and the
+# Remember exercise 5: each row of the token layer `fc1` *is a picture* of $h \times w$, a kernel. Pictures can be
+# enlarged. So can the columns of `fc2` (column $k$ says how much of hidden number $k$ goes to each place), and the
 # bias of `fc2`, which has one number for each place.
 #
-# **What.** `resize_token_mixing(fc1_weight, fc2_weight, fc2_bias, height, width, new_height, new_width)`:
-# from the shapes $(M, N)$, $(N, M)$ and $(N,)$, with $N = h \cdot w$, to three results, $(M, N')$, $(N', M)$ and $(N',)$,
-# with $N' = h' \cdot w'$. All places are in reading order. (The bias of `fc1` has no numbers for places and stays.)
+# **What.** `resize_token_mixing(fc1_weight, fc2_weight, fc2_bias, height, width, new_height, new_width)`: from the
+# shapes $(M, N)$, $(N, M)$ and $(N,)$, with $N = h \cdot w$, to three results, $(M, N')$, $(N', M)$ and $(N',)$, with
+# $N' = h' \cdot w'$. All places are in reading order. (The bias of `fc1` has no numbers for places and stays.)
 #
 # * Every picture is resized with `F.interpolate`, `mode="bilinear"`, `align_corners=False`. It wants $(B, C,
 #   h, w)$.
@@ -733,8 +739,8 @@ with when_done():
 # where $W$ of $(N, N)$ and $b$ of $(N,)$ work along the *tokens* (the paper's **spatial gating unit**). So what another
 # place holds decides how much of $u$ passes here.
 #
-# At the start, $W$ is near 0 and $b = 1$. The gate is then 1 everywhere, $u$ passes unchanged, and how tokens are mixed is
-# learned from there.
+# At the start, $W$ is near 0 and $b = 1$. The gate is then 1 everywhere, $u$ passes unchanged, and how tokens are
+# mixed is learned from there.
 #
 # **What.**
 # * `initial_gate(num_tokens)` returns two results, what $W$ and $b$ begin with: shapes $(N, N)$ and $(N,)$. Zero for $W$
@@ -787,10 +793,10 @@ class SpatialGatingUnit(nn.Module):
 check("hw4.gating", initial_gate, SpatialGatingUnit)
 
 # %% [markdown]
-# **Look at it.** The gate itself: hand the unit a $u$ of ones, and what comes out is the gate. Left, a fresh
-# unit: ones everywhere, if your initial values were copied. Middle, the same with a $W$ as it might be after training
-# (here: made up, the gate of each token depends on another token). Right, the middle one for another $v$: the gate depends
-# on the content of the image, and no weight of a Mixer does.
+# **Look at it.** The gate itself: hand the unit a $u$ of ones, and what comes out is the gate. Left, a fresh unit:
+# ones everywhere, if your initial values were copied. Middle, the same with a $W$ as it might be after training
+# (here: made up, the gate of each token depends on another token). Right, the middle one for another $v$: the gate
+# depends on the content of the image, and no weight of a Mixer does.
 
 # %%
 def gate_of(unit, v):
@@ -812,10 +818,10 @@ with when_done():
 # ## 10 · S²-MLP: mixing that costs nothing ●●○○○
 #
 # **Why.** Because of its token layer a Mixer works for one image size only. S²-MLP (Yu et al. 2022) leaves this layer
-# out, and puts no weights at all in its place: a quarter of the channels of every token is **moved** to the
-# neighbour on the right, a quarter to the left, one down and one up (the **spatial shift**). Then the channel MLP, which
-# works on each token alone, finds there what belongs to its four neighbours. No parameter, no multiplication, and any
-# size of image.
+# out, and puts no weights at all in its place: a quarter of the channels of every token is **moved** to the neighbour
+# on the right, a quarter to the left, one down and one up (the **spatial shift**). Then the channel MLP, which works
+# on each token alone, finds there what belongs to its four neighbours. No parameter, no multiplication, and any size
+# of image.
 #
 # **What.** `spatial_shift(x)`: $(B, H, W, D) \to (B, H, W, D)$ with $D$ a multiple of 4; here the tokens are
 # laid out as the grid they are. The channels are cut into four groups in a row:
@@ -885,9 +891,9 @@ with when_done():
 # ## 11 · What it has never been shown ●●●○○
 #
 # **Why.** A convolution uses the same kernel at all places, so what it has learned of a digit on the left holds on
-# the right (**translation equivariance**). Your Mixer has a weight of its own for every place. Nothing in it says that a
-# seven moved by one pixel is still a seven; it has to be *shown*. So in each step the whole batch is moved a little, each
-# time differently (**data augmentation**): examples in place of structure.
+# the right (**translation equivariance**). Your Mixer has a weight of its own for every place. Nothing in it says
+# that a seven moved by one pixel is still a seven; it has to be *shown*. So in each step the whole batch is moved a
+# little, each time differently (**data augmentation**): examples in place of structure.
 #
 # **What.** `train_with_shifts(model, images, labels, steps, batch_size, learning_rate, reach, generator)`
 # trains `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a tensor
@@ -996,10 +1002,10 @@ with when_done():
     display(plots.bars(results, chance=0.1, title="your Mixer on digits it has never seen"))
 
 # %% [markdown]
-# Compare the two bars of each network. How much does the first lose when the digits move by one pixel, and the second?
-# And what did the second pay for it on the digits as they are? (One run each: the last digits change with the seed.) An
-# assumption that is built into a network is called its **inductive bias**. A convolution has this one by construction; the
-# Mixer must be shown.
+# Compare the two bars of each network. How much does the first lose when the digits move by one pixel, and the
+# second? And what did the second pay for it on the digits as they are? (One run each: the last digits change with the
+# seed.) An assumption that is built into a network is called its **inductive bias**. A convolution has this one by
+# construction; the Mixer must be shown.
 #
 # **What has it learned?** Eight rows of the first token layer, `fc1`, each laid out as the 4 × 4 kernel that
 # it is (exercise 5). Each looks at the whole picture at once. Do not expect the clear edges that a small
@@ -1053,9 +1059,9 @@ with when_done():
 # made anew? What resizing cannot save is that a patch of 2 × 2 now shows a smaller piece of a stroke, which the channel
 # layers have never seen. Then the bars after training on (**fine-tuning**): which of the two comes back sooner?
 #
-# **Change a number.** The factor $N/N'$ keeps the sums right where neighbouring places hold similar numbers. Leave it out of
-# `resize_token_mixing` and run again: is the network better or worse at 0 steps, and at 100? No rule is sure to be right for a
-# network that was never trained at another size.
+# **Change a number.** The factor $N/N'$ keeps the sums right where neighbouring places hold similar numbers. Leave it
+# out of `resize_token_mixing` and run again: is the network better or worse at 0 steps, and at 100? No rule is sure
+# to be right for a network that was never trained at another size.
 #
 # **The relatives.** The same network with other blocks, all made of your parts. And one that mixes nothing:
 # its blocks have only the channel MLP, so until the last average every token is alone.
@@ -1124,10 +1130,10 @@ with when_done():
     display(plots.bars(results, chance=0.1, title="the relatives, all trained with shifts"))
 
 # %% [markdown]
-# Compare the four ways of mixing tokens, as different as a dense layer, a gate, and a shift that has no weights: how far
-# are they apart? And how far is the last network from all of them, which has the same channel layers and mixes nothing?
-# Where the second gap is by far the larger one, *that* tokens are mixed matters more than *how*. The next lecture takes this
-# up.
+# Compare the four ways of mixing tokens, as different as a dense layer, a gate, and a shift that has no weights: how
+# far are they apart? And how far is the last network from all of them, which has the same channel layers and mixes
+# nothing? Where the second gap is by far the larger one, *that* tokens are mixed matters more than *how*. The next
+# lecture takes this up.
 #
 # (One seed, tiny networks, a toy task: the order among the four says little.)
 #
@@ -1136,8 +1142,8 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# S²-MLP: its shift has no weights, so none of them belongs to a place, and only the border differs from place to place. Whether
-# your run shows it, the bars say.
+# S²-MLP: its shift has no weights, so none of them belongs to a place, and only the border differs from place to
+# place. Whether your run shows it, the bars say.
 # </details>
 
 # %% [markdown]

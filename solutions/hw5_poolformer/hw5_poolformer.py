@@ -31,16 +31,21 @@
 # convolution of any kind (`F.conv2d`, `nn.Conv3d`, transposed ones) in exercise 4, no `nn.MultiheadAttention`
 # in exercise 7, no `timm` and no `course.models` anywhere.
 #
-# **What counts as right.** A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth
-# values must be exact. Where the text gives a shape, return one tensor of that shape. Where it asks for a number, a
-# plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or a list, in the
-# order of the text. Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
-# `.detach()`, `torch.no_grad()` or `.item()` on the way. Arguments are handed in in their order, so you may rename them;
-# the parts of a module need the **names** in bold, because the check loads weights of its own by these names. Three values of `eps` occur, each where the
-# published network has it: exercise 3 takes it as an argument, **$10^{-5}$** if nobody says; exercise 5 uses exercise 3's;
-# the layer norms of exercises 8 and 9 have **`eps=1e-6`**.
-# Each exercise is all or nothing: nearly right
-# earns no part of the points. If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names.
+# * *`eps`.* Three values of `eps` occur, each where the published network has it: exercise 3 takes it as an argument,
+#   **$10^{-5}$** if nobody says; exercise 5 uses exercise 3's; the layer norms of exercises 8 and 9 have
+#   **`eps=1e-6`**.
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
@@ -59,11 +64,10 @@ setup(seed=0)
 # %% [markdown]
 # ## The question
 #
-# A block of a vision transformer has two halves. One lets the tokens hear of each other: the **token mixer**,
-# usually attention. The other, an MLP, works on each token alone: the **channel mixer**. Each half has a norm
-# before it and a **residual connection** (skip connection) around it. In 2021 the MLP-Mixer put a second MLP, along the
-# places, where the attention was, and it still worked. So what is it that makes these networks good: the attention, or the
-# rest?
+# A block of a vision transformer has two halves. One lets the tokens hear of each other: the **token mixer**, usually
+# attention. The other, an MLP, works on each token alone: the **channel mixer**. Each half has a norm before it and a
+# **residual connection** (skip connection) around it. In 2021 the MLP-Mixer put a second MLP, along the places, where
+# the attention was, and it still worked. So what is it that makes these networks good: the attention, or the rest?
 #
 # Yu et al. (2022) asked in the simplest way. They replaced the attention by the average over 3 × 3
 # neighbours, which has not a single weight, and called the body around it the **MetaFormer**. Their
@@ -103,8 +107,8 @@ plots.image_grid(digits, count=8, columns=8)
 # | 0 | 0 | 0 | 0 |
 # | 0 | 0 | 0 | 0 |
 #
-# In the corner: four places, $36 / 4 = 9$. Next to it at the top: six places, $36/6 = 6$. One further down:
-# nine places, $36/9 = 4$. So the largest number stands where the 36 was: not by a weight, but because fewest places share
+# In the corner: four places, $36 / 4 = 9$. Next to it at the top: six places, $36/6 = 6$. One further down: nine
+# places, $36/9 = 4$. So the largest number stands where the 36 was: not by a weight, but because fewest places share
 # it there.
 
 # %% exercise="neighbour_mean"
@@ -153,8 +157,8 @@ with when_done():
 # ## 2 · The mixer ●○○○○
 #
 # **Why.** In the block there will be a residual connection around the mixer: out comes $x + \text{mixer}(x)$. If the
-# mixer were the average $\bar x$ alone, $x$ itself would be in the sum twice. So PoolFormer subtracts it again (Yu et al.
-# 2022, eq. 4):
+# mixer were the average $\bar x$ alone, $x$ itself would be in the sum twice. So PoolFormer subtracts it again (Yu et
+# al. 2022, eq. 4):
 #
 # $$\text{mixer}(x) = \bar x - x, \qquad\text{so that}\qquad x + \text{mixer}(x) = \bar x.$$
 #
@@ -191,9 +195,9 @@ class Pooling(nn.Module):
 check("hw5.Pooling", Pooling)
 
 # %% [markdown]
-# **Look at it.** A digit, its averages, and what the mixer adds: negative where the neighbours have less than the place
-# itself (on the stroke), positive where they have more (beside it). With the residual connection the result is the digit,
-# blurred. A pooling mixer does nothing else.
+# **Look at it.** A digit, its averages, and what the mixer adds: negative where the neighbours have less than the
+# place itself (on the stroke), positive where they have more (beside it). With the residual connection the result is
+# the digit, blurred. A pooling mixer does nothing else.
 
 # %%
 with when_done():
@@ -219,9 +223,9 @@ with when_done():
 # %% [markdown]
 # ## 3 · A norm over everything ●●○○○
 #
-# **Why.** A transformer normalises each token alone: LayerNorm over the channels. That takes something away:
-# at each place the channels are brought to the same mean and spread, so a place with small numbers and one with large
-# numbers have the same size afterwards. PoolFormer takes one mean and one spread for the **whole map, all channels and all
+# **Why.** A transformer normalises each token alone: LayerNorm over the channels. That takes something away: at each
+# place the channels are brought to the same mean and spread, so a place with small numbers and one with large numbers
+# have the same size afterwards. PoolFormer takes one mean and one spread for the **whole map, all channels and all
 # places together**. So the places keep their sizes relative to each other. It is called group normalisation with one
 # group (Wu and He 2018); the PoolFormer paper calls it Modified Layer Normalization.
 #
@@ -230,8 +234,9 @@ with when_done():
 #
 # The variance is the mean of the squared distances from $\mu$ (divide by their number, not by one less).
 #
-# **What.** A module `GroupNorm1(channels, eps=1e-5)`, which uses the `eps` that it is given, with two parameters, both of
-# shape $(C,)$: **`weight`**, ones at first, and **`bias`**, zeros. `forward(x)` is $(B, C, H, W) \to (B, C, H, W)$.
+# **What.** A module `GroupNorm1(channels, eps=1e-5)`, which uses the `eps` that it is given, with two parameters,
+# both of shape $(C,)$: **`weight`**, ones at first, and **`bias`**, zeros. `forward(x)` is $(B, C, H, W) \to (B, C,
+# H, W)$.
 #
 # **By hand.** One image, $C = 2$, one row of two places: channel 0 is $(1, 3)$, channel 1 is $(5, 7)$. The
 # mean of all four is 4, the variance $(9 + 1 + 1 + 9)/4 = 5$. With $\varepsilon = 0$ channel 0 becomes $(-3,
@@ -269,9 +274,9 @@ check("hw5.GroupNorm1", GroupNorm1)
 
 # %% [markdown]
 # **Look at it.** A map with two channels: the numbers of the right half are ten times as large. How large is each
-# place after the norm (the root of the mean square over its channels)? With one norm for the whole map, the right half is
-# still larger. LayerNorm at each place has made all alike. Neither is *the* right one; but they are not the same, and code
-# that exchanges them runs without any error.
+# place after the norm (the root of the mean square over its channels)? With one norm for the whole map, the right
+# half is still larger. LayerNorm at each place has made all alike. Neither is *the* right one; but they are not the
+# same, and code that exchanges them runs without any error.
 
 # %%
 loud = torch.cat([torch.randn(2, 4, 3), 10 * torch.randn(2, 4, 3)], dim=2)  # (C, H, W) = (2, 4, 6)
@@ -286,11 +291,11 @@ with when_done():
 # %% [markdown]
 # ## 4 · Patches that overlap ●●●○○
 #
-# **Why.** A vision transformer cuts its image into patches side by side. A stroke on the cut is then in two
-# tokens, half in each. PoolFormer lets the patches **overlap**: at the entrance (the **stem**), squares of 7 × 7 pixels,
-# a new one every 4 pixels, with 2 pixels of zeros around the image. Later, from one stage to the next, squares of 3 × 3,
-# every 2 places, with 1 of zeros (**downsampling**). Each square becomes one long vector, and one linear layer, the same
-# for all, makes a token of it. That is a convolution with a stride, and here you build it.
+# **Why.** A vision transformer cuts its image into patches side by side. A stroke on the cut is then in two tokens,
+# half in each. PoolFormer lets the patches **overlap**: at the entrance (the **stem**), squares of 7 × 7 pixels, a
+# new one every 4 pixels, with 2 pixels of zeros around the image. Later, from one stage to the next, squares of 3 ×
+# 3, every 2 places, with 1 of zeros (**downsampling**). Each square becomes one long vector, and one linear layer,
+# the same for all, makes a token of it. That is a convolution with a stride, and here you build it.
 #
 # **What.** `patch_embedding(x, weight, bias, patch_size, stride, padding)`; no convolution in it.
 # * `x` is $(B, C, H, W)$. Zeros are put around it, `padding` on each side.
@@ -428,8 +433,8 @@ check("hw5.MetaFormerBlock", MetaFormerBlock)
 
 # %% [markdown]
 # **Look at it.** Twelve new blocks in a row. How far is the output from the input, in parts of the input's size, for
-# three scales? (The check loads its own scales and does not see how yours begin. Here you can: with $10^{-5}$ the output
-# must be very near the input.)
+# three scales? (The check loads its own scales and does not see how yours begin. Here you can: with $10^{-5}$ the
+# output must be very near the input.)
 
 # %%
 def moved_at_birth(layer_scale, depth=12):
@@ -446,8 +451,8 @@ with when_done():
 
 # %% [markdown]
 # Remember the first of these lines for the end of the notebook: at $10^{-5}$ the blocks change so little that *any*
-# mistake in them is invisible from outside. A comparison of two freshly made networks compares their first and last layers
-# only.
+# mistake in them is invisible from outside. A comparison of two freshly made networks compares their first and last
+# layers only.
 
 # %% [markdown]
 # ## 6 · A mixer without arithmetic ●●○○○
@@ -565,9 +570,8 @@ check("hw5.MapAttention", MapAttention)
 # ## 8 · One block that is not a MetaFormer ●●○○○
 #
 # **Why.** At the same conference, others came from the other end: they took a ResNet and changed it towards a
-# transformer, step by step, and arrived at a block with the same parts in another order (Liu et al. 2022,
-# ConvNeXt). It has *one* residual connection instead of two and *one* norm instead of two, which comes after the spatial
-# mixing:
+# transformer, step by step, and arrived at a block with the same parts in another order (Liu et al. 2022, ConvNeXt).
+# It has *one* residual connection instead of two and *one* norm instead of two, which comes after the spatial mixing:
 #
 # $$\text{out} = x + \text{scale} \cdot \text{fc2}(\text{GELU}(\text{fc1}(\text{norm}(\text{conv}(x))))).$$
 #
@@ -763,24 +767,27 @@ with when_done():
 #
 # <details><summary>Answer</summary>
 #
-# $56 \cdot 56 = 3136$ places and $3136^2 = 9{,}834{,}496$ pairs, against $49^2 = 2401$. Attention is affordable where there are
-# few places, and there each place stands for a large part of the image; the early stages need their neighbours most.
+# $56 \cdot 56 = 3136$ places and $3136^2 = 9{,}834{,}496$ pairs, against $49^2 = 2401$. Attention is affordable where
+# there are few places, and there each place stands for a large part of the image; the early stages need their
+# neighbours most.
 # </details>
 
 # %% [markdown]
 # ## 10 · One budget for all ●●○○○
 #
-# **Why.** Mixers can only be compared if everything else is the same: the same body, images, number of steps,
-# batches in the same order, learning rate. The rate is not one number: with large steps at the very start the training of
-# some networks (those with attention above all) diverges, and with large steps at the end the loss of none of them comes to
-# rest. So the rate climbs for a few steps (**warm-up**) and then falls along half a cosine to nearly 0 (**cosine decay**).
+# **Why.** Mixers can only be compared if everything else is the same: the same body, images, number of steps, batches
+# in the same order, learning rate. The rate is not one number: with large steps at the very start the training of
+# some networks (those with attention above all) diverges, and with large steps at the end the loss of none of them
+# comes to rest. So the rate climbs for a few steps (**warm-up**) and then falls along half a cosine to nearly 0
+# (**cosine decay**).
 #
 # **What.** Two functions.
 # * `learning_rates(steps, warmup_steps, peak)` returns `steps` numbers in a list. For step $t = 0, 1, \dots$ with $w$ =
 #   `warmup_steps`:
 #
 # $$r_t = \text{peak}\cdot\frac{t+1}{w} \ \text{ for } t < w, \qquad
-# r_t = \text{peak} \cdot \tfrac12\left(1 + \cos\left(\pi\,\frac{t - w}{\text{steps} - w}\right)\right) \ \text{ from } t = w \text{ on.}$$
+# r_t = \text{peak} \cdot \tfrac12\left(1 + \cos\left(\pi\,\frac{t - w}{\text{steps} - w}\right)\right) \ \text{ from
+# } t = w \text{ on.}$$
 #
 # * `train(model, images, labels, rates, batch_size, generator)` trains `model` in place with one step for
 #   each of the `rates` and returns the list of losses, one plain number for each step (`loss.item()`; a tensor that still
