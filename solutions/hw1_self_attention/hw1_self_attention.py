@@ -36,7 +36,7 @@
 # * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
 #   `.detach()`, `torch.no_grad()` or `.item()` on the way.
 # * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
-#   bold, because the check loads weights of its own by these names.
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
 # * *`eps`.* The only `eps` in this homework is torch's own, $10^{-5}$, in the norms of exercise 7.
 # * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
 # * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
@@ -509,8 +509,8 @@ with when_done():
 #
 # `attention` is a finished module that you are handed: keep it as **`self.attention`**. The others are yours:
 # **`norm1`** and **`norm2`** are `nn.LayerNorm(embed_dim)`, with torch's own `eps`, $10^{-5}$ (homework 2 will
-# want another); the GELU is torch's default, the exact one. **`fc1`** is linear from $D$ to `mlp_ratio`
-# $\cdot D$, **`fc2`** linear back. (Instead of `fc1` and `fc2`, an `nn.Sequential` called `mlp` of linear,
+# want another); the GELU (a smooth form of ReLU) is torch's default, the exact one. **`fc1`** is linear from $D$ to
+# `mlp_ratio` $\cdot D$, **`fc2`** linear back. (Instead of `fc1` and `fc2`, an `nn.Sequential` called `mlp` of linear,
 # GELU, linear is accepted.) The check hands in an attention of its own, so exercise 5 need not be done for
 # this one. It is the block of the vision transformer (Dosovitskiy et al. 2021, eq. 2 and 3).
 
@@ -642,8 +642,8 @@ with when_done():
 # ## 9 · Training ●●●○○
 #
 # **Why.** You have trained networks before. Here you write the loop so exactly that another person's run with
-# the same seed gives the same numbers: this is how experiments are compared, and how mistakes in a loop,
-# which all "sort of train", are found.
+# the same seed gives the same numbers. So experiments can be compared, and mistakes in the loop are found: with many of
+# them the loss falls all the same.
 #
 # **What.** `train_on_digits(model, images, labels, steps, batch_size, learning_rate, generator)` trains
 # `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a tensor that
@@ -854,8 +854,8 @@ with when_done():
 # * A mask takes keys out *before* the softmax; rows are queries, columns are keys.
 # * Heads are a matter of cutting $D$ and moving an axis; a bare reshape has the right shape and the wrong
 #   numbers.
-# * Self-attention does not know order, so places are added; a block adds attention and MLP to a stream it
-#   leaves alone.
+# * Self-attention does not know order, so positions are added; a block adds the results of attention and MLP to the
+#   residual stream.
 # * Every pair of tokens costs. This is why images are cut into patches, and why the later lectures exist.
 #
 # **Next:** lecture `04_transformer`, and homework 2, where your block becomes a vision transformer.

@@ -34,7 +34,7 @@
 # * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
 #   `.detach()`, `torch.no_grad()` or `.item()` on the way.
 # * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
-#   bold, because the check loads weights of its own by these names.
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
 # * *`eps`.* Every layer norm here has **`eps=1e-6`**, as in the published ViTs (torch's default, which homework 1
 #   used, is $10^{-5}$); exercises 5, 6 and 12 say it again.
 # * *Points.* An exercise that is right in parts earns a part: if all results have the right shape, one tenth of its
@@ -592,8 +592,8 @@ with when_done():
 # %% [markdown]
 # ## 7 · How many parameters? ●●○○○
 #
-# **Why.** The size of a model is the first thing a paper says about it. Who can count it knows where the numbers
-# sit, finds mistakes in tables, and checks code in seconds: a wrong layer rarely has the right size.
+# **Why.** The size of a model is the first thing a paper says about it. If you can count it, you know where the
+# parameters are, you find mistakes in tables, and you check code in seconds: a wrong layer rarely has the right size.
 #
 # **What.** `count_parameters(image_size, patch_size, channels, embed_dim, depth, mlp_dim, num_classes)` for a
 # ViT as above on square images. All linear layers and the convolution have biases; a layer norm has a scale and a
@@ -1040,8 +1040,8 @@ def hard_distillation_loss(scores, distillation_scores, labels, teacher_scores):
 check("hw2.distillation_losses", soft_distillation_loss, hard_distillation_loss)
 
 # %% [markdown]
-# **Look at it.** A teacher sees a tabby cat. At temperature 1 it says little more than the label. The warmer, the more
-# it tells of what it *nearly* said; too warm, and it says nothing.
+# **Look at it.** A teacher sees a tabby cat. At temperature 1 its answer holds little more than the label. At a higher
+# temperature it shows which classes come next; at a very high one all classes are nearly equal.
 
 # %%
 names = ["tabby", "tiger cat", "lynx", "dog", "lorry"]
@@ -1223,7 +1223,7 @@ with when_done():
 # The accuracies are from the paper on Swin (Liu et al. 2021, table 1), a transformer that looks in windows and has a
 # pyramid of resolutions like a ConvNet:
 #
-# | ImageNet top-1, % | image | trained on 1.3 million images | first on 14 million |
+# | ImageNet top-1 (likeliest class right), % | image | trained on 1.3 million images | first on 14 million |
 # |-|-|-:|-:|
 # | ViT-B/16 | 384² | 77.9 | 84.0 |
 # | ViT-L/16 | 384² | 76.5 | 85.2 |

@@ -40,7 +40,7 @@
 # * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
 #   `.detach()`, `torch.no_grad()` or `.item()` on the way.
 # * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
-#   bold, because the check loads weights of its own by these names.
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
 # * *`eps`.* All layer norms have torch's own `eps`, $10^{-5}$, as in the public Swin (homework 2's have $10^{-6}$: do
 #   not carry them over).
 # * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
@@ -247,7 +247,7 @@ with when_done():
 # written into it that keys one step to the *left* of the query are wanted. (Where a key lies to the left,
 # $\Delta x = x_i - x_j$ is $+1$.) Right, the row of the bias of three queries, laid out as the window: each
 # cuts its own 3 × 3 piece out of the table, turned by half a turn, because $\Delta$ points from the key to
-# the query. Query 3 stands at the left edge and has nobody to its left.
+# the query. Query 3 stands at the left edge and has no key to its left.
 
 # %%
 table = torch.zeros(25, 1)  # ((2M − 1)², h)

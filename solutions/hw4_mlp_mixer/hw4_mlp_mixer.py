@@ -38,7 +38,7 @@
 # * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
 #   `.detach()`, `torch.no_grad()` or `.item()` on the way.
 # * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
-#   bold, because the check loads weights of its own by these names.
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
 # * *`eps`.* Two values of `eps` occur, each as the published network has it: **`eps=1e-6`** in the layer norms of
 #   exercises 3 and 4, torch's own $10^{-5}$ in exercise 9.
 # * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.

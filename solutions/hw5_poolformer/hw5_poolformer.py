@@ -40,7 +40,7 @@
 # * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
 #   `.detach()`, `torch.no_grad()` or `.item()` on the way.
 # * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
-#   bold, because the check loads weights of its own by these names.
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
 # * *`eps`.* Three values of `eps` occur, each where the published network has it: exercise 3 takes it as an argument,
 #   **$10^{-5}$** if nobody says; exercise 5 uses exercise 3's; the layer norms of exercises 8 and 9 have
 #   **`eps=1e-6`**.
@@ -71,7 +71,7 @@ setup(seed=0)
 #
 # Yu et al. (2022) asked in the simplest way. They replaced the attention by the average over 3 × 3
 # neighbours, which has not a single weight, and called the body around it the **MetaFormer**. Their
-# PoolFormer reaches 77.2 % on ImageNet with 12 million parameters (their table 2). In this homework you build
+# PoolFormer reaches 77.2 % on ImageNet (top-1: the likeliest class is right) with 12 million parameters (their table 2). In this homework you build
 # the body, ask the question yourself in seconds, and find out how easily such a question is answered wrongly.
 
 # %%

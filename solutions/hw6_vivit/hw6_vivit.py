@@ -36,7 +36,7 @@
 # * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
 #   `.detach()`, `torch.no_grad()` or `.item()` on the way.
 # * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
-#   bold, because the check loads weights of its own by these names.
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
 # * *`eps`.* Every layer norm here has **`eps=1e-6`**, as in homework 2 and not as in homework 3; exercises 5, 7, 8
 #   and 9 say it again.
 # * *Points.* An exercise that is right in parts earns a part: if all results have the right shape, one tenth of its
