@@ -365,7 +365,7 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
                 "",
             )
         if f"{i}.out.0" in seen.tensors and not several:
-            return "Your code returned several results, where one tensor is asked for: put them together into one.", ""
+            return "Your code did not return one result, but several: put them together into one tensor.", ""
         return f"Your code did not return the {_spoken(key)}.", ""
     return _describe_tensor(key, expected, seen.tensors[key], sizes)
 
