@@ -25,7 +25,7 @@ course release build/student {short}
 Yours to change, in any order; after each change the three commands say whether it still holds together:
 
 - {folder}/{name}.py: the title, the texts, the exercises and their answers, the question in words
-- {folder}/exercises.py: for each exercise the points, the inputs, at least 4 mistakes, 2 other right answers
+- {folder}/exercises.py: for each exercise the points, the inputs, 1 to 3 hints, at least 4 mistakes, 2 other right answers
 - {syllabus}: the title and the minutes; once it follows a lecture, move its line into the row of that lecture
 - solutions/grading.toml: when it is due, if it is
 

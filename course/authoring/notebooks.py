@@ -38,7 +38,7 @@ def make_notebook(source: SourceFile, version: str, homework: Homework | None = 
             "course": {"built_from": source.shown, "note": NOTE},
         }
     )
-    for cell in _completed(source) if version == LECTURE else source.cells:
+    for cell in _completed(source):
         if version == ASSIGNMENT and cell.role in ("exercise", "written"):
             cell = cell.stripped(homework.short)
         make = new_code_cell if cell.kind == "code" else new_markdown_cell
@@ -53,7 +53,7 @@ def make_notebook(source: SourceFile, version: str, homework: Homework | None = 
 
 
 def _completed(source: SourceFile) -> list[SourceCell]:
-    """The cells of a lecture with what the build puts in: how long it takes, links to the glossary."""
+    """The cells with what the build puts in: how long reading takes; in a lecture, links to the glossary."""
     prose = [i for i, cell in enumerate(source.cells) if cell.kind == "markdown"]
     texts = [source.cells[i].text.replace(reading_time.PLACE, reading_time.in_words(source)) for i in prose]
     number = source.path.stem[:2]

@@ -1,4 +1,4 @@
-"""How long a reader takes for a lecture: counted, so that no header has to guess."""
+"""How long a reader takes for a lecture or the text of a homework: counted, so that no header has to guess."""
 
 import re
 
@@ -7,7 +7,7 @@ from course.authoring.source import SourceFile
 WORDS_A_MINUTE = 150  # technical text in a language that is not the reader's own
 LINES_A_MINUTE = 10  # of code, with what it shows
 MINUTES_A_QUESTION = 3  # to predict, to change a number, to run, to read the answer
-PLACE = "{reading time}"  # in a lecture's header; the build writes the time there
+PLACE = "{reading time}"  # in a header; the build writes the time there
 
 _QUESTION = re.compile(r"\*\*Question \d+\.\d+\*\*")
 _LINK = re.compile(r"\]\([^)]*\)|<!--.*?-->|<[^>]*>", re.DOTALL)
@@ -15,8 +15,11 @@ _WORD = re.compile(r"\w[\w’'-]*")
 
 
 def reading_minutes(source: SourceFile) -> int:
-    """Minutes for text, code and questions, in fives; the exercises and the references at the end are not in it."""
-    lines = sum(bool(line.strip()) for cell in source.cells if cell.kind == "code" for line in cell.text.split("\n"))
+    """Minutes for text, code and questions, in fives; the exercises and the references at the end are not in it.
+
+    Of a homework, the answers are not: the time to find them is not counted here.
+    """
+    lines = sum(bool(line.strip()) for text in _texts(source, "code") for line in text.split("\n"))
     minutes = words_of(source) / WORDS_A_MINUTE + lines / LINES_A_MINUTE + MINUTES_A_QUESTION * questions_of(source)
     return 5 * round(minutes / 5)
 
@@ -37,5 +40,10 @@ def in_words(source: SourceFile) -> str:
 
 
 def _text(source: SourceFile) -> str:
-    text = "\n".join(cell.text for cell in source.cells if cell.kind == "markdown")
+    text = "\n".join(_texts(source, "markdown"))
     return re.split(r"^## (?:Exercises|References)\b", text, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def _texts(source: SourceFile, kind: str) -> list[str]:
+    """What a reader receives: the cells of a kind, without the answers in them."""
+    return [cell.stripped("").text for cell in source.cells if cell.kind == kind]

@@ -25,9 +25,11 @@ The walk of one exercise, from its author to the card that a student sees:
    `course.checks.stderr` hears what the code writes to stderr meanwhile.
 7. `course.checks.observe.observe` makes the same calls on the student's object. `course.checks.compare.judge` compares
    what happened with the right answer, then with each mistake, then call by call with each mistake, and gives a
-   `course.checks.Verdict`. Where that names no mistake, `course.checks.student.with_place` has the call made once more on a
+   `course.checks.Verdict`; results in a list where a tuple is asked for, or the other way round, are as good
+   (`course.checks.containers`). Where that names no mistake, `course.checks.student.with_place` has the call made once more on a
    copy that writes down its values (`course.checks.trace`), and `course.checks.place` says in which line they stop being
-   those of a right solution. `course.checks.show.show_card` draws the card.
+   those of a right solution. `course.checks.show.show_card` draws the card, and folds the author's hints
+   (`course.checks.hints`) under one that is not right.
 
 Grading goes the same way with inputs of a secret seed, and compares in another process: `course.grading`. There it says
 nothing of single calls and of lines.

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course.checks.calls import FORBIDDEN, Accuracy, Call, Observation, Probe, Seeded
+from course.checks.calls import FORBIDDEN, LIVE, Accuracy, Call, Observation, Probe, Seeded
+from course.checks.containers import as_asked
 from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.place import Place
 from course.checks.rounding import NOISE_FACTOR, close
@@ -54,7 +55,7 @@ class Verdict:
     `sentence` may be shown to anyone; `detail` and `picture` (name, expected, yours) show values of the inputs at
     hand, so they are only for inputs that the student may see. `call` is the number of the first that went wrong, and
     `place` where in the student's code (`course.checks.place`), if it was looked for. `share` of the points is earned, 0 to 1; of a part,
-    `earned` says for what.
+    `earned` says for what. `hints` are what the card folds away (`course.checks.hints`), the smallest help first.
     """
 
     status: str
@@ -66,6 +67,7 @@ class Verdict:
     earned: str = ""
     call: int | None = field(default=None, compare=False)
     place: Place | None = field(default=None, compare=False)
+    hints: tuple[str, ...] = field(default=(), compare=False)
 
     def points(self, of: float) -> float:
         """Of so many points; a part of them is rounded down to hundredths."""
@@ -87,7 +89,7 @@ def judge(
             student's code returned is then said in a few fixed words, since any number could carry an input. None: the
             student may see the inputs, and the numbers are said as they are.
     """
-    verdict = _compare(expected, seen, sizes)
+    verdict = _compare(expected, as_asked(expected.answer, seen), sizes)
     refused = seen.notes.get(FORBIDDEN)
     if refused or (rule_broken and verdict.status == RIGHT):
         return Verdict(WRONG, refused or rule_broken)
@@ -339,6 +341,8 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
     if "type" in notes:
         if notes["type"] == "nothing":
             return "Your code returned nothing: is there a `return` at its end?", ""
+        if notes["type"] == LIVE:
+            return f"Your code returned {LIVE}: take the plain number of each, with `.item()`.", ""
         return f"Your code returned {notes['type']}, where a torch tensor is expected.", ""
     if "changed" in notes:
         return _changed(notes["changed"]), ""
@@ -360,6 +364,8 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
                 f"Your code did not return {several} results, but one: write them side by side, with commas between.",
                 "",
             )
+        if f"{i}.out.0" in seen.tensors and not several:
+            return "Your code did not return one result, but several: put them together into one tensor.", ""
         return f"Your code did not return the {_spoken(key)}.", ""
     return _describe_tensor(key, expected, seen.tensors[key], sizes)
 

@@ -92,6 +92,7 @@ class Exercise:
     tolerance: float
     forbidden: tuple[str, ...] = ()
     credit: Credit = ALL_OR_NOTHING
+    hints: tuple[str, ...] = ()
     mistakes: list[Mistake] = field(default_factory=list)
     alternatives: list[dict[str, Any]] = field(default_factory=list)
     _inputs: Callable[[Draw], Iterable[Call]] | None = None
@@ -220,16 +221,27 @@ class Homework:
         tolerance: float = 1e-4,
         forbidden: tuple[str, ...] = (),
         credit: Credit | None = None,
+        hints: tuple[str, ...] = (),
     ) -> Exercise:
         """Add an exercise. `targets` are the names the student defines, by default the exercise's own name.
 
         `forbidden` are full names (``"torch.nn.GroupNorm"``) that would do this one, beside those of the homework.
-        `credit` takes the place of the homework's.
+        `credit` takes the place of the homework's. `hints` wait, folded, under a card that is not right yet: the next smaller
+        step first, never the answer.
         """
         if name in self.exercises:
             raise ValueError(f"{self.topic} has two exercises called {name!r}")
+        if not isinstance(hints, tuple) or not all(isinstance(hint, str) and hint.strip() for hint in hints):
+            raise TypeError(f'{self.short}.{name}: hints are texts in a tuple, hints=("...",), the comma included')
         self.exercises[name] = Exercise(
-            self, name, targets or (name,), points, tolerance, (*self.forbidden, *forbidden), credit or self.credit
+            self,
+            name,
+            targets or (name,),
+            points,
+            tolerance,
+            (*self.forbidden, *forbidden),
+            credit or self.credit,
+            hints,
         )
         return self.exercises[name]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course.checks import probes
-from course.checks.calls import Call, Observation, Probe, Seeded
+from course.checks.calls import LIVE, Call, Observation, Probe, Seeded
 from course.checks.message import DTYPES, LARGEST_DIMENSION, MOST_DIMENSIONS
 from course.notebook import unwritten_exercise
 
@@ -64,7 +64,7 @@ def _observe_call(target: Any, call: Call, i: str, seen: Observation, outside: b
 
     results = (module or target)(*arguments.values())
 
-    named = _results_by_name(results, i, seen)
+    named = _results_by_name(results, call, i, seen)
     for k, name in enumerate(arguments):
         if name in before and outside:
             seen.tensors[f"{i}.in.{k}"] = _as_tensor(arguments[name].detach().clone())
@@ -96,8 +96,15 @@ def _live(value: Any) -> Any:
     return value
 
 
-def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tensor]:
-    several = isinstance(results, tuple)
+def _results_by_name(results: Any, call: Call, i: str, seen: Observation) -> dict[str, Tensor]:
+    tensors_in_list = isinstance(results, list) and any(isinstance(part, Tensor) for part in results)
+    if tensors_in_list and not call.gradients and all(_holds_its_graph(part) for part in results):
+        seen.notes[f"{i}.type"] = LIVE
+        return {}
+    if call.tensor and isinstance(results, (list, tuple)):
+        seen.notes[f"{i}.type"] = _kind(results)
+        return {}
+    several = isinstance(results, tuple) or (tensors_in_list and len(results) <= MOST_RESULTS)
     if several and len(results) > MOST_RESULTS:
         seen.notes[f"{i}.type"] = f"a tuple of {len(results)} results"
         return {}
@@ -116,13 +123,18 @@ def _as_tensor(result: Any) -> Tensor | None:
     if type(result) in (Tensor, nn.Parameter):  # a subclass could answer for itself; it is not accepted
         fits = result.layout is torch.strided and result.dtype in DTYPES.values() and _has_sensible_axes(result)
         return result.cpu() if fits else None
-    if isinstance(result, (bool, int, float, list, numpy.ndarray, numpy.generic)):
+    if isinstance(result, (bool, int, float, list, tuple, numpy.ndarray, numpy.generic)):
         try:
             array = numpy.asarray(result)
             return torch.from_numpy(array.copy()) if array.dtype.kind in "biuf" else None
         except (ValueError, TypeError, OverflowError, RuntimeError):  # RuntimeError: tensors that need a gradient
             return None
     return None
+
+
+def _holds_its_graph(part: Any) -> bool:
+    """Is it a number that a loss, say, was left in, with all that was computed for it?"""
+    return type(part) is Tensor and part.ndim == 0 and part.requires_grad
 
 
 def _has_sensible_axes(tensor: Tensor) -> bool:

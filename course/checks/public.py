@@ -25,6 +25,7 @@ class PublicCheck:
     """Args:
     pools: by call, what right solutions compute on the way (`course.checks.place`).
     solutions: of how many, by target.
+    hints: the smallest help first.
     """
 
     calls: list[Call]
@@ -34,6 +35,7 @@ class PublicCheck:
     forbidden: tuple[str, ...]
     pools: dict[int, Pool]
     solutions: dict[str, int]
+    hints: tuple[str, ...] = ()
 
 
 def to_bytes(homework: Homework) -> bytes:
@@ -56,6 +58,7 @@ def to_bytes(homework: Homework) -> bytes:
                 for k, (sentence, observation) in enumerate(expected.mistakes)
             ],
             "goals": {i: goal.at_least for i, goal in expected.goals.items()},
+            "hints": list(exercise.hints),
         }
         if exercise.credit != ALL_OR_NOTHING:
             described["exercises"][exercise.name]["credit"] = asdict(exercise.credit)
@@ -151,6 +154,7 @@ def read(path: Path, exercise_name: str) -> PublicCheck:
         forbidden=tuple(entry["forbidden"]),
         pools=_pools(exercise_name, tensors),
         solutions=entry["solutions"],
+        hints=tuple(entry["hints"]),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course.checks.compare import NOT_STARTED, RIGHT, Verdict
+from course.checks.hints import hints_html, hints_text
 from course.checks.place import Place
 from course.notebook import in_notebook, unwritten_exercise
 
@@ -59,7 +60,7 @@ def card_text(exercise_id: str, points: float, verdict: Verdict) -> str:
     words = {RIGHT: f"right, {points:g} of {points:g} points", NOT_STARTED: "not started"}
     words = words.get(verdict.status, f"wrong{_part(points, verdict)}")
     rest = "" if verdict.status == RIGHT else f": {verdict.sentence} {verdict.detail}".rstrip()
-    return f"{sign} {exercise_id} {words}{rest}"
+    return f"{sign} {exercise_id} {words}{rest}{hints_text(verdict.hints)}"
 
 
 def _part(points: float, verdict: Verdict) -> str:
@@ -90,6 +91,7 @@ def card_html(exercise_id: str, points: float, verdict: Verdict, heard: str = ""
                 f"<img alt='expected, yours and the difference: {html.escape(what)}' style='margin-top:.4em' "
                 f"src='data:image/png;base64,{base64.b64encode(picture).decode()}'>"
             )
+    parts.append(hints_html(verdict.hints))
     if heard.strip():
         parts.append(
             "<details><summary>While this check ran, your code wrote to stderr, a warning for instance. "

@@ -7,6 +7,7 @@ from course.checks import from_scratch, place, public
 from course.checks.calls import FORBIDDEN, Observation
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Verdict, judge
 from course.checks.guards import found, watching
+from course.checks.hints import with_hints
 from course.checks.observe import observe
 from course.checks.show import card_html, show_card
 from course.checks.stderr import heard_on_stderr
@@ -73,7 +74,7 @@ def _judged(exercise_id: str, objects: tuple[Any, ...]) -> tuple[float, Verdict]
         verdict = judge(exercise.expected, seen, broken[-1] if broken else None)
         if FORBIDDEN not in seen.notes:
             verdict = with_place(exercise, given, seen, verdict)
-    return exercise.points, verdict
+    return exercise.points, with_hints(verdict, exercise.hints)
 
 
 def with_place(exercise: public.PublicCheck, given: dict[str, Any], seen: Observation, verdict: Verdict) -> Verdict:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from course.checks import Verdict, again, judge, public
 from course.checks.calls import Observation, calls_to_bytes
+from course.checks.hints import hints_text, with_hints
 from course.grading.collect.modules import modules_in
 from course.grading.exam import question_for
 from course.grading.judge.exercise import one_line
@@ -48,7 +49,10 @@ def run_checks(own: OwnNotebook, limits: Limits | None = None) -> int:
         said = "" if verdict.status == Outcome.RIGHT else one_line(f"{part}{verdict.sentence} {verdict.detail}")
         sign = _coloured(*_LOOK[verdict.status])
         earned = number(verdict.points(points[name]))
-        print(f"{sign} {name:<{width}}  {earned:>4} of {number(points[name]):>3}  {said}".rstrip())
+        print(
+            f"{sign} {name:<{width}}  {earned:>4} of {number(points[name]):>3}  {said}".rstrip()
+            + hints_text(verdict.hints)
+        )
     earned = sum(verdict.points(points[name]) for name, verdict in verdicts.items())
     whole = sum(points.values())
     print(f"{number(earned)} of {number(whole)} point{'' if whole == 1 else 's'} on the public checks.")
@@ -103,8 +107,8 @@ def _verdict(check: public.PublicCheck, seen: Observation | Lost | None, broken:
     if seen is None:
         return Verdict(Outcome.MISSING, "The cell of this exercise is missing from the notebook.")
     if isinstance(seen, Lost):
-        return Verdict(Outcome.LOST, seen.sentence)
-    return judge(check.expected, seen, broken)
+        return with_hints(Verdict(Outcome.LOST, seen.sentence), check.hints)
+    return with_hints(judge(check.expected, seen, broken), check.hints)
 
 
 def _with_places(verdicts: dict[str, Verdict], merged: Merged, data: Path) -> dict[str, Verdict]:

@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 
 from torch import Tensor
 
-from course.checks.calls import FORBIDDEN, Call, Observation, Probe
+from course.checks.calls import FORBIDDEN, LIVE, Call, Observation, Probe
 from course.checks.compare import Expected
 from course.checks.from_scratch import MACHINERY, Use, covered
 from course.checks.operators import all_operators, worker_of
@@ -617,7 +617,7 @@ def _unknown(note: str, asked: Asked, known: Known) -> str:
 
 
 def _type(note: str, asked: Asked, known: Known) -> str:
-    if note == "nothing":
+    if note in ("nothing", LIVE):
         return note
     if asked.target and note.startswith(f"{asked.target} is not an nn.Module"):
         return f"{asked.target} is not an nn.Module: write `class {asked.target}(nn.Module)`"

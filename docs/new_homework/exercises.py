@@ -12,7 +12,14 @@ homework = Homework("hw10_topic")
 # ------------------------------------------------------------------------------------------------------------
 # 1. random_tokens: a function
 
-some = homework.exercise("random_tokens", points=2)
+some = homework.exercise(
+    "random_tokens",
+    points=2,
+    hints=(
+        "Print the numbers that you drew for one image, and the places that you keep: are the smallest there?",
+        "Try three tokens that hold their own place, and `keep = 2`: which come out, and in which order?",
+    ),
+)
 
 
 @some.inputs
@@ -70,7 +77,14 @@ def by_the_smallest_k(x, keep, generator):
 # ------------------------------------------------------------------------------------------------------------
 # 2. AttentionPool: a module
 
-pool = homework.exercise("AttentionPool", points=3)
+pool = homework.exercise(
+    "AttentionPool",
+    points=3,
+    hints=(
+        "Print the shape of your weights and their sum for each image: one for each token, and the sum 1?",
+        "With all scores equal, every weight is 1 / N: does your result then equal the mean of the tokens?",
+    ),
+)
 
 
 @pool.inputs

@@ -11,8 +11,12 @@
 # | 3 | a question in words | 2 |
 #
 # Under each exercise stands a check. It tries your code on inputs of its own, and if it knows your mistake it tells
-# you which one it is. Cells that need your code wait until it is written. $B$ is the number of images in a batch,
-# $N$ of tokens in an image, $D$ of numbers in a token.
+# you which one it is. If a card is not right yet, **hints** wait folded under it. Cells that need your code wait until
+# it is written. $B$ is the number of images in a batch, $N$ of tokens in an image, $D$ of numbers in a token.
+#
+# **What counts as right.** A number may be off by 0.0001 and by one part in ten thousand of its size. Where the text
+# gives a shape, return one tensor of that shape; several results stand in a tuple or a list. Inputs stay as they are,
+# and gradients are compared too: no `.detach()` on the way. The parts of a module need the names that the text gives.
 
 # %% tags=["setup"]
 import torch

@@ -6,7 +6,14 @@ from course.checks import Call, Draw, Homework
 
 homework = Homework("hw0_first_check")
 
-mean_of_tokens = homework.exercise("mean_of_tokens", points=1)
+mean_of_tokens = homework.exercise(
+    "mean_of_tokens",
+    points=1,
+    hints=(
+        "Print `x.shape` and the shape of what you return: B images of D numbers should be left, the N tokens gone.",
+        "Make an `x` whose axes have three different lengths, `torch.randn(2, 3, 5)`: which axis has the length N?",
+    ),
+)
 
 
 @mean_of_tokens.inputs

@@ -35,4 +35,5 @@ def mean_of_tokens(x):
 check("hw0.mean_of_tokens", mean_of_tokens)
 
 # %% [markdown]
-# Try it the wrong way on purpose: average over `dim=2`, run both cells again, and read the card. Then put it right.
+# Try it the wrong way on purpose: average over `dim=2`, run both cells again, and read the card. Under it a **hint** is
+# folded away, with another one inside: open it when the card alone does not help. Then put it right.

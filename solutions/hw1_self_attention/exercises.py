@@ -21,7 +21,21 @@ homework = Homework("hw1_self_attention", forbidden=("torch.nn.functional.scaled
 # ------------------------------------------------------------------------------------------------------------
 # 1. attention_scores
 
-scores = homework.exercise("attention_scores", points=4)
+scores = homework.exercise(
+    "attention_scores",
+    points=4,
+    hints=(
+        (
+            "Print your result for the example by hand, `q = torch.tensor([[1., 0, 2, 1]])` and `k = "
+            "torch.tensor([[3., 1, 1, 1], [0, 5, 0, 0]])`: is it 3 and 0?"
+        ),
+        (
+            "Give q and k different numbers of tokens, 2 and 3, and print the shape: (2, 3)? Which loop runs over "
+            "the rows of the result, and how often?"
+        ),
+        "Take d = 5, so that the root is no whole number, and print the number that you divide by: is it 2.236?",
+    ),
+)
 
 
 @scores.inputs
@@ -116,7 +130,24 @@ def scores_by_lists(q, k):
 # ------------------------------------------------------------------------------------------------------------
 # 2. scaled_dot_product_attention
 
-sdpa = homework.exercise("scaled_dot_product_attention", points=8)
+sdpa = homework.exercise(
+    "scaled_dot_product_attention",
+    points=8,
+    hints=(
+        (
+            "Hand in the identity as values, `v = torch.eye(M)`: what comes out are your weights. Print "
+            "`weights.sum(-1)`: is it 1 for every query?"
+        ),
+        (
+            "Try the example by hand: query `[[math.log(3)]]`, keys `[[0.], [1.]]`, values `[[8.], [4.]]`. If 5 "
+            "comes out, only the scale and the mask are left to look at."
+        ),
+        (
+            "Print the scores just before the softmax, for a query that may not look at one of the keys. What "
+            "stands at this key, and which weight does the softmax make of it?"
+        ),
+    ),
+)
 
 
 def _mask(draw: Draw, *shape: int) -> torch.Tensor:
@@ -292,7 +323,24 @@ def attention_with_additive_mask(q, k, v, mask=None):
 # ------------------------------------------------------------------------------------------------------------
 # 3. causal_and_padding_masks
 
-masks = homework.exercise("causal_and_padding_masks", points=5)
+masks = homework.exercise(
+    "causal_and_padding_masks",
+    points=5,
+    hints=(
+        (
+            "Print the mask of one sequence of length 2 with 4 tokens, "
+            "`causal_and_padding_masks(torch.tensor([2]), 4)[0]`, and hold it against the table above."
+        ),
+        (
+            "Make the two masks one by one and print both: which of them is the same for every sequence, and "
+            "which is the same for every query?"
+        ),
+        (
+            "Write down the shapes of the two, with a 1 for each axis on which a mask does not depend: do they "
+            "broadcast to (B, N, N), with the keys on the last axis?"
+        ),
+    ),
+)
 
 
 @masks.inputs
@@ -395,7 +443,25 @@ def masks_by_triangle(lengths, num_tokens):
 # ------------------------------------------------------------------------------------------------------------
 # 4. split_heads and merge_heads
 
-heads = homework.exercise("split_and_merge_heads", points=5, targets=("split_heads", "merge_heads"))
+heads = homework.exercise(
+    "split_and_merge_heads",
+    points=5,
+    targets=("split_heads", "merge_heads"),
+    hints=(
+        (
+            "Print `split_heads(numbered[None], 2)[0, 1]` with the numbered tokens above: does each of its rows "
+            "hold the last four numbers of one token?"
+        ),
+        (
+            "Write down the shape after each step. Cutting D into (h, d) leaves the axis of the heads behind N: "
+            "what is left to do?"
+        ),
+        (
+            "Is `merge_heads(split_heads(x, 2))` equal to x? If the splitting is right, go through its steps "
+            "backwards, from the last to the first."
+        ),
+    ),
+)
 
 
 def _head_sizes(draw: Draw) -> tuple[int, int, int, int]:
@@ -530,7 +596,24 @@ def merge_by_lists(x):
 # ------------------------------------------------------------------------------------------------------------
 # 5. MultiHeadSelfAttention
 
-multi_head = homework.exercise("MultiHeadSelfAttention", points=10)
+multi_head = homework.exercise(
+    "MultiHeadSelfAttention",
+    points=10,
+    hints=(
+        (
+            "Take one head, the identity as the weights of all four layers, and zero biases: does your module "
+            "then say what your `scaled_dot_product_attention(x, x, x)` says?"
+        ),
+        (
+            "Print the shapes of q, k and v as they go into the attention: (B, h, N, d)? And is it the width of "
+            "one head whose root you divide by?"
+        ),
+        (
+            "If it fails with a mask only: write the shape of the mask below that of the scores, (B, h, N, N), "
+            "aligned at their right ends. Which axis is missing, and where?"
+        ),
+    ),
+)
 
 FUSED = {
     "qkv.weight": ["query.weight", "key.weight", "value.weight"],
@@ -790,7 +873,21 @@ class HeadsInTheBatch(nn.Module):
 # ------------------------------------------------------------------------------------------------------------
 # 6. sinusoidal_positions
 
-positions = homework.exercise("sinusoidal_positions", points=5)
+positions = homework.exercise(
+    "sinusoidal_positions",
+    points=5,
+    hints=(
+        "Print `sinusoidal_positions(3, 4)`: is row 0 equal to 0, 1, 0, 1, and row 1 about 0.84, 0.54, 0.01, 1.00?",
+        (
+            "Print the angles alone, before sine and cosine. Their shape should be (N, D/2): one angle for each "
+            "pair of columns."
+        ),
+        (
+            "Print the frequencies for D = 4: 1 and 0.01? If the second is another number, work out the exponent "
+            "2i/D for i = 1."
+        ),
+    ),
+)
 
 
 @positions.inputs
@@ -895,7 +992,24 @@ def positions_by_stack(num_tokens, embed_dim):
 # ------------------------------------------------------------------------------------------------------------
 # 7. TransformerBlock
 
-block = homework.exercise("TransformerBlock", points=8)
+block = homework.exercise(
+    "TransformerBlock",
+    points=8,
+    hints=(
+        (
+            "Set weight and bias of `fc2` to zero and hand in an attention that returns zeros: the block should "
+            "return x itself. Does it?"
+        ),
+        (
+            "Return after the first half and compare with the first formula, piece by piece: what is added to "
+            "what, and what goes into the norm?"
+        ),
+        (
+            "What does the second half start from, and what does `norm2` read? In the second formula both are y, "
+            "not x. Then look at the GELU and at the eps of both norms."
+        ),
+    ),
+)
 
 AS_SEQUENTIAL = {
     "norm1.weight": ["norm1.weight"],
@@ -1096,7 +1210,24 @@ class BlockByHand(_Parts):
 # ------------------------------------------------------------------------------------------------------------
 # 8. attention_cost
 
-cost = homework.exercise("attention_cost", points=4)
+cost = homework.exercise(
+    "attention_cost",
+    points=4,
+    hints=(
+        (
+            "Try the example by hand, `attention_cost(2, 4, 1, 2, 4)`: are the results 160 and 32? If one of them "
+            "is right, look at the other alone."
+        ),
+        (
+            "Print the two terms of the first result by themselves: 128 for the four linear layers, 32 for the "
+            "two products inside the heads."
+        ),
+        (
+            "Which of layers, heads, tokens and bytes belongs in which term? A head is D/h wide: what becomes of "
+            "h when you add up over the heads?"
+        ),
+    ),
+)
 
 
 @cost.inputs
@@ -1207,7 +1338,25 @@ def cost_in_tensors(num_tokens, embed_dim, num_layers, num_heads, bytes_per_numb
 # ------------------------------------------------------------------------------------------------------------
 # 9. train_on_digits
 
-training = homework.exercise("train_on_digits", points=6)
+training = homework.exercise(
+    "train_on_digits",
+    points=6,
+    hints=(
+        (
+            "Print the length of your list and its first entry: one number a step, and for an untrained network "
+            "and ten classes a loss near 2.3?"
+        ),
+        (
+            "Go through one step in the order of the text: draw, loss, clear, compute, move. Which line stands in "
+            "another place, or inside the loop where it belongs before it?"
+        ),
+        (
+            "Run it twice from two copies of one model, with the same seed: are the losses equal to the last "
+            "digit? If not, something is drawn without the generator. If they are, look at the arguments of the "
+            "optimizer."
+        ),
+    ),
+)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
 GOAL = 0.92

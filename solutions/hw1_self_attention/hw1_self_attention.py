@@ -2,10 +2,10 @@
 # # Homework 1 · Self-attention, from two loops to a network that reads digits
 #
 # **You build** a transformer of one block, every part of it yourself, and train it to read handwritten digits
-# · **needs** lecture `03_self_attention` · **takes** about three hours · **computing** under a minute on a
-# laptop · **60 points**
+# · **needs** lecture `03_self_attention` · **takes** about three hours, of which reading takes {reading time} ·
+# **computing** under a minute on a laptop · **60 points**
 #
-# | | exercise | difficulty | minutes | points |
+# | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
 # | 1 | `attention_scores` | ●○○○○ | 10 | 4 |
 # | 2 | `scaled_dot_product_attention` | ●●○○○ | 25 | 8 |
@@ -26,6 +26,20 @@
 # The letters are those of the lectures: $B$ images in a batch, $N$ tokens, $D$ numbers a token, $h$ heads,
 # $d$ numbers a head. You may use everything in torch except what does the exercise for you: no
 # `F.scaled_dot_product_attention`, no `nn.MultiheadAttention`, no `nn.TransformerEncoderLayer`.
+#
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
+# * *`eps`.* The only `eps` in this homework is torch's own, $10^{-5}$, in the norms of exercise 7.
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
@@ -72,11 +86,11 @@ plots.patches(image, 2)
 #
 # **What.** `attention_scores(q, k)`: from `q` of shape $(N, d)$ and `k` of shape $(M, d)$ to the scores,
 # shape $(N, M)$. Row $i$ belongs to query $i$, column $j$ to key $j$. Write it with two loops, one over the
-# queries and one over the keys: slow, and impossible to misread. From exercise 2 on, no loops.
+# queries and one over the keys: slow, but easy to read. From exercise 2 on, no loops.
 #
 # **By hand.** $d=4$, one query $(1, 0, 2, 1)$, two keys $(3, 1, 1, 1)$ and $(0, 5, 0, 0)$. The dot products
-# are $3 + 0 + 2 + 1 = 6$ and $0$; divided by $\sqrt 4 = 2$ the scores are $(3, 0)$. What is in the second key
-# does not interest this query at all, although it is large.
+# are $3 + 0 + 2 + 1 = 6$ and $0$; divided by $\sqrt 4 = 2$ the scores are $(3, 0)$. The second key is large, and
+# still its score is 0: its numbers stand where the query has a 0.
 
 # %% exercise="attention_scores"
 def attention_scores(q, k):
@@ -121,10 +135,10 @@ with when_done():
 #
 # $$\text{attention}(q, k, v) = \operatorname{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right) v.$$
 #
-# First see why the root is there. Below, the same nine random scores, as dot products of narrow and of wide
-# tokens would have them: their spread is $\sqrt d$. The softmax of scores of spread 1 still listens to
-# several keys. At spread 16 it hears one only, and almost no gradient reaches the others: the network cannot
-# learn to look elsewhere.
+# First see why the root is there. Without it, the scores of tokens of width $d$ would have the spread (standard
+# deviation) $\sqrt d$. Below, the same nine random scores with the spreads $1$, $4$ and $16$, after the softmax. At
+# spread 1 several keys have a weight. At spread 16 one key has nearly all of it, and almost no gradient reaches
+# the others (the softmax is *saturated*): the network cannot learn to look elsewhere.
 
 # %%
 random_scores = torch.randn(9)
@@ -186,8 +200,15 @@ with when_done():
 
 # %% [markdown]
 # **Change a number.** Make the mask wholly False (`>= 4` instead of `>= 2`) and print `masked`. What comes
-# out, and why can it not be anything else? (The softmax divides by the sum of its terms. What is that sum
-# now?) Frameworks differ in what they do here; the honest way is to let every query look at one key at least.
+# out, and why? (The softmax divides by the sum of its terms. What is that sum now?)
+#
+# <details><summary>Answer</summary>
+#
+# With $-\infty$ at every key, all terms $e^{-\infty}$ are 0 and so is their sum: 0 divided by 0 is `nan`, in every
+# entry. (If you filled in a large negative number instead of $-\infty$, all keys get the same weight,
+# $\frac1{16}$: a forbidden key is then heard after all.) Libraries differ in what they do here. So let every query
+# look at one key at least.
+# </details>
 
 # %% [markdown]
 # ## 3 · What may not be seen ●●○○○
@@ -195,7 +216,8 @@ with when_done():
 # **Why.** Two masks turn up everywhere. A model that predicts the next token must not peek at it: query $i$
 # may look at the keys $0 \dots i$ only (**causal**). And sequences in a batch have different lengths, so the
 # short ones are filled up with meaningless tokens at the end, which nobody may look at (**padding**). Images
-# usually need neither; video frames in time and captions of images do.
+# usually need neither; frames of a video and captions of images do. (A network without such a mask is called
+# *bidirectional*, one with the causal mask *autoregressive*.)
 #
 # **What.** `causal_and_padding_masks(lengths, num_tokens)`: from `lengths`, whole numbers of shape $(B,)$,
 # each from 1 to $N$, and $N$ = `num_tokens`, to truth values of shape $(B, N, N)$. Entry $[b, i, j]$ is True
@@ -249,11 +271,13 @@ with when_done():
 # %% [markdown]
 # ## 4 · Several heads: cut and put together ●●○○○
 #
-# **Why.** A softmax makes *one* pattern of looking for each token. But a stroke of a digit may want to know
-# at the same time what is to its left and whether there is a loop at the bottom. So the $D$ numbers of a
-# token are cut into $h$ heads of $d = D/h$ numbers; each head looks in its own way, and afterwards the
-# answers are put side by side again. Almost all of this is moving axes about, and moving them wrongly gives
-# the right shape with the wrong numbers in it.
+# **Why.** One softmax gives each token *one* set of weights. But a token may need two things at the same time: what
+# is to its left, and whether there is a loop at the bottom. So the $D$ numbers of a token are cut into $h$ **heads**
+# of $d = D/h$ numbers; each head has weights of its own, and afterwards the answers are put side by side again
+# (**multi-head attention**). Nearly all the work is moving axes, and if they are moved wrongly, the shape is right
+# and the numbers are in the wrong places:
+#
+# $$\text{split}(x)_{b,\,i,\,n,\,j} = x_{b,\,n,\,i d + j}, \qquad i = 0, \dots, h - 1, \quad j = 0, \dots, d - 1.$$
 #
 # **What.**
 # * `split_heads(x, num_heads)`: $(B, N, D) \to (B, h, N, d)$. Head 0 is made of the *first* $d$ numbers of
@@ -264,6 +288,11 @@ with when_done():
 #
 # **By hand.** One image, $N=3$ tokens of $D=8$ numbers, $h=2$ heads. On paper: which numbers are in head 1,
 # in which order?
+#
+# <details><summary>Answer</summary>
+#
+# The last four of each token: 4 5 6 7, then 12 13 14 15, then 20 21 22 23.
+# </details>
 
 # %%
 numbered = torch.arange(24).reshape(3, 8)  # (N, D): a number says where it came from
@@ -290,10 +319,9 @@ def merge_heads(x):
 check("hw1.split_and_merge_heads", split_heads, merge_heads)
 
 # %% [markdown]
-# **Look at it.** Colour says which head a number belongs to, shade says which token it is from. On the right,
-# what happens if the numbers are only poured into a box of the right shape: a "head" then holds all of one
-# token and half of another. It has the right shape, it trains, and it is quietly worse. This is the commonest
-# bug in attention code.
+# **Look at it.** Colour says which head a number belongs to, shade says which token it is from. On the right, the
+# same numbers after a bare `reshape`: a "head" then holds all of one token and half of another. The shape is
+# right and the network trains, with no error message, on mixed-up tokens. This is a common bug in attention code.
 
 # %%
 with when_done():
@@ -306,14 +334,18 @@ with when_done():
 # ## 5 · Multi-head self-attention ●●●○○
 #
 # **Why.** So far the tokens themselves were queries, keys and values. Now each role gets a linear layer of
-# its own, which can learn *what to look for*, *what to offer* and *what to pass on*. A fourth layer, `out`,
-# mixes what the heads have brought home.
+# its own (a **projection**), which can learn *what to look for*, *what to offer* and *what to pass on*. A fourth
+# layer, `out`, mixes the results of the heads.
 #
 # ```
 #              ┌── query ── split ──┐
 # x (B, N, D) ─┼── key ──── split ──┼── attention in every head ── merge ── out ── (B, N, D)
 #              └── value ── split ──┘
 # ```
+#
+# $$q,\, k,\, v = \text{split}(\text{query}(x)),\ \text{split}(\text{key}(x)),\ \text{split}(\text{value}(x)), \qquad
+# \text{result} = \text{out}\!\left(\text{merge}\!\left(\operatorname{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right)
+# v\right)\right)$$
 #
 # **What.** A module `MultiHeadSelfAttention(embed_dim, num_heads)`, Vaswani et al. 2017, section 3.2.2. Its
 # parameters are those of four layers `nn.Linear(embed_dim, embed_dim)` called **`query`, `key`, `value` and
@@ -386,6 +418,11 @@ with when_done():
 # %% [markdown]
 # **Change a number.** Before you run it: how many parameters has the module with 12 heads instead of 3? And
 # with one?
+#
+# <details><summary>Answer</summary>
+#
+# The same number each time, $4\,(D^2 + D) = 624$: the heads only cut what the four layers give.
+# </details>
 
 # %%
 with when_done():
@@ -398,8 +435,9 @@ with when_done():
 #
 # **Why.** Nothing in exercise 5 knows the order of the tokens: shuffle them, and the outputs come out
 # shuffled the same way, otherwise unchanged. Two digits made of the same patches in other places would be one
-# to it. So each place gets a pattern of its own, which is added to its token. The first transformer used the
-# hands of many clocks, from fast to slow:
+# to it. So each place gets a pattern of numbers of its own, which is added to its token: a **position encoding**
+# (positional embedding, where it is learned). The first transformer used sines and cosines, like the hands of many
+# clocks, from fast to slow:
 #
 # $$p_{n,\,2i} = \sin\frac{n}{10000^{2i/D}}, \qquad p_{n,\,2i+1} = \cos\frac{n}{10000^{2i/D}}, \qquad
 # i = 0, \dots, D/2 - 1$$
@@ -440,7 +478,7 @@ check("hw1.sinusoidal_positions", sinusoidal_positions)
 # %% [markdown]
 # **Look at it.** Left, the table: fast columns on the left, slow ones on the right. Right, the dot product of
 # each two rows: it is largest on the diagonal and depends only on *how far apart* two places are, not on
-# where they are. A query and a key that carry these patterns can find out their distance.
+# where they are. So the score of a query and a key that carry these patterns can depend on their distance.
 
 # %%
 num_tokens = 32  # try 64: which columns tell place 40 from place 50?
@@ -451,11 +489,12 @@ with when_done():
 # %% [markdown]
 # ## 7 · The block ●●○○○
 #
-# **Why.** Attention moves information *between* tokens; it does little *with* it. So a block has two parts:
-# attention, and then a small network (MLP) that works on each token alone. Each part *adds* its result to the
-# stream (**residual**), so that a hundred blocks can be stacked and the gradient still finds its way back
-# along the plain sum. And each part reads a normalised copy of the stream (**pre-norm**), so that it always
-# sees numbers of the same size.
+# **Why.** Attention moves information *between* tokens; it computes little *from* it. So a block has two parts:
+# attention, and then a small network (**MLP**, or feed-forward network) that works on each token alone. Each part
+# *adds* its result to its input (**residual connection**, skip connection), so that the gradient reaches the early
+# ones of many blocks along the plain sum; what runs through all these sums is called the **residual stream**. And
+# each part reads a normalised copy of the stream (**pre-norm**; the first transformer normalised after the sum,
+# *post-norm*), so that its inputs always have the same size.
 #
 # ```
 #         ┌── norm1 ── attention ──┐        ┌── norm2 ── fc1 ── GELU ── fc2 ──┐
@@ -469,8 +508,9 @@ with when_done():
 # \text{out} = y + \text{fc2}(\text{GELU}(\text{fc1}(\text{norm2}(y)))).$$
 #
 # `attention` is a finished module that you are handed: keep it as **`self.attention`**. The others are yours:
-# **`norm1`** and **`norm2`** are `nn.LayerNorm(embed_dim)`; **`fc1`** is linear from $D$ to `mlp_ratio`
-# $\cdot D$, **`fc2`** linear back. (Instead of `fc1` and `fc2`, an `nn.Sequential` called `mlp` of linear,
+# **`norm1`** and **`norm2`** are `nn.LayerNorm(embed_dim)`, with torch's own `eps`, $10^{-5}$ (homework 2 will
+# want another); the GELU (a smooth form of ReLU) is torch's default, the exact one. **`fc1`** is linear from $D$ to
+# `mlp_ratio` $\cdot D$, **`fc2`** linear back. (Instead of `fc1` and `fc2`, an `nn.Sequential` called `mlp` of linear,
 # GELU, linear is accepted.) The check hands in an attention of its own, so exercise 5 need not be done for
 # this one. It is the block of the vision transformer (Dosovitskiy et al. 2021, eq. 2 and 3).
 
@@ -531,7 +571,7 @@ with when_done():
 # use it on an image, every pixel a token, fails on that alone. Work out by how much.
 #
 # **What.** `attention_cost(num_tokens, embed_dim, num_layers, num_heads, bytes_per_number)` for one image. It
-# returns two numbers:
+# returns two whole numbers, in this order:
 # 1. the **multiply-accumulates** of the self-attention in all layers. A product of an $(a, b)$ with a $(b,
 #    c)$ matrix takes $a \cdot b \cdot c$ of them (a multiplication and the addition after it count as one).
 #    Count the four linear layers and the two products inside the heads. Leave out what is small beside them:
@@ -590,21 +630,27 @@ with when_done():
 # at patches, and why later lectures find ways to look at fewer pairs.
 #
 # **A question.** Your first result is a sum of two terms, one for the linear layers and one for the products
-# inside the heads. At some $N$ both are equal: at which? Is a transformer with $D=1024$ and 196 tokens on this
-# side of it or on the other?
+# inside the heads. At some $N$ both are equal: at which? With $D=1024$ and 196 tokens, which of the two is larger?
+#
+# <details><summary>Answer</summary>
+#
+# At $N = 2D$. For $D = 1024$ that is 2048 tokens; with 196 the linear layers cost about ten times as much as the
+# products.
+# </details>
 
 # %% [markdown]
 # ## 9 · Training ●●●○○
 #
 # **Why.** You have trained networks before. Here you write the loop so exactly that another person's run with
-# the same seed gives the same numbers: this is how experiments are compared, and how mistakes in a loop,
-# which all "sort of train", are found.
+# the same seed gives the same numbers. So experiments can be compared, and mistakes in the loop are found: with many of
+# them the loss falls all the same.
 #
 # **What.** `train_on_digits(model, images, labels, steps, batch_size, learning_rate, generator)` trains
-# `model` in place and returns the list of its losses, one plain Python number for each step.
+# `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a tensor that
+# still holds its graph is none).
 #
 # * Before the first step, make one `torch.optim.AdamW` over all parameters of the model, with the given
-#   learning rate and everything else as it comes.
+#   learning rate and nothing else: weight decay and all other options keep torch's defaults.
 # * In each step, draw the indices of a batch with `torch.randint(len(images), (batch_size,),
 #   generator=generator)`, once, for images and labels alike.
 # * The loss is the cross entropy between the model's raw scores $(B, 10)$ and the labels; its value *before*
@@ -613,8 +659,7 @@ with when_done():
 #
 # `images` is float, $(n, 1, H, W)$, from 0 to 1; `labels` is int64, $(n,)$. The check follows a tiny
 # classifier for a few steps, number by number. Then your loop gets 50 steps to teach a small transformer of
-# ours to read digits: **at least 92 %** of 300 it has never seen must be right (under a second; a sound loop
-# reaches 97).
+# ours to read digits: **at least 92 %** of 300 it has never seen must be right (it takes about a second).
 
 # %% exercise="train_on_digits"
 def train_on_digits(model, images, labels, steps, batch_size, learning_rate, generator):
@@ -678,8 +723,8 @@ class DigitsTransformer(nn.Module):
         return self.head(self.norm(x).mean(dim=1))  # (B, 10)
 
 # %% [markdown]
-# **Train it** with your own loop: 500 steps, then 150 at a tenth of the learning rate, which lets the weights
-# settle. And the same network again with all places set to zero, so that it sees its patches in no order at
+# **Train it** with your own loop: 500 steps, then 150 at a tenth of the learning rate, so that the last steps are
+# small. And the same network again with all positions set to zero, so that it sees its patches in no order at
 # all. `trained` trains when it is first asked for and then remembers; run its cell again after you have
 # changed a part.
 
@@ -717,9 +762,10 @@ with when_done():
     display(plots.bars(results, chance=0.1))
 
 # %% [markdown]
-# With places, your one block gets 94 % and more of the digits right that it has never seen. Without them it
-# knows which patches there are, but not where they lie: far more right than by guessing, far fewer than with
-# places. Exercise 10 asks you why.
+# Compare the two bars. With positions, one block reads most of the digits that it has never seen. Without them it
+# knows which patches there are, but not where they lie: it is far better than guessing, and far worse than with
+# positions. Exercise 10 asks you why. (Each bar is one run: change both seeds in `trained`, run again, and see which
+# digits of the two numbers stay.)
 #
 # **Where does it look?** Here are the four heads for one query patch of a held-out digit. Change `which` and
 # `query`. Do the heads look at different things? (Do not expect too much meaning: one block, trained for
@@ -754,7 +800,8 @@ with when_done():
 
 # %% [markdown]
 # **Questions to play with.** What does one head do instead of four (`num_heads=1`)? Is `mlp_ratio=1` enough?
-# What if the places are multiplied by 0.02, the scale at which such tables are often initialised?
+# What if the positions are multiplied by 0.02, the scale at which learned tables often begin? There is no one number to
+# expect: run each with two seeds before you believe a difference of a few per cent.
 
 # %% [markdown] written="order_and_cost" points=5
 # ## 10 · In your own words ●●●○○
@@ -766,8 +813,8 @@ with when_done():
 # permutations. Explain the second half: the tokens $x$ go into your `MultiHeadSelfAttention`, without a mask,
 # in another order. What comes out, and why? Go through the layers, the scores, the softmax and the average.
 #
-# **(b)** *(1 point)* Without places your network still read far more digits than the 10 % of guessing. What
-# has it to go by, and what can it not know?
+# **(b)** *(1 point)* Without positions your network still read far more digits than the 10 % of guessing. What
+# does it know about an image, and what can it not know?
 #
 # **(c)** *(2 points)* The side of an image is doubled, the size of the patches stays. By what factor do the
 # number of tokens, the memory of the scores, and the two terms of the multiply-accumulates grow? Name one way
@@ -807,8 +854,8 @@ with when_done():
 # * A mask takes keys out *before* the softmax; rows are queries, columns are keys.
 # * Heads are a matter of cutting $D$ and moving an axis; a bare reshape has the right shape and the wrong
 #   numbers.
-# * Self-attention does not know order, so places are added; a block adds attention and MLP to a stream it
-#   leaves alone.
+# * Self-attention does not know order, so positions are added; a block adds the results of attention and MLP to the
+#   residual stream.
 # * Every pair of tokens costs. This is why images are cut into patches, and why the later lectures exist.
 #
 # **Next:** lecture `04_transformer`, and homework 2, where your block becomes a vision transformer.

@@ -30,7 +30,22 @@ def _grid(draw: Draw, batch: int, channels: int) -> tuple[int, int, int]:
 # ------------------------------------------------------------------------------------------------------------
 # 1. patchify and unpatchify
 
-cutting = homework.exercise("patchify_and_unpatchify", points=5, targets=("patchify", "unpatchify"))
+cutting = homework.exercise(
+    "patchify_and_unpatchify",
+    points=5,
+    targets=("patchify", "unpatchify"),
+    hints=(
+        "Print `patchify(numbered, 2)[0]`: is patch 0 equal to 0, 1, 6, 7, and does patch 1 begin with 2?",
+        (
+            "Take two channels, `torch.arange(48).reshape(1, 2, 4, 6)`, and print patch 0. After its first four "
+            "numbers, which should come next: 2, or 24 of the other channel?"
+        ),
+        (
+            "For the way back, write the shape after each step of `patchify` on a line of its own, and read the "
+            "lines from the bottom up: each step of `unpatchify` undoes one."
+        ),
+    ),
+)
 
 
 @cutting.inputs
@@ -211,7 +226,25 @@ def paste_by_fold(patches, patch_size, height, width):
 # 2. patch_embedding
 
 WAYS = ("embed_by_unfold", "embed_by_convolution", "embed_by_einops")
-embedding = homework.exercise("patch_embedding", points=6, targets=WAYS)
+embedding = homework.exercise(
+    "patch_embedding",
+    points=6,
+    targets=WAYS,
+    hints=(
+        (
+            "Call all three on the same input and print the largest difference of each two: the one that differs "
+            "from both others is where to look."
+        ),
+        (
+            "Print the shape that `F.unfold`, or the convolution, returns: on which axis are the patches, and on "
+            "which should they be in the end?"
+        ),
+        (
+            "Try the example by hand: `images = torch.tensor([[[[1., 2, 3, 5]]]])`, `weight = "
+            "torch.tensor([[[[1., -1]]]])`, `bias = torch.tensor([10.])`. Are the tokens 9 and 8?"
+        ),
+    ),
+)
 
 
 @embedding.inputs
@@ -377,7 +410,18 @@ def embed_by_flat_einsum(images, weight, bias):
 # ------------------------------------------------------------------------------------------------------------
 # 3. add_class_token_and_positions
 
-sequence = homework.exercise("add_class_token_and_positions", points=4)
+sequence = homework.exercise(
+    "add_class_token_and_positions",
+    points=4,
+    hints=(
+        (
+            "Try the example by hand: tokens 5 and 6, class token 1, positions 0.1, 0.2, 0.3. Do 1.1, 5.2, 6.3 "
+            "come out, in this order?"
+        ),
+        "Print the shape of the class token just before it is put in front: is there one for every image of the batch?",
+        "There are N + 1 positions. How many tokens are they added to: before the class token is there, or after?",
+    ),
+)
 
 
 @sequence.inputs
@@ -474,7 +518,24 @@ def sequence_in_parts(tokens, class_token, positions):
 # ------------------------------------------------------------------------------------------------------------
 # 4. interpolate_positions
 
-resizing = homework.exercise("interpolate_positions", points=6)
+resizing = homework.exercise(
+    "interpolate_positions",
+    points=6,
+    hints=(
+        (
+            "Let the new grid be the old one: does the table come back unchanged? If not, look at the order of "
+            "the axes, not at the resizing."
+        ),
+        (
+            "Print the shape that goes into `F.interpolate`: it wants (1, D, h, w). Fill row n of a table with "
+            "the number n: do the numbers of the image run along its rows?"
+        ),
+        (
+            "Compare row 0 of your result with row 0 of the input: is it the same, bit for bit? Which mode did "
+            "you name, and did you set any option that the text leaves alone?"
+        ),
+    ),
+)
 
 
 @resizing.inputs
@@ -627,7 +688,21 @@ def resize_channel_by_channel(positions, old_height, old_width, new_height, new_
 # ------------------------------------------------------------------------------------------------------------
 # 5. EncoderBlock
 
-block = homework.exercise("EncoderBlock", points=5)
+block = homework.exercise(
+    "EncoderBlock",
+    points=5,
+    hints=(
+        (
+            "Set weight and bias of attention's last layer and of `fc2` to zero: is the block the identity? If "
+            "not, look at the two sums."
+        ),
+        "Print `block.norm1.eps` and `block.norm2.eps`: what does the text ask for?",
+        (
+            "Return after the first half and compare with y in the first formula; only then look at the second "
+            "half. What goes into `norm2`, and which form has the GELU?"
+        ),
+    ),
+)
 
 ONE_MLP = {
     **{name: [name] for name in ("norm1.weight", "norm1.bias", "attention.weight", "norm2.weight", "norm2.bias")},
@@ -836,7 +911,24 @@ class BlockWrittenOut(_Parts):
 # ------------------------------------------------------------------------------------------------------------
 # 6. VisionTransformer
 
-vit = homework.exercise("VisionTransformer", points=9)
+vit = homework.exercise(
+    "VisionTransformer",
+    points=9,
+    hints=(
+        (
+            "Print name and shape of every parameter beside the table above. For 24 × 40 pixels and patches of 8 "
+            "there are 15 patches, so `positions` has 16 rows."
+        ),
+        (
+            "Print the shape after each step of `forward`: map (B, D, h, w), tokens (B, N, D), with the class "
+            "token (B, N + 1, D), scores (B, K). Which is the first that differs?"
+        ),
+        (
+            "If all shapes are right: do the tokens come in reading order? Are positions added after the class "
+            "token is in front? Which token does the head read, and has it been through `norm`?"
+        ),
+    ),
+)
 
 
 def _vit_call(draw: Draw, target: str, size: float, extra_tokens: int, **more) -> Call:
@@ -1135,7 +1227,24 @@ class VitByUnfold(_ViT):
 # ------------------------------------------------------------------------------------------------------------
 # 7. count_parameters
 
-counting = homework.exercise("count_parameters", points=5)
+counting = homework.exercise(
+    "count_parameters",
+    points=5,
+    hints=(
+        (
+            "Call it with the numbers of the example, `count_parameters(4, 2, 1, 2, 1, 3, 5)`: 10, 12, 49 and 19. "
+            "Which of the four differs?"
+        ),
+        (
+            "Split that number into layers and compare each with one of torch: `sum(p.numel() for p in "
+            "nn.Linear(2, 3).parameters())` is 9. Did you count the biases?"
+        ),
+        (
+            "How many layer norms has one block, and how many numbers has a layer norm over D? How many rows has "
+            "the table of positions?"
+        ),
+    ),
+)
 
 
 @counting.inputs
@@ -1304,7 +1413,22 @@ def count_in_tensors(image_size, patch_size, channels, embed_dim, depth, mlp_dim
 # ------------------------------------------------------------------------------------------------------------
 # 8. train_with_warmup
 
-training = homework.exercise("train_with_warmup", points=6, credit=Credit())
+training = homework.exercise(
+    "train_with_warmup",
+    points=6,
+    credit=Credit(),
+    hints=(
+        "Write the rates into a list and print it for W = 2, S = 4 and peak 1: 0.5, 1, 1, 0.5?",
+        (
+            "Write down the order of your lines within one step. Is the rate set before the update of its own "
+            "step? Does the clipping come after the gradients are there, and before the update?"
+        ),
+        (
+            "Print the learning rate and the weight decay that stand in `optimizer.param_groups` at each step. "
+            "Are images and labels taken by the same indices, and is the loss taken before the update?"
+        ),
+    ),
+)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
 GOAL = 0.92
@@ -1618,7 +1742,21 @@ def train_clipping_by_hand(model, images, labels, steps, batch_size, peak_rate, 
 # ------------------------------------------------------------------------------------------------------------
 # 9. attention_rollout
 
-rollouts = homework.exercise("attention_rollout", points=5)
+rollouts = homework.exercise(
+    "attention_rollout",
+    points=5,
+    hints=(
+        (
+            "Print `rollout.sum(-1)`: is it 1 in every row? If not, look at one layer's matrix: softmax, mean "
+            "over the heads, identity."
+        ),
+        "Take one layer only: R is then half of the mean over the heads plus half of the identity. Print both.",
+        (
+            "Put the two matrices of the example by hand into your product: is the first row 0.75 and 0.25? If it "
+            "is 0.5 and 0.5, they stand in the other order."
+        ),
+    ),
+)
 
 
 @rollouts.inputs
@@ -1754,7 +1892,21 @@ def rollout_from_the_end(q, k):
 # ------------------------------------------------------------------------------------------------------------
 # 10. mean_attention_distance
 
-reach = homework.exercise("mean_attention_distance", points=5)
+reach = homework.exercise(
+    "mean_attention_distance",
+    points=5,
+    hints=(
+        (
+            "Print the middles of four patches on a grid that is two wide, P = 16, then the distances from the "
+            "first: 0, 16, 16 and 22.6 pixels?"
+        ),
+        "Take the class token out and print the sum of each row of weights: is it 1 again?",
+        (
+            "Try the example by hand: one image, one head, two queries with the weights 0.5, 0.25, 0.25 each, a "
+            "grid two wide, P = 16. Is it 8? Which axes do you average over, and is that of the heads left?"
+        ),
+    ),
+)
 
 
 @reach.inputs
@@ -1902,7 +2054,23 @@ def reach_by_einsum(weights, grid_width, patch_size):
 # 11. distillation_losses
 
 distilling = homework.exercise(
-    "distillation_losses", points=5, targets=("soft_distillation_loss", "hard_distillation_loss")
+    "distillation_losses",
+    points=5,
+    targets=("soft_distillation_loss", "hard_distillation_loss"),
+    hints=(
+        (
+            "For the hard loss, print the classes that the teacher says, and the two cross entropies by "
+            "themselves: which scores are held against which classes?"
+        ),
+        (
+            "For the soft one, set `weight` to 0: is only the cross entropy with the labels left? Then set it to "
+            "1 and the temperature to 1, teacher scores ln 0.75 and ln 0.25, scores 0 and 0: 0.131?"
+        ),
+        (
+            "Still the soft one: is the sum over the classes taken for each image, and then the mean over the "
+            "batch? Where does the temperature stand: in the student, in the teacher, and once more in front?"
+        ),
+    ),
 )
 
 
@@ -2123,7 +2291,21 @@ def hard_by_module(scores, distillation_scores, labels, teacher_scores):
 # ------------------------------------------------------------------------------------------------------------
 # 12. DistilledVisionTransformer
 
-deit = homework.exercise("DistilledVisionTransformer", points=4)
+deit = homework.exercise(
+    "DistilledVisionTransformer",
+    points=4,
+    hints=(
+        (
+            "Print names and shapes of the parameters beside those of exercise 6: what is new, and how many rows "
+            "has `positions`?"
+        ),
+        "Print the shape before the first block, (B, N + 2, D): which token stands at place 0, which at place 1?",
+        (
+            "Look at the two scores by themselves before they are averaged: which head reads which token, and "
+            "have both tokens been through `norm`?"
+        ),
+    ),
+)
 
 
 @deit.inputs

@@ -2,10 +2,10 @@
 # # Homework 2 · A vision transformer, from pixels to a network that agrees with the public one
 #
 # **You build** the whole ViT: patches, class token, positions, blocks, head; train it; look inside it; and
-# let a teacher help it · **needs** lecture `05_vision_transformer` and homework 1 · **takes** about four hours
-# · **computing** under two minutes on a laptop · **70 points**
+# let a teacher help it · **needs** lecture `05_vision_transformer` and homework 1 · **takes** about four hours, of
+# which reading takes {reading time} · **computing** under two minutes on a laptop · **70 points**
 #
-# | | exercise | difficulty | minutes | points |
+# | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
 # | 1 | `patchify`, `unpatchify` | ●●○○○ | 15 | 5 |
 # | 2 | `embed_by_unfold`, `embed_by_convolution`, `embed_by_einops` | ●●○○○ | 20 | 6 |
@@ -25,9 +25,23 @@
 # knows your mistake it tells you which one it is. No exercise needs an earlier one to be right, so you may skip
 # and come back. Cells that need code you have not written yet wait for it.
 #
-# An exercise that is right in parts earns a part: results of the right shape one tenth of its points, right
-# values eight tenths, right gradients the rest (one eighth, and all, where no gradient is asked for).
-# Exercise 8 is all or nothing, and what the course forbids earns nothing.
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
+# * *`eps`.* Every layer norm here has **`eps=1e-6`**, as in the published ViTs (torch's default, which homework 1
+#   used, is $10^{-5}$); exercises 5, 6 and 12 say it again.
+# * *Points.* An exercise that is right in parts earns a part: if all results have the right shape, one tenth of its
+#   points; if the values are right too, eight tenths; with right gradients all of them. Where no gradient is asked
+#   for, the right shape earns one eighth and right values all; single numbers earn nothing for their shape. Exercise
+#   8 is all or nothing, and what the course forbids earns nothing.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # The letters are those of the lectures: $B$ images of $C$ channels, $H \times W$ pixels; patches of $P \times
 # P$; $N$ patches; $D$ numbers a token; $h$ heads of $d$ numbers; $L$ layers; $K$ classes. You may use
@@ -51,9 +65,9 @@ setup(seed=0)
 # %% [markdown]
 # ## What we look at
 #
-# The images of `two_questions`, 32 × 32 pixels. Each asks two questions: which way do the faint stripes run
-# (*texture*: any small window tells), and in which direction does the blue ring lie from the red plus
-# (*relation*: no small window tells). By the end, your network answers the second.
+# The images of `two_questions`, 32 × 32 pixels. Each asks two questions. *Texture*: which way do the faint stripes
+# run? Any small part of the image answers it. *Relation*: in which direction from the red plus does the blue ring lie?
+# No small part of the image holds both. By the end, your network answers the second.
 
 # %%
 from course import plots
@@ -81,8 +95,17 @@ plots.image_grid(data, count=5)
 # $H$ and $W$ need not be equal; both are multiples of $P$. Loops are welcome to begin with; one
 # `rearrange` is enough in the end.
 #
+# In one line, with $n = i\,\frac WP + j$ for the patch in row $i$ and column $j$ of the grid:
+#
+# $$\text{patches}_{b,\; n,\; c P^2 + r P + s} = \text{images}_{b,\; c,\; i P + r,\; j P + s}, \qquad r, s = 0, \dots, P - 1.$$
+#
 # **By hand.** One image, one channel, 4 × 6 pixels numbered in reading order, $P = 2$: which numbers are in
 # patch 1? In patch 3? Write them down before you run the check.
+#
+# <details><summary>Answer</summary>
+#
+# Patch 1: 2, 3, 8, 9. Patch 3 is the first of the second row of patches: 12, 13, 18, 19.
+# </details>
 
 # %%
 numbered = torch.arange(24).reshape(1, 1, 4, 6)  # (B, C, H, W)
@@ -139,11 +162,21 @@ with when_done():
 # **Change a number.** With patches of 16 pixels there are only 4 tokens. Which of the two questions could you
 # still answer from the shuffled ones?
 #
+# <details><summary>Answer</summary>
+#
+# The stripes: they run through every patch. Not the direction: plus and ring lie 15 to 21 pixels apart, so nearly
+# always in two patches, and nobody knows any more how these lay to each other.
+# </details>
+#
 # ## 2 · Patch embedding, three times the same ●●○○○
 #
-# **Why.** A patch is $C P P$ grey values; the transformer wants $D$ numbers. One linear map does it, the same for
-# every patch: weight row $k$ is a small picture, and token entry $k$ says how much of it is in the patch.
-# In code you will meet this in three dresses. Write all three, so that you recognise each of them.
+# **Why.** A patch is $C P P$ numbers; the transformer wants $D$. One linear layer does it, the same for every patch
+# (the **patch embedding**): row $k$ of its weight is a small picture, and entry $k$ of the token says how much of it is
+# in the patch,
+#
+# $$\text{token}_{n, k} = \sum_{c,\, r,\, s} \text{weight}_{k, c, r, s}\; \text{patch}_{n, c, r, s} + \text{bias}_k.$$
+#
+# In other people's code you will meet this in three forms. Write all three, so that you recognise each of them.
 #
 # **What.** Three functions of `(images, weight, bias)`. `images` is $(B, C, H, W)$; `weight` is $(D, C, P_h,
 # P_w)$, `bias` is $(D)$; the result is $(B, N, D)$, patches in reading order. Here a patch may be a rectangle
@@ -154,7 +187,7 @@ with when_done():
 #   H/P_h, W/P_w)$; make it a sequence.
 # * `embed_by_einops`: one `rearrange` and one `einsum`; every axis has a name.
 #
-# The check compares numbers and cannot see which way you took: take the one that the name says.
+# The check compares numbers and does not see which way you took: take the one that the name says.
 #
 # **By hand.** One channel, one row of four pixels $(1, 2, 3, 5)$, patches of $1 \times 2$, $D = 1$, weight $(1, -1)$,
 # bias 10. The tokens are $10 + 1 - 2 = 9$ and $10 + 3 - 5 = 8$. (A "convolution" in deep learning does not flip
@@ -208,6 +241,12 @@ with when_done():
 # **Change a number.** A convolution allows a stride *shorter* than the kernel: then patches overlap. How
 # many tokens does a 32 × 32 image give with kernel 4 and stride 2? And what would `unpatchify` do with them?
 # (Later models start with several small convolutions instead of one: lecture 9.)
+#
+# <details><summary>Answer</summary>
+#
+# $(32 - 4) / 2 + 1 = 15$ in each direction, 225 in all. Most pixels are then in four patches, so `unpatchify`, which
+# puts each number in one place, could not put the image together; one would have to average.
+# </details>
 
 # %%
 with when_done():
@@ -220,11 +259,11 @@ with when_done():
 # %% [markdown]
 # ## 3 · One token more, and a place for each ●○○○○
 #
-# **Why.** Two things are missing. *Who answers?* $N$ patch tokens come out of the transformer, and none of
-# them is the image. So a token is put in front that belongs to no patch: the **class token**, the same learned
-# numbers for every image. It collects what it needs by attention, and at the end the answer is read from it
-# alone. *Who lies where?* Attention does not know order (homework 1), so a learned row of numbers is added to each
-# token, its **position**; the class token gets one as well.
+# **Why.** Two things are missing. *From which token is the answer read?* $N$ patch tokens come out of the
+# transformer, and none of them stands for the whole image. So a token is put in front that belongs to no patch: the
+# **class token** ([CLS]), the same learned numbers for every image. It collects what it needs by attention, and at the
+# end the answer is read from it alone. *Where does each patch lie?* Attention does not know order (homework 1), so a
+# learned row of numbers is added to each token, its **position embedding**; the class token gets one as well.
 #
 # $$z_0 = [\,x_{\text{class}};\; x_1;\; \dots;\; x_N\,] + E_{\text{pos}}, \qquad E_{\text{pos}} \in \mathbb
 # R^{(N+1) \times D} \qquad \text{(Dosovitskiy et al. 2021, eq. 1)}$$
@@ -283,8 +322,9 @@ plots.matrices({f"place {n} (row {n // 8}, column {n % 8})": alike[n] for n in (
 #
 # ## 4 · Another resolution ●●●○○
 #
-# **Why.** A ViT trained at 224 × 224 pixels is often used at 384 × 384. The patches keep their size, so there are
-# more of them: 24 × 24 instead of 14 × 14. All weights still fit, except one: the table of positions has too few rows.
+# **Why.** A ViT is first trained on many images of 224 × 224 pixels (**pre-training**) and then for a short while
+# on the task at hand, often at 384 × 384 (**fine-tuning**). The patches keep their size, so there are more of them:
+# 24 × 24 instead of 14 × 14. All weights still fit, except one: the table of positions has too few rows.
 # But its rows lie on a grid, so the table is an image with $D$ channels, and images can be enlarged
 # (Dosovitskiy et al. 2021, section 3.2).
 #
@@ -333,14 +373,14 @@ with when_done():
                            numbers=False, shared=True))
 
 # %% [markdown]
-# **Libraries differ here.** timm smooths before it shrinks (`antialias=True`), torchvision aligns the corners: find out
-# which it was before you compare numbers. That the class token's row stays out is the same everywhere.
+# > **Libraries differ here.** timm smooths before it shrinks (`antialias=True`), torchvision aligns the corners: find
+# > out which it was before you compare numbers. That the class token's row stays out is the same everywhere.
 #
 # ## 5 · The encoder block ●●○○○
 #
 # **Why.** As in homework 1: attention moves information between tokens, a small network (MLP) works on each
-# token alone, each *adds* to the stream, and each reads a normalised copy of it (pre-norm). You get
-# attention as a finished class, so that only the wiring is left.
+# token alone, each *adds* its result to the residual stream, and each reads a normalised copy of it (pre-norm). You get
+# attention as a finished class; you write how the parts are connected.
 
 # %%
 class SelfAttention(nn.Module):
@@ -367,8 +407,8 @@ class SelfAttention(nn.Module):
 # \text{norm2}(y)))) \qquad \text{(Dosovitskiy et al. 2021, eq. 2, 3)}$$
 #
 # `attention` is handed in: keep it as **`self.attention`**. **`norm1`** and **`norm2`** are layer norms over $D$
-# with **`eps=1e-6`**, as in the published ViTs (PyTorch's default is ten times larger: you will not see the
-# difference in training, but you will when you load other people's weights); **`fc1`** is linear from $D$ to
+# with **`eps=1e-6`**, as in the published ViTs (torch's default is ten times larger; the last section shows what it
+# changes when other people's weights are loaded); **`fc1`** is linear from $D$ to
 # `mlp_dim`, **`fc2`** back; the GELU is the exact one. (Instead of `fc1` and `fc2`, an `nn.Sequential` called `mlp`
 # of linear, GELU, linear is accepted.)
 #
@@ -428,12 +468,18 @@ with when_done():
     display(plots.curves(range(24), lines, log="y", xlabel="block", ylabel="length of the gradient"))
 
 # %% [markdown]
-# Along the plain sum a gradient passes every block unchanged, and what the blocks add to it only lengthens it. Without
-# the sum it has to go through every matrix, and less and less is left. **Change a number:** `out - 0.5 * x`.
+# Along the plain sum a gradient passes every block unchanged, and what comes through the blocks is added to it.
+# Without the sum it has to go through every matrix, and less and less is left (the **vanishing gradient**). **Change
+# a number:** with `out - 0.5 * x`, does the curve lie between the other two?
 #
 # ## 6 · The vision transformer ●●●○○
 #
-# **Why.** Everything is there. Put together:
+# **Why.** All the parts are there. Put together (Dosovitskiy et al. 2021, eq. 1 to 4):
+#
+# $$z_0 = [\,x_{\text{class}};\; \text{patch\_embed}(\text{images})\,] + E_{\text{pos}}, \qquad z_l = \text{block}_l(z_{l-1}),
+# \qquad \text{logits} = \text{head}\big(\text{norm}(z_L)_0\big)$$
+#
+# **Logits** are the raw scores of the classes, before any softmax.
 #
 # ```
 # images (B, C, H, W) ── patch_embed ── flatten ── class token in front ── + positions      (B, N+1, D)
@@ -446,12 +492,12 @@ with when_done():
 # blocks of its own, so exercise 5 need not be done for this one.
 #
 # `forward(images, all_tokens=False)`: from $(B, C, H, W)$ to the logits $(B, K)$, read from the class token. If
-# `all_tokens` is true, what comes out instead are all tokens as they leave `norm`, $(B, N + 1, D)$: who wants to
-# colour in every patch, or look inside, needs them. The parts, by name:
+# `all_tokens` is true, it returns instead all tokens as they leave `norm`, $(B, N + 1, D)$: a network that labels
+# every patch, or a look inside, needs them. The parts, by name:
 #
 # | name | what |
 # |-|-|
-# | `patch_embed` | `nn.Conv2d` from $C$ to $D$ channels, kernel and stride $P$ |
+# | `patch_embed` | `nn.Conv2d` from $C$ to $D$ channels, kernel and stride $P$, with a bias |
 # | `class_token` | `nn.Parameter`, $(1, 1, D)$ |
 # | `positions` | `nn.Parameter`, $(1, N + 1, D)$ |
 # | `blocks` | the blocks, in an `nn.Sequential` or an `nn.ModuleList` |
@@ -463,6 +509,12 @@ with when_done():
 #
 # **By hand.** 24 × 40 pixels, patches of 8: what is $N$, and what are the shapes of all six parts for $C=3$,
 # $D=12$, $K=5$?
+#
+# <details><summary>Answer</summary>
+#
+# $N = 3 \cdot 5 = 15$. `patch_embed`: weight (12, 3, 8, 8), bias (12). `class_token`: (1, 1, 12). `positions`: (1, 16,
+# 12). `blocks`: whatever the blocks have. `norm`: (12) and (12). `head`: weight (5, 12), bias (5).
+# </details>
 
 # %% exercise="VisionTransformer"
 class VisionTransformer(nn.Module):
@@ -519,7 +571,13 @@ with when_done():
 
 # %% [markdown]
 # **Two facts to try out.** A network *without* positions gives the same answer when the patches of its image are
-# shuffled; one with positions does not. (Which of your parts would have to be wrong for the first to fail?)
+# shuffled; one with positions does not. (What would have to be wrong for the first to fail?)
+#
+# <details><summary>Answer</summary>
+#
+# The head would have to read another token than the class token, such as the first patch: shuffling puts another patch
+# there. The order of the patches inside the network does not matter as long as nothing is added to it.
+# </details>
 
 # %%
 with when_done():
@@ -534,16 +592,17 @@ with when_done():
 # %% [markdown]
 # ## 7 · How many parameters? ●●○○○
 #
-# **Why.** The size of a model is the first thing a paper says about it. Who can count it knows where the numbers
-# sit, finds mistakes in tables, and checks code in seconds: a wrong layer rarely has the right size.
+# **Why.** The size of a model is the first thing a paper says about it. If you can count it, you know where the
+# parameters are, you find mistakes in tables, and you check code in seconds: a wrong layer rarely has the right size.
 #
 # **What.** `count_parameters(image_size, patch_size, channels, embed_dim, depth, mlp_dim, num_classes)` for a
 # ViT as above on square images. All linear layers and the convolution have biases; a layer norm has a scale and a
-# shift; attention has four matrices $D \times D$. Return **four whole numbers**:
+# shift; attention has four matrices $D \times D$. Return **four whole numbers**, in this order:
 # 1. the patch embedding; 2. class token and positions; 3. all `depth` blocks together; 4. the final norm and
 # the head.
 #
-# By the formula, please: no module is built.
+# Write it as formulas: no module is built. (The check compares the numbers only; the point of the exercise is to know
+# where they come from.)
 #
 # **By hand.** $4 \times 4$ pixels, $P=2$, $C=1$, $D=2$, one block with `mlp_dim` 3, 5 classes.
 # Patch embedding: $1 \cdot 2 \cdot 2 \cdot 2 + 2 = 10$. Class token and positions: $2 + 5 \cdot 2 = 12$. The block:
@@ -573,8 +632,8 @@ def count_parameters(image_size, patch_size, channels, embed_dim, depth, mlp_dim
 check("hw2.count_parameters", count_parameters)
 
 # %% [markdown]
-# **Look at it.** Slides of many lectures print the table of the ViT paper: **86M, 307M, 632M**. Yours says
-# where these figures come from.
+# **Look at it.** The ViT paper prints **86M, 307M, 632M** (table 1). Your numbers say where these figures come
+# from.
 
 # %%
 sizes = {  # name: image, patch, channels, D, depth, mlp_dim, classes
@@ -593,12 +652,21 @@ with when_done():
         print(f"{name}  {printed[name]:>7}    {columns}  {sum(parts):7.2f}    {without:7.2f}")
 
 # %% [markdown]
-# Three printed figures, three conventions. 86 is B/16 *without* its head of 1000 classes (with it, 86.57 would round
-# to 87). 632 is H/14 *with* it. And **307 is not L/16 at all** (304.3) but **L/32** (306.5): larger patches mean
-# *more* parameters, because the patch embedding grows with $P^2$, four times as many, while the table of
-# positions, shorter by three quarters, is small. Note how little all of this weighs against the blocks.
+# 86 is B/16 *without* its head of 1000 classes (with it, 86.57 would round to 87). 632 is H/14 *with* it. Of the two
+# large models, L/16 has 304.3 million with its head and L/32 306.5, so of these only **L/32 rounds to 307**. Larger
+# patches mean *more* parameters: the patch embedding grows with $P^2$, to four times its size, and that is more than
+# the table of positions, which loses three quarters of its rows, gives back. Both are small beside the blocks.
 #
 # **Change a number.** At 384 × 384 pixels, which of the four numbers changes, and by how much?
+#
+# <details><summary>Answer</summary>
+#
+# Only the second: the table of positions gets more rows. For B/16 there are 576 patches instead of 196, $380 \cdot
+# 768 = 291{,}840$ parameters more; for L/16 $380 \cdot 1024 = 389{,}120$.
+# </details>
+#
+# > **What slides get wrong here.** They copy "ViT-L: 307M" beside L/16. The table of the paper says "Large" without a size
+# > of patch, and the figures of its three rows follow two conventions: with and without the head.
 
 # %%
 with when_done():  # the formula against your own network
@@ -608,15 +676,17 @@ with when_done():  # the formula against your own network
 # %% [markdown]
 # ## 8 · Training a transformer ●●●○○
 #
-# **Why.** A transformer trained with a fixed learning rate either crawls or falls over: in the first
-# steps the gradients are large and point everywhere, and Adam's averages hold next to nothing yet. Three habits
-# tame it, and nearly every ViT is trained with them: **warmup** (the rate climbs from small), **cosine decay** (it
-# falls to zero at the end), **clipping** (a gradient that is too long is shortened).
+# **Why.** With one fixed learning rate a transformer either learns slowly (a small rate) or diverges in the first
+# steps (a large one): there the gradients are large and change direction from step to step, and Adam's averages rest
+# on very few of them. Three measures help, and nearly every ViT is trained with them: **warmup** (the rate climbs
+# from small), **cosine decay** (it falls to nearly zero at the end), **gradient clipping** (a gradient that is too
+# long is shortened).
 #
 # **What.** `train_with_warmup(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator)`
-# trains `model` in place and returns the list of its losses, one plain Python number for each step.
+# trains `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a tensor
+# that still holds its graph is none).
 #
-# * One `torch.optim.AdamW` over all parameters, `weight_decay=0.05`, everything else as it comes.
+# * One `torch.optim.AdamW` over all parameters, `weight_decay=0.05`; all other options keep torch's defaults.
 # * The learning rate of step $s = 0, 1, \dots, S-1$, with $W$ = `warmup_steps`, $S$ = `steps`, is set *before* that
 #   step's update:
 #
@@ -631,7 +701,7 @@ with when_done():  # the formula against your own network
 #
 # The check follows a tiny classifier for some steps, number by number; then your loop gets 50 steps to
 # teach a small transformer of ours to read digits: **at least 92 %** of 300 it has never seen must be right
-# (under a second; a sound loop reaches 97).
+# (it takes about a second).
 #
 # **By hand.** $W = 2$, $S = 4$, peak 1: the rates are $\frac12, 1, 1, \frac12$.
 
@@ -723,12 +793,13 @@ with when_done():
     display(plots.bars(results, chance=0.1))
 
 # %% [markdown]
-# With a good table, a thousand images are enough to be right on most of a thousand new ones. Without any, the network
-# sees a bag of patches, and both glyphs are in every bag: it stays at chance, however long it trains. Noise of the
-# same spread as the sines gives every place a mark of its own: enough to tell places apart, but that place 9 lies
-# below place 1 has to be learned from examples. And with the paper's small noise, in so few steps, the network stays at
-# chance too: the positions *could* be learned, but beside what is in the patches nobody hears them. With
-# millions of images and many epochs ViT gets out of this; with few, the start decides.
+# Read the four bars. With the table of sines, a thousand images are enough to be right on most of a thousand new
+# ones. Without positions, the network sees an unordered set of patches (a *bag*), and both glyphs are in every bag:
+# that bar must stay at chance, whatever the weights, for the answer cannot depend on where a patch lies. Noise of the
+# same spread as the sines makes every place different: enough to tell places apart, but that place 9 lies below place
+# 1 has to be learned from examples. Noise of spread 0.02, as in the paper, is small beside what is in the patches:
+# positions *can* be learned from there, and how far so few steps get says the third bar. (Each bar is one run. Before
+# you believe a difference of a few per cent, change both seeds in `trained` and run again.)
 #
 # **A GPU, if there is one:** the same class, deeper and wider, on CIFAR-10. This cell uses the training loop of
 # the course, which augments and keeps everything on the GPU.
@@ -802,9 +873,9 @@ def attention_rollout(q, k):
 check("hw2.attention_rollout", attention_rollout)
 
 # %% [markdown]
-# **Look at it.** What is the class token of your trained network made of? For four held-out images: the image, and the row
-# of $R$ that belongs to the class token, laid out on the grid (its own share left out). **Change a number:** what does
-# the row of another token look like? What of a network without positions?
+# **Look at it.** What is the class token of your trained network made of? For four held-out images: the image, and
+# the row of $R$ that belongs to the class token, laid out on the grid (its own share left out). **Change a number:**
+# what does the row of another token look like? What of a network without positions?
 
 # %%
 @torch.no_grad()
@@ -836,11 +907,13 @@ with when_done():
 # only next door, as if they were convolutions.
 #
 # **What.** `mean_attention_distance(weights, grid_width, patch_size)`: the weights of one layer, from the $N$ *patch*
-# tokens as queries to *all* $N + 1$ tokens as keys, the class token first: $(B, h, N, N + 1)$. The patches lie on a grid
-# that is `grid_width` patches wide, in reading order. The class token lies nowhere: leave it out, and let the rest
-# of each row sum to 1 again. Then, for each query, average the distance to the keys by these weights: the
-# straight (Euclidean) distance between the middles of the two patches, **in pixels**. Return the mean over queries
-# and images for each head, shape $(h)$.
+# tokens as queries to *all* $N + 1$ tokens as keys, the class token first: $(B, h, N, N + 1)$. The patches lie on a
+# grid that is `grid_width` patches wide, in reading order. The class token has no place: leave it out, and divide the
+# rest of each row by its sum, so that it sums to 1 again (below: $\tilde w$). Then, for each query, average the
+# distance to the keys by these weights: the straight (Euclidean) distance between the middles $m$ of the two patches,
+# **in pixels**. Return the mean over queries and images for each head, one tensor of shape $(h)$:
+#
+# $$\text{distance}_a = \frac1{B N} \sum_{b,\, i} \sum_{j} \tilde w_{b, a, i, j}\, \lVert m_i - m_j \rVert, \qquad a = 1, \dots, h.$$
 #
 # **By hand.** Two patches side by side, $P = 16$. A query gives the class token 0.5, itself 0.25, the other patch
 # 0.25. Without the class token the weights are 0.5 and 0.5, the distances 0 and 16: mean distance 8 pixels.
@@ -890,9 +963,10 @@ with when_done():
     display(plots.matrices(both, rows=rows, columns=columns, shared=True))
 
 # %% [markdown]
-# Little has moved: both glyphs may lie anywhere, so a network that looks for them looks everywhere. (The published
-# networks, trained on photographs, differ much more from head to head.) Could a head look near at all? Let queries and keys
-# be nothing but the table of positions, times a number: the larger it is, the sharper the softmax.
+# How far have the numbers moved by training? Both glyphs may lie anywhere, so a network that looks for them has a
+# reason to look everywhere. (The heads of the published networks, trained on photographs, differ much from each other:
+# figure 7 of the paper.) Could a head look at its neighbours only? Let queries and keys be nothing but the table of
+# positions, times a number: the larger it is, the sharper the softmax.
 
 # %%
 sharpness = [0.01, 0.03, 0.1, 0.3, 1, 3]
@@ -904,8 +978,8 @@ with when_done():
                          levels={"everywhere alike": 16.5, "3 × 3 patches alike": 4.3}))
 
 # %% [markdown]
-# So a head *can* become a convolution; it only does not have to. Now back to the trained network: where do the heads of layer
-# 0 look, from one patch?
+# So a head *can* become a convolution; it only does not have to. Now back to the trained network: where do the heads
+# of layer 0 look, from one patch?
 
 # %%
 which, query = 0, 27  # of 64 patches; the class token comes before them
@@ -918,8 +992,9 @@ with when_done():
 # ## 11 · A teacher helps ●●○○○
 #
 # **Why.** Trained on ImageNet's 1.3 million images alone, ViT falls behind convolutional networks: it has to learn
-# from data what they are built with. DeiT (Touvron et al. 2021) lets a trained ConvNet help: the student is
-# asked for the true label *and* for what the teacher says.
+# from data what these have built in. DeiT (Touvron et al. 2021) lets a trained ConvNet help: its network, the
+# *student*, is asked for the true label *and* for what the ConvNet, the *teacher*, says. This is **knowledge
+# distillation** (Hinton et al. 2015).
 #
 # **What.** Scores are raw (before the softmax), $(B, K)$; both functions return one number, the mean over the batch.
 # * `soft_distillation_loss(scores, labels, teacher_scores, temperature, weight)`: the student follows the teacher's
@@ -930,15 +1005,18 @@ with when_done():
 # \qquad \text{(eq. 2)}$$
 #
 # * `hard_distillation_loss(scores, distillation_scores, labels, teacher_scores)`: two heads, two tasks. `scores` (from
-#   the class token) answer the label, `distillation_scores` answer the class that the teacher thinks likeliest:
-#   half of one cross entropy plus half of the other (eq. 3; with one head in DeiT's plain version, with two in
-#   the version with a distillation token).
+#   the class token) answer the label, `distillation_scores` answer the class $y_t$ that the teacher thinks likeliest
+#   (DeiT's plain version has one head for both, the version with a distillation token has two):
+#
+# $$\tfrac12\, \text{CE}(\text{scores}, \text{labels}) + \tfrac12\, \text{CE}(\text{distillation\_scores}, y_t), \qquad
+# y_t = \operatorname{argmax}_c\, \text{teacher}_c \qquad \text{(eq. 3)}$$
 #
 # The gradients of a softmax at temperature $\tau$ are smaller by about $\tau^2$; the factor brings them back, so
 # that $\lambda$ means the same at every temperature (Hinton et al. 2015).
 #
 # **By hand.** Two classes, $\tau = 1$, $\lambda = 1$. The teacher says $(\frac34, \frac14)$, the student $(\frac12,
-# \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With student and teacher in exchange it would be 0.144.
+# \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With student and teacher in exchange it would be
+# 0.144.
 
 # %% exercise="distillation_losses"
 def soft_distillation_loss(scores, labels, teacher_scores, temperature, weight):
@@ -962,8 +1040,8 @@ def hard_distillation_loss(scores, distillation_scores, labels, teacher_scores):
 check("hw2.distillation_losses", soft_distillation_loss, hard_distillation_loss)
 
 # %% [markdown]
-# **Look at it.** A teacher sees a tabby cat. At temperature 1 it says little more than the label. The warmer, the more
-# it tells of what it *nearly* said; too warm, and it says nothing.
+# **Look at it.** A teacher sees a tabby cat. At temperature 1 its answer holds little more than the label. At a higher
+# temperature it shows which classes come next; at a very high one all classes are nearly equal.
 
 # %%
 names = ["tabby", "tiger cat", "lynx", "dog", "lorry"]
@@ -992,11 +1070,11 @@ with when_done():
 # word. When the network is used, the two heads' scores are averaged.
 #
 # **What.** A module `DistilledVisionTransformer` with the arguments of exercise 6. New against it:
-# **`distillation_token`** $(1, 1, D)$; **`positions`** is $(1, N + 2, D)$; **`head_distilled`**, linear from $D$ to $K$. The order
-# of the tokens is class, distillation, patches. `norm` is shared.
+# **`distillation_token`** $(1, 1, D)$; **`positions`** is $(1, N + 2, D)$; **`head_distilled`**, linear from $D$ to
+# $K$. The order of the tokens is class, distillation, patches. `norm` (`eps=1e-6`) is shared.
 #
-# `forward(images, both)`: if `both` is true, as in training, the pair (scores of the class token, scores of the
-# distillation token), each $(B, K)$. Otherwise their mean, $(B, K)$.
+# `forward(images, both)`: if `both` is true, as in training, it returns two results, the scores of the class token and
+# those of the distillation token, each $(B, K)$. Otherwise it returns their mean, $(B, K)$.
 #
 # **By hand.** $N = 64$, $D = 48$, $K = 10$: how many parameters does this network have more than that of exercise 6?
 
@@ -1079,10 +1157,11 @@ with when_done():
                            rows=["class token", "distillation token"], columns=texture.classes))
 
 # %% [markdown]
-# The same image, the same blocks, one network: and each token brings home the answer that *its* head is asked for. DeiT's
-# teacher is no such liar, but it errs in its own way, and that way (a ConvNet's) is what the second token learns.
+# The same image, the same blocks, one network: and each token carries the answer that *its* head is asked for. DeiT's
+# teacher is not wrong on purpose, but it makes the mistakes of a ConvNet, and the second token learns to agree with
+# them.
 #
-# **Change a number.** Let the teacher be wrong about all directions (`% 10` will help). Does the class token suffer?
+# **Change a number.** Let the teacher be wrong about all directions (`% 10` will help). Does the class token get worse?
 
 # %% [markdown]
 # ## In the end: the public ViT in your class
@@ -1126,8 +1205,15 @@ with when_done():
     print("same to five decimals:", torch.allclose(got, expected, atol=1e-5, rtol=1e-5))
 
 # %% [markdown]
-# **Change a number.** Go back to exercise 5 and let `eps` be PyTorch's default 1e-5. Does it still agree? And with
-# `approximate="tanh"` in the GELU? These are the two slips that make a port of a ViT "almost right".
+# **Change a number.** Go back to exercise 5 and let `eps` be torch's default 1e-5. Does it still agree? And with
+# `approximate="tanh"` in the GELU? These are two common reasons why copied weights give a network that is "almost
+# right".
+#
+# <details><summary>Answer</summary>
+#
+# No, in both cases. The logits are then off in the fourth decimal (eps) or in the third to fourth (GELU) instead of
+# in the sixth: far too little to see in training, and clear in a comparison.
+# </details>
 
 # %% [markdown] written="inductive_bias" points=5
 # ## 13 · In your own words ●●●○○
@@ -1137,44 +1223,44 @@ with when_done():
 # The accuracies are from the paper on Swin (Liu et al. 2021, table 1), a transformer that looks in windows and has a
 # pyramid of resolutions like a ConvNet:
 #
-# | ImageNet top-1, % | image | trained on 1.3 million images | first on 14 million |
+# | ImageNet top-1 (likeliest class right), % | image | trained on 1.3 million images | first on 14 million |
 # |-|-|-:|-:|
 # | ViT-B/16 | 384² | 77.9 | 84.0 |
 # | ViT-L/16 | 384² | 76.5 | 85.2 |
 # | Swin-B | 384² | 84.5 | 86.4 |
 #
-# **(a)** *(2 points)* On the smaller data the larger ViT is worse than the smaller one, on the larger data it is better.
-# Swin gains least from more data. Explain both by what the architectures assume about images.
+# **(a)** *(2 points)* On the smaller data the larger ViT is worse than the smaller one, on the larger data it is
+# better. Swin gains least from more data. Explain both by what the architectures assume about images.
 #
-# **(b)** *(2 points)* Name two things that a ConvNet has built in and ViT has to learn, and say for each *which part* of
-# your `VisionTransformer` would have to learn it. Which assumption about images does ViT still make?
+# **(b)** *(2 points)* Name two things that a ConvNet has built in and ViT has to learn, and say for each *which part*
+# of your `VisionTransformer` would have to learn it. Which assumption about images does ViT still make?
 #
 # **(c)** *(1 point)* Your network stayed at chance without positions, although attention reaches everywhere. Why is
 # that no lack of training data?
 #
 # ### BEGIN SOLUTION
 # **(a)** An architecture's assumptions (its inductive bias) rule out functions before any data is seen. Few
-# assumptions leave many functions that fit the training images, and with 1.3 million of them the larger ViT has more ways
-# to fit them without the right reason: it overfits more. Swin assumes that nearby pixels belong together and that
-# features are built from small to large; both are true of photographs, so it has less to find out and is ahead with
-# little data. With 14 million images, data can teach what was not assumed: ViT catches up, the larger one further
-# because its capacity is now used, and Swin has less left to gain.
+# assumptions leave many functions that fit the training images, and with 1.3 million of them the larger ViT has more
+# ways to fit them without the right reason: it overfits more. Swin assumes that nearby pixels belong together and
+# that features are built from small to large; both are true of photographs, so it has less to find out and is ahead
+# with little data. With 14 million images, data can teach what was not assumed: ViT catches up, the larger one
+# further because its capacity is now used, and Swin has less left to gain.
 #
 # *Marking: 1 point for the larger ViT (capacity without assumptions against data), 1 point for Swin (its assumptions do
 # part of what data would).*
 #
-# **(b)** Locality: neighbours matter most. ViT's attention starts out without a notion of near; positions together with
-# the query and key layers have to learn it (some heads of the first layers do). Equality of places (a pattern means
-# the same wherever it lies): in ViT, the patch embedding and the MLP are shared over places, but attention sees the
-# positions and must learn to act alike everywhere. (Also right: the pyramid of scales; two-dimensionality, which the
-# table of positions has to learn.) Still assumed: the patches. Cutting the image into a grid of squares, each embedded by the
-# same map, is locality and sharing at one scale.
+# **(b)** Locality: neighbours matter most. ViT's attention starts out without a notion of near; positions together
+# with the query and key layers have to learn it (some heads of the first layers do). Equality of places (a pattern
+# means the same wherever it lies): in ViT, the patch embedding and the MLP are shared over places, but attention sees
+# the positions and must learn to act alike everywhere. (Also right: the pyramid of scales; two-dimensionality, which
+# the table of positions has to learn.) Still assumed: the patches. Cutting the image into a grid of squares, each
+# embedded by the same map, is locality and sharing at one scale.
 #
 # *Marking: half a point for each property, half for the part that learns it (1.5 for both), half a point for the
 # patches.*
 #
-# **(c)** Without positions the logits are the same for every order of the patches (shown under exercise 6), so
-# two images with the same patches in other places get one answer. The function that is asked for is not among those that
+# **(c)** Without positions the logits are the same for every order of the patches (shown under exercise 6), so two
+# images with the same patches in other places get one answer. The function that is asked for is not among those that
 # the network can be, whatever the weights: more data cannot help.
 #
 # *Marking: the point for "invariant, so it cannot represent it", half for "it sees a bag of patches" alone.*
@@ -1187,8 +1273,8 @@ with when_done():
 #   stride = kernel.
 # * The class token collects, positions tell where; a table of positions is an image and can be resized.
 # * Pre-norm blocks add to a stream; the final norm and the head read one token of it.
-# * 307M is ViT-L/32: who can count finds it out.
-# * Warmup, cosine, clipping; and the scale of the positions decides whether anything is learned at all.
+# * 307M is ViT-L/32: you can find that out by counting.
+# * Warmup, cosine, clipping; and what the positions begin with decides how much a short training learns.
 # * Rollout and distance look inside; a teacher gives what the architecture does not assume.
 #
 # **Next:** lecture `06_what_vits_see`; homework 3 builds Swin, which takes the pyramid back from the ConvNets.

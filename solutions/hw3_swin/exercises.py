@@ -21,7 +21,25 @@ homework = Homework("hw3_swin", forbidden=("torch.nn.functional.scaled_dot_produ
 # ------------------------------------------------------------------------------------------------------------
 # 1. window_partition and window_reverse
 
-windows = homework.exercise("windows", points=5, targets=("window_partition", "window_reverse"))
+windows = homework.exercise(
+    "windows",
+    points=5,
+    targets=("window_partition", "window_reverse"),
+    hints=(
+        (
+            "Print `window_partition(numbered, 2)[0, :, :, 0]`: is its first row 0, 1, 6, 7, and does the second "
+            "begin with 2?"
+        ),
+        (
+            "Write down the shape after each step. Each side of the map becomes two axes, one that counts windows "
+            "and one inside a window: which two must stand side by side before the last reshape?"
+        ),
+        (
+            "Is `window_reverse(window_partition(x, 2), H, W)` equal to x where H and W differ? If only this "
+            "fails, read the shapes of your partition from the bottom up."
+        ),
+    ),
+)
 
 
 def _map_sizes(draw: Draw) -> tuple[int, int, int, int]:
@@ -238,14 +256,30 @@ def lay_by_rows(windows, height, width):
 # 2. relative_position_index and relative_position_bias
 
 relative = homework.exercise(
-    "relative_position", points=8, targets=("relative_position_index", "relative_position_bias")
+    "relative_position",
+    points=8,
+    targets=("relative_position_index", "relative_position_bias"),
+    hints=(
+        (
+            "Print `relative_position_index(2)`: 4 along the diagonal, and 3 for token 0 as seen from its right "
+            "neighbour, at [0, 1]?"
+        ),
+        (
+            "Print row and column of each token, for M = 2 rows 0 0 1 1 and columns 0 1 0 1. Is it i minus j, "
+            "with i along the first axis? Which of the two differences is multiplied?"
+        ),
+        (
+            "For the bias: print the shape that you get by looking up rows of the table. On which axis are the "
+            "heads, and on which should they be? Is the index a tensor of whole numbers?"
+        ),
+    ),
 )
 
 
 @relative.inputs
 def _(draw: Draw):
     for M in (3, draw.integer(4, 5)):
-        yield Call("relative_position_index", {"window_size": M})
+        yield Call("relative_position_index", {"window_size": M}, tensor=True)  # a module keeps it as a buffer
     h, entries = draw.sizes(2, low=3, high=5)
     for M in (2, 3):
         entries, (N, K) = (2 * M - 1) ** 2, draw.sizes(2, low=6, high=8)
@@ -446,7 +480,24 @@ def bias_head_by_head(table, index):
 # ------------------------------------------------------------------------------------------------------------
 # 3. WindowAttention
 
-attention = homework.exercise("WindowAttention", points=10)
+attention = homework.exercise(
+    "WindowAttention",
+    points=10,
+    hints=(
+        (
+            "Set the table to zero and hand in one window without a mask: does it say what the attention of "
+            "homework 1 says, with the same weights? If so, look at bias and mask."
+        ),
+        (
+            "Print the shape of the scores, (B, n, h, N, N). Write those of the bias and of the mask below it, "
+            "aligned at their right ends: which axis has to be added, and where?"
+        ),
+        (
+            "Print `weights.sum(-1)`: is it 1? Is the bias added before or after the division by the root of d, "
+            "and is d the width of one head?"
+        ),
+    ),
+)
 
 
 def _mask(draw: Draw, count: int, N: int) -> torch.Tensor:
@@ -747,7 +798,21 @@ class AttentionWithMinusHundred(_Windows):
 # ------------------------------------------------------------------------------------------------------------
 # 4. cyclic_shift and undo_shift
 
-shifts = homework.exercise("shifts", points=4, targets=("cyclic_shift", "undo_shift"))
+shifts = homework.exercise(
+    "shifts",
+    points=4,
+    targets=("cyclic_shift", "undo_shift"),
+    hints=(
+        (
+            "Print your shift of the example by hand, `torch.arange(6).reshape(1, 2, 3, 1)` by 1, as `[0, :, :, "
+            "0]`: is its first row 4, 5, 3?"
+        ),
+        (
+            "If the numbers moved the other way, look at the sign. If they moved along one side only, or from "
+            "image to image, look at the axes that you named: the map is (B, H, W, D)."
+        ),
+    ),
+)
 
 
 @shifts.inputs
@@ -872,7 +937,24 @@ def undo_by_places(x, shift):
 # ------------------------------------------------------------------------------------------------------------
 # 5. shift_mask
 
-mask = homework.exercise("shift_mask", points=7)
+mask = homework.exercise(
+    "shift_mask",
+    points=7,
+    hints=(
+        (
+            "Print the masks for H = W = 4, M = 2, s = 1: window 0 is True everywhere, window 3 on its diagonal "
+            "only. Which of the four differs?"
+        ),
+        (
+            "Print the map of numbered pieces before it is cut into windows. For H = W = 4 and s = 1 the seams "
+            "leave a square of 3 × 3, two strips and a corner: has each a number of its own?"
+        ),
+        (
+            "How far from the lower end is your seam? Try M = 4 with s = 1, and then with s = 3, where s and M − "
+            "s are not the same."
+        ),
+    ),
+)
 
 
 @mask.inputs
@@ -1029,7 +1111,24 @@ def mask_by_distance(height, width, window_size, shift):
 # ------------------------------------------------------------------------------------------------------------
 # 6. SwinBlock
 
-block = homework.exercise("SwinBlock", points=9)
+block = homework.exercise(
+    "SwinBlock",
+    points=9,
+    hints=(
+        (
+            "Try `shift=0` first. If only the shift is wrong, the plain path is right, and what is left are the "
+            "shift, the mask and the way back."
+        ),
+        (
+            "Write down the order of your steps between `norm1` and the sum, and compare with the drawing: norm, "
+            "shift, cut, attention, put together, undo. What is their result added to?"
+        ),
+        (
+            "Leave the attention out and follow a map of numbers through shift, cut, put together, undo: is it "
+            "the same map again? Then print `mask.shape` beside the number of windows."
+        ),
+    ),
+)
 
 AS_SEQUENTIAL = {
     **{name: [name] for part in ("norm1", "norm2") for name in (f"{part}.weight", f"{part}.bias")},
@@ -1282,7 +1381,21 @@ class BlockNormalisedInWindows(_Block):
 # ------------------------------------------------------------------------------------------------------------
 # 7. PatchMerging
 
-merging = homework.exercise("PatchMerging", points=6)
+merging = homework.exercise(
+    "PatchMerging",
+    points=6,
+    hints=(
+        "Take D = 1 and the square 1 2 above 3 4, and print the four numbers before the norm: 1, 3, 2, 4?",
+        (
+            "Print the shape before the norm: (B, H/2, W/2, 4D). If it is right and the numbers are not, the "
+            "order of the four neighbours is what is left."
+        ),
+        (
+            "Print `named_parameters()` of your module: does `reduction` have a bias? Print `norm.eps`, too, and "
+            "its width."
+        ),
+    ),
+)
 
 
 @merging.inputs
@@ -1444,7 +1557,21 @@ class MergingByUnfold(_Merging):
 # ------------------------------------------------------------------------------------------------------------
 # 8. attention_macs
 
-cost = homework.exercise("attention_macs", points=4)
+cost = homework.exercise(
+    "attention_macs",
+    points=4,
+    hints=(
+        (
+            "Try the example by hand, `attention_macs(4, 4, 2, 2)`: 1280 and 512? If one of them is right, look "
+            "at the other alone."
+        ),
+        (
+            "Print the two terms by themselves: 256 for the four linear layers, in both results; then 1024, or "
+            "256, for the two products between tokens."
+        ),
+        "How many keys does a token meet in a window, and how many tokens are there in all windows together?",
+    ),
+)
 
 
 @cost.inputs
@@ -1558,7 +1685,24 @@ def cost_by_tensors(height, width, embed_dim, window_size):
 # ------------------------------------------------------------------------------------------------------------
 # 9. swin_plan
 
-plan = homework.exercise("swin_plan", points=5)
+plan = homework.exercise(
+    "swin_plan",
+    points=5,
+    hints=(
+        (
+            "Print `swin_plan(16, 2, 10, 4, torch.tensor([3, 2]))` beside the five rows by hand: which column "
+            "differs, and from which row on?"
+        ),
+        (
+            "In the second stage of the example the window is as large as the map: is the shift 0 there? And "
+            "where the map is smaller than M, what is the window?"
+        ),
+        (
+            "Does the counting of plain and shifted blocks begin anew in each stage? Try depths (3, 3) on a large "
+            "map: both stages begin with a plain one."
+        ),
+    ),
+)
 
 
 @plan.inputs
@@ -1729,7 +1873,21 @@ def plan_step_by_step(image_size, patch_size, embed_dim, window_size, depths):
 # ------------------------------------------------------------------------------------------------------------
 # 10. train_with_schedule
 
-training = homework.exercise("train_with_schedule", points=6)
+training = homework.exercise(
+    "train_with_schedule",
+    points=6,
+    hints=(
+        "Write the rates into a list and print it for T = 6, w = 2, r = 1: 0.5, 1, 1, 0.85, 0.5, 0.15?",
+        (
+            "Print for each of the two groups its weight decay and the shapes of its parameters. To which does a "
+            "bias belong, and to which the scale of a norm?"
+        ),
+        (
+            "Within one step: is the rate set in both groups before the update? Is the loss taken before the "
+            "weights move, and the batch drawn once, with the generator?"
+        ),
+    ),
+)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
 GOAL = 0.92

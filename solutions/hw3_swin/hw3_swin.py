@@ -3,9 +3,10 @@
 #
 # **You build** the Swin transformer (Liu et al. 2021) out of its parts: windows, relative positions, the shift
 # and its mask, merging; and you load the weights of the public one into yours · **needs** lecture `08_swin`,
-# homework 1 · **takes** about four hours · **computing** under a minute on a laptop · **70 points**
+# homework 1 · **takes** about four hours, of which reading takes {reading time} · **computing** under a minute on a
+# laptop · **70 points**
 #
-# | | exercise | difficulty | minutes | points |
+# | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
 # | 1 | `window_partition`, `window_reverse` | ●●○○○ | 20 | 5 |
 # | 2 | `relative_position_index`, `relative_position_bias` | ●●●○○ | 30 | 8 |
@@ -30,6 +31,21 @@
 # the exercise for you: no `torchvision.models`, no `timm`, no `course.models`, no
 # `F.scaled_dot_product_attention`, no `nn.MultiheadAttention` in the cells of the exercises.
 #
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
+# * *`eps`.* All layer norms have torch's own `eps`, $10^{-5}$, as in the public Swin (homework 2's have $10^{-6}$: do
+#   not carry them over).
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
+#
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
 # nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
@@ -49,8 +65,8 @@ setup(seed=0)
 #
 # An image of 32 × 32 pixels. Patches of 4 × 4 pixels make a map of 8 × 8 tokens, and these are grouped into
 # four **windows** of $M \times M = 4 \times 4$ tokens: the four pieces on the right, 16 × 16 pixels each.
-# Attention inside a window is cheap. But the red plus and the blue ring lie in different windows, and no
-# attention inside windows will ever bring them together. Swin's answer to this is what you build here.
+# Attention inside a window is cheap. But the red plus and the blue ring lie in different windows, and attention
+# inside these windows alone never compares them. How Swin gets round that is what you build here.
 
 # %%
 from course import plots
@@ -66,8 +82,9 @@ plots.windows_on_image(questions.images[1], corners, 16)  # try another image
 #
 # **Why.** Attention over all tokens of a map compares every pair of them, and the number of pairs grows with
 # the *square* of the number of tokens. If each token looks only at the $N = M^2$ tokens of its own window, the
-# number of pairs grows with the number of windows, no faster than the image. All it takes is moving axes
-# about: once the windows have an axis of their own, attention is the one from homework 1.
+# number of pairs grows with the number of windows, that is in proportion to the area of the image (**window
+# attention**). All it takes is moving axes: once the windows have an axis of their own, attention is the one from
+# homework 1.
 #
 # **What.**
 # * `window_partition(x, window_size)`: $(B, H, W, D) \to (B, n, M^2, D)$ with $n = \frac HM \cdot \frac WM$
@@ -75,8 +92,17 @@ plots.windows_on_image(questions.images[1], corners, 16)  # try another image
 #   tokens inside a window. $M$ divides $H$ and $W$.
 # * `window_reverse(windows, height, width)`: the way back. $M$ can be told from the shape of `windows`.
 #
+# Window $w = i\,\frac WM + j$ lies in row $i$ and column $j$ of the grid of windows:
+#
+# $$\text{windows}_{b,\; w,\; r M + s,\; k} = x_{b,\; i M + r,\; j M + s,\; k}, \qquad r, s = 0, \dots, M - 1.$$
+#
 # **By hand.** $H = 4$, $W = 6$, $M = 2$, and the tokens numbered as one reads, 0 to 23. Window 0 holds the
 # tokens 0, 1, 6, 7. Which ones are in window 4, and in which order?
+#
+# <details><summary>Answer</summary>
+#
+# 14, 15, 20, 21: it is the middle one of the second row of windows.
+# </details>
 
 # %%
 numbered = torch.arange(24).reshape(1, 4, 6, 1)  # (B, H, W, D): each token holds its own number
@@ -109,8 +135,8 @@ check("hw3.windows", window_partition, window_reverse)
 
 # %% [markdown]
 # **Look at it.** Colour says which window a token belongs to. In the middle, your windows, one in each row.
-# On the right, what happens if the numbers are only poured into the shape $(n, M^2)$: a "window" is then a
-# piece of one long row, and of a row only. It has the right shape, and it even trains.
+# On the right, the same numbers after a bare `reshape` to $(n, M^2)$: a "window" is then a piece of one long row. The
+# shape is right, and such a network trains without any error.
 
 # %%
 with when_done():
@@ -128,13 +154,20 @@ with when_done():
 # %% [markdown]
 # **Change a number.** A window of $M = 1$: what do the shapes say, and what could attention inside such a
 # window do? And what is a window of $M = H = W$?
+#
+# <details><summary>Answer</summary>
+#
+# $(B, HW, 1, D)$: every token is alone in its window. The softmax of a single score is 1, so attention returns the
+# token's own value and mixes nothing. With $M = H = W$ there is one window, and it is the attention over all tokens
+# of a ViT.
+# </details>
 
 # %% [markdown]
 # ## 2 · Where you are, as seen from me ●●●○○
 #
-# **Why.** Inside a window, attention does not know which token lies where. Swin tells it nothing about
-# places, only about **displacements**: to the score of query $i$ and key $j$ a learned number is added that
-# depends on how many rows and columns lie between them, and on nothing else:
+# **Why.** Inside a window, attention does not know which token lies where. Swin adds no position to the tokens. It
+# uses **displacements**: to the score of query $i$ and key $j$ a learned number is added that depends on how many rows
+# and columns lie between them, and on nothing else (the **relative position bias** $b$):
 #
 # $$\operatorname{softmax}\!\left(\frac{q k^\top}{\sqrt d} + b\right) v
 # \qquad \text{(Liu et al. 2021, eq. 4).}$$
@@ -145,7 +178,8 @@ with when_done():
 # says for each pair which row of the table is theirs.
 #
 # **What.**
-# * `relative_position_index(window_size)`: whole numbers $(M^2, M^2)$. With row and column of token $i$ minus
+# * `relative_position_index(window_size)`: one tensor of whole numbers, $(M^2, M^2)$ (a list of rows will not do here: the
+#   next exercise keeps it as a buffer). With row and column of token $i$ minus
 #   row and column of token $j$,
 #   $$\Delta y = y_i - y_j, \qquad \Delta x = x_i - x_j, \qquad
 #   \text{index}_{ij} = (\Delta y + M - 1)\,(2M - 1) + (\Delta x + M - 1).$$
@@ -156,6 +190,11 @@ with when_done():
 # **By hand.** $M = 3$, nine tokens, displacements from $-2$ to $2$. Token 0 with itself: $(0+2) \cdot 5 +
 # (0+2) = 12$. Token 0 and its right neighbour 1: $\Delta x = -1$, so $2 \cdot 5 + 1 = 11$. Token 0, top left,
 # and token 8, bottom right: $(-2+2) \cdot 5 + (-2+2) = 0$. And token 8 with token 0?
+#
+# <details><summary>Answer</summary>
+#
+# $(2 + 2) \cdot 5 + (2 + 2) = 24$, the last row of the table.
+# </details>
 
 # %% exercise="relative_position"
 def relative_position_index(window_size):
@@ -188,7 +227,7 @@ def relative_position_bias(table, index):
 check("hw3.relative_position", relative_position_index, relative_position_bias)
 
 # %% [markdown]
-# **Look at it.** For $M = 3$ the lecture decks print the whole table. Yours should have the same 81 entries.
+# **Look at it.** For $M = 3$ lecture slides print the whole table. Yours should have the same 81 entries.
 # The colour says how many rows lie between the two tokens; 12, no displacement at all, stands on the diagonal.
 
 # %%
@@ -208,7 +247,7 @@ with when_done():
 # written into it that keys one step to the *left* of the query are wanted. (Where a key lies to the left,
 # $\Delta x = x_i - x_j$ is $+1$.) Right, the row of the bias of three queries, laid out as the window: each
 # cuts its own 3 × 3 piece out of the table, turned by half a turn, because $\Delta$ points from the key to
-# the query. Query 3 stands at the left edge and has nobody to its left.
+# the query. Query 3 stands at the left edge and has no key to its left.
 
 # %%
 table = torch.zeros(25, 1)  # ((2M − 1)², h)
@@ -223,6 +262,13 @@ with when_done():
 # **A question.** Swin has windows of $M = 7$. How many numbers does the table save, against one for each
 # pair? And what if a network trained with $M = 7$ is to run with $M = 12$, as for large images: how many rows
 # does the new table have, and which of them does the old one know nothing about?
+#
+# <details><summary>Answer</summary>
+#
+# For each head $13^2 = 169$ numbers instead of $7^4 = 2401$: it saves 2232. With $M = 12$ the table has $23^2 = 529$
+# rows. The old one knows the displacements from $-6$ to $6$ in both directions, 169 of them; nothing about the other
+# 360, those of 7 or more. (In practice the old table is resized as an image.)
+# </details>
 
 # %% [markdown]
 # ## 3 · Attention inside windows ●●●○○
@@ -248,8 +294,13 @@ with when_done():
 # with `self.register_buffer("index", ..., persistent=False)`, so that it moves to a GPU with the rest.
 #
 # **By hand.** With a table of zeros and one window, this is homework 1's exercise 5. With `qkv` all zeros it is
-# the opposite: nobody has content, all scores are the bias alone. What are the weights if the table is zero as
-# well?
+# the opposite: queries and keys are zero, and the scores are the bias alone. What are the weights if the table is zero
+# as well?
+#
+# <details><summary>Answer</summary>
+#
+# All scores are 0, so each of the $N$ keys gets the weight $1/N$: every query takes the mean of the values.
+# </details>
 
 # %% exercise="WindowAttention"
 class WindowAttention(nn.Module):
@@ -302,8 +353,8 @@ with when_done():
     print("same as torchvision's, to five decimals:", torch.allclose(mine, theirs(x), atol=1e-5))
 
 # %% [markdown]
-# **Look at it.** Token (2, 3) of an 8 × 8 map is replaced by another: which outputs notice? Its window, and
-# nobody else. Token (2, 4), its right neighbour, hears nothing: the border lies between them.
+# **Look at it.** Token (2, 3) of an 8 × 8 map is replaced by another: which outputs change? Those of its own window,
+# and no others. The output of (2, 4), its right neighbour, does not: the border lies between them.
 
 # %%
 def how_far_outputs_move(layer, row=2, column=3):
@@ -325,12 +376,12 @@ with when_done():
 # %% [markdown]
 # ## 4 · Move the map under the windows ●○○○○
 #
-# **Why.** Windows have borders, and nothing crosses them. So every second block of Swin works in *other*
-# windows, moved by $s = \lfloor M/2 \rfloor$ tokens down and to the right, that lie across the old borders.
-# Moved windows would stick out over the edges: nine windows, of four different sizes, instead of four. The
-# trick is to leave the windows where they are and to move the *map* up and to the left, around like a
-# treadmill: what leaves at one edge comes back in at the opposite one. Nothing is lost, and the number of
-# windows stays the same.
+# **Why.** Windows have borders, and nothing crosses them. So every second block of Swin works in *other* windows
+# (**shifted windows**), moved by $s = \lfloor M/2 \rfloor$ tokens down and to the right, that lie across the old
+# borders. Moved windows would stick out over the edges: on a map of 2 × 2 windows, nine windows of four different
+# sizes instead of four. So the windows stay where they are, and the *map* is moved up and to the left: what leaves at
+# one edge comes back in at the opposite one (the **cyclic shift**). Nothing is lost, and the number of windows stays
+# the same.
 #
 # **What.** `cyclic_shift(x, shift)` for `x` of shape $(B, H, W, D)$: token $(y, x)$ of the result is token
 # $((y + s) \bmod H,\ (x + s) \bmod W)$ of the input. `undo_shift(x, shift)` brings all back.
@@ -374,14 +425,14 @@ with when_done():
 # %% [markdown]
 # ## 5 · Who may not meet ●●●●○
 #
-# **Why.** In the shifted map, the last windows hold tokens from opposite edges of the image, side by side.
-# For the bias they are neighbours; in truth they are as far apart as can be. So a mask forbids them to
-# look at each other, and nothing else: tokens that came from *different old windows* but lay side by side are
-# meant to meet, that is what the shift is for.
+# **Why.** In the shifted map, the last windows hold tokens from opposite edges of the image, side by side. To the
+# relative position bias they look like neighbours, and in the image they are far apart. So a mask forbids them to
+# look at each other. It forbids nothing else: tokens from *different old windows* that lay side by side in the image
+# are meant to meet; the shift is there for them.
 #
-# Draw a line in the shifted map $s$ rows above its lower end and another one $s$ columns before its right
-# end: the **seams**, where the map was glued to itself. Two tokens of a window may look at each other exactly
-# if no seam lies between them.
+# Draw a line in the shifted map $s$ rows above its lower end and another one $s$ columns before its right end: the
+# **seams**, at which opposite edges of the image now touch. Two tokens of a window may look at each other exactly if
+# no seam lies between them.
 #
 # **What.** `shift_mask(height, width, window_size, shift)`: truth values $(n, N, N)$, for each of the $n$
 # windows of the *shifted* map which query $i$ may look at which key $j$. $0 < s < M$. Tip: number the pieces
@@ -420,6 +471,12 @@ check("hw3.shift_mask", shift_mask)
 # **Look at it.** The masks of the four windows of the 8 × 8 map above, with $M = 4$ and $s = 2$. Blue: may
 # look. The paper's code numbers nine regions instead of four pieces. Why does it come to the same? (In how
 # many of the four windows does the border at row $H - M$ lie *inside* the window?)
+#
+# <details><summary>Answer</summary>
+#
+# In none: row $H - M$ is where the last windows begin, a border between windows. It makes nine numbers out of four, but
+# no two tokens of one window differ by it.
+# </details>
 
 # %%
 window_size, shift = 4, 2  # try shift 1 and 3: which way do the blocks grow?
@@ -431,12 +488,24 @@ with when_done():
 # **A question.** The shifted windows do as much work as the plain ones, but part of it is thrown away: of all
 # scores above, which share is masked? And for a map of 56 × 56 tokens with $M = 7$ and $s = 3$? (Run
 # `shift_mask(56, 56, 7, 3).float().mean()`.)
+#
+# <details><summary>Answer</summary>
+#
+# On the small map $1 - 576/1024 = 43.75$ %: of the four windows, three are cut. On 56 × 56 only the last row and the
+# last column of the 64 windows are cut, and 11.9 % of the scores are masked.
+# </details>
 
 # %% [markdown]
 # ## 6 · The block ●●●○○
 #
-# **Why.** Two blocks make one Swin step: one in plain windows, the next in shifted ones. Apart from this they
-# are the pre-norm block of homework 1.
+# **Why.** Swin's blocks come in pairs: one in plain windows (the paper writes W-MSA), the next in shifted ones
+# (SW-MSA). Apart from this they are the pre-norm block of homework 1, with its two residual connections (Liu et al.
+# 2021, eq. 3):
+#
+# $$y = x + \text{attention}(\text{norm1}(x)), \qquad \text{out} = y + \text{fc2}(\text{GELU}(\text{fc1}(\text{norm2}(y)))).$$
+#
+# Here "attention" stands for all that happens between norm and sum: shift, cut into windows, attention with the mask,
+# put together, undo the shift.
 #
 # ```
 #      ┌─ norm1 ─ shift ─ cut ─ attention (mask) ─ put together ─ undo ─┐     ┌─ norm2 ─ fc1 ─ GELU ─ fc2 ─┐
@@ -445,8 +514,8 @@ with when_done():
 #
 # **What.** A module `SwinBlock(embed_dim, num_heads, window_size, shift, mlp_ratio)`; `forward(x)` is $(B, H,
 # W, D) \to (B, H, W, D)$. With `shift` 0 nothing is moved and nothing masked. Its parts, by name:
-# **`norm1`**, **`norm2`**: `nn.LayerNorm(embed_dim)`, with torch's own `eps`, $10^{-5}$, as in the public
-# Swin; **`attention`**: your `WindowAttention`; **`fc1`**, linear from $D$ to `mlp_ratio` $\cdot D$, and
+# **`norm1`**, **`norm2`**: `nn.LayerNorm(embed_dim)`, `eps` left at torch's $10^{-5}$; **`attention`**: your
+# `WindowAttention`; **`fc1`**, linear from $D$ to `mlp_ratio` $\cdot D$, and
 # **`fc2`**, back. (Instead of the two, an `nn.Sequential` called `mlp` of linear, GELU, linear is accepted.)
 # All the other parts are your functions of exercises 1, 4 and 5. The mask has to be where $x$ is:
 # `.to(x.device)`.
@@ -489,9 +558,9 @@ class SwinBlock(nn.Module):
 check("hw3.SwinBlock", SwinBlock)
 
 # %% [markdown]
-# **Look at it.** The same experiment as in exercise 3: token (2, 3) is replaced, who notices? One plain
-# block: its window. Then a shifted block: also those across the border. After two such pairs everybody has
-# heard of it, and no layer has ever compared more than 16 tokens.
+# **Look at it.** The same experiment as in exercise 3: token (2, 3) is replaced, which outputs change? One plain
+# block: those of its window. Then a shifted block: also those across the border. After two such pairs all of them do,
+# and no layer has compared more than 16 tokens.
 
 # %%
 def blocks(*shifts):
@@ -506,24 +575,33 @@ with when_done():
     display(plots.matrices(heard))
 
 # %% [markdown]
-# **Change a number.** Let the corner be replaced, `how_far_outputs_move(..., row=0, column=0)`. Where would
-# it be heard after "plain, shifted" if your block forgot the mask?
+# **Change a number.** Let the corner be replaced, `how_far_outputs_move(..., row=0, column=0)`. Which outputs would
+# change after "plain, shifted" if your block forgot the mask?
+#
+# <details><summary>Answer</summary>
+#
+# All of them. With the mask only rows and columns 0 to 5 do. Without it, rows 0 and 1 share a window with rows 6 and
+# 7 of the opposite edge, and columns likewise.
+# </details>
 
 # %% [markdown]
 # ## 7 · Four tokens become one ●●○○○
 #
-# **Why.** A network for objects of all sizes should see the image at several scales. So between two stages
-# Swin **merges**: each square of 2 × 2 tokens becomes one, with twice the width. Half the side, a quarter of
-# the tokens: the same window of $M \times M$ now covers four times the area. Nothing is averaged away: the
-# four stand side by side, $4D$ numbers, and a linear layer decides what to keep.
+# **Why.** A network for objects of all sizes should see the image at several scales. So between two stages Swin
+# **merges**: each square of 2 × 2 tokens becomes one, with twice the width. Half the side, a quarter of the tokens:
+# the same window of $M \times M$ now covers four times the area. Nothing is averaged: the four stand side by side,
+# $4D$ numbers, and a linear layer decides what to keep. (**Patch merging**; it does the work of a ConvNet's pooling,
+# and makes Swin a **hierarchical** network, a pyramid.)
 #
 # **What.** A module `PatchMerging(embed_dim)`: $(B, H, W, D) \to (B, \frac H2, \frac W2, 2D)$, $H$ and $W$
 # even.
 # 1. The four neighbours, $D$ numbers each, side by side in the order $x_{00}, x_{10}, x_{01}, x_{11}$, where
 #    the first digit counts rows: top left, *bottom left*, top right, bottom right. Column first, not as one
 #    reads.
-# 2. **`norm`**, `nn.LayerNorm(4 * embed_dim)`.
+# 2. **`norm`**, `nn.LayerNorm(4 * embed_dim)`, `eps` left at torch's $10^{-5}$.
 # 3. **`reduction`**, `nn.Linear(4 * embed_dim, 2 * embed_dim, bias=False)`.
+#
+# $$\text{token} = \text{reduction}\big(\text{norm}([\,x_{00};\; x_{10};\; x_{01};\; x_{11}\,])\big)$$
 #
 # **By hand.** $D = 1$ and the square $\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}$: before the norm, the new
 # token is $(1, 3, 2, 4)$.
@@ -569,7 +647,7 @@ with when_done():
 # %% [markdown]
 # But once weights are *given*, the order is part of them. Here the public layer lends yours its weights. Then
 # its columns are put in reading order, as if someone had trained with that: the same layer, loaded without an
-# error, says something else. Put the columns back, and all is well. Code that gets this wrong loses accuracy
+# error, gives other numbers. Put the columns back, and they agree again. Code that gets this wrong loses accuracy
 # without any message.
 
 # %%
@@ -590,8 +668,8 @@ with when_done():
 # **Why.** Windows were invented to save work. How much, exactly, and what remains?
 #
 # **What.** `attention_macs(height, width, embed_dim, window_size)` for one layer and one image of $H \times
-# W$ tokens. It returns two whole numbers of multiply-accumulates: attention over the whole map, and attention
-# in windows. As in homework 1, a product of an $(a, b)$ with a $(b, c)$ matrix takes $a \cdot b \cdot c$.
+# W$ tokens. It returns two whole numbers of multiply-accumulates, in this order: attention over the whole map, and
+# attention in windows. As in homework 1, a product of an $(a, b)$ with a $(b, c)$ matrix takes $a \cdot b \cdot c$.
 # Count the linear layers (query, key, value, proj) and the two products between tokens; leave out biases,
 # softmax and the bias table. Derive it before you look it up: it is eq. 1 and 2 of the paper.
 #
@@ -656,8 +734,8 @@ with when_done():
 # ## 9 · The pyramid ●●○○○
 #
 # **Why.** A Swin is written down in five numbers and a list: the side of the image and of a patch, the width,
-# the window, and how many blocks each stage has. Everything else follows, and the details that follow are
-# where re-implementations go astray.
+# the window, and how many blocks each stage has. Everything else follows from these, and it is in what follows that
+# re-implementations make their mistakes.
 #
 # **What.** `swin_plan(image_size, patch_size, embed_dim, window_size, depths)`: a table of whole numbers with
 # one row for each block, in order, and the columns
@@ -673,7 +751,7 @@ with when_done():
 # * Where one window covers the whole map (side $\le M$), the window is as large as the map and nothing is
 #   ever shifted.
 #
-# `depths` is a tensor of whole numbers; the table may be a list of rows or a tensor.
+# `depths` is a tensor of whole numbers; the table may be a list or a tuple of rows, or a tensor.
 #
 # **By hand.** An image of 16 pixels, patches of 2, $D = 10$, $M = 4$, depths (3, 2): sides 8 and 4; rows $(0,
 # 8, 10, 4, 0)$, $(0, 8, 10, 4, 2)$, $(0, 8, 10, 4, 0)$, $(1, 4, 20, 4, 0)$, $(1, 4, 20, 4, 0)$.
@@ -746,7 +824,7 @@ class SwinTransformer(nn.Module):
 
 # %% [markdown]
 # torchvision's Swin at a small size: 16 × 16 tokens, three stages, the last of them covered by one window.
-# Its weights are drawn at random and large, so that every mistake would show. Then they move into yours. All
+# Its weights are drawn at random and large, so that a mistake would show. Then they are copied into yours. All
 # that is needed is a list of names: theirs has each stage, and each merging, as a part of `features`.
 
 # %%
@@ -845,10 +923,11 @@ with when_done():
 # et al. 2021, appendix A2.1).
 #
 # **What.** `train_with_schedule(model, images, labels, steps, warmup, batch_size, peak_rate, weight_decay,
-# generator)` trains `model` in place and returns the list of its losses, one plain number for each step.
+# generator)` trains `model` in place and returns the list of its losses, one plain number for each step
+# (`loss.item()`; a tensor that still holds its graph is none).
 #
-# * One `torch.optim.AdamW` with two groups of parameters: those with two axes or more decay by `weight_decay`, those with
-#   fewer do not decay at all. Everything else as it comes.
+# * One `torch.optim.AdamW` with two groups of parameters: those with two axes or more (`ndim`, not the name, decides) decay
+#   by `weight_decay`, those with fewer, the biases and the scales of norms, by 0. All other options keep torch's defaults.
 # * The learning rate of step $t = 0, 1, \dots$, set before the step, in both groups; $T$ = `steps`, $w$ = `warmup`, $r$ =
 #   `peak_rate`:
 #   $$r_t = r\,\frac{t+1}{w} \quad (t < w), \qquad r_t = \frac r2 \left(1 + \cos\!\left(\pi\,\frac{t-w}{T-w}\right)\right)
@@ -860,7 +939,7 @@ with when_done():
 #
 # The check follows a tiny classifier for a few steps, number by number. Then your loop gets 50 steps to
 # teach a small transformer of ours to read digits: **at least 92 %** of 300 it has never seen must be right
-# (under a second; a sound loop reaches 97).
+# (it takes about a second).
 
 # %% exercise="train_with_schedule"
 def train_with_schedule(model, images, labels, steps, warmup, batch_size, peak_rate, weight_decay, generator):
@@ -903,11 +982,11 @@ check("hw3.train_with_schedule", train_with_schedule)
 # %% [markdown]
 # ## What the shift is for: a test with a ceiling
 #
-# An image of 8 × 8 tokens, each of one of four colours, at random. The question to *each* token: **what
-# colour is your right neighbour?** Nothing but the neighbour knows. With windows of 4 × 4, the tokens of
-# column 3 have their right neighbour in another window. So a network of plain windows can be right about 25 %
-# there, by guessing, however long it trains, and a network with one shifted block can be right everywhere.
-# Two blocks, 32 numbers a token, your loop.
+# An image of 8 × 8 tokens, each of one of four colours, at random. The question to *each* token: **what colour is
+# your right neighbour?** Only the neighbour holds the answer. With windows of 4 × 4, the tokens of column 3 have
+# their right neighbour in another window. So a network of plain windows must guess there, right in one case of four,
+# whatever its weights are, and a network with one shifted block can be right everywhere. Two blocks, 32 numbers a
+# token, your loop.
 #
 # *Price of the next cell: about 10 s on a laptop's CPU for both. A GPU would not help networks so small.*
 
@@ -943,14 +1022,23 @@ with when_done():
     display(plots.token_maps(shares, window=4, heat=True))
 
 # %% [markdown]
-# The map shows, for each place, how often the answer was right, in per cent. Without the shift, column 3 is a
-# wall: the ceiling is $(6 + 0.25) / 7 = 89\,\%$, and it is met. With it, the wall is gone.
+# The map shows, for each place, how often the answer was right, in per cent. Without the shift, no network can be
+# better than $(6 + 0.25) / 7 = 89\,\%$: six columns of seven, and a guess in column 3. Compare your two maps at
+# column 3, and both totals with this ceiling.
 #
 # **Change a question.** Ask for the neighbour one down *and* one to the right (`[:, 1:, 1:]`, and scores
 # without the last row). A few places stay near a quarter, even with the shift. Work out which ones before you
 # look: such a place and its neighbour share neither a plain nor a shifted window. The answer would have to be
 # handed on by a third token: by which? (Two blocks are enough for it. Whether training finds it is another
 # matter.)
+#
+# <details><summary>Answer</summary>
+#
+# Rows and columns 3 lie before a border of the plain windows, 1 and 5 before one of the shifted windows. A place that
+# has one kind in its row and the other in its column shares no window with its neighbour: (3, 1), (3, 5), (1, 3) and
+# (5, 3). For (3, 1), whose neighbour is (4, 2), a token such as (4, 1) can hand it on: in plain windows it is with
+# the neighbour, in shifted ones with (3, 1).
+# </details>
 
 # %% [markdown]
 # ## Your pyramid reads digits
@@ -977,10 +1065,16 @@ with when_done():
     display(plots.curves(torch.arange(2, steps, 5), {"loss": smooth}, xlabel="step", ylabel="loss", log="y"))
 
 # %% [markdown]
-# No places were added anywhere: displacements, windows and the order of merging are all it knows of geometry.
+# No positions were added anywhere: displacements, windows and the order of merging are all it knows of geometry.
 #
-# **Change a number.** Leave the last stage out: `(2, 4), 2, (2, 2)`. The network is nearly as deep, and much
-# worse for it. What does a token of the second stage never get to see?
+# **Change a number.** Leave the last stage out: `(2, 4), 2, (2, 2)`. How many per cent does that cost, with two
+# seeds? What does a token of the second stage never get to see?
+#
+# <details><summary>Answer</summary>
+#
+# The whole digit. The second stage is a map of 4 × 4 with windows of 2 × 2, and its two blocks reach the neighbours
+# of a window, not the opposite edge. Only the last stage, one window, lets all parts of the digit meet.
+# </details>
 #
 # **With a GPU** your Swin can look at photographs: CIFAR-10, 16 × 16 tokens of 2 × 2 pixels, two stages. The
 # cell does nothing on a machine without one. *Price: a few minutes on a GPU, and 170 MB to download once.*
@@ -1030,11 +1124,11 @@ with when_done():
 # shift by $M$ useless, and a shift in the last stage of Swin-T as well?
 #
 # ### BEGIN SOLUTION
-# **(a)** Fixed is the number of patches *in a window*, $M^2$ (and the size of a patch in pixels). The number of patches
-# $HW$ grows four times when the side doubles, and so does the number of windows. A token meets $M^2$ keys, whatever the
-# size of the image; so the cost is $4HWD^2 + 2M^2HWD = HW \cdot (4D^2 + 2M^2D)$, linear in the number of tokens, that is in
-# the *area* of the image: 4 times for twice the side (not linear in the side). Over the whole map, $2(HW)^2D$ grows 16
-# times.
+# **(a)** Fixed is the number of patches *in a window*, $M^2$ (and the size of a patch in pixels). The number of
+# patches $HW$ grows four times when the side doubles, and so does the number of windows. A token meets $M^2$ keys,
+# whatever the size of the image; so the cost is $4HWD^2 + 2M^2HWD = HW \cdot (4D^2 + 2M^2D)$, linear in the number of
+# tokens, that is in the *area* of the image: 4 times for twice the side (not linear in the side). Over the whole map,
+# $2(HW)^2D$ grows 16 times.
 #
 # *Marking: 1 point for patches per window, as against patches in all; 1 point for the formula with what is
 # constant factored out; 1 point for "linear in the number of tokens or the area", with the factor 4.*

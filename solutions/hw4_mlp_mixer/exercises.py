@@ -19,14 +19,29 @@ homework = Homework("hw4_mlp_mixer")
 # ------------------------------------------------------------------------------------------------------------
 # 1. mix_tokens
 
-mix = homework.exercise("mix_tokens", points=3)
+mix = homework.exercise(
+    "mix_tokens",
+    points=3,
+    hints=(
+        (
+            "Try the example by hand: tokens `[[1., 0, 4], [5, 2, 1]]`, weight `[[2., -1]]`, bias `[3.]`. Do 0, "
+            "1, 10 come out?"
+        ),
+        (
+            "Let M differ from N and print the shape of your result: (M, D), one tensor? Which loop runs over M, "
+            "and what does one round of the other add?"
+        ),
+        "How often is the bias added to a new token: once, or once for every old one?",
+    ),
+)
 
 
 @mix.inputs
 def _(draw: Draw):
     for _ in range(2):
         N, M, D = draw.sizes(3, low=3, high=8)
-        yield Call("mix_tokens", {"x": draw.normal(N, D), "weight": draw.normal(M, N), "bias": draw.normal(M)})
+        arguments = {"x": draw.normal(N, D), "weight": draw.normal(M, N), "bias": draw.normal(M)}
+        yield Call("mix_tokens", arguments, tensor=True)
 
 
 @mix.mistake("The bias is missing: after its sum, each new token gets one number added to all its channels.")
@@ -122,7 +137,25 @@ def mix_by_lists(x, weight, bias):
 # ------------------------------------------------------------------------------------------------------------
 # 2. ChannelMixing and TokenMixing
 
-mixing = homework.exercise("mixing_modules", points=5, targets=("ChannelMixing", "TokenMixing"))
+mixing = homework.exercise(
+    "mixing_modules",
+    points=5,
+    targets=("ChannelMixing", "TokenMixing"),
+    hints=(
+        (
+            "For (B, N, D) = (2, 5, 7) and hidden 3, print the shape after `fc1`: (2, 5, 3) in `ChannelMixing`, "
+            "(2, 7, 3) in `TokenMixing`?"
+        ),
+        (
+            "Change one number of the input and see which outputs move: those of the same token in "
+            "`ChannelMixing`, those of the same channel in `TokenMixing`."
+        ),
+        (
+            "`nn.Linear` works along the last axis: what has to be last in `TokenMixing`, before `fc1` and after "
+            "`fc2`? The path around belongs to exercise 3: is there none here?"
+        ),
+    ),
+)
 
 
 @mixing.inputs
@@ -323,7 +356,21 @@ class TokensChannelByChannel(_Layers):
 # ------------------------------------------------------------------------------------------------------------
 # 3. MixerBlock
 
-block = homework.exercise("MixerBlock", points=7)
+block = homework.exercise(
+    "MixerBlock",
+    points=7,
+    hints=(
+        "Set weight and bias of both `fc2` to zero: does the block return x itself? If not, look at the two sums.",
+        (
+            "Return after the first half and compare with u in the formula: what is added to what, and what goes "
+            "into the norm?"
+        ),
+        (
+            "Print `norm1.eps` and `norm2.eps`, and over how many numbers each norm works. Does the second half "
+            "read u or x?"
+        ),
+    ),
+)
 
 
 def _block_weights(draw: Draw, N: int, D: int, token_hidden: int, channel_hidden: int, prefix: str = "") -> dict:
@@ -513,7 +560,24 @@ class BlockInAnotherOrder(nn.Module):
 # ------------------------------------------------------------------------------------------------------------
 # 4. MLPMixer
 
-mixer = homework.exercise("MLPMixer", points=7)
+mixer = homework.exercise(
+    "MLPMixer",
+    points=7,
+    hints=(
+        (
+            "Print name and shape of every parameter. For 4 × 6 pixels, P = 2 and D = 8 there are 6 tokens; the "
+            "weight of `fc1` is (4, 6) in the token mixing and (32, 8) in the channel mixing."
+        ),
+        (
+            "Print the shape after each step: map (B, D, h, w), tokens (B, N, D), after the mean (B, D), scores. "
+            "Which is the first that differs?"
+        ),
+        (
+            "If the shapes are right: do the tokens come in reading order, row after row? Does `norm` come before "
+            "the mean, and with which eps? Has each block weights of its own?"
+        ),
+    ),
+)
 
 
 @mixer.inputs
@@ -710,7 +774,22 @@ class MixerByFlatten(_Network):
 # ------------------------------------------------------------------------------------------------------------
 # 5. token_kernels and channel_kernels
 
-convolutions = homework.exercise("as_convolutions", points=7, targets=("token_kernels", "channel_kernels"))
+convolutions = homework.exercise(
+    "as_convolutions",
+    points=7,
+    targets=("token_kernels", "channel_kernels"),
+    hints=(
+        (
+            "Try the example by hand, M = 1, a grid of 1 × 2, two channels: is the kernel 5, 7 and again 5, 7, "
+            "and its shape (2, 1, 1, 2)?"
+        ),
+        (
+            "Let M = 2 and print the kernels along the first axis: the M kernels of channel 0 come first, then "
+            "those of channel 1. Or does kernel 0 come first, for all channels?"
+        ),
+        "Run the cell below the check and read both differences. Is the picture in each kernel filled row after row?",
+    ),
+)
 
 
 @convolutions.inputs
@@ -870,7 +949,21 @@ def channel_by_einops(weight, bias):
 # ------------------------------------------------------------------------------------------------------------
 # 6. mixer_parameters
 
-counting = homework.exercise("mixer_parameters", points=4)
+counting = homework.exercise(
+    "mixer_parameters",
+    points=4,
+    hints=(
+        "Count one token mixing alone, with N = 4 and hidden 3: is it 31?",
+        (
+            "Make a small `MLPMixer` and print the size of each parameter by name. Compare part by part, stem, "
+            "one block, last norm, head: which differs from yours?"
+        ),
+        (
+            "How many layer norms are in a block, and which one is there besides? Are all biases counted? Which "
+            "MLP is D/2 wide inside, and which 4D?"
+        ),
+    ),
+)
 
 
 @counting.inputs
@@ -1000,7 +1093,21 @@ def counted_layer_by_layer(height, width, patch_size, in_channels, embed_dim, de
 # ------------------------------------------------------------------------------------------------------------
 # 7. resize_token_mixing
 
-resizing = homework.exercise("resize_token_mixing", points=5)
+resizing = homework.exercise(
+    "resize_token_mixing",
+    points=5,
+    hints=(
+        (
+            "Let the new grid be the old one: do all three come back unchanged? If not, look at the axes before "
+            "and after `F.interpolate`."
+        ),
+        "Try the example by hand, the row 8, 4 of `fc1` from 1 × 2 to 1 × 4: 4, 3.5, 2.5, 2? Its sum stays 12.",
+        (
+            "`fc2` is (N, M), so its pictures stand in columns. What has to be done before and after, so that "
+            "they are resized like the rows of `fc1`? Which of the three gets a factor?"
+        ),
+    ),
+)
 
 
 @resizing.inputs
@@ -1143,7 +1250,19 @@ def resized_by_a_matrix(fc1_weight, fc2_weight, fc2_bias, height, width, new_hei
 # ------------------------------------------------------------------------------------------------------------
 # 8. Affine and fold_affine
 
-affine = homework.exercise("affine", points=4, targets=("Affine", "fold_affine"))
+affine = homework.exercise(
+    "affine",
+    points=4,
+    targets=("Affine", "fold_affine"),
+    hints=(
+        "Print the parameters of an `Affine` that was just made: are they `alpha`, all ones, and `beta`, all zeros?",
+        "For the folding, take D = E = 1, alpha 3, beta 5, weight 2, bias 1: do weight 6 and bias 11 come out?",
+        (
+            "Write the linear layer of Affine's result as a sum over the channels, and sort by x: what stands "
+            "before each x, and what is left over? Which axis of `weight` counts the channels?"
+        ),
+    ),
+)
 
 
 @affine.inputs
@@ -1279,7 +1398,22 @@ def fold_by_trying(alpha, beta, weight, bias):
 # ------------------------------------------------------------------------------------------------------------
 # 9. initial_gate and SpatialGatingUnit
 
-gating = homework.exercise("gating", points=5, targets=("initial_gate", "SpatialGatingUnit"))
+gating = homework.exercise(
+    "gating",
+    points=5,
+    targets=("initial_gate", "SpatialGatingUnit"),
+    hints=(
+        "Print what `initial_gate(3)` returns: which of the two is 0, which is 1, and what are their shapes?",
+        (
+            "Try the example by hand, `SpatialGatingUnit(4, 1)` on `torch.tensor([[[3., 4, 7, 9]]])`: 3 and 4? If "
+            "not, print the gate alone. It should be 1 everywhere."
+        ),
+        (
+            "Print the shape that goes into `proj`: the tokens have to be last. Which half is normalised, and "
+            "which is let through? Print `norm.eps`, too."
+        ),
+    ),
+)
 
 
 @gating.inputs
@@ -1490,7 +1624,18 @@ class GateByHand(_Gate):
 # ------------------------------------------------------------------------------------------------------------
 # 10. spatial_shift
 
-shift = homework.exercise("spatial_shift", points=4)
+shift = homework.exercise(
+    "spatial_shift",
+    points=4,
+    hints=(
+        "Run the cell below the check, in which four channels hold the same numbers: which of the four moves wrongly?",
+        (
+            "Take one row of places, 1 2 3 4: moved to the right it is 1 1 2 3. Does the border keep its number, "
+            "and is each place read before it is written?"
+        ),
+        "Compare x before and after the call: is it unchanged? Which axis is H, and which is W, in (B, H, W, D)?",
+    ),
+)
 
 
 @shift.inputs
@@ -1651,7 +1796,24 @@ def shift_by_padding(x):
 # ------------------------------------------------------------------------------------------------------------
 # 11. train_with_shifts
 
-training = homework.exercise("train_with_shifts", points=5)
+training = homework.exercise(
+    "train_with_shifts",
+    points=5,
+    hints=(
+        (
+            "Print what is drawn in the first step: first the indices, then two numbers in one go. Can both "
+            "−reach and +reach come out?"
+        ),
+        (
+            "Print one image before and after it is moved: is it `down` first, then `right`? Are the images that "
+            "you were handed still the same?"
+        ),
+        (
+            "Go through one step in the order of the text: draw, move, loss, clear, compute, update. Of which "
+            "images is the loss taken, and when does it go into the list?"
+        ),
+    ),
+)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
 GOAL = 0.65

@@ -3,9 +3,9 @@
 #
 # **You build** an MLP-Mixer and the one new part of each of ResMLP, gMLP and S²-MLP, and find out what they
 # can read that they have never been shown · **needs** lecture `10_all_mlp` · **takes** about three and a half
-# hours · **computing** about a minute on a laptop · **60 points**
+# hours, of which reading takes {reading time} · **computing** about a minute on a laptop · **60 points**
 #
-# | | exercise | difficulty | minutes | points |
+# | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
 # | 1 | `mix_tokens` | ●○○○○ | 10 | 3 |
 # | 2 | `ChannelMixing`, `TokenMixing` | ●●○○○ | 20 | 5 |
@@ -28,6 +28,21 @@
 # The letters are those of the lectures: $B$ images in a batch, $N$ tokens of $D$ numbers (the *channels*),
 # laid out in a grid of $h \times w = N$. You may use everything in torch; a ready-made Mixer from another
 # package would do the exercise for you.
+#
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
+# * *`eps`.* Two values of `eps` occur, each as the published network has it: **`eps=1e-6`** in the layer norms of
+#   exercises 3 and 4, torch's own $10^{-5}$ in exercise 9.
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
@@ -63,18 +78,18 @@ plots.patches(image, 2)
 # %% [markdown]
 # ## 1 · A linear layer across the tokens ●○○○○
 #
-# **Why.** In attention every token asks which others it wants to hear, anew for each image. That costs
+# **Why.** In attention the weights by which tokens are added up are computed anew for each image. That costs
 # queries, keys and a softmax. What if the weights were simply *learned numbers*, the same for every image?
-# Then a new token is a fixed sum of the old ones:
+# Then a new token is a sum of the old ones with fixed weights (**token mixing**):
 #
 # $$y_m = \sum_{n=1}^{N} w_{mn}\, x_n + b_m .$$
 #
-# Here $x_n$ is a whole token, a row of the table. So the same weights serve all $D$ channels, and no channel
-# hears of another.
+# Here $x_n$ is a whole token, a row of the table. So the same weights serve all $D$ channels, and nothing passes from
+# one channel to another.
 #
-# **What.** `mix_tokens(x, weight, bias)`: from `x` $(N, D)$, `weight` $(M, N)$ and `bias` $(M,)$ to $M$ new
-# tokens $(M, D)$. $M$ may be any number. Write it with two loops, one over the new tokens and one over the
-# old ones; a row may be added in one go. From exercise 2 on, no loops.
+# **What.** `mix_tokens(x, weight, bias)`: from `x` $(N, D)$, `weight` $(M, N)$ and `bias` $(M,)$ to $M$ new tokens
+# $(M, D)$, in one tensor (a list of rows will not do). $M$ may be any number. Write it with two loops, one over the
+# new tokens and one over the old ones; a row may be added in one go. From exercise 2 on, no loops.
 #
 # **By hand.** Two tokens $(1, 0, 4)$ and $(5, 2, 1)$, one new token with weights $(2, -1)$ and bias $3$:
 # $2 \cdot (1, 0, 4) - (5, 2, 1) + 3 = (0, 1, 10)$. The one bias goes to all three channels.
@@ -108,6 +123,12 @@ check("hw4.mix_tokens", mix_tokens)
 # one opposite in its row: the patches change sides, in one step (inside a patch nothing moves). No small
 # convolution could carry a patch from one edge of the picture to the other. The second averages each row of
 # patches. Write a third one: what weights turn the grid upside down?
+#
+# <details><summary>Answer</summary>
+#
+# Weight $[m, n]$ is 1 where the columns of the places $m$ and $n$ are equal and their rows are opposite, $3 -$ row:
+# the first table with rows and columns exchanged.
+# </details>
 
 # %%
 place = torch.arange(16)
@@ -128,8 +149,12 @@ with when_done():
 # %% [markdown]
 # ## 2 · Two small networks, one for each direction ●●○○○
 #
-# **Why.** One linear layer in each direction would do little: put them one after another, and they are still
-# linear. So each direction gets a small network (an **MLP**): a linear layer, a GELU, a linear layer.
+# **Why.** One linear layer in each direction would do little: put them one after another, and they are still linear.
+# So each direction gets a small network (an **MLP**): a linear layer, a GELU, a linear layer. With $x^\top$ for the
+# table with tokens and channels exchanged,
+#
+# $$\text{ChannelMixing}(x) = \text{fc2}(\text{GELU}(\text{fc1}(x))), \qquad
+# \text{TokenMixing}(x) = \big(\text{fc2}(\text{GELU}(\text{fc1}(x^\top)))\big)^\top.$$
 #
 # ```
 # ChannelMixing   every token for itself:   D channels ── fc1 ── hidden ── GELU ── fc2 ── D channels
@@ -146,8 +171,13 @@ with when_done():
 # `nn.Linear` works along the *last* axis, whatever else there is. If torch says `mat1 and mat2 shapes cannot
 # be multiplied`, the last axis is not the one that your layer was made for.
 #
-# **By hand.** $(B, N, D) = (2, 5, 7)$ and `hidden` = 3. Which shape has the hidden layer of each? (One of
-# them is $2 \times 5 \times 3$. In the other the axis of length 5 is gone.)
+# **By hand.** $(B, N, D) = (2, 5, 7)$ and `hidden` = 3. Which shape has the hidden layer of each?
+#
+# <details><summary>Answer</summary>
+#
+# $(2, 5, 3)$ in `ChannelMixing`: each of the 5 tokens has 3 numbers. $(2, 7, 3)$ in `TokenMixing`: each of the 7
+# channels has.
+# </details>
 
 # %% exercise="mixing_modules"
 class ChannelMixing(nn.Module):
@@ -199,8 +229,8 @@ class TokenMixing(nn.Module):
 check("hw4.mixing_modules", ChannelMixing, TokenMixing)
 
 # %% [markdown]
-# **Look at it.** Change a single number of the table, token 1 and channel 2, and see what else changes.
-# Channel mixing spreads the news along the row, token mixing along the column. Neither reaches the whole
+# **Look at it.** Change a single number of the table, token 1 and channel 2, and see which outputs change.
+# With channel mixing it is the row of this number, with token mixing its column. Neither reaches the whole
 # table. What happens if you do one after the other?
 
 # %%
@@ -224,9 +254,9 @@ with when_done():
 # %% [markdown]
 # ## 3 · The block ●●○○○
 #
-# **Why.** Row, column, row, column: after one step in each direction every number has heard of every other.
-# That is the whole idea of the Mixer. Around it stands what every transformer block has: each part *adds* to
-# a stream that it leaves alone, and each part reads a normalised copy.
+# **Why.** Row, column, row, column: after one step in each direction every output depends on every number of the
+# table. That is the whole idea of the Mixer. Around it stands what every transformer block has: each part *adds* its
+# result to what came in (a **residual connection**), and each part reads a normalised copy (**pre-norm**).
 #
 # ```
 #      ┌── norm1 ── token_mixing ──┐      ┌── norm2 ── channel_mixing ──┐
@@ -246,6 +276,11 @@ with when_done():
 #
 # **By hand.** Compare with the block of a vision transformer. What is in the place of the attention? What has
 # not changed at all?
+#
+# <details><summary>Answer</summary>
+#
+# The token mixing. All else is the same: both norms, both sums, and the channel mixing, which is the transformer's MLP.
+# </details>
 
 # %% exercise="MixerBlock"
 class MixerBlock(nn.Module):
@@ -278,10 +313,9 @@ class MixerBlock(nn.Module):
 check("hw4.MixerBlock", MixerBlock)
 
 # %% [markdown]
-# **Look at it.** The news of the same single number, after one whole block (its weights made half as large
-# again, so that more is to be seen). The number itself changes most, because the stream carries it on. Then
-# come its column, through the first half of the block, and its row, through the second; and a little of it is
-# everywhere.
+# **Look at it.** What the same single number changes after one whole block (its weights are multiplied by 1.5, so that
+# there is more to see). The number itself changes most, because the sum carries it on. Then come its column, through
+# the first half of the block, and its row, through the second; everything else changes a little.
 
 # %%
 with when_done():
@@ -292,16 +326,19 @@ with when_done():
     display(plots.matrices({"after one MixerBlock (N, D)": news(block)}))
 
 # %% [markdown]
-# **Change a number.** Give the block `token_hidden=1`. Does the news still reach every token? (Through one
-# number, all tokens of a channel can still be told something, but all of them the same thing, louder or
-# softer.)
+# **Change a number.** Give the block `token_hidden=1`. Do all tokens still change?
+#
+# <details><summary>Answer</summary>
+#
+# Yes. But what a channel's tokens receive is now one and the same number, each with its own weight of `fc2`.
+# </details>
 
 # %% [markdown]
 # ## 4 · The network ●●●○○
 #
-# **Why.** What is missing is the way in and the way out. In: cut the image into patches, and make of each a
-# token of $D$ numbers. Out: average the tokens, and let a linear layer say which class it is. Look for what
-# is *not* there: no class token, and no position code.
+# **Why.** What is missing are the first and the last layers. First (the **stem**, or patch embedding): cut the image
+# into patches, and make of each a token of $D$ numbers. Last: average the tokens (**global average pooling**), and
+# let a linear layer, the **head**, give a score for each class. There is no class token and no position encoding.
 #
 # **What.** A module `MLPMixer(height, width, patch_size, in_channels, embed_dim, depth, num_classes)`, from
 # images $(B, C, H, W)$ to scores $(B, \text{classes})$. $P$ = `patch_size` divides both sides. In this order:
@@ -318,6 +355,11 @@ with when_done():
 #
 # **By hand.** An image of 224 × 224 and patches of 16 × 16: how many tokens? With $D = 768$ (Mixer-B/16), what
 # shape has the weight of `fc1` in the token mixing?
+#
+# <details><summary>Answer</summary>
+#
+# $14 \cdot 14 = 196$ tokens; the weight is $(384, 196)$.
+# </details>
 
 # %% exercise="MLPMixer"
 class MLPMixer(nn.Module):
@@ -355,8 +397,8 @@ class MLPMixer(nn.Module):
 check("hw4.MLPMixer", MLPMixer)
 
 # %% [markdown]
-# **Look at it.** Attention without position codes gives the same answer to a picture and to its shuffled
-# patches. The Mixer has no position codes either. Does it notice?
+# **Look at it.** Attention without positions gives the same answer to a picture and to its shuffled patches. The
+# Mixer adds no positions either. Does its answer change?
 
 # %%
 order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
@@ -371,8 +413,8 @@ with when_done():
     display(plots.matrices({"scores of an untrained Mixer": both}, rows=["digit", "shuffled"]))
 
 # %% [markdown]
-# It does, even before any training: weight $w_{mn}$ of a token layer belongs to place $m$ and place $n$. The places are built into the
-# weights, so no code needs to be added. Keep this in mind; it is the price in exercises 7 and 11.
+# It does, even before any training: weight $w_{mn}$ of a token layer belongs to place $m$ and place $n$. The
+# positions are built into the weights, so none need to be added. The price for it comes in exercises 7 and 11.
 
 # %% [markdown]
 # ## 5 · It was a convolution all along ●●●●○
@@ -450,23 +492,29 @@ with when_done():
 
 # %% [markdown]
 # **A question.** How many *different* numbers does the kernel of the token layer hold, and how many would an
-# ordinary depthwise convolution of that size have? Sharing one set of kernels among all channels is what
-# keeps a Mixer small.
+# ordinary depthwise convolution of that size have?
+#
+# <details><summary>Answer</summary>
+#
+# $M \cdot h \cdot w = M N$, against $D \cdot M \cdot N$ with kernels of its own for each channel. Sharing them keeps
+# a Mixer small.
+# </details>
 
 # %% [markdown]
 # ## 6 · Counting ●●○○○
 #
-# **Why.** Sizes of networks are copied from table to table, and sometimes they are wrong. Lecture slides give
-# 79 million parameters for Mixer-B/16, as table 2 of a later paper does; the Mixer's own table says 59. You can
-# find out in five minutes who is right, without downloading a thing: count.
+# **Why.** Sizes of networks are copied from table to table, and sometimes they are wrong: for Mixer-B/16 its own paper
+# says 59 million (table 1), and table 2 of a later paper (Wang et al. 2022) says 79. You can find out which is right
+# without downloading anything: count.
 #
 # **What.** `mixer_parameters(height, width, patch_size, in_channels, embed_dim, depth, num_classes)` returns
-# the number of parameters of the network of exercise 4, a whole number, by formula: no network is built.
-# Count every weight and every bias; a layer norm has two numbers for each channel.
+# the number of parameters of the network of exercise 4, a whole number. Count every weight and every bias; a layer norm
+# has two numbers for each channel. Work it out as a formula: a network that torch has built and counted gives the same
+# number, and you learn nothing from it. (The check sees the number only.)
 #
 # **By hand.** A linear layer from $a$ to $b$ has $ab + b$ numbers. So the token mixing with $N = 4$ and $D =
-# 6$ (hidden width 3) has $4 \cdot 3 + 3 + 3 \cdot 4 + 4 = 31$. The number of channels comes in only through
-# the hidden width: the same MLP serves them all.
+# 6$ (hidden width 3) has $4 \cdot 3 + 3 + 3 \cdot 4 + 4 = 31$. The number of channels $D$ counts only through
+# the hidden width: the same MLP serves all channels.
 
 # %% exercise="mixer_parameters"
 def mixer_parameters(height, width, patch_size, in_channels, embed_dim, depth, num_classes):
@@ -500,9 +548,8 @@ with when_done():
         print(f"Mixer-{name}: {count:>11,} parameters = {count / 1e6:.1f} M")
 
 # %% [markdown]
-# B/16 has 59.9 M with its head of 1000 classes; no Mixer of this family has 79 M. (That figure is the one of
-# Wang et al. 2022; where it comes from we do not know.) Now the same Mixer-B/16 for larger and larger
-# images. A transformer's weights do not know how many tokens there are. The Mixer's do:
+# Now the same Mixer-B/16 for larger and larger images. A transformer's linear layers do not depend on the number of
+# tokens. The Mixer's do:
 
 # %%
 sides = [64, 128, 224, 384, 512, 768, 1024]  # pixels
@@ -516,28 +563,37 @@ with when_done():
     ))
 
 # %% [markdown]
-# **Change a number.** For which side of the image would a Mixer-B/16 really have 79 million parameters?
+# **Change a number.** For which side of the image would a Mixer-B/16 have 79 million parameters?
+#
+# <details><summary>Answer</summary>
+#
+# For about 760 pixels: each token more costs $12 \cdot (2 \cdot 384 + 1) = 9228$ parameters, so 79 million need about
+# 2070 tokens more than 196. With 768 pixels, 2304 tokens, it has 79.3 million.
+# </details>
+#
+# > **What slides get wrong here.** They give 79 million for Mixer-B/16, which is the figure of Wang et al. 2022. With its
+# > head of 1000 classes it has 59.9 million at 224 pixels, and neither S/16 nor L/16 comes near 79. Where that figure is from
+# > we do not know.
 
 # %% [markdown]
 # ## 7 · Another resolution ●●●○○
 #
-# **Why.** A trained convolution works on an image of any size. A transformer needs its position codes
-# stretched. The Mixer does not run at all: its token layers have $N$ inputs, and with another image there
-# are $N'$. Slides on the subject say that such networks need "custom re-initialization & finetuning". What
-# could one do?
+# **Why.** A trained convolution works on an image of any size. A transformer needs its position embeddings resized.
+# The Mixer does not run at all: its token layers have $N$ inputs, and with another image there are $N'$. What can one
+# do?
 #
-# Remember exercise 5: each row of the token layer `fc1` *is a picture* of $h \times w$, a kernel. Pictures
-# can be enlarged. So can the columns of `fc2`, which are the pictures that a hidden number paints, and the
+# Remember exercise 5: each row of the token layer `fc1` *is a picture* of $h \times w$, a kernel. Pictures can be
+# enlarged. So can the columns of `fc2` (column $k$ says how much of hidden number $k$ goes to each place), and the
 # bias of `fc2`, which has one number for each place.
 #
-# **What.** `resize_token_mixing(fc1_weight, fc2_weight, fc2_bias, height, width, new_height, new_width)`:
-# from the shapes $(M, N)$, $(N, M)$ and $(N,)$, with $N = h \cdot w$, to $(M, N')$, $(N', M)$ and $(N',)$,
-# with $N' = h' \cdot w'$. All places are in reading order. (The bias of `fc1` knows no places and stays.)
+# **What.** `resize_token_mixing(fc1_weight, fc2_weight, fc2_bias, height, width, new_height, new_width)`: from the
+# shapes $(M, N)$, $(N, M)$ and $(N,)$, with $N = h \cdot w$, to three results, $(M, N')$, $(N', M)$ and $(N',)$, with
+# $N' = h' \cdot w'$. All places are in reading order. (The bias of `fc1` has no numbers for places and stays.)
 #
 # * Every picture is resized with `F.interpolate`, `mode="bilinear"`, `align_corners=False`. It wants $(B, C,
 #   h, w)$.
 # * `fc1` *adds up* over the places. With four times as many places its sums would be four times as large. So
-#   its new weights are multiplied by $N / N'$. `fc2` and its bias *write* to each place: no factor.
+#   its new weights are multiplied by $N / N'$. `fc2` and its bias *give* each place its number: no factor.
 #
 # **By hand.** A grid of 1 × 2 becomes 1 × 4, and a row of `fc1` is $(8, 4)$. Bilinear: $(8, 7, 5, 4)$. Times
 # $2/4$: $(4, 3.5, 2.5, 2)$. The sum was 12, and it is 12 again.
@@ -591,6 +647,9 @@ with when_done():
 # size, made the hidden layer wider by the number of parts, and began with the old weights once for each part,
 # in blocks along the diagonal (appendix of Tolstikhin et al. 2021). Either way the network is trained on for
 # a while.
+#
+# > **What slides leave out here.** "Custom re-initialization & finetuning" is needed, they say. The weights need not begin
+# > at random: resized, as above, they keep part of what they have learned.
 
 # %% [markdown]
 # ## 8 · ResMLP: a norm that measures nothing ●●○○○
@@ -602,11 +661,11 @@ with when_done():
 # $$\text{Aff}(x) = \alpha \odot x + \beta ,$$
 #
 # with $\alpha$ and $\beta$ of $D$ numbers each, which begin at 1 and 0. Nothing is measured. So after
-# training it can disappear: a stretch and a move followed by a linear layer is *one* linear layer.
+# training it costs nothing: multiplying and adding, followed by a linear layer, is *one* linear layer.
 #
 # **What.**
 # * A module `Affine(embed_dim)` with parameters **`alpha`** and **`beta`**, both $(D,)$; $(B, N, D) \to (B,
-#   N, D)$.
+#   N, D)$. (The check loads numbers of its own into them and does not see how yours begin. The cell below it does.)
 # * `fold_affine(alpha, beta, weight, bias)`: from these and a linear layer, `weight` $(E, D)$ and `bias`
 #   $(E,)$, to a new weight $(E, D)$ and a new bias $(E,)$, such that the new layer alone does what Affine and
 #   then the old layer did.
@@ -655,8 +714,8 @@ check("hw4.affine", Affine, fold_affine)
 
 # %% [markdown]
 # **Look at it.** A token, and the same token with everything ten times as large (another exposure of the
-# photograph, say). The layer norm does not notice. Affine hands it on ten times as large: what keeps a ResMLP
-# stable must come from elsewhere, from small weights at the start of every branch.
+# photograph, say). The layer norm gives the same for both. Affine gives ten times as much: what keeps a ResMLP
+# stable is something else, small factors at the end of every branch when training begins (LayerScale).
 
 # %%
 with when_done():
@@ -677,19 +736,20 @@ with when_done():
 #
 # $$s(z) = u \odot \bigl(W\, \text{norm}(v) + b\bigr),$$
 #
-# where $W$ of $(N, N)$ and $b$ of $(N,)$ work along the *tokens*. So what another place holds decides how much of
-# $u$ passes here.
+# where $W$ of $(N, N)$ and $b$ of $(N,)$ work along the *tokens* (the paper's **spatial gating unit**). So what another
+# place holds decides how much of $u$ passes here.
 #
-# And it starts cleverly: $W$ near 0 and $b = 1$. The gate is then 1 everywhere, $u$ passes unchanged, and
-# mixing between the tokens is learned from nothing.
+# At the start, $W$ is near 0 and $b = 1$. The gate is then 1 everywhere, $u$ passes unchanged, and how tokens are
+# mixed is learned from there.
 #
 # **What.**
-# * `initial_gate(num_tokens)` returns what $W$ and $b$ begin with: shapes $(N, N)$ and $(N,)$. Zero for $W$
+# * `initial_gate(num_tokens)` returns two results, what $W$ and $b$ begin with: shapes $(N, N)$ and $(N,)$. Zero for $W$
 #   is fine, and so are tiny random numbers (below $10^{-5}$).
 # * A module `SpatialGatingUnit(embed_dim, num_tokens)` from $z$ $(B, N, E)$, $E$ = `embed_dim` even, to
-#   $(B, N, E/2)$. The *first* half of the channels is $u$, the second is $v$. **`norm`** is a layer norm over
-#   the $E/2$ channels of $v$ (torch's own `eps` this time), **`proj`** an `nn.Linear(num_tokens,
-#   num_tokens)` that works along the tokens. Copy your initial values into it.
+#   $(B, N, E/2)$. The *first* half of the channels is $u$, the second is $v$. **`norm`** is `nn.LayerNorm(E/2)` over
+#   the channels of $v$, with torch's own **`eps`, $10^{-5}$**: unlike the norms of exercises 3 and 4. **`proj`** is an
+#   `nn.Linear(num_tokens, num_tokens)` that works along the tokens. Copy your initial values into it. (The check loads
+#   its own afterwards; the cell below it shows what a fresh unit of yours does.)
 #
 # **By hand.** A fresh unit, one token, $z = (3, 4, 7, 9)$: $u = (3, 4)$, the gate is $(1, 1)$ whatever $v$
 # says, the answer is $(3, 4)$.
@@ -733,10 +793,10 @@ class SpatialGatingUnit(nn.Module):
 check("hw4.gating", initial_gate, SpatialGatingUnit)
 
 # %% [markdown]
-# **Look at it.** The gate itself: hand the unit a $u$ of ones, and what comes out is the gate. Left, a fresh
-# unit. Middle, the same after $W$ has learned something (here: made up, each token listens to the one before
-# it). Right, the middle one for another $v$: the gate depends on the content, which no weight of a Mixer
-# does.
+# **Look at it.** The gate itself: hand the unit a $u$ of ones, and what comes out is the gate. Left, a fresh unit:
+# ones everywhere, if your initial values were copied. Middle, the same with a $W$ as it might be after training
+# (here: made up, the gate of each token depends on another token). Right, the middle one for another $v$: the gate
+# depends on the content of the image, and no weight of a Mixer does.
 
 # %%
 def gate_of(unit, v):
@@ -757,11 +817,11 @@ with when_done():
 # %% [markdown]
 # ## 10 · S²-MLP: mixing that costs nothing ●●○○○
 #
-# **Why.** The token layer is what ties a Mixer to one image size. S²-MLP (Yu et al. 2022) throws it out, and
-# puts no weights at all in its place: a quarter of the channels of every token is simply **moved** to the
-# neighbour on the right, a quarter to the left, one down and one up. Then the channel MLP, which only ever
-# sees one token, finds there what belongs to its four neighbours. No parameter, no multiplication, and any
-# size of image.
+# **Why.** Because of its token layer a Mixer works for one image size only. S²-MLP (Yu et al. 2022) leaves this layer
+# out, and puts no weights at all in its place: a quarter of the channels of every token is **moved** to the neighbour
+# on the right, a quarter to the left, one down and one up (the **spatial shift**). Then the channel MLP, which works
+# on each token alone, finds there what belongs to its four neighbours. No parameter, no multiplication, and any size
+# of image.
 #
 # **What.** `spatial_shift(x)`: $(B, H, W, D) \to (B, H, W, D)$ with $D$ a multiple of 4; here the tokens are
 # laid out as the grid they are. The channels are cut into four groups in a row:
@@ -779,6 +839,11 @@ with when_done():
 #
 # **By hand.** One row of places with the numbers $1, 2, 3, 4$. To the right: $1, 1, 2, 3$. To the left: $2,
 # 3, 4, 4$. What would it be if you wrote each result into the row you are still reading from?
+#
+# <details><summary>Answer</summary>
+#
+# To the right, place by place from the left: $1, 1, 1, 1$. Each place would hand on what it has just received.
+# </details>
 
 # %% exercise="spatial_shift"
 def spatial_shift(x):
@@ -814,22 +879,28 @@ with when_done():
     display(plots.matrices({"before": numbered, **{name: shifted[..., i] for i, name in enumerate(names)}}))
 
 # %% [markdown]
-# **Change a number.** How far does news travel in one shift? How many blocks does a network with one shift
-# each need, until the two opposite corners of a 14 × 14 grid have heard of each other? (The Mixer needs one.)
+# **Change a number.** How far does a number get by one shift? How many blocks, with one shift each, does a network need
+# until one corner of a 14 × 14 grid depends on the opposite one? (The Mixer needs one.)
+#
+# <details><summary>Answer</summary>
+#
+# One place, in one of four directions. The corners are 13 rows and 13 columns apart: 26 blocks.
+# </details>
 
 # %% [markdown]
 # ## 11 · What it has never been shown ●●●○○
 #
-# **Why.** A convolution that knows a digit on the left knows it on the right: it slides. Your Mixer has a
-# weight of its own for every place. Nobody has told it that a seven moved by one pixel is still a seven; it
-# has to be *shown*. So in each step the whole batch is moved a little, each time differently: data in place
-# of structure.
+# **Why.** A convolution uses the same kernel at all places, so what it has learned of a digit on the left holds on
+# the right (**translation equivariance**). Your Mixer has a weight of its own for every place. Nothing in it says
+# that a seven moved by one pixel is still a seven; it has to be *shown*. So in each step the whole batch is moved a
+# little, each time differently (**data augmentation**): examples in place of structure.
 #
 # **What.** `train_with_shifts(model, images, labels, steps, batch_size, learning_rate, reach, generator)`
-# trains `model` in place and returns the list of its losses, one plain Python number for each step.
+# trains `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a tensor
+# that still holds its graph is none).
 #
-# * Before the first step, one `torch.optim.AdamW` over all parameters, with the given learning rate and
-#   everything else as it comes.
+# * Before the first step, one `torch.optim.AdamW` over all parameters, with the given learning rate; all other options
+#   keep torch's defaults.
 # * In each step, first draw the indices of a batch: `torch.randint(len(images), (batch_size,),
 #   generator=generator)`. *Then* draw two whole numbers from $-$`reach` to `reach`, **both included**, in one
 #   go, by `torch.randint` with the size `(2,)` and the same generator: how far *down* and how far to the
@@ -840,8 +911,7 @@ with when_done():
 #
 # The check follows a tiny classifier for a few steps, number by number. Then your loop gets 100 steps to
 # teach a small network of ours to read digits, and is tried on 300 held-out digits, **moved by one pixel** in
-# some direction: at least 65 % must be right (under a second; a sound loop reaches 82, one that forgets
-# to move the images 48).
+# some direction: at least 65 % must be right (it takes about a second; a loop that forgets to move the images fails).
 
 # %% exercise="train_with_shifts"
 def moved(images, down, right):
@@ -932,13 +1002,14 @@ with when_done():
     display(plots.bars(results, chance=0.1, title="your Mixer on digits it has never seen"))
 
 # %% [markdown]
-# The first network reads 97 % of the held-out digits, and loses half of them when they move by one pixel. The
-# second has paid a few per cent for being ready for either. This is what an **inductive bias** is worth: what
-# a convolution has by construction, the Mixer must be shown.
+# Compare the two bars of each network. How much does the first lose when the digits move by one pixel, and the
+# second? And what did the second pay for it on the digits as they are? (One run each: the last digits change with the
+# seed.) An assumption that is built into a network is called its **inductive bias**. A convolution has this one by
+# construction; the Mixer must be shown.
 #
 # **What has it learned?** Eight rows of the first token layer, `fc1`, each laid out as the 4 × 4 kernel that
-# it is (exercise 5). Each looks at the whole picture at once. Do not expect the tidy edges of a small
-# convolution: on so few places and after seconds of training, much is still the random start.
+# it is (exercise 5). Each looks at the whole picture at once. Do not expect the clear edges that a small
+# convolution learns: on so few places and after seconds of training, much is still the random start.
 
 # %%
 with when_done():
@@ -984,11 +1055,13 @@ with when_done():
     display(plots.bars(results, chance=0.1, title="the same digits in 12 × 12 pixels"))
 
 # %% [markdown]
-# Resizing alone saves more than half; what it cannot save is that a patch of 2 × 2 now shows a smaller piece of a
-# stroke, which the channel layers have never seen. A short training on top brings the rest back, and sooner
-# than from token layers made anew: re-initialisation and finetuning, as the slides say. (A curiosity to
-# think about: without the factor $N/N'$ this network would even begin higher. The factor is right for even
-# surfaces; for a network that was never asked to be right at another size, no rule is.)
+# Read the bars at 0 steps: how much of its accuracy does the network keep with resized layers, and how much with layers
+# made anew? What resizing cannot save is that a patch of 2 × 2 now shows a smaller piece of a stroke, which the channel
+# layers have never seen. Then the bars after training on (**fine-tuning**): which of the two comes back sooner?
+#
+# **Change a number.** The factor $N/N'$ keeps the sums right where neighbouring places hold similar numbers. Leave it
+# out of `resize_token_mixing` and run again: is the network better or worse at 0 steps, and at 100? No rule is sure
+# to be right for a network that was never trained at another size.
 #
 # **The relatives.** The same network with other blocks, all made of your parts. And one that mixes nothing:
 # its blocks have only the channel MLP, so until the last average every token is alone.
@@ -1057,14 +1130,21 @@ with when_done():
     display(plots.bars(results, chance=0.1, title="the relatives, all trained with shifts"))
 
 # %% [markdown]
-# Four ways of mixing tokens, as different as a dense layer, a gate, and a shift that has no weights: they end
-# close together. Take the mixing away, and the same network with the same channel layers reads fewer than half. *That*
-# tokens are mixed matters more than *how*. The next lecture follows this thought to its end.
+# Compare the four ways of mixing tokens, as different as a dense layer, a gate, and a shift that has no weights: how
+# far are they apart? And how far is the last network from all of them, which has the same channel layers and mixes
+# nothing? Where the second gap is by far the larger one, *that* tokens are mixed matters more than *how*. The next
+# lecture takes this up.
 #
 # (One seed, tiny networks, a toy task: the order among the four says little.)
 #
-# **Change a number.** Which of the four should suffer least if it is *not* shown any moved digits? Guess, then
-# put `trained(make_blocks, 0)` into the cell above. (Whose weights do not know the place they work at?)
+# **Change a number.** Which of the four should lose least if it is *not* shown any moved digits? Guess, then
+# put `trained(make_blocks, 0)` into the cell above.
+#
+# <details><summary>Answer</summary>
+#
+# S²-MLP: its shift has no weights, so none of them belongs to a place, and only the border differs from place to
+# place. Whether your run shows it, the bars say.
+# </details>
 
 # %% [markdown]
 # ## Does it agree with the public code?

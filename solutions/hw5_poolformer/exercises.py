@@ -20,7 +20,21 @@ homework = Homework("hw5_poolformer")
 # ------------------------------------------------------------------------------------------------------------
 # 1. neighbour_mean
 
-means = homework.exercise("neighbour_mean", points=4)
+means = homework.exercise(
+    "neighbour_mean",
+    points=4,
+    hints=(
+        (
+            "Try the map by hand, with 36 in the corner: 9 in the corner, 6 beside it, 4 at [1, 1]. Which of the "
+            "three differs?"
+        ),
+        (
+            "Print the rows and columns that you average over at the place [0, 0]: are there four places? What "
+            "does Python make of a slice that begins at −1?"
+        ),
+        "With k = 5, how far does the neighbourhood reach? And by how many places do you divide at the border?",
+    ),
+)
 
 
 @means.inputs
@@ -186,7 +200,21 @@ def means_place_by_place(image, pool_size):
 # ------------------------------------------------------------------------------------------------------------
 # 2. Pooling
 
-pooling = homework.exercise("Pooling", points=4)
+pooling = homework.exercise(
+    "Pooling",
+    points=4,
+    hints=(
+        "Take a map of ones: 0 should come out everywhere, at the border too. Where does it not?",
+        (
+            "Print the shape: is it that of x? What is the stride of `F.avg_pool2d` if nobody says, and how much "
+            "padding does k need?"
+        ),
+        (
+            "If only the border is wrong, look for the argument of `F.avg_pool2d` that says whether the padding "
+            "counts. If all is off: what is subtracted in the end?"
+        ),
+    ),
+)
 
 
 @pooling.inputs
@@ -322,7 +350,19 @@ class PoolingBySlices(_Pooled):
 # ------------------------------------------------------------------------------------------------------------
 # 3. GroupNorm1
 
-norm = homework.exercise("GroupNorm1", points=6, forbidden=("torch.nn.GroupNorm", "torch.nn.functional.group_norm"))
+norm = homework.exercise(
+    "GroupNorm1",
+    points=6,
+    forbidden=("torch.nn.GroupNorm", "torch.nn.functional.group_norm"),
+    hints=(
+        "With weight 1 and bias 0, print mean and variance of the result, of each image as a whole: nearly 0 and 1?",
+        "Print the shape of your mean: one number for each image, with axes of length 1 behind, so that it broadcasts.",
+        (
+            "Try the example by hand with eps = 0. Is the sum of the squares divided by 4 or by 3? Does eps stand "
+            "inside or outside of the root, and on which axis do weight and bias count?"
+        ),
+    ),
+)
 
 
 @norm.inputs
@@ -491,7 +531,22 @@ class NormImageByImage(_Norm):
 # ------------------------------------------------------------------------------------------------------------
 # 4. patch_embedding
 
-patches = homework.exercise("patch_embedding", points=7, forbidden=("torch.nn.Conv2d", "torch.nn.functional.conv2d"))
+patches = homework.exercise(
+    "patch_embedding",
+    points=7,
+    forbidden=("torch.nn.Conv2d", "torch.nn.functional.conv2d"),
+    hints=(
+        "Print the shape of your result for 32 × 32 pixels and 7, 4, 2: 8 × 8 places?",
+        (
+            "Take one square and print it laid out as a vector: all numbers of channel 0 come first, row by row, "
+            "then those of channel 1."
+        ),
+        (
+            "Compare with torch's convolution, as the cell below the check does. If the shapes agree and the "
+            "numbers do not, look at the order inside a vector, then at the order of the squares."
+        ),
+    ),
+)
 
 
 @patches.inputs
@@ -648,7 +703,21 @@ def patches_by_loops(x, weight, bias, patch_size, stride, padding):
 # ------------------------------------------------------------------------------------------------------------
 # 5. MetaFormerBlock
 
-block = homework.exercise("MetaFormerBlock", points=8)
+block = homework.exercise(
+    "MetaFormerBlock",
+    points=8,
+    hints=(
+        "Set both scales to zero: does the block return x itself? If not, the scales stand in the wrong place.",
+        (
+            "Print names and shapes of the parameters. The scales are (C,): what has to be done so that they "
+            "multiply the channels, on axis 1, and not the columns of the map?"
+        ),
+        (
+            "Return after the first half and compare with y in the formula. What does `norm2` read, and what "
+            "stands between `fc1` and `fc2`?"
+        ),
+    ),
+)
 
 BLOCK_NAMES = ["norm1.weight", "norm1.bias", "mixer.weight", "norm2.weight", "norm2.bias", "scale1", "scale2"]
 BLOCK_AS_SEQUENTIAL = {name: [name] for name in BLOCK_NAMES} | {
@@ -908,7 +977,21 @@ class BlockByHand(_Block):
 # ------------------------------------------------------------------------------------------------------------
 # 6. Shift
 
-shift = homework.exercise("Shift", points=4)
+shift = homework.exercise(
+    "Shift",
+    points=4,
+    hints=(
+        "Run the cell below the check, five channels in five groups of one: which of the five moves wrongly?",
+        (
+            "Take a row 1 2 3: moved to the left it is 2 3 0. What stands where nothing comes from: 0, or what "
+            "went out at the other side?"
+        ),
+        (
+            "Print g and the first channel of each group for C = 24 and `num_parts=5`: g is 4, and the groups "
+            "begin at 0, 4, 8 and 12. What becomes of the channels from 16 on?"
+        ),
+    ),
+)
 
 
 @shift.inputs
@@ -1097,7 +1180,18 @@ class ShiftByConvolution(_Shifted):
 # ------------------------------------------------------------------------------------------------------------
 # 7. MapAttention
 
-attention = homework.exercise("MapAttention", points=6)
+attention = homework.exercise(
+    "MapAttention",
+    points=6,
+    hints=(
+        "Print the tokens of the example by hand, two channels on a map of 1 × 3: (1, 7), (2, 8), (3, 9)?",
+        "Go to tokens and back without the attention, on a map with H and W different: is it the same map again?",
+        (
+            "Print the shape of q: (B, h, N, d). Does head 0 hold the first d numbers of each token? The root of "
+            "what do you divide by?"
+        ),
+    ),
+)
 
 FUSED = {
     "qkv.weight": ["query.weight", "key.weight", "value.weight"],
@@ -1311,7 +1405,21 @@ class MapAttentionByLoop(_OnMap):
 # ------------------------------------------------------------------------------------------------------------
 # 8. ConvNeXtBlock
 
-convnext = homework.exercise("ConvNeXtBlock", points=4)
+convnext = homework.exercise(
+    "ConvNeXtBlock",
+    points=4,
+    hints=(
+        "Set the scale to zero: does the block return x itself?",
+        (
+            "Print the shape before `norm` and before the sum: where have the channels to be last, and where on "
+            "axis 1 again?"
+        ),
+        (
+            "Print the shape of `conv.weight`: (C, 1, k, k) if each channel has a kernel of its own. Print "
+            "`norm.eps`. Which x is added in the end?"
+        ),
+    ),
+)
 
 NEXT_AS_SEQUENTIAL = {name: [name] for name in ("conv.weight", "conv.bias", "norm.weight", "norm.bias", "scale")} | {
     "mlp.0.weight": ["fc1.weight"],
@@ -1489,7 +1597,24 @@ class NextWithChannelsFirst(_Next):
 # ------------------------------------------------------------------------------------------------------------
 # 9. MetaFormer
 
-pyramid = homework.exercise("MetaFormer", points=7)
+pyramid = homework.exercise(
+    "MetaFormer",
+    points=7,
+    hints=(
+        (
+            "Print name and shape of every parameter with `width=16`, `num_stages=2`, `depth=1`: two convolutions "
+            "in `embed`, two entries in `stages`, 16 and 32 channels?"
+        ),
+        (
+            "Print the shape after each stage for images of 32 × 32: (B, 16, 8, 8), then (B, 32, 4, 4). After the "
+            "average it is (B, 32)."
+        ),
+        (
+            "In which order do average, norm and head come, and over which numbers does the norm work? Print "
+            "`norm.eps`, too."
+        ),
+    ),
+)
 
 RATIO = 4
 
@@ -1708,7 +1833,22 @@ class PyramidByMeans(_Pyramid):
 # ------------------------------------------------------------------------------------------------------------
 # 10. learning_rates and train
 
-training = homework.exercise("train", points=5, targets=("learning_rates", "train"))
+training = homework.exercise(
+    "train",
+    points=5,
+    targets=("learning_rates", "train"),
+    hints=(
+        "Print `learning_rates(6, 2, 1.0)`: 0.5, 1, 1, 0.854, 0.5, 0.146?",
+        (
+            "In `train`, print the rate that stands in `optimizer.param_groups` just before each update: is it "
+            "the rate of this step?"
+        ),
+        (
+            "Go through one step in the order of the text: rate, draw, loss, clear, compute, update. Are images "
+            "and labels taken by the same indices, and is the loss a plain number?"
+        ),
+    ),
+)
 
 HELD_OUT = 300  # of the 397 test digits: which ones, the seed decides
 GOAL = 0.92

@@ -3,10 +3,10 @@
 #
 # **You build** the body of a vision transformer with an empty place where the attention was, and put into it
 # one mixer after another: an average of the neighbours, a shift, a depthwise convolution, attention, nothing
-# at all · **needs** lecture `11_metaformer` · **takes** about three hours · **computing** about a minute and
-# a half on a laptop · **60 points**
+# at all · **needs** lecture `11_metaformer` · **takes** about three hours, of which reading takes {reading time} ·
+# **computing** about a minute and a half on a laptop · **60 points**
 #
-# | | exercise | difficulty | minutes | points |
+# | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
 # | 1 | `neighbour_mean` | ●○○○○ | 10 | 4 |
 # | 2 | `Pooling` | ●○○○○ | 10 | 4 |
@@ -31,6 +31,22 @@
 # convolution of any kind (`F.conv2d`, `nn.Conv3d`, transposed ones) in exercise 4, no `nn.MultiheadAttention`
 # in exercise 7, no `timm` and no `course.models` anywhere.
 #
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
+# * *`eps`.* Three values of `eps` occur, each where the published network has it: exercise 3 takes it as an argument,
+#   **$10^{-5}$** if nobody says; exercise 5 uses exercise 3's; the layer norms of exercises 8 and 9 have
+#   **`eps=1e-6`**.
+# * *Points.* Each exercise is all or nothing: one that is nearly right earns none of its points.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
+#
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
 # nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
@@ -48,14 +64,14 @@ setup(seed=0)
 # %% [markdown]
 # ## The question
 #
-# A block of a vision transformer has two halves. One lets the tokens hear of each other: the **token mixer**,
-# usually attention. The other, an MLP, works on each token alone: the **channel mixer**. Each half has a norm
-# before it and a **residual connection** (skip connection) around it; below we also say *path around*. In 2021
-# the MLP-Mixer put a second MLP, along the places, where the attention was, and it still worked. So what is it that makes these networks good: the attention, or the rest?
+# A block of a vision transformer has two halves. One lets the tokens hear of each other: the **token mixer**, usually
+# attention. The other, an MLP, works on each token alone: the **channel mixer**. Each half has a norm before it and a
+# **residual connection** (skip connection) around it. In 2021 the MLP-Mixer put a second MLP, along the places, where
+# the attention was, and it still worked. So what is it that makes these networks good: the attention, or the rest?
 #
 # Yu et al. (2022) asked in the simplest way. They replaced the attention by the average over 3 × 3
 # neighbours, which has not a single weight, and called the body around it the **MetaFormer**. Their
-# PoolFormer reaches 77.2 % on ImageNet with 12 million parameters (their table 2). In this homework you build
+# PoolFormer reaches 77.2 % on ImageNet (top-1: the likeliest class is right) with 12 million parameters (their table 2). In this homework you build
 # the body, ask the question yourself in seconds, and find out how easily such a question is answered wrongly.
 
 # %%
@@ -70,15 +86,18 @@ plots.image_grid(digits, count=8, columns=8)
 # %% [markdown]
 # ## 1 · The average of the neighbours ●○○○○
 #
-# **Why.** Before it is fast it should be right, and there is exactly one thing to get wrong: the border. A
-# place in the corner of a map has only four places in its 3 × 3 neighbourhood. The other five are outside,
-# where there is nothing. Most libraries put zeros there and count them, so that whatever lies at the border
-# is dimmed. PoolFormer does not count them: the average is over the places *that there are*.
+# **Why.** First the average, written so that it is easy to check. The difficult part is the border. A place in the
+# corner of a map has only four places in its 3 × 3 neighbourhood. The other five are outside, where there is nothing.
+# Most libraries put zeros there (**zero padding**) and count them, so that the average at the border is too small.
+# PoolFormer does not count them: the average is over the places *inside the map*.
 #
 # **What.** `neighbour_mean(image, pool_size)`: `image` is one map with one channel, $(H, W)$; $k$ =
 # `pool_size` is odd. To a new $(H, W)$: at each place, the average of all places inside the map that are at
-# most $(k-1)/2$ rows and $(k-1)/2$ columns away, itself included. Write it with two loops over the places:
-# slow, and impossible to misread.
+# most $(k-1)/2$ rows and $(k-1)/2$ columns away, itself included. With $\mathcal N_{ij}$ for these places,
+#
+# $$\bar x_{ij} = \frac{1}{|\mathcal N_{ij}|} \sum_{(r, s)\, \in\, \mathcal N_{ij}} x_{rs}.$$
+#
+# Write it with two loops over the places: slow, but easy to read.
 #
 # **By hand.** A map of 3 × 4 places, $k=3$:
 #
@@ -88,8 +107,9 @@ plots.image_grid(digits, count=8, columns=8)
 # | 0 | 0 | 0 | 0 |
 # | 0 | 0 | 0 | 0 |
 #
-# In the corner: four places, $36 / 4 = 9$. Next to it at the top: six places, $36/6 = 6$. One further down:
-# nine places, $36/9 = 4$. So the largest number stands where the 36 was, and not because of any weight.
+# In the corner: four places, $36 / 4 = 9$. Next to it at the top: six places, $36/6 = 6$. One further down: nine
+# places, $36/9 = 4$. So the largest number stands where the 36 was: not by a weight, but because fewest places share
+# it there.
 
 # %% exercise="neighbour_mean"
 def neighbour_mean(image, pool_size):
@@ -118,9 +138,8 @@ def neighbour_mean(image, pool_size):
 check("hw5.neighbour_mean", neighbour_mean)
 
 # %% [markdown]
-# **Look at it.** The map from above, and then a map on which nothing happens: all ones. Its averages should
-# be ones as well. On the right, what becomes of it when zeros around the map are counted: a frame that is not
-# in the image. A network would see it in every layer.
+# **Look at it.** The map from above, and then a map of ones. Its averages should be ones as well. On the right, the
+# same map when zeros around it are counted: a frame that is not in the image. A network would get it in every layer.
 
 # %%
 pool_size = 3  # try 5
@@ -137,13 +156,13 @@ with when_done():
 # %% [markdown]
 # ## 2 · The mixer ●○○○○
 #
-# **Why.** In the block there will be a path around the mixer: out comes $x + \text{mixer}(x)$. If the mixer
-# is the average $\bar x$ of the neighbours, the place itself is then in it twice. So PoolFormer subtracts it
-# again (Yu et al. 2022, eq. 4):
+# **Why.** In the block there will be a residual connection around the mixer: out comes $x + \text{mixer}(x)$. If the
+# mixer were the average $\bar x$ alone, $x$ itself would be in the sum twice. So PoolFormer subtracts it again (Yu et
+# al. 2022, eq. 4):
 #
 # $$\text{mixer}(x) = \bar x - x, \qquad\text{so that}\qquad x + \text{mixer}(x) = \bar x.$$
 #
-# The mixer says how far the neighbours are from here. On a flat map it says 0.
+# The mixer gives the difference between the average of the neighbours and the place itself. On a constant map it is 0.
 #
 # **What.** A module `Pooling(pool_size)`, without parameters; `forward(x)` is $(B, C, H, W) \to (B, C, H,
 # W)$: for every map and every channel alone, the average of exercise 1 minus `x`. No loops. `F.avg_pool2d` is
@@ -176,9 +195,9 @@ class Pooling(nn.Module):
 check("hw5.Pooling", Pooling)
 
 # %% [markdown]
-# **Look at it.** A digit, its averages, and what the mixer adds to the stream: red where the neighbours have
-# less than the place itself (on the stroke), blue where they have more (beside it). With the path around, the
-# stroke is blurred. That is all that pooling ever says.
+# **Look at it.** A digit, its averages, and what the mixer adds: negative where the neighbours have less than the
+# place itself (on the stroke), positive where they have more (beside it). With the residual connection the result is
+# the digit, blurred. A pooling mixer does nothing else.
 
 # %%
 with when_done():
@@ -190,7 +209,7 @@ with when_done():
 # %% [markdown]
 # **You know this mixer already.** A depthwise convolution has one $k \times k$ kernel for each channel,
 # learned. With a kernel of ninths, and one less in the middle, it *is* the pooling mixer, away from the
-# border. So PoolFormer is a network of convolutions whose spatial kernels nobody has trained.
+# border. So PoolFormer is a network of convolutions whose spatial kernels are fixed and not trained.
 
 # %%
 with when_done():
@@ -204,24 +223,25 @@ with when_done():
 # %% [markdown]
 # ## 3 · A norm over everything ●●○○○
 #
-# **Why.** A transformer normalises each token alone: LayerNorm over the channels. That takes something away:
-# at each place the channels are brought to the same mean and spread, so a dark place and a bright place look
-# equally loud afterwards. PoolFormer takes one mean and one spread for the **whole map, all channels and all
-# places together**. That keeps what is louder than what, here against there. It is called group normalisation
-# with one group (Wu and He 2018); the PoolFormer paper calls it Modified Layer Normalization.
+# **Why.** A transformer normalises each token alone: LayerNorm over the channels. That takes something away: at each
+# place the channels are brought to the same mean and spread, so a place with small numbers and one with large numbers
+# have the same size afterwards. PoolFormer takes one mean and one spread for the **whole map, all channels and all
+# places together**. So the places keep their sizes relative to each other. It is called group normalisation with one
+# group (Wu and He 2018); the PoolFormer paper calls it Modified Layer Normalization.
 #
 # $$y_{c,i,j} = w_c\,\frac{x_{c,i,j} - \mu}{\sqrt{\sigma^2 + \varepsilon}} + b_c, \qquad \mu, \sigma^2:
 # \text{ mean and variance over all } c, i, j \text{ of one image.}$$
 #
 # The variance is the mean of the squared distances from $\mu$ (divide by their number, not by one less).
 #
-# **What.** A module `GroupNorm1(channels, eps=1e-5)` with two parameters, both of shape $(C,)$: **`weight`**,
-# ones at first, and **`bias`**, zeros. `forward(x)` is $(B, C, H, W) \to (B, C, H, W)$.
+# **What.** A module `GroupNorm1(channels, eps=1e-5)`, which uses the `eps` that it is given, with two parameters,
+# both of shape $(C,)$: **`weight`**, ones at first, and **`bias`**, zeros. `forward(x)` is $(B, C, H, W) \to (B, C,
+# H, W)$.
 #
 # **By hand.** One image, $C = 2$, one row of two places: channel 0 is $(1, 3)$, channel 1 is $(5, 7)$. The
 # mean of all four is 4, the variance $(9 + 1 + 1 + 9)/4 = 5$. With $\varepsilon = 0$ channel 0 becomes $(-3,
 # -1)/\sqrt5$, channel 1 $(1, 3)/\sqrt5$. A LayerNorm at each place would have made $-1$ and $1$ of both
-# places, and nobody could tell them apart.
+# places, and they would no longer differ.
 
 # %% exercise="GroupNorm1"
 class GroupNorm1(nn.Module):
@@ -253,10 +273,10 @@ class GroupNorm1(nn.Module):
 check("hw5.GroupNorm1", GroupNorm1)
 
 # %% [markdown]
-# **Look at it.** A map with two channels: the left half is quiet, the right half is ten times as loud. How
-# loud is each place after the norm (the root of the mean square over its channels)? With one norm for the
-# whole map, the right half is still louder. LayerNorm at each place has made all alike. Neither is *the*
-# right one; but they are not the same, and code that swaps them runs without a word.
+# **Look at it.** A map with two channels: the numbers of the right half are ten times as large. How large is each
+# place after the norm (the root of the mean square over its channels)? With one norm for the whole map, the right
+# half is still larger. LayerNorm at each place has made all alike. Neither is *the* right one; but they are not the
+# same, and code that exchanges them runs without any error.
 
 # %%
 loud = torch.cat([torch.randn(2, 4, 3), 10 * torch.randn(2, 4, 3)], dim=2)  # (C, H, W) = (2, 4, 6)
@@ -271,11 +291,11 @@ with when_done():
 # %% [markdown]
 # ## 4 · Patches that overlap ●●●○○
 #
-# **Why.** A vision transformer cuts its image into patches side by side. A stroke on the cut is then in two
-# tokens, half in each. PoolFormer lets the patches **overlap**: squares of 7 × 7 pixels, a new one every 4
-# pixels, with 2 pixels of zeros around the image. Later, from one stage to the next, squares of 3 × 3, every
-# 2 places, with 1 of zeros. Each square becomes one long vector, and one linear layer, the same for all,
-# makes a token of it. If you say "that is a convolution with a stride", you are right, and here you build it.
+# **Why.** A vision transformer cuts its image into patches side by side. A stroke on the cut is then in two tokens,
+# half in each. PoolFormer lets the patches **overlap**: at the entrance (the **stem**), squares of 7 × 7 pixels, a
+# new one every 4 pixels, with 2 pixels of zeros around the image. Later, from one stage to the next, squares of 3 ×
+# 3, every 2 places, with 1 of zeros (**downsampling**). Each square becomes one long vector, and one linear layer,
+# the same for all, makes a token of it. That is a convolution with a stride, and here you build it.
 #
 # **What.** `patch_embedding(x, weight, bias, patch_size, stride, padding)`; no convolution in it.
 # * `x` is $(B, C, H, W)$. Zeros are put around it, `padding` on each side.
@@ -357,9 +377,9 @@ with when_done():
 # x ─────┴────────────────────────────────+───────┴─────────────────────────────────────────────+─── out
 # ```
 #
-# New against homework 1 are the two **scales**: what each half has to say is multiplied by one number a
-# channel before it is added. They are learned, and start at something tiny such as $10^{-5}$, so that at
-# birth a block is nearly the identity, however deep the network: this is LayerScale (Touvron et al. 2021).
+# New against homework 1 are the two **scales**: the result of each half is multiplied by one number for each
+# channel before it is added. They are learned, and begin at something tiny such as $10^{-5}$, so that a new block is
+# nearly the identity, however deep the network: this is **LayerScale** (Touvron et al. 2021).
 #
 # **What.** A module `MetaFormerBlock(channels, mixer, mlp_ratio, layer_scale)`; `forward(x)` is $(B, C, H, W)
 # \to (B, C, H, W)$:
@@ -368,15 +388,15 @@ with when_done():
 # \text{out} = y + s_2 \cdot \text{fc2}(\text{GELU}(\text{fc1}(\text{norm2}(y)))).$$
 #
 # `mixer` is a finished module for maps that you are handed: keep it as **`self.mixer`**. **`norm1`** and
-# **`norm2`** are your `GroupNorm1(channels)` (or `nn.GroupNorm(1, channels)` if exercise 3 is still open).
+# **`norm2`** are your `GroupNorm1(channels)` (or `nn.GroupNorm(1, channels)` if exercise 3 is still open), both with
+# `eps` at $10^{-5}$.
 # The MLP works on each place alone, which on a map is a convolution of 1 × 1: **`fc1`** is `nn.Conv2d(C,
 # mlp_ratio·C, 1)`, **`fc2`** the way back. (Instead, an `nn.Sequential` called `mlp` of convolution, GELU,
 # convolution is accepted.) **`scale1`** and **`scale2`** are `nn.Parameter`s of shape $(C,)$, all entries
 # `layer_scale` at first.
 #
-# **By hand.** Why must the scale be *inside* the path, and not around the sum? With a scale of 0, the block
-# in the picture is the identity. If the sum were scaled, the stream itself would be 0 from the first block
-# on.
+# **By hand.** Why is only the branch scaled, and not the sum? With a scale of 0, the block in the picture is the
+# identity. If the sum were scaled, all would be 0 from the first block on.
 
 # %% exercise="MetaFormerBlock"
 class MetaFormerBlock(nn.Module):
@@ -412,9 +432,9 @@ class MetaFormerBlock(nn.Module):
 check("hw5.MetaFormerBlock", MetaFormerBlock)
 
 # %% [markdown]
-# **Look at it.** Twelve blocks in a row, at birth. How far from what came in is what comes out, in parts of
-# its own size, for three scales? (The check loads its own scales and cannot see what yours are at first. Here
-# you can.)
+# **Look at it.** Twelve new blocks in a row. How far is the output from the input, in parts of the input's size, for
+# three scales? (The check loads its own scales and does not see how yours begin. Here you can: with $10^{-5}$ the
+# output must be very near the input.)
 
 # %%
 def moved_at_birth(layer_scale, depth=12):
@@ -430,9 +450,9 @@ with when_done():
         print(f"layer scale {layer_scale:g}: moved by {moved_at_birth(layer_scale):.5f}")
 
 # %% [markdown]
-# Remember the first of these lines for the end of the notebook: at $10^{-5}$ the blocks say so little that
-# *any* mistake in them is invisible from outside. Who compares two freshly made networks compares their
-# entrances and heads.
+# Remember the first of these lines for the end of the notebook: at $10^{-5}$ the blocks change so little that *any*
+# mistake in them is invisible from outside. A comparison of two freshly made networks compares their first and last
+# layers only.
 
 # %% [markdown]
 # ## 6 · A mixer without arithmetic ●●○○○
@@ -495,12 +515,15 @@ with when_done():
 # %% [markdown]
 # ## 7 · Attention on a map ●●●○○
 #
-# **Why.** For the comparison the old mixer is wanted too. You have built it, for tokens in a row. On a map
-# there is one thing more to it: the channels lie on axis 1, the places on two axes behind, and attention
-# wants $(B, N, C)$ with the channels last. Pouring the numbers from one box into the other has the right
-# shape and the wrong numbers.
+# **Why.** For the comparison the old mixer is needed too. You have built it, for tokens in a row. On a map
+# there is one thing more to do: the channels lie on axis 1, the places on two axes behind, and attention
+# wants $(B, N, C)$ with the channels last. A bare reshape gives the right shape and the wrong numbers.
 #
-# **What.** A module `MapAttention(channels, num_heads)`; `forward(x)` is $(B, C, H, W) \to (B, C, H, W)$.
+# **What.** A module `MapAttention(channels, num_heads)`; `forward(x)` is $(B, C, H, W) \to (B, C, H, W)$:
+#
+# $$\text{out}\!\left(\operatorname{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right) v\right) \quad \text{in every head, with}
+# \quad q, k, v = \text{query}(\text{tokens}),\ \text{key}(\text{tokens}),\ \text{value}(\text{tokens}).$$
+#
 # Each of the $N = H \cdot W$ places is a token of $C$ numbers. **`query`**, **`key`**, **`value`** and
 # **`out`** are `nn.Linear(C, C)`; head 0 has the first $d = C / h$ numbers of each, and so on; scores are
 # divided by $\sqrt d$, there is no mask. (Instead of the first three, one `nn.Linear(C, 3·C)` called `qkv` is
@@ -547,9 +570,10 @@ check("hw5.MapAttention", MapAttention)
 # ## 8 · One block that is not a MetaFormer ●●○○○
 #
 # **Why.** At the same conference, others came from the other end: they took a ResNet and changed it towards a
-# transformer, step by step, and arrived at a block with the same parts in another order (Liu et al. 2022,
-# ConvNeXt). It has *one* path around instead of two, *one* norm instead of two, and nothing between the
-# spatial mixing and the norm:
+# transformer, step by step, and arrived at a block with the same parts in another order (Liu et al. 2022, ConvNeXt).
+# It has *one* residual connection instead of two and *one* norm instead of two, which comes after the spatial mixing:
+#
+# $$\text{out} = x + \text{scale} \cdot \text{fc2}(\text{GELU}(\text{fc1}(\text{norm}(\text{conv}(x))))).$$
 #
 # ```
 #        ┌── conv 7×7, depthwise ── norm ── fc1 ── GELU ── fc2 ── · scale ──┐
@@ -564,7 +588,7 @@ check("hw5.MapAttention", MapAttention)
 # **`scale`** is a parameter $(C,)$. LayerNorm and Linear want the channels last.
 #
 # **By hand.** $C = 96$, $k = 7$, ratio 4: the convolution has $96 \cdot 49 = 4{,}704$ weights, the MLP $2
-# \cdot 4 \cdot 96^2 = 73{,}728$. Looking around costs next to nothing; thinking about it is what costs.
+# \cdot 4 \cdot 96^2 = 73{,}728$. The mixing over places has few weights; nearly all of them are in the MLP.
 
 # %% exercise="ConvNeXtBlock"
 class ConvNeXtBlock(nn.Module):
@@ -599,11 +623,10 @@ class ConvNeXtBlock(nn.Module):
 check("hw5.ConvNeXtBlock", ConvNeXtBlock)
 
 # %% [markdown]
-# **Look at it: who hears of it?** One place in the middle of a map is changed a little. By how much does the
-# output of each *mixer* move, place by place? This picture is the whole zoo at a glance: identity tells
-# nobody; pooling and a 3 × 3 convolution tell the eight neighbours, the one in equal parts, the other as it
-# has learned (here: by chance); shift tells four; attention tells everyone; ConvNeXt's block tells a square
-# of 7 × 7.
+# **Look at it: how far does each mixer reach?** One place in the middle of a map is changed a little. By how much does
+# the output of each *mixer* change, place by place? With the identity only that place; with pooling and a 3 × 3
+# convolution also the eight neighbours, in equal parts with the one, by its weights (here: random) with the other; with
+# the shift four neighbours; with attention all places; with ConvNeXt's block a square of 7 × 7.
 
 # %%
 def told(mixer, channels=20, side=9):
@@ -649,9 +672,9 @@ with when_done():
 # %% [markdown]
 # ## 9 · The pyramid ●●●○○
 #
-# **Why.** One thing is left of the body: its shape. Early on, the map is large and thin; then, stage by
-# stage, the side halves and the channels double, as in every ResNet since 2015. Early stages see fine detail,
-# late ones see the whole.
+# **Why.** What is left to build is the shape of the whole network. In the first stage the map is large and has few
+# channels; then, stage by stage, the side halves and the channels double, as in every ResNet since 2015 (a
+# **hierarchical** network, or pyramid). Early stages work on fine detail, late ones on the whole image.
 #
 # **What.** `make_block(kind, channels)` below is given: it puts your parts together. Write
 # `MetaFormer(in_channels, num_classes, width, num_stages, depth, kind)`:
@@ -741,32 +764,40 @@ with when_done():
 # **A question.** Attention has a score for each pair of places. How many pairs are there on the map of stage
 # 0, and how many in stage 3? Later hybrids (CAFormer: Yu et al. 2024) put convolutions in the first two
 # stages and attention in the last two. Why in this order?
+#
+# <details><summary>Answer</summary>
+#
+# $56 \cdot 56 = 3136$ places and $3136^2 = 9{,}834{,}496$ pairs, against $49^2 = 2401$. Attention is affordable where
+# there are few places, and there each place stands for a large part of the image; the early stages need their
+# neighbours most.
+# </details>
 
 # %% [markdown]
 # ## 10 · One budget for all ●●○○○
 #
-# **Why.** Mixers can only be compared if everything else is the same: the same body, images, number of steps,
-# batches in the same order, learning rate. The rate is not one number: large steps at the very start throw
-# some networks (those with attention above all) off, and large steps at the end keep all of them from
-# settling. So it climbs for a few steps (**warm-up**) and then falls along half a cosine to 0.
+# **Why.** Mixers can only be compared if everything else is the same: the same body, images, number of steps, batches
+# in the same order, learning rate. The rate is not one number: with large steps at the very start the training of
+# some networks (those with attention above all) diverges, and with large steps at the end the loss of none of them
+# comes to rest. So the rate climbs for a few steps (**warm-up**) and then falls along half a cosine to nearly 0
+# (**cosine decay**).
 #
 # **What.** Two functions.
-# * `learning_rates(steps, warmup_steps, peak)` returns `steps` numbers. For step $t = 0, 1, \dots$ with $w$ =
+# * `learning_rates(steps, warmup_steps, peak)` returns `steps` numbers in a list. For step $t = 0, 1, \dots$ with $w$ =
 #   `warmup_steps`:
 #
 # $$r_t = \text{peak}\cdot\frac{t+1}{w} \ \text{ for } t < w, \qquad
-# r_t = \text{peak} \cdot \tfrac12\left(1 + \cos\left(\pi\,\frac{t - w}{\text{steps} - w}\right)\right) \ \text{ from } t = w \text{ on.}$$
+# r_t = \text{peak} \cdot \tfrac12\left(1 + \cos\left(\pi\,\frac{t - w}{\text{steps} - w}\right)\right) \ \text{ from
+# } t = w \text{ on.}$$
 #
 # * `train(model, images, labels, rates, batch_size, generator)` trains `model` in place with one step for
-#   each of the `rates` and returns the list of losses, one plain Python number a step. One
-#   `torch.optim.AdamW` for all parameters, everything in it as it comes, except that each step has **its**
-#   rate (an optimizer keeps it in `param_groups`, a list of dictionaries, under `"lr"`). In each step: draw
+#   each of the `rates` and returns the list of losses, one plain number for each step (`loss.item()`; a tensor that still
+#   holds its graph is none). One `torch.optim.AdamW` for all parameters, with torch's defaults, except that each step has
+#   **its** rate (an optimizer keeps it in `param_groups`, a list of dictionaries, under `"lr"`). In each step: draw
 #   the indices with `torch.randint(len(images), (batch_size,), generator=generator)`, once; cross entropy of
 #   the raw scores; clear the gradients, compute them, move. The loss of a batch is taken before the step.
 #
 # The check follows a tiny classifier number by number, and then gives your loop 50 steps for a small network
-# of ours: **at least 92 %** of 300 digits it has never seen must be right (under a second; a sound loop
-# reaches 97).
+# of ours: **at least 92 %** of 300 digits it has never seen must be right (it takes about a second).
 #
 # **By hand.** `learning_rates(6, 2, 1.0)`: the warm-up is $0.5,\ 1$; then the angles are $0, \frac14\pi,
 # \frac12\pi, \frac34\pi$, which makes $1,\ 0.854,\ 0.5,\ 0.146$.
@@ -903,9 +934,9 @@ with when_done():
     display(plots.bars(rows, chance=0.1, title=f"relation, held out, after {steps} steps"))
 
 # %% [markdown]
-# **Read it like a physicist.** A number without its uncertainty is not a result. Below: the mean over the
+# **How sure is it?** A number without its uncertainty is not a result. Below: the mean over the
 # seeds, their spread (standard deviation), and the difference from pooling, *seed by seed*, with its standard
-# error. Pairing by seed takes out what both have in common: the batches.
+# error. Comparing seed by seed removes what both have in common: the batches.
 
 # %%
 with when_done():
@@ -918,23 +949,22 @@ with when_done():
 # %% [markdown]
 # **What this can show, and what it cannot.**
 #
-# * Large gaps are real: the body without a mixer is far behind the same body with pooling. That the identity
-#   is above chance at all is the work of the overlapping patches, the only other place where neighbours meet.
+# * A gap of many errors is real. Look at the identity against pooling in your table. Where the identity is above chance
+#   (10 %), it is because of the overlapping patches, the only other place where neighbours are mixed.
 #   (On photographs the gap is smaller: with the identity for pooling the paper still reports 74.3 % on
 #   ImageNet instead of 77.2, its table 5. Recognising things asks less of the mixer than our question does.)
-# * Gaps of a few per cent are not. Three seeds spread by several per cent, and 1,000 held-out images alone
-#   are good for $\sqrt{0.75 \cdot 0.25 / 1000} \approx 1.4$ %. Where a difference is less than about three of
+# * A gap of a few per cent is not. Three seeds already differ by some per cent, and 1,000 held-out images alone
+#   have an error of $\sqrt{0.75 \cdot 0.25 / 1000} \approx 1.4$ %. Where a difference is less than about three of
 #   its errors, say "we cannot tell"; with three seeds even the error is only roughly known. Which rows of
-#   your table survive this?
-# * "Attention is no better than nothing" is what the bare row says, **and it is the wrong conclusion**.
-#   Attention takes the map for a bag of places: it can hear everyone, but not where from. Give it places, and
-#   it is among the others. What failed was not the mixer but the body, which did not tell it where anything
-#   is. A comparison in one body is a comparison *for this body*.
-# * Equal steps are not equal time (attention takes nearly twice as long), not equal parameters (attention has
-#   four more matrices), and not equal tuning: one learning rate for all, chosen by hand, may suit some better
-#   than others.
-# * Above all: **this is a curve, read at one point.** Who learns slowly looks like one who cannot learn. The
-#   next cell gives two of them three times the steps.
+#   your table are left?
+# * Compare "attention" with "identity". "Attention is no better than nothing" may be what these two rows say, **and it would
+#   be the wrong conclusion**. Attention without positions treats the map as an unordered set of places: every place reaches
+#   every other, but not where it comes from. Compare with "attention + places". What failed was not the mixer but the body,
+#   which did not tell it where anything is. A comparison in one body is a comparison *for this body*.
+# * Equal steps are not equal time, not equal parameters (attention has four more matrices), and not equal tuning: one
+#   learning rate for all, chosen by hand, may suit some better than others.
+# * Above all: **each bar is a learning curve, read at one point.** A network that learns slowly looks like one that cannot
+#   learn. The next cell gives two of them three times the steps.
 
 # %%
 longer = budget(tiny=4, cpu=480)
@@ -1098,11 +1128,11 @@ with torch.no_grad():
 # %% [markdown]
 # ## What you have now
 #
-# * A block is a body and a mixer. Norms, paths around, the MLP, the scales and the pyramid stay; the mixer
+# * A block is a body and a mixer. Norms, residual connections, the MLP, the scales and the pyramid stay; the mixer
 #   can be exchanged.
-# * Pooling is a convolution with frozen, equal weights. At the border, count only what is there; subtract
-#   what the path around adds again.
-# * One norm for the whole map keeps what is louder where; a norm for each place does not.
+# * Pooling is a convolution with fixed, equal weights. At the border, count only what is there; subtract
+#   what the residual connection adds again.
+# * One norm for the whole map keeps which places are larger than others; a norm for each place does not.
 # * Patches may overlap: a linear layer on squares, which is a convolution with a stride.
 # * A comparison has a budget, seeds and an error. It says something about *these* networks at *this* point;
 #   and a test says something only if it could have failed.

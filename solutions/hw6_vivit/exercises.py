@@ -32,7 +32,14 @@ def shuffled(draw: Draw, *values: int) -> list[int]:
 # ------------------------------------------------------------------------------------------------------------
 # 1. uniform_frames
 
-sampling = homework.exercise("uniform_frames", points=4)
+sampling = homework.exercise(
+    "uniform_frames",
+    points=4,
+    hints=(
+        "Number the frames, `torch.arange(8.0).view(1, 8, 1, 1, 1)`, and print which are kept with k = 4: 2 and 6?",
+        "Do the same with 6 frames and k = 3: 1 and 4? Which frame do you begin with, and how far is it to the next?",
+    ),
+)
 
 
 @sampling.inputs
@@ -132,7 +139,21 @@ def frames_by_list(clips, every):
 # ------------------------------------------------------------------------------------------------------------
 # 2. fold_tubelets
 
-folding = homework.exercise("fold_tubelets", points=6)
+folding = homework.exercise(
+    "fold_tubelets",
+    points=6,
+    hints=(
+        (
+            "Print `fold_tubelets(numbered, 2, 2)[0, 0, 0, 0]`: it begins 0, 1, 4, 5, 8. Which number is the "
+            "first that differs?"
+        ),
+        (
+            "Write down all axes after the cutting: each of T, H and W has become two. Which four make up the "
+            "last axis, and in which order?"
+        ),
+        "Take two channels and print one box: all frames of channel 0 come before those of channel 1.",
+    ),
+)
 
 
 @folding.inputs
@@ -254,7 +275,24 @@ def fold_by_unfold(clips, t, p):
 # ------------------------------------------------------------------------------------------------------------
 # 3. TubeletEmbedding
 
-embedding = homework.exercise("TubeletEmbedding", points=5)
+embedding = homework.exercise(
+    "TubeletEmbedding",
+    points=5,
+    hints=(
+        (
+            "Print the shape that goes into `proj` and the one that comes out: (B, C, T, H, W) and (B, D, T/t, h, "
+            "w)? Which axes have to change places before, and which after?"
+        ),
+        (
+            "Print the shape of `proj.weight`: (D, C, t, p, p). Is the stride as long as the kernel in all three "
+            "directions?"
+        ),
+        (
+            "Run the cell below the check. If the shapes agree and the difference is large, an axis was reshaped "
+            "where it had to be moved."
+        ),
+    ),
+)
 
 
 @embedding.inputs
@@ -404,7 +442,20 @@ class EmbeddingByPermute(_Embedding):
 # 4. central_frame_filters and inflated_filters
 
 filters = homework.exercise(
-    "filters_from_an_image_model", points=5, targets=("central_frame_filters", "inflated_filters")
+    "filters_from_an_image_model",
+    points=5,
+    targets=("central_frame_filters", "inflated_filters"),
+    hints=(
+        (
+            "For one filter of one pixel, value 6, and t = 3, print the three numbers: 0, 6, 0 for the central "
+            "one. For the inflated one, do they sum to 6?"
+        ),
+        "Take t = 4: which frame is the central one, by t // 2? And is time the third of the five axes?",
+        (
+            "On a still clip both must say what the image model says: run the cell below the check and compare "
+            "the rows of its first panel."
+        ),
+    ),
 )
 
 
@@ -551,7 +602,22 @@ def inflated_by_expand(image_filters, t):
 # ------------------------------------------------------------------------------------------------------------
 # 5. ClipTokens and SpatioTemporalEncoder
 
-joint = homework.exercise("SpatioTemporalEncoder", points=6, targets=("ClipTokens", "SpatioTemporalEncoder"))
+joint = homework.exercise(
+    "SpatioTemporalEncoder",
+    points=6,
+    targets=("ClipTokens", "SpatioTemporalEncoder"),
+    hints=(
+        (
+            "For `ClipTokens`, number the tokens of T = 2 frames of one row with two places: do they come as "
+            "class, a, b, c, d?"
+        ),
+        (
+            "Print the shapes: (B, N, D), with the class token (B, 1 + N, D), `positions` (1, 1 + N, D). Are the "
+            "positions added after the class token is in front?"
+        ),
+        "For the encoder: which token goes through `norm` and `head`? Print its shape, (B, D), and `norm.eps`.",
+    ),
+)
 
 
 @joint.inputs
@@ -768,7 +834,22 @@ class EncoderNormsAll(_Encoder):
 # ------------------------------------------------------------------------------------------------------------
 # 6. attend_over_space and attend_over_time
 
-axes = homework.exercise("attend_over_space_and_time", points=6, targets=("attend_over_space", "attend_over_time"))
+axes = homework.exercise(
+    "attend_over_space_and_time",
+    points=6,
+    targets=("attend_over_space", "attend_over_time"),
+    hints=(
+        (
+            "Hand in an attention that only looks, `def spy(x): print(x.shape); return x`. Over space it should "
+            "see (B·T, S, D), over time (B·S, T, D)."
+        ),
+        "With such a spy, both functions must return x itself. Does every token come back to its place?",
+        (
+            "Print which tokens stand in one group over time, for three frames of two places: a, c, e. A reshape "
+            "alone groups what lies side by side in memory: what has to come before it, and after?"
+        ),
+    ),
+)
 
 
 @axes.inputs
@@ -951,7 +1032,24 @@ def time_by_permute(x, attention):
 # ------------------------------------------------------------------------------------------------------------
 # 7. FactorisedEncoder
 
-late = homework.exercise("FactorisedEncoder", points=8)
+late = homework.exercise(
+    "FactorisedEncoder",
+    points=8,
+    hints=(
+        (
+            "Print names and shapes of the parameters beside the list above: `space_positions` has 1 + S rows, "
+            "`time_positions` 1 + T."
+        ),
+        (
+            "Print the shape after each step: (B·T, 1 + S, D), one vector a frame (B, T, D), (B, 1 + T, D), (B, "
+            "D). Which is the first that differs?"
+        ),
+        (
+            "Which token is read after the first transformer, and is it normed before it goes on? Does the vector "
+            "of frame t of clip b stand at [b, t]?"
+        ),
+    ),
+)
 
 
 @late.inputs
@@ -1169,7 +1267,24 @@ class TimeInFront(_Late):
 # ------------------------------------------------------------------------------------------------------------
 # 8. FactorisedBlock
 
-block = homework.exercise("FactorisedBlock", points=5)
+block = homework.exercise(
+    "FactorisedBlock",
+    points=5,
+    hints=(
+        (
+            "Hand in two attentions that return zeros, and set weight and bias of `fc2` to zero: does the block "
+            "return x itself? If not, look at the three sums."
+        ),
+        (
+            "Return after the first of the three steps and compare with the drawing, then after the second. Does "
+            "each norm read the stream as it is now, or as it came in?"
+        ),
+        (
+            "Print the eps of the three norms. Which attention looks over space, which over time, and which of "
+            "them comes first?"
+        ),
+    ),
+)
 
 _KEPT = [f"{norm}.{kind}" for norm in ("norm_space", "norm_time", "norm_mlp") for kind in ("weight", "bias")]
 AS_SEQUENTIAL = {
@@ -1397,7 +1512,24 @@ class BlockByLoops(_Parts):
 # ------------------------------------------------------------------------------------------------------------
 # 9. DividedAttention
 
-divided = homework.exercise("DividedAttention", points=7)
+divided = homework.exercise(
+    "DividedAttention",
+    points=7,
+    hints=(
+        (
+            "Hand in attentions that return zeros for both: the class token comes out unchanged, and the patches "
+            "with nothing added but the bias of `time_linear`. Is it so?"
+        ),
+        (
+            "Over time: print the shape that goes into `time_attention`, (B·S, T, D). Is the class token left out "
+            "of this step?"
+        ),
+        (
+            "Over space: print the shape, (B·T, 1 + S, D), with a copy of the class token in front of every "
+            "frame. What becomes of its T results, and what are they added to?"
+        ),
+    ),
+)
 
 
 @divided.inputs
@@ -1636,7 +1768,24 @@ class DividedByExpand(_Divided):
 # ------------------------------------------------------------------------------------------------------------
 # 10. split_heads_attention
 
-split = homework.exercise("split_heads_attention", points=5)
+split = homework.exercise(
+    "split_heads_attention",
+    points=5,
+    hints=(
+        (
+            "Look at the first half of the heads alone, attention over the S tokens of a frame, and print "
+            "`weights.sum(-1)`: is it 1, and are the last two axes S and S?"
+        ),
+        (
+            "Then the other half: the last two axes of its weights are T and T. Where have the axes of q, k and v "
+            "to stand before the product, in each half?"
+        ),
+        (
+            "Run the cell below the check: heads 0 and 1 should reach one frame, heads 2 and 3 one place. Do the "
+            "halves come back in their old order, and is d the width of one head?"
+        ),
+    ),
+)
 
 
 @split.inputs
@@ -1775,7 +1924,25 @@ def split_by_transposing(q, k, v):
 # ------------------------------------------------------------------------------------------------------------
 # 11. video_cost
 
-cost = homework.exercise("video_cost", points=4)
+cost = homework.exercise(
+    "video_cost",
+    points=4,
+    hints=(
+        (
+            "Print T, S and the number of tokens first: for 32 frames of 224 pixels and tubelets of 2 × 16 × 16 "
+            "they are 16, 196 and 3136."
+        ),
+        (
+            "Write one function for a block over N tokens and print it for N = 2 and D = 2: 96 + 16 = 112. Models "
+            "1 and 2 are sums of such blocks: over how many tokens, and how often?"
+        ),
+        (
+            "For Model 3: how many times are the linear layers there in a block, and how many times the MLP? For "
+            "Model 4: what is only half as wide, the linear layers or the products? Which models have a class "
+            "token?"
+        ),
+    ),
+)
 
 
 @cost.inputs
@@ -1974,7 +2141,25 @@ def cost_in_tensors(model, frames, side, t, p, embed_dim, depth, time_depth):
 # ------------------------------------------------------------------------------------------------------------
 # 12. train_on_clips
 
-training = homework.exercise("train_on_clips", points=4, credit=Credit())
+training = homework.exercise(
+    "train_on_clips",
+    points=4,
+    credit=Credit(),
+    hints=(
+        (
+            "Print what is drawn in the first step, in this order: the indices, then one number for each clip. "
+            "Which clips are below 0.5?"
+        ),
+        (
+            "Take one clip that is played backwards and print its label before and after. Which axis of the "
+            "batch, (B, T, C, H, W), is turned round?"
+        ),
+        (
+            "Print the smallest and the largest number that the model gets: between 0 and 1? Then go through the "
+            "step in the order of the text: loss, clear, compute, update."
+        ),
+    ),
+)
 
 TRAIN, HELD_OUT, GOAL = 300, 120, 0.90
 OPPOSITE = torch.tensor([1, 0, 3, 2])

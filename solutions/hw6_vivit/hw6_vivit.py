@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Homework 6 · ViViT: a transformer that watches, and sees what moves
 #
-# **You build** the four models of ViViT and TimeSformer's attention, and train them on clips in which no
-# single frame holds the answer · **needs** lecture `14_video`, homeworks 1 and 2 · **takes** about four hours
-# · **computing** about a minute on a laptop · **70 points**, 5 of them a bonus: 65 are full marks
+# **You build** the four models of ViViT and TimeSformer's attention, and train them on clips in which no single frame
+# holds the answer · **needs** lecture `14_video`, homeworks 1 and 2 · **takes** about four hours, of which reading
+# takes {reading time} · **computing** about a minute on a laptop · **70 points**, 5 of them a bonus: 65 are full
+# marks
 #
-# | | exercise | difficulty | minutes | points |
+# | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
 # | 1 | `uniform_frames` | ●○○○○ | 10 | 4 |
 # | 2 | `fold_tubelets` | ●●○○○ | 20 | 6 |
@@ -22,13 +23,27 @@
 # | 13 | a question in words | ●●●○○ | 20 | 5 |
 #
 # Attention and the block are finished: you built them in homeworks 1 and 2. New is one axis, time, and what
-# it does to everything: which axes are folded into the batch, in which order, and where the model learns
-# *when* something was. Under each exercise stands a check that knows the usual mistakes by name. Cells that
+# follows from it: which axes are folded into the batch, in which order, and how the model knows *when* something
+# was. Under each exercise stands a check that knows the usual mistakes by name. Cells that
 # need your code wait until it is written, so you can run the whole notebook at any time.
 #
-# An exercise that is right in parts earns a part: results of the right shape one tenth of its points, right
-# values eight tenths, right gradients the rest (one eighth, and all, where no gradient is asked for).
-# Exercise 12 is all or nothing, and what the course forbids earns nothing.
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or
+#   a list, in the order of the text.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the **names** in
+#   bold, because the check loads weights of its own by these names. So it does not see what yours begin with.
+# * *`eps`.* Every layer norm here has **`eps=1e-6`**, as in homework 2 and not as in homework 3; exercises 5, 7, 8
+#   and 9 say it again.
+# * *Points.* An exercise that is right in parts earns a part: if all results have the right shape, one tenth of its
+#   points; if the values are right too, eight tenths; with right gradients all of them. Where no gradient is asked
+#   for, the right shape earns one eighth and right values all; single numbers earn nothing for their shape. Exercise
+#   12 is all or nothing, and what the course forbids earns nothing.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # The letters are those of the lectures: a batch of $B$ clips of $T$ frames, $C$ channels, $H \times W$ pixels
 # is **$(B, T, C, H, W)$**. Tokens are $D$ wide; a frame has $S = h \cdot w$ of them. You may use everything in
@@ -52,12 +67,12 @@ setup(seed=0)
 # %% [markdown]
 # ## What we look at
 #
-# Clips of five frames, 16 × 16 pixels: one handwritten digit slides right, left, down or up, one pixel a
-# frame. **Which way?** is the question. The clips are made so that cheating is impossible. The middle frame
-# looks the same under all four motions: from one frame, nobody can do better than guess, 25 %. And *right*
-# and *left* show the same set of frames, only in the other order (*down* and *up* too): who does not know
-# which frame came first is right at most every second time, 50 %. At the end you will see your models meet
-# these two ceilings, and break through.
+# Clips of five frames, 16 × 16 pixels: one handwritten digit slides right, left, down or up, one pixel a frame.
+# **Which way?** is the question. The clips are made so that two kinds of model cannot solve them. The middle frame
+# looks the same under all four motions: a model that sees this frame alone can only guess, 25 %. And *right* and
+# *left* show the same set of frames, only in the other order (*down* and *up* too): a model that does not know which
+# frame came first is right at most every second time, 50 %. At the end you will compare your models with these two
+# upper bounds, which we call **ceilings**.
 
 # %%
 from course import plots
@@ -74,7 +89,7 @@ plots.video_strip(videos, count=4)
 #
 # **Why.** A transformer reads tokens, so a clip must become tokens. The simplest way (Arnab et al. 2021,
 # section 3.2) treats a clip as a pile of pictures: take a frame now and then, evenly spread (**uniform frame
-# sampling**), and cut each into patches as ViT does. What happened between them is never looked at.
+# sampling**), and cut each into patches as ViT does. The frames between them are not used.
 #
 # **What.** `uniform_frames(clips, every)`: $(B, T, C, H, W) \to (B, T/k, C, H, W)$ with $k$ = `every`, a
 # divisor of $T$. The $T$ frames fall into groups of $k$; keep the **middle** frame of each group, and where
@@ -113,8 +128,8 @@ with when_done():
 # ## 2 · Tubelets: cut a clip into boxes ●●○○○
 #
 # **Why.** A patch is a square of pixels. Give it a third side, $t$ frames long, and it becomes a box of space
-# and time, a **tubelet**. A token made of it can know what moved *inside* the box. Cutting is nothing but
-# moving axes about, and moving them wrongly gives the right shape with the wrong numbers in it.
+# and time, a **tubelet**. A token made of it can hold what moved *inside* the box. Cutting only moves axes, and
+# if they are moved wrongly, the shape is right and the numbers are in the wrong places.
 #
 # **What.** `fold_tubelets(clips, t, p)`: $(B, T, C, H, W) \to (B,\ T/t,\ H/p,\ W/p,\ C \cdot t \cdot p \cdot
 # p)$. Place $[b, i, j, k]$ holds all numbers of the box of frames $i t \dots i t + t - 1$, rows from $j p$,
@@ -123,7 +138,12 @@ with when_done():
 # p)$; you will need it in a moment. $t$ divides $T$, and $p$ divides $H$ and $W$.
 #
 # **By hand.** One channel, $T=2$ frames of 2 × 4 pixels, $t = 2$, $p = 2$: two boxes. On paper: which eight
-# numbers are in each, and in which order? (The first begins 0, 1, 4, 5, 8.)
+# numbers are in each, and in which order?
+#
+# <details><summary>Answer</summary>
+#
+# 0, 1, 4, 5, 8, 9, 12, 13 and 2, 3, 6, 7, 10, 11, 14, 15: of each box the first frame row by row, then the second.
+# </details>
 
 # %%
 numbered = torch.arange(16).reshape(1, 2, 1, 2, 4)  # (B, T, C, H, W): a number says where it came from
@@ -150,7 +170,7 @@ check("hw6.fold_tubelets", fold_tubelets)
 
 # %% [markdown]
 # **Look at it.** The first clip, cut into four boxes of five frames and 8 × 8 pixels. Each row is one tubelet,
-# and one token: a stroke comes in at one side, or goes out at the other. The token *contains* motion.
+# and one token: a stroke comes in at one side, or goes out at the other. One token shows the motion.
 
 # %%
 with when_done():
@@ -161,10 +181,12 @@ with when_done():
 # %% [markdown]
 # ## 3 · Tubelet embedding: fold and multiply, or convolve ●●○○○
 #
-# **Why.** Each box goes through one linear layer, the same for all, and is a token. Now look at what a 3-D
-# convolution does whose *stride is as long as its kernel*: it lays the kernel on a box, multiplies and adds
-# up, and moves on by one whole box. That is the same map. Everybody writes it as a convolution, because
-# then it is one layer.
+# **Why.** Each box goes through one linear layer, the same for all, and becomes a token (**tubelet embedding**):
+#
+# $$\text{token}_{b, i, j, k} = \text{weight} \cdot \text{box}_{b, i, j, k} + \text{bias}.$$
+#
+# A 3-D convolution whose *stride is as long as its kernel* lays the kernel on a box, multiplies and adds up, and
+# moves on by one whole box: it computes the same. Most code writes it as a convolution, because then it is one layer.
 #
 # **What.** A module `TubeletEmbedding(in_channels, embed_dim, t, p)` with one layer, **`proj`**, an
 # `nn.Conv3d` from $C$ to $D$ channels with a bias, its kernel $t \times p \times p$. `forward(clips)`: $(B, T,
@@ -215,22 +237,35 @@ with when_done():
 # **Change a number.** How many tokens does a clip of 32 frames and 224 × 224 pixels make with $t=2$, $p=16$?
 # And with $t = 1$? Twice the tokens are four times the pairs. Exercise 11 counts what that costs.
 #
+# <details><summary>Answer</summary>
+#
+# $16 \cdot 14 \cdot 14 = 3136$, and twice as many with $t = 1$: 6272.
+# </details>
+#
 # ## 4 · Start from an image model ●●○○○
 #
-# **Why.** Clips with labels are rare, images with labels are not. So a video model starts from an image model:
-# every weight has its partner, except in the embedding. The image model's filters are $(D, C, p, p)$, yours
-# must be $(D, C, t, p, p)$. Both ways below (Arnab et al. 2021, section 3.4) obey one demand: **on a still
-# clip the video model's tokens are those of the image model.**
+# **Why.** Clips with labels are rare, images with labels are not. So a video model begins with the weights of a
+# **pre-trained** image model. Most can be copied, but not those of the embedding: the image model's filters are $(D,
+# C, p, p)$, yours must be $(D, C, t, p, p)$. Both ways below (Arnab et al. 2021, section 3.4) meet one condition:
+# **on a still clip the video model's tokens are those of the image model.** A still clip shows the same pixels $t$
+# times, so this says
+#
+# $$\sum_{\tau = 0}^{t - 1} \text{filters}_{d, c, \tau, r, s} = \text{image\_filters}_{d, c, r, s}.$$
 #
 # **What.** Two functions from `image_filters` $(D, C, p, p)$ and `t` to filters $(D, C, t, p, p)$:
 # * `central_frame_filters`: the image's filter at frame $\lfloor t/2 \rfloor$, zeros at all other frames. At
 #   the start this *is* uniform frame sampling; training may then fill in the zeros.
-# * `inflated_filters`: the image's filter at every frame, so weakened that the $t$ of them together do what
-#   the one did.
+# * `inflated_filters` (**filter inflation**): the same at every frame, the image's filter times a factor, with which the
+#   $t$ of them together do what the one did.
 #
 # **By hand.** One filter of one pixel, value 6, $t = 3$. On a still clip of brightness 5 the image model says
 # $6 \cdot 5 = 30$. The central frame filter is $(0, 6, 0)$: $0 + 30 + 0$. What must the three numbers of the
 # inflated filter be? And for $t = 4$, which of the four frames is the central one?
+#
+# <details><summary>Answer</summary>
+#
+# Three equal numbers that sum to 6. Frame 2, counted from 0.
+# </details>
 
 # %% exercise="filters_from_an_image_model"
 def central_frame_filters(image_filters, t):
@@ -277,14 +312,19 @@ with when_done():
     display(plots.matrices(panels, rows=names, numbers=True))
 
 # %% [markdown]
-# It matters. ViViT's table 1 (Kinetics-400, top-1): random filters 73.2 %, inflated 77.6 %, uniform frame
-# sampling 78.5 %, central frame 79.2 %. The winner begins as plain frame sampling and *learns* to see motion.
+# It matters. ViViT's table 1 (Kinetics-400, top-1: the share of clips whose likeliest class is the right one): random
+# filters 73.2 %, inflated 77.6 %, uniform frame sampling 78.5 %, central frame 79.2 %. The best begins as plain frame
+# sampling, and training changes its zeros.
 #
 # ## 5 · Model 1: everything looks at everything ●●○○○
 #
-# **Why.** Once a clip is tokens, ViT needs no change at all: one long row of them, a class token in front, a
-# learned position for each, and attention among all. That is **Model 1**, *spatio-temporal attention*. Every
-# token sees every moment from the first layer on. It is the most accurate on large data, and the dearest.
+# **Why.** Once a clip is tokens, ViT needs no change at all: one long row of them, a class token in front, a learned
+# position for each, and attention among all. That is **Model 1**, *spatio-temporal attention* (joint attention).
+# Every token can attend to every moment from the first layer on. The paper finds it the most accurate on large data
+# sets and the most expensive:
+#
+# $$z = [\,\text{class\_token};\; x_1;\; \dots;\; x_N\,] + \text{positions}, \qquad
+# \text{scores} = \text{head}\big(\text{norm}(\text{blocks}(z)_0)\big).$$
 #
 # **Given** are multi-head self-attention and the pre-norm block, as you built them.
 
@@ -327,10 +367,10 @@ def stack(depth, *arguments, **options):
 # **What.** Two modules. `ClipTokens(num_tokens, embed_dim)`: from what your embedding made, $(B, T, h, w, D)$,
 # to a sequence $(B, 1 + N, D)$:
 #
-# 1. all tokens in one row, $N = T \cdot h \cdot w$ of them, the column changing fastest, then the row, then
+# 1. all tokens in one sequence, $N = T \cdot h \cdot w$ of them: the column changes fastest, then the row, then
 #    time;
 # 2. the class token **in front**;
-# 3. to each of the $1 + N$ its own position is added. That is where Model 1 keeps time: every moment of every
+# 3. to each of the $1 + N$ its own position is added. From these Model 1 knows the time: every moment of every
 #    place has a row of its own.
 #
 # Its parameters are **`class_token`** $(1, 1, D)$ and **`positions`** $(1, 1 + N, D)$; zeros will do to begin
@@ -397,8 +437,8 @@ check("hw6.SpatioTemporalEncoder", ClipTokens, SpatioTemporalEncoder)
 
 # %% [markdown]
 # **Look at it.** A clip, and the same clip played backwards: the scores that one untrained Model 1 gives to the
-# two, once with no positions, once with some. Without positions the model *cannot* tell the two
-# apart, whatever its weights are. That is the second ceiling, 50 %, and it is a theorem, not bad training.
+# two, once with no positions, once with some. Without positions the scores of the two are equal, whatever the weights
+# are: this can be proved, and no training changes it. It is the second ceiling, 50 %.
 
 # %%
 def draw_all(model):
@@ -422,10 +462,10 @@ with when_done(), torch.no_grad():
 # %% [markdown]
 # ## 6 · Looking along one axis only ●●●○○
 #
-# **Why.** $T \cdot S$ tokens have $(T S)^2$ pairs. Cut the question in two: *what is in this frame?* (each
-# frame by itself: $T$ times $S^2$ pairs) and *what becomes of this place?* (each place by itself: $S$ times
-# $T^2$ pairs). For 16 moments of 196 places that is 15 times fewer. And it costs no new code: attention mixes
-# whatever stands in the axis of the tokens and never looks across the batch. So the axis that is *not* to be
+# **Why.** $T \cdot S$ tokens have $(T S)^2$ pairs. Two smaller attentions (**factorised** attention) have far fewer:
+# one over space (each frame by itself: $T$ times $S^2$ pairs) and one over time (each place by itself: $S$ times
+# $T^2$ pairs). For 16 moments of 196 places, $T S / (T + S) = 3136 / 212$, that is 15 times fewer. And it needs no
+# new code: attention mixes the axis of the tokens and never mixes across the batch. So the axis that is *not* to be
 # mixed is **folded into the batch**.
 #
 # **What.** Two functions of `x` $(B, T, S, D)$ and `attention`, a module $(B', N, D) \to (B', N, D)$ for any
@@ -457,8 +497,8 @@ def attend_over_time(x, attention):
 check("hw6.attend_over_space_and_time", attend_over_space, attend_over_time)
 
 # %% [markdown]
-# **Look at it.** One token is changed, and your functions say which outputs notice. Five frames of 4 × 4
-# places; the frame around one of them marks the token that was changed.
+# **Look at it.** One token is changed, and the picture shows which outputs of your functions change. Five frames of
+# 4 × 4 places; the token that was changed is marked.
 
 # %%
 def noticed(mix, query):
@@ -486,15 +526,15 @@ with when_done():
     display(plots.reach_in_clip(clip[0], seen, query))
 
 # %% [markdown]
-# The last row is the point: one after the other, *two cheap looks reach everything*. What the first look
-# brought together in a frame, the second carries through time.
+# See the last row: one after the other, *two cheap attentions reach everything*. What the first brought together in a
+# frame, the second carries to the other moments.
 #
 # ## 7 · Model 2: first each frame, then the story ●●●○○
 #
-# **Why.** Go one step further and do all the looking in space first. **Model 2**, the *factorised encoder*, is
-# two transformers in a row: the first is an ordinary ViT that turns each frame into one vector; the second
-# reads the $T$ vectors like a sentence. The frames meet late, so it is by far the cheapest; and on small data
-# sets the paper finds it the best.
+# **Why.** Go one step further and do all the attention over space first. **Model 2**, the *factorised encoder*, is
+# two transformers in a row: the first is an ordinary ViT that turns each frame into one vector; the second reads the
+# $T$ vectors as a sequence. The frames are compared late (**late fusion**), so it is much cheaper than Model 1; and
+# on small data sets the paper finds it the best.
 #
 # ```
 # (B, T, S, D) ─ each frame ─ class token, positions ─ space_blocks ─ its class token, normed ─> (B, T, D)
@@ -505,10 +545,15 @@ with when_done():
 # num_classes)`; `forward(x)`: $(B, T, S, D) \to (B,$ `num_classes`$)$. The check needs these names:
 # * **`space_class`** $(1, 1, D)$, **`space_positions`** $(1, 1 + S, D)$, **`space_blocks`**, **`space_norm`**;
 # * **`time_class`** $(1, 1, D)$, **`time_positions`** $(1, 1 + T, D)$, **`time_blocks`**, **`time_norm`**;
-# * **`head`**, linear. Norms have `eps=1e-6`; parameters may begin at zero.
+# * **`head`**, linear. Norms have **`eps=1e-6`**; parameters may begin at zero.
 #
-# All frames share the first transformer and its positions. **Where does a moment learn when it was?** Only
-# in `time_positions`.
+# All frames share the first transformer and its positions. So only `time_positions` says *when* a frame was. For clip
+# $b$ and frame $\tau$, with index 0 for the class token:
+#
+# $$m_{b, \tau} = \text{space\_norm}\big(\text{space\_blocks}([\text{space\_class};\, x_{b, \tau}] +
+# \text{space\_positions})_0\big)$$
+# $$\text{scores}_b = \text{head}\big(\text{time\_norm}\big(\text{time\_blocks}([\text{time\_class};\, m_{b, 1};\, \dots;\,
+# m_{b, T}] + \text{time\_positions})_0\big)\big)$$
 
 # %% exercise="FactorisedEncoder"
 class FactorisedEncoder(nn.Module):
@@ -553,8 +598,8 @@ class FactorisedEncoder(nn.Module):
 check("hw6.FactorisedEncoder", FactorisedEncoder)
 
 # %% [markdown]
-# **Look at it.** How much do the scores of a random Model 2 move when two frames change places? Each entry
-# is one pair of frames. Left without a time code: nothing moves, ever. Right with one.
+# **Look at it.** How much do the scores of a random Model 2 change when two frames change places? Each entry
+# is one pair of frames. Left without time positions: all entries are 0. Right with them.
 
 # %%
 def moved_by_swapping(model, tokens):
@@ -581,10 +626,13 @@ with when_done(), torch.no_grad():
 # %% [markdown]
 # ## 8 · Model 3: space, then time, in every block ●●○○○
 #
-# **Why.** In Model 2 a frame is one vector before it meets another: what moved *where* must survive that.
-# **Model 3**, *factorised self-attention*, keeps all tokens to the end and splits the attention inside each
-# block instead: over space, then over time, then the MLP. Each of the three adds to the stream and reads a
-# normalised copy of it.
+# **Why.** In Model 2 a frame is reduced to one vector before it is compared with another: what moved *where* must be
+# written in it. **Model 3**, *factorised self-attention*, keeps all tokens to the end and splits the attention inside
+# each block instead: over space, then over time, then the MLP. Each of the three adds to the residual stream and
+# reads a normalised copy of it (Arnab et al. 2021, eq. 4 to 6):
+#
+# $$y = x + \text{space}(\text{norm\_space}(x)), \qquad z = y + \text{time}(\text{norm\_time}(y)), \qquad
+# \text{out} = z + \text{fc2}(\text{GELU}(\text{fc1}(\text{norm\_mlp}(z)))).$$
 #
 # ```
 # x ─┬─ norm_space ─ over space ─(+)─┬─ norm_time ─ over time ─(+)─┬─ norm_mlp ─ fc1 ─ GELU ─ fc2 ─(+)─ out
@@ -596,7 +644,7 @@ with when_done(), torch.no_grad():
 # as **`space_attention`** and **`time_attention`**. Yours are **`norm_space`**, **`norm_time`**,
 # **`norm_mlp`** (`nn.LayerNorm` with `eps=1e-6`), **`fc1`** from $D$ to `mlp_ratio` $\cdot D$ and **`fc2`**
 # back, with an exact GELU between. (An `nn.Sequential` called `mlp` instead of `fc1` and `fc2` is accepted.)
-# There is no class token: whom should it belong to, in which frame? You may call your functions of exercise
+# There is no class token, since it would belong to no frame and no place. You may call your functions of exercise
 # 6, or fold again.
 
 # %% exercise="FactorisedBlock"
@@ -633,10 +681,10 @@ class FactorisedBlock(nn.Module):
 check("hw6.FactorisedBlock", FactorisedBlock)
 
 # %% [markdown]
-# **Where does the time code go?** Around the block a whole Model 3 is a few lines; they are given. Every token
-# gets two codes before the first block: one for its *place*, the same in all frames, and one for its
-# *moment*, the same at all places. That needs $S + T$ learned rows instead of $S \cdot T$, and the model can
-# be asked what it is without one of them. At the end, the mean over all tokens.
+# **Where are the positions added?** Around the block a whole Model 3 is a few lines; they are given. Every token gets
+# two position embeddings before the first block: one for its *place*, the same in all frames, and one for its
+# *moment*, the same at all places (below also *time code*). That needs $S + T$ learned rows instead of $S \cdot T$,
+# and one of the two can be left out to see what it does. At the end, the mean over all tokens.
 
 # %%
 class Model3(nn.Module):
@@ -664,17 +712,21 @@ class Model3(nn.Module):
 #
 # **What.** A module `DividedAttention(embed_dim, num_frames, time_attention, space_attention)`: the two
 # attention steps of a block, without the MLP. `forward(x)`: $(B, 1 + T S, D) \to (B, 1 + T S, D)$, the class
-# token in front, then frame after frame.
+# token $c$ in front, then the patches $x$, frame after frame:
 #
-# 1. **Over time**, the class token steps aside: the patches alone go through **`norm_time`**, attention
+# $$y = x + \text{time\_linear}(\text{time\_attention}(\text{norm\_time}(x))), \qquad
+# [c';\, z]_\tau = \text{space\_attention}\big([\text{norm\_space}(c);\, \text{norm\_space}(y_\tau)]\big)$$
+# $$\text{patches out} = y + z, \qquad \text{class token out} = c + \frac1T \sum_\tau c'_\tau$$
+#
+# 1. **Over time**, the class token takes no part: the patches alone go through **`norm_time`**, attention
 #    along each place (**`time_attention`**), then the linear layer **`time_linear`** ($D \to D$), and are added
 #    to the patches. The class token stays as it was.
-# 2. **Over space**, everyone goes through **`norm_space`**. Each of the $T$ frames gets a **copy of the class
+# 2. **Over space**, all tokens go through **`norm_space`**. Each of the $T$ frames gets a **copy of the class
 #    token** in front of its $S$ patches, and **`space_attention`** looks at these $1 + S$ tokens. The patches
 #    get their results; the class token gets the **mean of its $T$ results**. All of it is added to the
 #    stream.
 #
-# Norms have `eps=1e-6`.
+# Both norms have **`eps=1e-6`**.
 
 # %% exercise="DividedAttention"
 class DividedAttention(nn.Module):
@@ -718,10 +770,10 @@ class DividedAttention(nn.Module):
 check("hw6.DividedAttention", DividedAttention)
 
 # %% [markdown]
-# **Look at it.** Five frames of three places, and the class token: 16 tokens. A row is the token that is
-# changed, blue are the outputs that notice. Where an attention is replaced by `nn.Identity`, nobody looks at
-# anybody. Over time: a patch reaches its place in every frame, and the class token stays alone. Over space: a patch
-# reaches its frame and the class token, the class token everyone. Both: everyone everyone.
+# **Look at it.** Five frames of three places, and the class token: 16 tokens. A row is the token that is changed,
+# blue are the outputs that change with it. An attention that is replaced by `nn.Identity` mixes nothing. Over time: a
+# patch reaches its place in every frame, and the class token only itself. Over space: a patch reaches its frame and
+# the class token, the class token reaches all. Both: all reach all.
 
 # %%
 def who_notices(divided):
@@ -743,9 +795,12 @@ with when_done(), torch.no_grad():
 # %% [markdown]
 # ## 10 · Bonus, Model 4: some heads for space, some for time ●●●○○
 #
-# **Why.** Models 2 and 3 pay for their second attention with 26 to 28 million weights more. **Model 4** pays
-# nothing: queries, keys and values are made once, as in Model 1, but **half of the heads look over space only
-# and the other half over time only**. The weights of full attention at the price of the divided one.
+# **Why.** Models 2 and 3 need 26 to 28 million weights more for their second attention (table 2 of the paper).
+# **Model 4**, *factorised dot-product attention*, needs none: queries, keys and values are made once, as in Model 1,
+# but **half of the heads attend over space only and the other half over time only**. It has the weights of Model 1
+# and about as few pairs as Model 3. In every head, over its own axis (eq. 7):
+#
+# $$\operatorname{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right) v.$$
 #
 # **What.** `split_heads_attention(q, k, v)`, each $(B, T, S, h, d)$ with an even number $h$ of heads; the
 # result has the same shape. The **first** $h/2$ heads attend over space within each frame, the others over
@@ -801,12 +856,11 @@ with when_done():
 # **Why.** "Model 3 is cheaper" is worth nothing without a number. The papers print such numbers, and you can
 # recompute them to the first decimal. (And find out when one is wrong.)
 #
-# **What.** `video_cost(model, frames, side, t, p, embed_dim, depth, time_depth)` for one clip of `frames`
-# frames of `side` × `side` pixels in tubelets of $t$ frames by $p \times p$ pixels. `model` is 1, 2, 3 or 4.
-# It returns two whole numbers: the **patch tokens** $T \cdot S$ of the clip, and the **multiply-accumulates**
-# of all its blocks. A block over $N$ tokens takes $4 N D^2$ for its four linear layers, $2 N^2 D$ for its two
-# products, $8 N D^2$ for its MLP (four times as wide as $D$). Count no biases, norms, softmaxes, embedding,
-# head.
+# **What.** `video_cost(model, frames, side, t, p, embed_dim, depth, time_depth)` for one clip of `frames` frames of
+# `side` × `side` pixels in tubelets of $t$ frames by $p \times p$ pixels. `model` is 1, 2, 3 or 4. It returns two
+# whole numbers, in this order: the **patch tokens** $T \cdot S$ of the clip, and the **multiply-accumulates** of all
+# its blocks. A block over $N$ tokens takes $4 N D^2$ for its four linear layers, $2 N^2 D$ for its two products, $8 N
+# D^2$ for its MLP (four times as wide as $D$). Count no biases, norms, softmaxes, embedding, head.
 #
 # * **Model 1**: $N = 1 + T S$, `depth` blocks.
 # * **Model 2**: `depth` blocks over each frame's $1 + S$ tokens, then `time_depth` blocks over $1 + T$.
@@ -851,12 +905,10 @@ def video_cost(model, frames, side, t, p, embed_dim, depth, time_depth):
 check("hw6.video_cost", video_cost)
 
 # %% [markdown]
-# **Look at it.** ViViT-B with tubelets of 2 × 16 × 16: your multiply-accumulates (in billions, the embedding
-# added) and the weights of *your own* modules at full size (in millions, made on PyTorch's `meta` device,
-# which keeps shapes and no numbers), beside the paper's table 2. The weights agree, the operations to 1 %.
-# Lecture slides that print **100.7** for Model 2 do not: two temporal blocks instead of four would have 100.9.
-# (Our Model 3 adds a code for the place and one for the moment; the paper's, like Model 1, has a position for each
-# of the 3,136 tokens. The difference is added below.)
+# **Look at it.** ViViT-B with tubelets of 2 × 16 × 16: your multiply-accumulates (in billions, the embedding added)
+# and the weights of *your own* modules at full size (in millions, made on PyTorch's `meta` device, which keeps shapes
+# and no numbers), beside the paper's table 2. How near are they? (Our Model 3 adds a position for the place and one
+# for the moment; the paper's, like Model 1, has one for each of the 3,136 tokens. The difference is added below.)
 
 # %%
 def count(*modules):
@@ -880,6 +932,9 @@ with when_done(), torch.device("meta"):
         print(f"{row}   {macs / 1e9:5.1f}G ({paper_macs}G)")
 
 # %% [markdown]
+# > **What slides get wrong here.** Some print **100.7** million weights for Model 2; the paper's table 2 says 115.1, and so
+# > does your count. Two blocks over time instead of four would have $115.1 - 2 \cdot 7.1 = 100.9$.
+#
 # **TimeSformer's weights**, table 1 of its paper (174 classes, 8 frames, patches of 16 × 16): 85.9M for joint
 # attention, 121.4M for divided. Here the patches of *one* frame are embedded, and place and moment have codes of
 # their own, as in our Model 3.
@@ -908,19 +963,27 @@ with when_done():
 
 # %% [markdown]
 # **A question.** TimeSformer's divided attention has 121.4M weights where its joint one has 85.9M. Which of
-# your layers in exercise 9 make up the difference of 35.4M? ($12 \cdot 5 D^2$, with $D = 768$.)
+# your layers in exercise 9 make up the difference of 35.4M?
+#
+# <details><summary>Answer</summary>
+#
+# In each of the 12 blocks the four layers of `time_attention` and `time_linear`, $5 D^2$ weights: $12 \cdot 5 \cdot
+# 768^2 = 35.4$ million. (Their biases and `norm_time` are 0.06 million more.)
+# </details>
 #
 # ## 12 · Training, with clips played backwards ●●●○○
 #
 # **Why.** Flipping an image left to right is the most harmless augmentation there is. For clips there is one
-# more: play them backwards. It doubles your data, *if you mind what it does to the label*: the reverse of
-# *right* is *left*. (The same care is due for "opening a door", and for mirrored text.) Forget the label, and
-# the network is told that order does not matter. You know which ceiling it will then meet.
+# more: play them backwards. It doubles your data, *if the label is changed with it*: the reverse of *right* is *left*.
+# (The same holds for "opening a door", and for mirrored text.) With the old label, the network is trained to ignore the
+# order of the frames. You know which ceiling it then has.
 #
 # **What.** `train_on_clips(model, clips, labels, backwards, steps, batch_size, learning_rate, generator)`
-# trains `model` in place and returns the list of its losses, one plain Python number for each step.
+# trains `model` in place and returns the list of its losses, one plain number for each step (`loss.item()`; a tensor
+# that still holds its graph is none).
 #
-# * Before the first step, one `torch.optim.AdamW` over all parameters, with the given learning rate.
+# * Before the first step, one `torch.optim.AdamW` over all parameters, with the given learning rate; all other options
+#   keep torch's defaults.
 # * In each step, first draw the indices of a batch: `torch.randint(len(clips), (batch_size,),
 #   generator=generator)`. Then toss a coin for each clip of the batch: where `torch.rand(batch_size,
 #   generator=generator)` is **below 0.5**, that clip is played backwards and has the label `backwards[label]`.
@@ -928,7 +991,7 @@ with when_done():
 # * Cross entropy of the raw scores; its value before the step goes into the list. Clear, compute, move.
 #
 # The check follows a tiny network step by step; then your loop has 150 steps to teach a *linear* classifier
-# the four motions, **90 %** of 120 new clips must be right (a sound loop has all of them).
+# the four motions, and **90 %** of 120 new clips must be right.
 
 # %% exercise="train_on_clips"
 def train_on_clips(model, clips, labels, backwards, steps, batch_size, learning_rate, generator):
@@ -969,8 +1032,8 @@ def train_on_clips(model, clips, labels, backwards, steps, batch_size, learning_
 check("hw6.train_on_clips", train_on_clips)
 
 # %% [markdown]
-# A linear classifier that sees which frame is which has this solved. That is no scandal: it is what the clips
-# were made for. They do not ask for depth, they ask for *order*. So whatever fails below fails for want of it.
+# A linear classifier that sees which frame is which can solve this. The clips were made so: they do not need a deep
+# network, they need the *order* of the frames. So a model that fails below fails for lack of it.
 #
 # ## All together: the two ceilings
 #
@@ -998,8 +1061,8 @@ def without_time(encoder):
     return encoder
 
 # %% [markdown]
-# Positions are drawn with a spread of 0.5. (The usual 0.02 is drowned by the pixels for hundreds of steps: fine
-# for a training of days, fatal for one of seconds. Try it.) `trained` trains when first asked, then remembers.
+# Positions are drawn with a spread of 0.5. (The usual 0.02 is small beside the pixels, and a training of seconds may
+# be too short to enlarge it. Try it.) `trained` trains when first asked, then remembers.
 
 # %%
 from functools import cache
@@ -1053,13 +1116,16 @@ with when_done():
     display(plots.bars(results, chance=0.25))
 
 # %% [markdown]
-# Theory kept its word. **One frame**: 25 %, give or take what 1,000 clips allow (1.4 points), and the axis a
-# coin toss too. **No time code**: whoever has found the axis stands at 50 %, for the direction is a coin toss
-# and will be so after a year of training. **With a time code**: solved. The same weights, the same clips;
-# five learned rows are the difference between *something moves sideways* and *it moves to the left*.
+# Compare your bars with the two ceilings. **One frame**: motion 25 %, up to the error of 1,000 clips (a standard
+# deviation of 1.4 points), and axis 50 %. **No time code**: at most 50 %, up to the same error, even where the axis
+# is always right; the direction stays a guess, however long the training. **With a time code** nothing forbids 100 %.
+# The clips are the same, and the weights differ in five learned rows: these make the difference between *something
+# moves sideways* and *it moves to the left*. (One run each: change both seeds in `trained` and see how the bars above
+# 50 % move.)
 #
-# **How it gets there.** Without a time code the loss of Model 2 falls to that of a coin toss between two,
-# $\ln 2 = 0.69$, and there it rests: the plateau is the ceiling. With one it goes straight through.
+# **How it gets there.** A model that knows the axis and must guess the direction has a loss of $\ln 2 = 0.69$ at
+# best. Without a time code the loss of Model 2 cannot fall below that (the marked line), except by learning single
+# clips by heart. With one it can. Do your two curves agree?
 
 # %%
 with when_done():
@@ -1071,8 +1137,9 @@ with when_done():
     display(plots.curves(steps, groups, xlabel="step", ylabel="loss", levels={"": math.log(2)}, marks=coin))
 
 # %% [markdown]
-# **What does it get wrong?** The blind network's confusions: rows are the true motions, columns its answers.
-# Two blocks of two, and inside a block it cannot tell.
+# **What does it get wrong?** The **confusion matrix** of the network without time code, beside that with one: rows
+# are the true motions, columns the answers. On the left look for two blocks of two: it finds the axis, and inside a
+# block it guesses.
 
 # %%
 def confusion(name):
@@ -1088,14 +1155,20 @@ with when_done():
     display(plots.matrices(tables, rows=motions, columns=motions, numbers=True))
 
 # %% [markdown]
-# **Questions to play with.** Tubelets of five frames: does Model 1 without any time code still meet the
-# ceiling? (What does such a token contain?) What does Model 2 do with `std=0.02` for its positions?
+# **Questions to play with.** With tubelets of five frames, has Model 1 without any time code still the ceiling of 50 %?
+# What does Model 2 do with `std=0.02` for its positions?
+#
+# <details><summary>Answer</summary>
+#
+# No: such a token holds all five frames in their order, so the motion is inside the token and no time code is needed.
+# For the second question run it, with two seeds.
+# </details>
 #
 # ## Your Model 1 is the public Model 1
 #
 # `transformers` has ViViT's Model 1, written by other people. Here its weights go into *your* embedding and
-# encoder; the same clip must give the same scores. Two traps are minded for you: it uses the tanh form of GELU,
-# as the original did, and keeps queries, keys and values apart.
+# encoder; the same clip must give the same scores. Two differences are taken care of: it uses the tanh form of GELU,
+# as the original did, and keeps queries, keys and values in three layers.
 
 # %%
 def copy_vivit(theirs, yours):
@@ -1154,10 +1227,10 @@ else:
 # ## On a GPU: photographs that move
 #
 # On black, a frame's one vector can say where its digit is. In a photograph nothing stands out: to know where it
-# went, its parts must be compared *before* they are boiled down. With a GPU, the next cell trains your Models 2 and 3
-# on CIFAR-10 through a moving camera: a window of 24 × 24 pixels slides over each picture, two pixels a frame. Which
-# way? Which of the two models do you expect to find that hard? It runs only where there is a GPU and the data can be
-# had; *price there: about two minutes, and 170 MB to download once.*
+# went, its parts must be compared *before* they are reduced to one vector. With a GPU, the next cell trains your
+# Models 2 and 3 on CIFAR-10 through a moving camera: a window of 24 × 24 pixels slides over each picture, two pixels
+# a frame. Which way? Which of the two models do you expect to find that hard? It runs only where there is a GPU and
+# the data can be had; *price there: about two minutes, and 170 MB to download once.*
 
 # %%
 def panned(images, motion):

@@ -43,3 +43,15 @@ def test_the_build_writes_it_where_the_header_leaves_room(tmp_path):
     assert "| **It takes** | about 15 minutes (1,500 words with code to read, 1 question) |" in notebook.cells[0].source
     longer = notebooks.make_notebook(source_of(tmp_path, words=3000), notebooks.LECTURE)
     assert notebook.cells[0].id != longer.cells[0].id and notebook.cells[1].id == longer.cells[1].id
+
+
+def test_answers_of_a_homework_are_not_read(tmp_path):
+    path = tmp_path / "hw9_x.py"
+    answer = "\n".join(f"    x{n} = {n}" for n in range(200))
+    cell = '# %% exercise="f"\ndef f():\n    ### BEGIN SOLUTION\n{}\n    ### END SOLUTION\n'
+    header = '# %% [markdown]\n# # X\n#\n# {reading time}\n\n# %% tags=["setup"]\nx = 1\n\n'
+    minutes = []
+    for body in ("    return 1", answer):
+        path.write_text(header + cell.format(body))
+        minutes.append(reading_minutes(read_source(path, tmp_path)))
+    assert minutes == [0, 0]

@@ -519,7 +519,8 @@ def test_what_is_nearly_right_is_said_to_be_so(homework):
 
 
 def test_several_results_in_one_and_right_numbers_in_another_shape(homework, loose):
-    said = verdict(loose, "cost", cost=lambda n: [4 * n, n * n]).sentence
+    assert verdict(loose, "cost", cost=lambda n: [4 * n, n * n]).status == "right"
+    said = verdict(loose, "cost", cost=lambda n: 4 * n).sentence
     assert said == "Your code did not return 2 results, but one: write them side by side, with commas between."
     assert "right numbers in the wrong shape: expected (3, 5), yours is (15,)" in say(
         homework, lambda x: (2 * x + x.roll(1, 0)).flatten()
