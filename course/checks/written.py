@@ -9,12 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from course.cell_id import cell_id
-
-
-def text_id(text: str) -> str:
-    """The same for texts that differ in spaces at the ends of lines only."""
-    return cell_id("code", "\n".join(line.rstrip() for line in text.strip().splitlines()))
+from course.cell_id import text_id
 
 
 def written_in(objects: Iterable[Any]) -> list[str]:

@@ -8,9 +8,9 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.utils import determine_grade
 
+from course.cell_id import text_id
 from course.checks import load_homework, public
 from course.checks.stderr import LONGEST, Heard
-from course.checks.written import text_id
 
 ROOT = Path(__file__).resolve().parents[2]
 NBGRADER = {"schema_version": 3, "grade": True, "solution": False, "locked": True, "task": False, "points": 4}

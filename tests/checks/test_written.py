@@ -5,7 +5,8 @@ import linecache
 
 import pytest
 
-from course.checks.written import text_id, written_in
+from course.cell_id import text_id
+from course.checks.written import written_in
 
 HELPER = "def helper(x):\n    return x + 1"
 ANSWER = "def answer(x):\n    inner = lambda y: helper(y)\n    return inner(x)"
