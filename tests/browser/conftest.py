@@ -9,9 +9,14 @@ from tests.browser.lab import CHROMIUM, FLAGS, running_lab
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def lab(lab_folder):
     """A JupyterLab on a copy of the course; yields its address."""
-    with running_lab(tmp_path_factory.mktemp("lab")) as address:
+    with running_lab(lab_folder) as address:
         yield address
 
 

@@ -17,7 +17,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOKEN = "course"
-LONGEST_RUN = 240  # seconds, for one notebook on a busy machine
+LONGEST_RUN = 600  # seconds, for one notebook on a busy machine
+LONGEST_WAIT = 300_000  # milliseconds, for anything on a page
 REST = 4.0
 FLAGS = [
     "--no-sandbox",
@@ -62,7 +63,7 @@ def running_lab(folder: Path, **variables: str) -> Iterator[str]:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=1)
                 break
@@ -85,9 +86,12 @@ def ask(lab: str, what: str, method: str = "GET", body: dict | None = None):
     return json.loads(text) if text else None
 
 
-def open_notebook(browser, lab: str, path: str, *, width: int = 1280, height: int = 1000, kernel: bool = True):
-    """Its page, once its cells are drawn and, with `kernel`, its kernel is ready."""
-    page = browser.new_page(viewport={"width": width, "height": height})
+def open_notebook(
+    browser, lab: str, path: str, *, width: int = 1280, height: int = 1000, scale: float = 1, kernel: bool = True
+):
+    """Its page, once its cells are drawn and, with `kernel`, its kernel is ready; `scale`: pixels of the screen for one."""
+    page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
+    page.set_default_timeout(LONGEST_WAIT)
     page.goto(f"{lab}/lab/tree/{path}?reset&token={TOKEN}")
     wait_for_cells(page, lab, path, kernel)
     return page
@@ -96,13 +100,11 @@ def open_notebook(browser, lab: str, path: str, *, width: int = 1280, height: in
 def wait_for_cells(page, lab: str, path: str, kernel: bool = True) -> None:
     cells = ask(lab, f"contents/{path}")["content"]["cells"]
     number = sum(cell["cell_type"] == "code" for cell in cells)
-    page.wait_for_function(
-        "n => document.querySelectorAll('.jp-CodeCell').length >= Math.min(n, 3)", arg=number, timeout=90_000
-    )
+    page.wait_for_function("n => document.querySelectorAll('.jp-CodeCell').length >= Math.min(n, 3)", arg=number)
     page.locator(".jp-StatusBar-TextItem, .jp-Notebook-ExecutionIndicator").first.wait_for()
     if kernel:
         # The kernel is ready only when the status bar says so; before that, "Run All" clears cells and runs nothing.
-        page.wait_for_function("() => document.body.innerText.includes('| Idle')", timeout=90_000)
+        page.wait_for_function("() => document.body.innerText.includes('| Idle')")
 
 
 def run_all(page, lab: str) -> None:
@@ -129,13 +131,14 @@ def rest(page, lab: str) -> None:
 
 def save(page) -> None:
     page.keyboard.press("Control+s")
+    page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.lm-mod-current.jp-mod-dirty')")
     page.wait_for_timeout(1500)
 
 
-def write_notebook(lab: str, path: str, *cells: str) -> None:
+def write_notebook(lab: str, path: str, *cells: str, kernel: str = "python3") -> None:
     """A small notebook with these cells of code."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    notebook.metadata["kernelspec"] = {"display_name": kernel, "language": "python", "name": kernel}
     ask(lab, f"contents/{path}", "PUT", {"type": "notebook", "content": notebook})
 
 
