@@ -95,7 +95,9 @@ def progress_command(folder: Path | None = None) -> int:
     found = read_progress(folder)
     if not any(each.path for each in found):
         where = folder or Path.cwd()
-        print(f"course progress: no homework (hwN_topic.ipynb) was found in {where}: name their folder.", file=sys.stderr)
+        print(
+            f"course progress: no homework (hwN_topic.ipynb) was found in {where}: name their folder.", file=sys.stderr
+        )
         return 2
     print(table(found))
     print(f"\nNext: {next_step(found)}")
@@ -130,7 +132,9 @@ def table(found: list[Progress]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip() for row in rows]
     earned, whole = (sum(each.points[i] for each in found) for i in (0, 1))
-    return "\n".join([*lines, f"{earned:g} of {whole:g} points on the checks in your notebooks, as you last saved them."])
+    return "\n".join(
+        [*lines, f"{earned:g} of {whole:g} points on the checks in your notebooks, as you last saved them."]
+    )
 
 
 def next_step(found: list[Progress]) -> str:

@@ -25,7 +25,9 @@ def test_help_lists_every_command(capsys):
         main(["--help"])
     said = capsys.readouterr().out
     assert tuple(re.findall(r"^ {4}(\w+)", said, flags=re.MULTILINE)) == COMMANDS
-    readers, instructors = said.partition("for everybody who takes the course:")[2].split("for instructors and authors:")
+    readers, instructors = said.partition("for everybody who takes the course:")[2].split(
+        "for instructors and authors:"
+    )
     for names, text in ((READERS, readers), (INSTRUCTORS, instructors)):
         assert tuple(re.findall(r"^ {4}(\w+)", text, flags=re.MULTILINE)) == names
 

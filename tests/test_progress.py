@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from nbgrader.utils import compute_checksum
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbgrader.utils import compute_checksum
 
 from course import progress
 from course.cell_id import text_id

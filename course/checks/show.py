@@ -21,9 +21,7 @@ _LOOK = {  # status -> (accent colour, sign); white on each of the colours can b
 }
 
 
-def show_card(
-    exercise_id: str, points: float, verdict: Verdict, heard: str = "", written: Sequence[str] = ()
-) -> None:
+def show_card(exercise_id: str, points: float, verdict: Verdict, heard: str = "", written: Sequence[str] = ()) -> None:
     """`heard` is what the student's code wrote to stderr, `written` see `card_metadata`."""
     text = card_text(exercise_id, points, verdict)
     if not in_notebook():

@@ -86,7 +86,9 @@ def course_progress(folder: str | Path | None = None) -> CourseProgress:
     folder = course_folder() if folder is None else Path(folder)
     found = read_progress(folder)
     done = [each.homework.heading for each in found if each.is_done]
-    says = f"the map of the course with your homeworks, the table below in colours; done: {', '.join(done) or 'none yet'}"
+    says = (
+        f"the map of the course with your homeworks, the table below in colours; done: {', '.join(done) or 'none yet'}"
+    )
     return CourseProgress(found, course_map(folder, found).described(says))
 
 

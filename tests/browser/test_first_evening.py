@@ -141,7 +141,9 @@ def test_cards_can_be_read_in_both_themes(evening, pictures, theme):
 def test_a_figure_is_no_white_slab_in_the_dark(evening, pictures):
     choose_theme(evening, "JupyterLab Dark")
     picture = evening.locator("img[alt^='The first bar is']")
-    style = picture.evaluate("image => { const s = getComputedStyle(image); return [s.padding, s.borderRadius, s.filter] }")
+    style = picture.evaluate(
+        "image => { const s = getComputedStyle(image); return [s.padding, s.borderRadius, s.filter] }"
+    )
     picture.scroll_into_view_if_needed()
     evening.screenshot(path=pictures / "figure_dark.png")
     choose_theme(evening, "JupyterLab Light")
@@ -161,7 +163,9 @@ def test_the_map_shows_what_is_saved(evening, lab, pictures):
     rows = [row.inner_text().split("\t") for row in cell.locator("tbody tr").all()]
     assert [part.strip() for part in rows[0]] == ["hw0 · Your first check", "1 of 1", "1 of 1", "done"]
     assert rows[1][3].strip() == "not begun"
-    assert "Next: read lecture 3 · Self-attention, then hw1 · Self-attention: write attention_scores" in cell.inner_text()
+    assert (
+        "Next: read lecture 3 · Self-attention, then hw1 · Self-attention: write attention_scores" in cell.inner_text()
+    )
     assert cell.locator("tbody a").nth(1).get_attribute("href")
 
 
