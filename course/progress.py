@@ -199,7 +199,7 @@ def _read(notebook: dict[str, Any], folder: Path) -> list[Part]:
         for _, label in labels
         if label.get("grade") and not label.get("solution")
     }
-    cards = dict(_cards(cells))  # of several, the last that was run
+    cards = dict(_cards(cells))
     parts = []
     for cell, label in labels:
         if label.get("grade") and label.get("solution"):
@@ -224,8 +224,12 @@ def _state(cell: dict, label: dict, card: dict | None, there: set[str]) -> tuple
 
 
 def _cards(cells: list[dict]) -> Iterator[tuple[str, dict]]:
-    """(exercise, what the card says), the last that was run last."""
-    for cell in sorted(cells, key=lambda cell: cell.get("execution_count") or 0):
+    """(exercise, what a card says): of several, that of the exercise's own check cell comes last, else the last run."""
+
+    def order(cell: dict) -> tuple[bool, int]:
+        return bool((cell["metadata"].get("nbgrader") or {}).get("grade")), cell.get("execution_count") or 0
+
+    for cell in sorted(cells, key=order):
         for output in cell.get("outputs", ()):
             card = (output.get("metadata") or {}).get("course") or {}
             if "exercise" in card:

@@ -99,6 +99,17 @@ def test_a_card_from_before_an_edit_is_not_believed(own):
     assert own.state("attention_scores") == (RIGHT, 4), "a space at the end of a line is no edit"
 
 
+def test_what_a_student_checks_in_a_cell_of_their_own_counts_only_where_the_check_was_not_run(own):
+    def try_out(_, notebook):
+        cell = new_code_cell('check("hw1.attention_scores", other)', execution_count=9)
+        told = {"exercise": "hw1.attention_scores", "status": "wrong", "points": 0, "of": 4, "written": []}
+        cell["outputs"] = [{"output_type": "display_data", "data": {}, "metadata": {"course": told}}]
+        notebook["cells"].append(cell)
+
+    assert own.change(try_out).state("attention_scores") == (WRONG, 0)
+    assert own.write("attention_scores", status="right").state("attention_scores") == (RIGHT, 4)
+
+
 def test_nor_is_one_whose_helper_was_edited(own):
     helper = "def helper(x):\n    return x"
     own.write("attention_scores", status="right", written=[text_id("def mine(x):\n    return x"), text_id(helper)])

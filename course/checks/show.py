@@ -17,7 +17,7 @@ from course.notebook import in_notebook, unwritten_exercise
 _LOOK = {  # status -> (accent colour, sign); white on each of the colours can be read, and each on white and on black
     RIGHT: ("#2e7d32", "✓"),
     WRONG: ("#c62828", "✗"),
-    NOT_STARTED: ("#607d8b", "○"),
+    NOT_STARTED: ("#546e7a", "○"),
 }
 
 

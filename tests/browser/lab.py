@@ -120,18 +120,18 @@ def run_all(page, lab: str) -> None:
 
 
 def rest(page, lab: str) -> None:
-    """Wait until every kernel has been idle for a while: between two cells it is so for a moment too."""
+    """Wait until every kernel has been idle for a while, and no cell waits: between two cells it is so for a moment too."""
     end, rested = time.monotonic() + LONGEST_RUN, 0.0
     while rested < REST:
         assert time.monotonic() < end, f"still running after {LONGEST_RUN} s"
         page.wait_for_timeout(500)
         busy = any(kernel["execution_state"] != "idle" for kernel in ask(lab, "kernels"))
-        rested = 0 if busy else rested + 0.5
+        rested = 0 if busy or page.locator(".jp-InputPrompt", has_text="[*]").count() else rested + 0.5
 
 
 def save(page) -> None:
     page.keyboard.press("Control+s")
-    page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.lm-mod-current.jp-mod-dirty')")
+    page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.jp-mod-dirty')")
     page.wait_for_timeout(1500)
 
 

@@ -1,4 +1,4 @@
-// A prebuilt extension of JupyterLab, written by hand: it needs nothing of JupyterLab but the page.
+// A prebuilt extension of JupyterLab, written by hand: it imports nothing of JupyterLab and looks at the page.
 (() => {
   // ipywidgets says these where a slider has no kernel: a notebook that was closed and opened again.
   const DEAD = ["Loading widget...", "Error displaying widget: model not found", "Error displaying widget"];
@@ -33,10 +33,29 @@
     document.querySelectorAll(".widget-hslider").forEach(named);
   }
 
+  // JupyterLab writes the kernel's version into a notebook that is opened, and then shows it as not saved.
+  const opened = new WeakSet();
+  function settle(panel) {
+    const { context, sessionContext } = panel ?? {};
+    if (!sessionContext || !context?.model?.cells || opened.has(context)) return;
+    opened.add(context);
+    const content = () => {
+      const { metadata, ...rest } = context.model.toJSON();
+      return JSON.stringify({ ...rest, metadata: { ...metadata, language_info: null, kernelspec: null } });
+    };
+    context.ready.then(async () => {
+      const before = content();
+      await sessionContext.ready;
+      await sessionContext.session?.kernel?.info;
+      setTimeout(() => { if (content() === before) context.model.dirty = false; }, 500);
+    });
+  }
+
   const plugin = {
     id: "course-reading:plugin",
     autoStart: true,
-    activate: () => {
+    activate: (app) => {
+      app.shell.currentChanged?.connect((_, change) => settle(change.newValue));
       document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
       let waiting = false;
       new MutationObserver(() => {
