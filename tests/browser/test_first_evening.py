@@ -190,18 +190,18 @@ def test_code_fits_beside_the_file_browser(browser, lab, pictures, width, scale)
     path = "assignments/hw1_self_attention/hw1_self_attention.ipynb"
     page = open_notebook(browser, lab, path, width=width, height=700, scale=scale, kernel=False)
     assert page.locator(".jp-FileBrowser").is_visible()
+    there = ask(lab, f"contents/{path}")["content"]["cells"]
+    number = sum(cell["cell_type"] == "code" for cell in there)
     cells = page.locator(".jp-CodeCell")
     cut = []
-    for i in range(cells.count()):
+    for i in range(number):
         cells.nth(i).scroll_into_view_if_needed()  # JupyterLab draws what is on screen
         code = cells.nth(i).locator(".cm-scroller").first
         if code.evaluate("code => code.scrollWidth > code.clientWidth + 1"):
             cut.append(code.inner_text().splitlines()[0])
-    number = cells.count()
     page.screenshot(path=pictures / f"code_{width}.png")
     page.close()
-    there = ask(lab, f"contents/{path}")["content"]["cells"]
-    assert number == sum(cell["cell_type"] == "code" for cell in there) and not cut, cut
+    assert number > 30 and not cut, cut
 
 
 def test_a_notebook_that_was_opened_does_not_look_unsaved(browser, lab):
