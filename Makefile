@@ -10,6 +10,8 @@ LAB    ?=
 
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready-$(TORCH)
+# Settings of JupyterLab, see course/lab/README.md.
+SETTINGS := $(CURDIR)/course/lab
 # torch's threads otherwise spin long while they wait, which makes training many times slower beside any other program;
 # without spinning at all (OMP_WAIT_POLICY=PASSIVE), small networks train 1.2 to 2 times slower on an idle machine.
 export GOMP_SPINCOUNT ?= 1000
@@ -32,7 +34,10 @@ help:
 
 lab: $(READY)
 	@echo "==> Opening JupyterLab on notebooks/00_start_here.ipynb (stop it with Ctrl-C)"
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) \
+	PATH="$(abspath $(BIN)):$$PATH" \
+	    JUPYTER_CONFIG_PATH="$(SETTINGS)$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	    JUPYTER_PATH="$(SETTINGS)$${JUPYTER_PATH:+:$$JUPYTER_PATH}" \
+	    $(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) \
 	    notebooks/00_start_here.ipynb
 
 style: $(READY)
@@ -80,9 +85,5 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet -r $(VENV)/requirements.txt
 	@echo "==> 4/4 The course itself"
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	@# JupyterLab would ask, in a pop-up over the start page, whether to fetch news from the network.
-	@mkdir -p $(VENV)/share/jupyter/lab/settings
-	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
-	    > $(VENV)/share/jupyter/lab/settings/overrides.json
 	@$(BIN)/course doctor
 	@touch $(READY)

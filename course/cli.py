@@ -1,9 +1,13 @@
 """The command `course`: one subcommand per thing a person does. The work is done in the packages it calls."""
 
 import argparse
+import shutil
 import signal
 import sys
+import textwrap
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from course.remembered import Memory, code_and_versions
@@ -78,6 +82,12 @@ def _doctor(options) -> int:
     from course.doctor import report
 
     return report()
+
+
+def _progress(options) -> int:
+    from course.progress import progress_command
+
+    return progress_command(options.folder)
 
 
 def _data(options) -> int:
@@ -195,29 +205,55 @@ def _bench(options) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="course", description="A teaching course on vision transformers.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="course",
+        usage="course COMMAND ...",
+        description="A teaching course on vision transformers.",
+        formatter_class=as_written,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="course", help=argparse.SUPPRESS)
+    for_readers: list[str] = []
+    for_instructors: list[str] = []
 
-    def command(name: str, run, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    def command(listed: list[str], name: str, run, help: str) -> argparse.ArgumentParser:
+        width = max(shutil.get_terminal_size().columns - 2, 40)
+        listed.append(textwrap.fill(f"    {name:<12}{help}", width, subsequent_indent=" " * 16))
+        sub = commands.add_parser(name, description=help[0].upper() + help[1:] + ".")
         sub.set_defaults(run=run)
         return sub
 
+    _add_commands_of_readers(partial(command, for_readers))
+    _add_commands_of_instructors(partial(command, for_instructors))
+    for_readers.insert(0, "for everybody who takes the course:")
+    for_instructors.insert(0, "for instructors and authors:")
+    end = "`course COMMAND --help` says more of one."
+    parser.epilog = "\n\n".join(["\n".join(for_readers), "\n".join(for_instructors), end])
+    return parser
+
+
+def _add_commands_of_readers(command: Callable[..., argparse.ArgumentParser]) -> None:
     command("doctor", _doctor, "what this machine has, line by line, with the remedy; exit 1 if the course cannot run")
+
+    progress = command("progress", _progress, "what is right, begun and open in your homeworks, and what to do next")
+    progress.add_argument("folder", nargs="?", type=Path, help="where they lie (default: assignments/ of the course)")
+
+    check = command("check", _check, "every check of your homework, as grading runs them: points and sentences")
+    check.add_argument("notebook", type=Path, help="hwN_topic.ipynb, or its folder")
 
     data = command("data", _data, "which data sets are here; with a name, fetch that one")
     data.add_argument("name", nargs="?")
 
-    new = command("new", _new, "a small homework that is complete as it stands, for its author to change")
-    new.add_argument("name", help="hwN_topic")
+    models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
+    models.add_argument("name", nargs="?")
+    models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
 
-    build = command("build", _build, "percent sources to notebooks; without a path, all whose source changed")
-    build.add_argument("path", nargs="*", type=Path)
-    build.add_argument("--check", action="store_true", help="write nothing; exit 1 and name what differs")
+    _add_train_options(
+        command("train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs")
+    )
 
-    check = command("check", _check, "every check of a student's notebook: points and sentences")
-    check.add_argument("notebook", type=Path)
 
+def _add_commands_of_instructors(command: Callable[..., argparse.ArgumentParser]) -> None:
     release = command("release", _release, "write the tree a student receives: no solution, no hidden input")
     release.add_argument("out", type=Path)
     release.add_argument("homework", nargs="*", help="hw1 ...; without it, all")
@@ -232,18 +268,16 @@ def _parser() -> argparse.ArgumentParser:
     formgrader.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
     formgrader.add_argument("--gradebook", metavar="URL", help="as given to `course grade`")
 
-    models = command("models", _models, "the table of models; with a name, its figures and its source on one page")
-    models.add_argument("name", nargs="?")
-    models.add_argument("--compare", metavar="OTHER", help="what differs from this one, instead")
+    new = command("new", _new, "a small homework that is complete as it stands, for its author to change")
+    new.add_argument("name", help="hwN_topic")
 
-    _add_train_options(
-        command("train", _train, "train a model and keep checkpoint, figures and curve; under torchrun, on many GPUs")
-    )
+    build = command("build", _build, "percent sources to notebooks; without a path, all whose source changed")
+    build.add_argument("path", nargs="*", type=Path)
+    build.add_argument("--check", action="store_true", help="write nothing; exit 1 and name what differs")
 
     _add_bench_options(
         command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")
     )
-    return parser
 
 
 def _add_grade_options(grade: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ REINSTALL = "run `make lab` again, or `pip install -r requirements.lock` in this
 # What students and instructors need; pytest and nbval are for contributors.
 NEEDED = ("torch", "torchvision", "jupyterlab", "matplotlib", "einops", "scikit-learn", "nbgrader", "safetensors")
 FOR_TESTS = ("pytest", "nbval")
+NEEDED_BY = {"cifar10": "no lecture needs it, some homeworks have a cell that trains on it where there is a GPU"}
 FREE_SPACE_GB = 1.0  # CIFAR-10 and CIFAR-100, packed and unpacked, take about 0.7
 
 
@@ -125,7 +126,8 @@ def _data_sets() -> Iterator[Line]:
     yield OK, "data sets here: " + ", ".join(row["name"] for row in rows if row["state"] == "here"), ""
     for row in rows:
         if row["state"] != "here":
-            yield WARN, f"data set {row['name']} is {row['state']}; nothing needs it", f"course data {row['name']}"
+            needed = NEEDED_BY.get(row["name"], "no lecture and no homework needs it")
+            yield WARN, f"data set {row['name']} is {row['state']}; {needed}", f"course data {row['name']}"
 
 
 def _budget() -> Iterator[Line]:

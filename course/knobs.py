@@ -1,7 +1,7 @@
 """A picture with knobs: ``turn(draw, query=range(64))`` shows ``draw(query=0)`` and a slider to choose another query.
 
-Where no kernel runs (a notebook that was closed and opened again, a page on the web) the picture stays, and the slider
-is gone.
+Where no kernel runs (a notebook that was closed and opened again, a page on the web) the picture stays, and in place of
+the slider a line says how to have it back (`course/lab/labextensions`).
 """
 
 import base64
@@ -35,7 +35,8 @@ def turn(draw: Callable[..., Picture], **knobs: Sequence) -> None:
     # Two outputs: of one that holds both, JupyterLab shows the slider alone, and nothing once its kernel is gone.
     shown = DisplayHandle()
     sliders = _sliders(lambda **values: shown.update(_bundle(draw(**values)), raw=True), knobs)
-    display(sliders)
+    # Where no widget can be shown, this is what is read.
+    display({**sliders._repr_mimebundle_(), "text/plain": f"[run this cell to choose {', '.join(knobs)}]"}, raw=True)
     shown.display(_bundle(picture), raw=True)
 
 

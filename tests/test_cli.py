@@ -8,7 +8,9 @@ import pytest
 
 from course.cli import main
 
-COMMANDS = ("doctor", "data", "new", "build", "check", "release", "grade", "formgrader", "models", "train", "bench")
+READERS = ("doctor", "progress", "check", "data", "models", "train")
+INSTRUCTORS = ("release", "grade", "formgrader", "new", "build", "bench")
+COMMANDS = (*READERS, *INSTRUCTORS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -21,8 +23,13 @@ def test_each_command_explains_itself(command, capsys):
 def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    listed = re.findall(r"^ {4}(\w+)", capsys.readouterr().out, flags=re.MULTILINE)
-    assert tuple(listed) == COMMANDS
+    said = capsys.readouterr().out
+    assert tuple(re.findall(r"^ {4}(\w+)", said, flags=re.MULTILINE)) == COMMANDS
+    readers, instructors = said.partition("for everybody who takes the course:")[2].split(
+        "for instructors and authors:"
+    )
+    for names, text in ((READERS, readers), (INSTRUCTORS, instructors)):
+        assert tuple(re.findall(r"^ {4}(\w+)", text, flags=re.MULTILINE)) == names
 
 
 def test_help_is_quick_because_torch_is_not_imported():

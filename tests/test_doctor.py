@@ -1,10 +1,13 @@
 """The doctor finds what is wrong, says what to do, and is never stopped by what it finds."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from course import doctor
+
+ROOT = Path(__file__).parents[1]
 
 
 def lines(capsys):
@@ -56,3 +59,14 @@ def test_memory(capsys, monkeypatch, gigabytes, status):
     assert any(
         line.startswith(f"[{status}]") and f"{gigabytes}" in line and "GiB of memory" in line for line in lines(capsys)
     )
+
+
+def test_a_data_set_that_is_not_here_is_said_to_be_needed_where_it_is(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    doctor.report()
+    told = [line for line in lines(capsys) if line.startswith("[WARN] data set ")]
+    said = {line.split()[3]: line for line in told}
+    sources = [path.read_text(encoding="utf-8") for path in ROOT.glob("solutions/*/*.py")]
+    for name in ("cifar10", "cifar100"):
+        used = any(f'load("{name}")' in source for source in sources)
+        assert ("homeworks have a cell" in said[name]) == used and f"course data {name}" in said[name]

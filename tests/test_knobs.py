@@ -47,6 +47,7 @@ def test_in_a_notebook_the_picture_stays_when_the_widget_goes(tmp_path):
     ).execute()
     printed, sliders, output = notebook.cells[0].outputs
     assert set(sliders.data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert sliders.data["text/plain"] == "[run this cell to choose height, colour]"
     clean(notebook)
     _, output = notebook.cells[0].outputs
     assert set(output.data) == {"image/png", "text/html", "text/plain"} and hygiene(notebook, tmp_path) == []

@@ -57,6 +57,9 @@ says what is right, and what went wrong if something did. Keep each notebook in 
 .venv/bin/course check {example}
 ```
 
+`.venv/bin/course progress` says what is right, begun and open in all of them, and what to do next. (In a terminal of
+the JupyterLab that `make lab` starts, both go without `.venv/bin/`.)
+
 **Hand in** the notebook, under the name it has.
 
 If something does not start, `.venv/bin/course doctor` says what is missing and what to do.

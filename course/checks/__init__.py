@@ -28,8 +28,9 @@ The walk of one exercise, from its author to the card that a student sees:
    `course.checks.Verdict`; results in a list where a tuple is asked for, or the other way round, are as good
    (`course.checks.containers`). Where that names no mistake, `course.checks.student.with_place` has the call made once more on a
    copy that writes down its values (`course.checks.trace`), and `course.checks.place` says in which line they stop being
-   those of a right solution. `course.checks.show.show_card` draws the card, and folds the author's hints
-   (`course.checks.hints`) under one that is not right.
+   those of a right solution. `course.checks.show.show_card` draws the card, folds the author's hints
+   (`course.checks.hints`) under one that is not right, and writes beside it, where no reader sees it, for which cells it
+   holds (`course.checks.written.written_in`).
 
 Grading goes the same way with inputs of a secret seed, and compares in another process: `course.grading`. There it says
 nothing of single calls and of lines.

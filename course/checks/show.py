@@ -3,31 +3,41 @@
 import base64
 import html
 import io
+from collections.abc import Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from course.checks.compare import NOT_STARTED, RIGHT, Verdict
+from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Verdict
 from course.checks.hints import hints_html, hints_text
 from course.checks.place import Place
 from course.notebook import in_notebook, unwritten_exercise
 
-_LOOK = {  # status -> (accent colour, sign)
+_LOOK = {  # status -> (accent colour, sign); white on each of the colours can be read, and each on white and on black
     RIGHT: ("#2e7d32", "✓"),
-    "wrong": ("#c62828", "✗"),
-    NOT_STARTED: ("#78909c", "○"),
+    WRONG: ("#c62828", "✗"),
+    NOT_STARTED: ("#546e7a", "○"),
 }
 
 
-def show_card(exercise_id: str, points: float, verdict: Verdict, heard: str = "") -> None:
-    """`heard` is what the student's code wrote to stderr."""
+def show_card(exercise_id: str, points: float, verdict: Verdict, heard: str = "", written: Sequence[str] = ()) -> None:
+    """`heard` is what the student's code wrote to stderr, `written` see `card_metadata`."""
+    text = card_text(exercise_id, points, verdict)
     if not in_notebook():
-        print(card_text(exercise_id, points, verdict))
+        print(text)
         return
-    from IPython.display import HTML, display
+    from IPython.display import display
 
-    display(HTML(card_html(exercise_id, points, verdict, heard), metadata={"course": {"status": verdict.status}}))
+    card = {"text/html": card_html(exercise_id, points, verdict, heard), "text/plain": text}
+    display(card, metadata=card_metadata(exercise_id, points, verdict, written), raw=True)
+
+
+def card_metadata(exercise_id: str, points: float, verdict: Verdict, written: Sequence[str]) -> dict[str, Any]:
+    """What `course progress` reads off a saved card; `written`: the cells it was about (`course.checks.written`)."""
+    card = {"exercise": exercise_id, "status": verdict.status, "points": verdict.points(points), "of": points}
+    return {"course": {**card, "written": list(written)}}
 
 
 @contextmanager
@@ -52,7 +62,7 @@ def _show_note(text: str) -> None:
         return
     from IPython.display import HTML, display
 
-    display(HTML(_frame(*_LOOK[NOT_STARTED], f"<span>{html.escape(text)}</span>")))
+    display(HTML(_frame(NOT_STARTED, f"<span>{html.escape(text)}</span>")))
 
 
 def card_text(exercise_id: str, points: float, verdict: Verdict) -> str:
@@ -70,18 +80,19 @@ def _part(points: float, verdict: Verdict) -> str:
 
 def card_html(exercise_id: str, points: float, verdict: Verdict, heard: str = "") -> str:
     """The card as one self-contained piece of HTML; every word from outside is escaped."""
-    colour, sign = _LOOK[verdict.status]
     title = {
         RIGHT: f"right, {points:g} of {points:g} points",
         NOT_STARTED: f"not started yet ({points:g} point{'' if points == 1 else 's'} to earn here)",
     }.get(verdict.status, f"not right yet{_part(points, verdict)}")
-    parts = [f"<strong style='color:{colour}'>{sign} {html.escape(exercise_id)}: {title}</strong>"]
+    parts = [f"<strong>{html.escape(exercise_id)}: {title}</strong>"]
     if verdict.status == NOT_STARTED:
         parts.append("<div>Write the cell above, run it, then run this one again.</div>")
-    elif verdict.status != RIGHT:
+    elif verdict.status == RIGHT:
+        parts.append("<div>Now run the next cell: what waited for this exercise comes alive.</div>")
+    else:
         parts.append(f"<div>{html.escape(verdict.sentence)}</div>")
         if verdict.detail:
-            parts.append(f"<div style='opacity:.75'>{html.escape(verdict.detail)}</div>")
+            parts.append(f"<div style='opacity:.85'>{html.escape(verdict.detail)}</div>")
         if verdict.place is not None:
             parts.append(_marked(verdict.place))
         if verdict.picture is not None:
@@ -97,7 +108,7 @@ def card_html(exercise_id: str, points: float, verdict: Verdict, heard: str = ""
             "<details><summary>While this check ran, your code wrote to stderr, a warning for instance. "
             f"It costs nothing.</summary><pre style='white-space:pre-wrap'>{html.escape(heard)}</pre></details>"
         )
-    return _frame(colour, None, "".join(parts))
+    return _frame(verdict.status, "".join(parts))
 
 
 def _marked(place: Place) -> str:
@@ -107,11 +118,16 @@ def _marked(place: Place) -> str:
     return f"<pre style='margin:.4em 0;white-space:pre-wrap'>{place.number:>3}  {marked}</pre>"
 
 
-def _frame(colour: str, sign: str | None, inside: str) -> str:
-    mark = f"<span style='color:{colour}'>{sign}</span> " if sign else ""
+def _frame(status: str, inside: str) -> str:
+    """The text has the colour of the page, light or dark. A screen reader says it when it appears, a mistake at once."""
+    colour, sign = _LOOK[status]
+    mark = (
+        f"<span aria-hidden='true' style='background:{colour};color:white;border-radius:1em;display:inline-block;"
+        f"width:1.45em;text-align:center;font-weight:bold;margin-right:.5em'>{sign}</span>"
+    )
     return (
-        f"<div style='border-left:5px solid {colour};padding:.5em .8em;margin:.2em 0;max-width:56em;"
-        f"background:{colour}12;line-height:1.45'>{mark}{inside}</div>"
+        f"<div role='{'alert' if status == WRONG else 'status'}' style='border-left:5px solid {colour};"
+        f"padding:.5em .8em;margin:.2em 0;max-width:56em;background:{colour}12;line-height:1.45'>{mark}{inside}</div>"
     )
 
 

@@ -9,29 +9,30 @@ from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Verdict, judge
 from course.checks.guards import found, watching
 from course.checks.hints import with_hints
 from course.checks.observe import observe
-from course.checks.show import card_html, show_card
+from course.checks.show import card_html, card_metadata, show_card
 from course.checks.stderr import heard_on_stderr
+from course.checks.written import written_in
 from course.notebook import in_notebook
 
 
 class CheckFailed(AssertionError):
-    """A check did not pass. Its text is the sentence on the card; no traceback is shown in a notebook."""
+    """A check did not pass. Its text is the sentence on the card; a notebook shows no traceback, and it only once."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"CheckFailed: {self}"]
+        return ["CheckFailed: not right yet, the card above says what is wrong."]
 
 
 class _NotStarted:
     """The value of a check that was not started: shown as its card, and in plain text 0, the points nbgrader gives."""
 
-    def __init__(self, card: str):
-        self._card = card
+    def __init__(self, card: str, metadata: dict[str, Any]):
+        self._card, self._metadata = card, metadata
 
     def __repr__(self) -> str:
         return "0"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/plain": "0", "text/html": self._card}
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict[str, str], dict[str, Any]]:
+        return {"text/plain": "0", "text/html": self._card}, self._metadata
 
 
 def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
@@ -47,9 +48,11 @@ def check(exercise_id: str, *objects: Any) -> _NotStarted | None:
     """
     with heard_on_stderr() as heard:
         points, verdict = _judged(exercise_id, objects)
+    written = written_in(objects)
     if verdict.status == NOT_STARTED and in_notebook():
-        return _NotStarted(card_html(exercise_id, points, verdict, heard.text))
-    show_card(exercise_id, points, verdict, heard.text)
+        card = card_html(exercise_id, points, verdict, heard.text)
+        return _NotStarted(card, card_metadata(exercise_id, points, verdict, written))
+    show_card(exercise_id, points, verdict, heard.text, written)
     if verdict.status in (RIGHT, NOT_STARTED):
         return None
     raise CheckFailed(f"{verdict.sentence} {verdict.detail}".strip())

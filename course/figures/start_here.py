@@ -1,5 +1,8 @@
 """The figures of lecture 0, "Start here": the map of the course, and the letters of shapes."""
 
+import html
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +19,32 @@ from course.drawing import (
     SMALL,
     Picture,
     empty_figure,
+    image_html,
     new_figure,
     outline,
     show_image,
     without_axes,
 )
+from course.progress import Progress, course_folder, next_step, read_progress, table
 from course.syllabus import LECTURES, Lecture
 
 # -- the course map
 STEP_X, STEP_Y = 1.42, 0.62  # inches from box to box
 BOX_WIDTH, BOX_HEIGHT = 1.2, 0.46
 ROWS = ((-0.1, "look inside, train, scale"), (1.9, "the designs that answered"), (3.9, "time and pixels"))
-DARK_ORANGE = "#b36b00"
+DARK_ORANGE = "#a05f00"
+DARK_GREEN = "#00694d"
 
 
-def course_map(folder: str | Path | None = None) -> Picture:
+def course_map(folder: str | Path | None = None, progress: Sequence[Progress] = ()) -> Picture:
     """The lectures and homeworks, what builds on what, and which are here (blue) or to come (dashed).
 
     Args:
         folder: the course; default: the nearest folder at or above this one that has ``notebooks`` in it. What
             is here is read from its ``notebooks`` and ``assignments``.
+        progress: what a reader has of the homeworks; then each says how many of its exercises are right.
     """
+    done = {each.homework.name: each for each in progress}
     folder = _course_folder() if folder is None else Path(folder)
     here = [lecture for lecture in LECTURES if _is_here(folder, lecture.name)]
     names = ", ".join(lecture.box.replace("\n", " ") for lecture in here)
@@ -50,14 +58,62 @@ def course_map(folder: str | Path | None = None) -> Picture:
     for lecture in LECTURES:
         _draw_lecture(axis, lecture, lecture in here)
         if lecture.homework:
-            _draw_homework(axis, lecture, _is_here(folder, lecture.homework.name))
+            here_too = _is_here(folder, lecture.homework.name)
+            _draw_homework(axis, lecture, here_too, done.get(lecture.homework.name))
         for number in lecture.needs:
             _draw_arrow(axis, _middle(LECTURES[number]), _middle(lecture))
-    _draw_legend(axis)
+    _draw_legend(axis, bool(progress))
     columns, rows = (max(lecture.on_map[i] for lecture in LECTURES) for i in (0, 1))
     axis.set(xlim=(-0.68, columns * STEP_X + 0.68), ylim=(-rows * STEP_Y - 0.36, 0.3), aspect="equal")
     axis.axis("off")
     return figure
+
+
+class CourseProgress:
+    """What a reader has of the homeworks: the map, what to do next, and a table with a link to each."""
+
+    def __init__(self, found: Sequence[Progress], picture: Picture):
+        self.found, self.picture = found, picture
+
+    def __repr__(self) -> str:
+        return f"{table(self.found)}\n\nNext: {next_step(self.found)}"
+
+    def _repr_html_(self) -> str:
+        return image_html(self.picture.png(), self.picture.alt) + _in_words(self.found)
+
+
+def course_progress(folder: str | Path | None = None) -> CourseProgress:
+    """What a reader's own saved homeworks have right, begun and open, on the map and in words.
+
+    Args:
+        folder: as for `course.progress.read_progress`.
+    """
+    folder = course_folder() if folder is None else Path(folder)
+    found = read_progress(folder)
+    done = [each.homework.heading for each in found if each.is_done]
+    says = (
+        f"the map of the course with your homeworks, the table below in colours; done: {', '.join(done) or 'none yet'}"
+    )
+    return CourseProgress(found, course_map(folder, found).described(says))
+
+
+def _in_words(found: Sequence[Progress]) -> str:
+    rows = "".join(map(_row, found))
+    return (
+        f"<p><strong>Next:</strong> {html.escape(next_step(found))}</p><table><caption>As you last saved them</caption>"
+        "<thead><tr><th scope='col'>homework</th><th scope='col'>right</th><th scope='col'>points</th>"
+        f"<th scope='col'></th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _row(each: Progress) -> str:
+    name = html.escape(each.homework.heading)
+    if each.path is not None:
+        name = f"<a href='{html.escape(os.path.relpath(each.path))}'>{name}</a>"
+    right = f"{each.right} of {len(each.exercises)}" if each.parts else ""
+    points = "{:g} of {:g}".format(*each.points) if each.parts else ""
+    cells = (right, points, html.escape(each.in_words()))
+    return f"<tr><th scope='row'>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _course_folder() -> Path:
@@ -105,36 +161,43 @@ def _draw_lecture(axis: Axes, lecture: Lecture, here: bool) -> None:
     axis.text(left + 0.25, y, lecture.box, va="center", zorder=3, **title)
 
 
-def _draw_homework(axis: Axes, lecture: Lecture, here: bool) -> None:
+def _draw_homework(axis: Axes, lecture: Lecture, here: bool, progress: Progress | None = None) -> None:
     """A label on the lower right corner of the lecture's box."""
     x, y = _middle(lecture)
+    text, fill = f"hw{lecture.homework.number}", here
+    edge = DARK_ORANGE
+    if progress is not None and progress.parts:
+        text += " ✓" if progress.is_done else f" {progress.right}/{len(progress.exercises)}"
+        fill, edge = progress.is_begun, DARK_GREEN if progress.is_done else DARK_ORANGE
     axis.text(
         x + BOX_WIDTH / 2,
         y - BOX_HEIGHT / 2,
-        f"hw{lecture.homework.number}",
+        text,
         fontsize=8,
         weight="bold",
         ha="right",
         va="center",
         zorder=4,
-        color="white" if here else "#7a5200",
+        color="white" if fill else "#7a5200",
         bbox={
             "boxstyle": "round,pad=0.25",
-            "facecolor": DARK_ORANGE if here else "white",
-            "edgecolor": DARK_ORANGE,
+            "facecolor": edge if fill else "white",
+            "edgecolor": edge,
             "linestyle": "-" if here else (0, (2, 1.5)),
             "linewidth": 0.8,
         },
     )
 
 
-def _draw_legend(axis: Axes) -> None:
+def _draw_legend(axis: Axes, with_progress: bool = False) -> None:
     """What the rows are about, and in the lower right corner what the colours mean."""
     left = STEP_X - BOX_WIDTH / 2
     for row, text in ROWS:
         axis.text(left, -row * STEP_Y, text, fontsize=8, style="italic", color=GREY, va="center")
     right = max(lecture.on_map[0] for lecture in LECTURES) * STEP_X + BOX_WIDTH / 2
     text = "blue: is here      dashed: to come      hw: homework after this lecture"
+    if with_progress:
+        text = "hw 3/9: three of nine exercises are right      green: all done      white: not begun"
     axis.text(right, -5.3 * STEP_Y, text, fontsize=8, color=GREY, ha="right", va="center")
 
 

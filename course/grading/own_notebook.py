@@ -9,6 +9,7 @@ from course.grading.problems import Unreadable
 from course.grading.read.cells import Cell, cells_from_bytes
 
 _CHECK = re.compile(r"^[^\S\n]*check\(\s*[\"'](hw\d+\.\w+)[\"']", re.MULTILINE)
+_BUILT_FROM_LECTURE = re.compile(r'"built_from"\s*:\s*"notebooks/')
 
 
 class CannotCheck(Exception):
@@ -25,16 +26,34 @@ class OwnNotebook:
 
 
 def read_own(path: Path) -> OwnNotebook:
-    """Raises CannotCheck: there is no such notebook, it cannot be read, or it has no check cell."""
+    """The notebook at `path`, or the only one in that folder.
+
+    Raises CannotCheck: there is no such notebook, it cannot be read, it is a lecture, or it has no check cell.
+    """
     if os.name != "posix":
         raise CannotCheck("this command needs Linux or macOS; run the check cells in the notebook instead.")
+    if path.is_dir():
+        path = _notebook_in(path)
     try:
-        cells = cells_from_bytes(path.read_bytes())
+        data = path.read_bytes()
+        cells = cells_from_bytes(data)
     except OSError as error:
         raise CannotCheck(f"{path} cannot be read: {error.strerror}.") from None
     except Unreadable as problem:
         raise CannotCheck(f"{path}: {problem}") from None
+    if _BUILT_FROM_LECTURE.search(data.decode(errors="replace")):
+        example = "assignments/hw1_self_attention/hw1_self_attention.ipynb"
+        raise CannotCheck(f"{path} is a lecture, and nothing in it is graded. Give a homework: {example}")
     return OwnNotebook(path, cells, exercise_of(cells, path))
+
+
+def _notebook_in(folder: Path) -> Path:
+    found = sorted(folder.glob("*.ipynb"))
+    named = folder / f"{folder.resolve().name}.ipynb"
+    if named in found or len(found) == 1:
+        return named if named in found else found[0]
+    there = f"one of {', '.join(path.name for path in found[:5])}" if found else "there is none in it"
+    raise CannotCheck(f"{folder} cannot be read: it is a folder. Give the notebook that is to be checked: {there}.")
 
 
 def exercise_of(cells: list[Cell], path: Path) -> str:

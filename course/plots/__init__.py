@@ -14,7 +14,7 @@ readers and in print.
 
 # Each of these is one lecture's own, whose notebook or homework calls it from here.
 from course.figures.self_attention import regrouped, weighted_average
-from course.figures.start_here import course_map, shape_letters
+from course.figures.start_here import course_map, course_progress, shape_letters
 from course.figures.video import reach_in_clip
 from course.plots.attention import attention_maps
 from course.plots.charts import bars, curves
@@ -25,6 +25,7 @@ __all__ = [
     "attention_maps",
     "bars",
     "course_map",
+    "course_progress",
     "curves",
     "image_grid",
     "matrices",

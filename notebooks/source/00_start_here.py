@@ -32,6 +32,14 @@ setup(seed=0)
 plots.course_map()
 
 # %% [markdown]
+# **Where you are.** The next cell looks through the homeworks that you have saved and marks on the map what is right
+# and what is begun. It reads your own files on this machine, and sends and stores nothing. Run it whenever you want to
+# know what to do next; in a terminal (*File → New → Terminal*), `course progress` says the same.
+
+# %% tags=["no-output"]
+plots.course_progress()
+
+# %% [markdown]
 # ## 2 · How to read a lecture
 #
 # **Run, look, change a number, run again.** Do not only read. Press *Shift + Enter* in every cell. After each
@@ -125,6 +133,15 @@ check("hw0.mean_of_tokens", mean_of_tokens)
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
 # nothing. A `.py` file beside the notebook that it imports is run too: hand it in with the notebook.
 # `course check` and your feedback page name every line that failed or was not run.
+#
+# **Before you hand in**, save the notebook (*Ctrl + S*) and check all of it at once. In a terminal (*File → New →
+# Terminal*) that is, for homework 0:
+#
+# `course check assignments/hw0_first_check/hw0_first_check.ipynb`
+#
+# It runs the whole notebook from the first cell to the last, as grading does, and lists every exercise with its points.
+# Then hand in that one file, under the name it has, where your course collects homework. The end of every homework
+# says so again.
 
 # %% [markdown]
 # ## 4 · The letters
@@ -211,14 +228,14 @@ state = {row["name"]: row["state"] for row in available()}["cifar10"]
 if state == "here":
     display(plots.image_grid(load("cifar10", "test"), count=20, columns=10))
 else:
-    print(f"CIFAR-10: {state}. No lecture before the fifth needs it.")
+    print(f"CIFAR-10: {state}. No lecture needs it; some homeworks can train on it where there is a GPU.")
 
 # %% [markdown]
 # ## 6 · How much your machine has to do
 #
 # Cells that train say how long it takes. How much they do depends on a *budget*: `cpu` on a laptop, `gpu` where
 # there is one, `tiny` to see only that everything runs. It is chosen for you; set the environment variable
-# `COURSE_BUDGET` to choose yourself. All cells of a lecture take about a minute with `cpu` on two cores.
+# `COURSE_BUDGET` to choose yourself. All cells of a lecture take a minute or two with `cpu` on two cores.
 #
 # Numbers that depend on a training come from **three runs** with three random seeds. One is trained in the cell,
 # the other two are stored with the course. A bar then has three marks, a curve has a band, and the text says the
@@ -246,7 +263,8 @@ report();
 # 3. The letters are the same everywhere: **B T C H W** data, **N** tokens of width **D**, **h** heads of
 #    width **d**, patches of side **P**, windows of side **M**.
 # 4. Three data sets need no network: digits, two_questions, digit_video.
-# 5. `COURSE_BUDGET` says how much to compute, `course doctor` what is wrong.
+# 5. `COURSE_BUDGET` says how much to compute. In a terminal, `course doctor` says what is wrong, `course check` how a
+#    homework stands before you hand it in, and `course progress` what to do next.
 #
 # ## Exercises
 #

@@ -9,6 +9,7 @@ from nbgrader.utils import compute_checksum, determine_grade
 from course.authoring import notebooks
 from course.authoring.source import WRITE_HERE, read_source
 from course.checks import load_homework
+from course.syllabus import Lecture
 
 
 @pytest.fixture
@@ -131,3 +132,49 @@ def test_outputs_move_only_between_notebooks_that_run_the_same_code(sources, sou
     edit(path, "print(*numbers)", "print(numbers)")
     other = notebooks.make_notebook(read_source(path, sources), notebooks.LECTURE)
     assert not notebooks.take_outputs(other, old) and not notebooks.is_executed(other)
+
+
+def test_the_first_code_cell_says_which_kernel_to_choose(sources, solution, assignment):
+    lecture = notebooks.make_notebook(read_source(sources / "notebooks/source/01_tiny.py", sources), notebooks.LECTURE)
+    for notebook in (lecture, solution, assignment):
+        first, *others = (cell for cell in notebook.cells if cell.cell_type == "code")
+        assert notebook.metadata.kernelspec.display_name in first.source.partition("\nimport")[0].partition("\nfrom")[0]
+        assert not any("Change Kernel" in cell.source for cell in others)
+
+
+def test_that_remark_alone_keeps_the_outputs(sources, edit, monkeypatch):
+    path = sources / "notebooks/source/01_tiny.py"
+    executed = notebooks.make_notebook(read_source(path, sources), notebooks.LECTURE)
+    for count, cell in enumerate((cell for cell in executed.cells if cell.cell_type == "code"), start=1):
+        cell.execution_count = count
+    monkeypatch.setattr(notebooks, "WRONG_KERNEL", "# Another remark.\n")
+    reworded = notebooks.make_notebook(read_source(path, sources), notebooks.LECTURE)
+    assert notebooks.take_outputs(reworded, executed)
+    edit(path, "from IPython.display import HTML, display", "from IPython.display import display")
+    assert not notebooks.take_outputs(notebooks.make_notebook(read_source(path, sources), notebooks.LECTURE), executed)
+
+
+def test_a_homework_says_at_its_end_how_to_hand_it_in_and_points_there(solution, assignment):
+    for notebook in (solution, assignment):
+        prose = [
+            cell.source for cell in notebook.cells if cell.cell_type == "markdown" and "nbgrader" not in cell.metadata
+        ]
+        assert "*Handing in* at the end" in prose[0] and "course progress" in prose[-1]
+        assert "`course check assignments/hw7_tiny/hw7_tiny.ipynb`" in prose[-1]
+        assert sum("## Handing in" in cell.source for cell in notebook.cells) == 1
+
+
+def test_a_lecture_that_is_to_come_is_said_to_be(sources, monkeypatch):
+    rows = [
+        Lecture("01_tiny", "Tiny", "tiny", (0, 0), minutes=5),
+        Lecture("02_later", "Later", "later", (0, 1)),
+        Lecture("12_later", "Later still", "later", (0, 2)),
+    ]
+    monkeypatch.setattr(notebooks, "LECTURES", rows)
+    path = sources / "notebooks/source/01_tiny.py"
+    header = "# | **Before · after** | [1 · Tiny](01_tiny.ipynb) · 2 · Later · 12 · Later |"
+    prose = "# **Next:** lecture `02_later`, not lecture `01_tiny`; 2 · Later in a sentence."
+    path.write_text(f"# %% [markdown]\n# # A title\n# | | |\n# |---|---|\n{header}\n#\n{prose}\n", encoding="utf-8")
+    text = notebooks.make_notebook(read_source(path, sources), notebooks.LECTURE).cells[0].source
+    assert "| [1 · Tiny](01_tiny.ipynb) · 2 · Later (to come) · 12 · Later |" in text
+    assert "lecture `02_later` (to come), not lecture `01_tiny`; 2 · Later in a sentence." in text

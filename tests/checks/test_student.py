@@ -8,6 +8,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.utils import determine_grade
 
+from course.cell_id import text_id
 from course.checks import load_homework, public
 from course.checks.stderr import LONGEST, Heard
 
@@ -72,8 +73,29 @@ def test_wrong_shows_the_sentence_the_picture_and_one_line_instead_of_a_tracebac
     cell = checked["wrong"]
     assert "averaged over the D numbers" in text_of(cell) and "data:image/png;base64," in text_of(cell)
     error = next(output for output in cell.outputs if output.output_type == "error")
-    assert error.ename == "CheckFailed" and len(error.traceback) == 1 and "averaged over" in error.traceback[0]
+    assert error.ename == "CheckFailed" and "averaged over" in error.evalue
+    # Once is enough: the sentence stands on the card.
+    assert error.traceback == ["CheckFailed: not right yet, the card above says what is wrong."]
     assert determine_grade(cell) == (0, 4)
+
+
+@pytest.mark.parametrize("state, status, points", [("right", "right", 1), ("wrong", "wrong", 0)])
+def test_a_card_says_what_it_was_about(checked, state, status, points):
+    (output,) = [output for output in checked[state].outputs if output.output_type == "display_data"]
+    cell = text_id(f"def {state}(x):\n    {BODIES[state]}")
+    told = {"exercise": "hw0.mean_of_tokens", "status": status, "points": points, "of": 1, "written": [cell]}
+    assert output.metadata["course"] == told
+
+
+def test_a_card_that_waits_says_what_it_was_about_too(checked):
+    (output,) = checked["unwritten"].outputs
+    assert output.metadata["course"]["status"] == "not started" and len(output.metadata["course"]["written"]) == 1
+
+
+def test_a_card_is_announced_and_says_what_to_run_next(checked):
+    assert "role='status'" in text_of(checked["right"]) and "run the next cell" in text_of(checked["right"])
+    assert "role='alert'" in text_of(checked["wrong"])
+    assert "role='status'" in text_of(checked["unwritten"])
 
 
 def test_not_started_is_calm_and_earns_nothing(checked):

@@ -1,5 +1,6 @@
 """Whatever is wrong with what a command is given is said before PyTorch is loaded."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -107,11 +108,22 @@ def test_that_the_folder_holds_another_homework_is_said_at_once(room, small_cour
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("nothing.ipynb", "cannot be read"), ("cut.ipynb", "cut off"), ("odd/notes.ipynb", "has no check cell")],
+    [
+        ("nothing.ipynb", "cannot be read"),
+        ("cut.ipynb", "cut off"),
+        ("odd/notes.ipynb", "has no check cell"),
+        ("odd", "odd/notes.ipynb has no check cell"),
+        ("empty", "it is a folder. Give the notebook that is to be checked: there is none in it."),
+        (".", "Give the notebook that is to be checked: one of 08_swin.ipynb, cut.ipynb."),
+        ("08_swin.ipynb", "is a lecture, and nothing in it is graded. Give a homework: assignments/"),
+    ],
 )
 def test_course_check_says_it_at_once(tmp_path, name, words):
     (tmp_path / "odd").mkdir()
+    (tmp_path / "empty").mkdir()
     (tmp_path / "odd" / "notes.ipynb").write_text('{"cells": []}')
+    lecture = {"cells": [], "metadata": {"course": {"built_from": "notebooks/source/08_swin.py"}}}
+    (tmp_path / "08_swin.ipynb").write_text(json.dumps(lecture))
     (tmp_path / "cut.ipynb").write_text('{"cells": [')
     status, problem = said(["check", tmp_path / name], tmp_path)
     assert status == "2" and problem.startswith("course check: ") and words in problem
