@@ -25,7 +25,7 @@ NEUTRAL = tuple(
 SENTIMENT_WORDS = (*SPECIAL, NOT, *GOOD, *BAD, *NEUTRAL)
 SENTIMENT_CLASSES = {"sentiment": ["negative", "positive"]}
 SHORTEST, LONGEST = 10, 24  # words of a sentence
-MOST_PAIRS = 3
+NEGATIONS = 3
 
 NAMES, NUMBERS = 16, 8
 PAIRS = 12
@@ -103,11 +103,12 @@ class SequenceSet:
 def draw_sentiment(random: np.random.Generator, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Sentences of which only the order tells the sentiment: "not" turns the word behind it into its opposite.
 
-    Each sentence has as many good words as bad ones (1 to 3 of each) and "not" before all of one kind: before the bad
-    ones it is positive, before the good ones negative. The rest is neutral words in any order; 10 to 24 words in all.
+    Each sentence has 1 to 3 good words, 1 to 3 bad ones and three times "not". If it is positive, one "not" stands before
+    each bad word, if it is negative, before each good word; those that are left stand before neutral words, where they
+    say nothing. The parts come in any order; 10 to 24 words in all.
 
-    Built to show: who reads pairs of neighbours ("not good") knows the answer from any one of them; the words as a *bag*
-    say nothing at all. The control is a network that is blind to order, or the same sentences with their words shuffled:
+    Built to show: who reads pairs of neighbours ("not good") knows the answer from any good or bad word; the words as a
+    *bag* say nothing at all. The control is a network that is blind to order, or the same sentences with their words shuffled:
     every bag of words comes with both labels equally often, so such a network is right in exactly half of the cases,
     whatever it is and however much data it gets.
 
@@ -119,12 +120,12 @@ def draw_sentiment(random: np.random.Generator, count: int) -> tuple[np.ndarray,
     words = np.full((count, LONGEST), PADDING)
     positive = random.integers(2, size=count)
     for row, label in zip(words, positive):
-        pairs = random.integers(1, MOST_PAIRS, endpoint=True)
         length = random.integers(SHORTEST, LONGEST, endpoint=True)
-        plain, turned = (good, bad) if label else (bad, good)
-        parts = [[word] for word in random.choice(plain, pairs)]
-        parts += [[negation, word] for word in random.choice(turned, pairs)]
-        parts += [[word] for word in random.choice(neutral, length - 3 * pairs)]
+        goods, bads = (list(random.choice(kind, random.integers(1, 3, endpoint=True))) for kind in (good, bad))
+        plain, turned = (goods, bads) if label else (bads, goods)
+        others = list(random.choice(neutral, length - NEGATIONS - len(goods) - len(bads)))
+        turned += [others.pop() for _ in range(NEGATIONS - len(turned))]
+        parts = [[word] for word in (*plain, *others)] + [[negation, word] for word in turned]
         random.shuffle(parts)
         row[:length] = [word for part in parts for word in part]
     return words, {"sentiment": positive}
