@@ -14,6 +14,7 @@ LECTURES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
 WITHOUT_LOOSE_NUMBERS = (
     "00_start_here",
     "03_self_attention",
+    "04_transformer",
     "05_vision_transformer",
     "06_what_vits_see",
     "10_all_mlp",
