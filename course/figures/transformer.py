@@ -12,7 +12,9 @@ RIM = {"boxstyle": "round,pad=0,rounding_size=0.08"}
 LIGHT_BLUE, LIGHT_ORANGE, LIGHT_GREEN = "#cfe3f1", "#fbe8c4", "#cdeae1"
 
 
-def _box(axis: Axes, x: float, y: float, text: str, colour: str = PALE, width: float = 1.9, height: float = 0.5) -> None:
+def _box(
+    axis: Axes, x: float, y: float, text: str, colour: str = PALE, width: float = 1.9, height: float = 0.5
+) -> None:
     patch = FancyBboxPatch(
         (x - width / 2, y - height / 2), width, height, facecolor=colour, edgecolor=GREY, linewidth=1, zorder=2, **RIM
     )
@@ -129,7 +131,7 @@ def beam_tree(table: Tensor, width: int, names: str = "abc") -> Picture:
     first = table[0]
     total = first[:, None] * table[1:]  # (words, words)
     kept = set(first.topk(min(width, count)).indices.tolist())
-    best_kept = max(((total[i, j].item(), i, j) for i in kept for j in range(count)))
+    best_kept = max((total[i, j].item(), i, j) for i in kept for j in range(count))
     best = divmod(int(total.argmax()), count)
     said = "; ".join(
         f"{names[i]} {first[i]:.2f}, then " + ", ".join(f"{names[j]} {total[i, j]:.2f}" for j in range(count))
@@ -179,5 +181,10 @@ def quality_over_cost(points: Mapping[str, tuple[float, float]], *, ours: str) -
             name, (cost, bleu), (0, 10 * side), textcoords="offset points", fontsize=SMALL, va="center", ha="center"
         )
     axis.margins(y=0.15)
-    axis.set(xscale="log", xlim=(1.3e18, 9e20), xlabel="operations of the training (estimated)", ylabel="BLEU, English–German")
+    axis.set(
+        xscale="log",
+        xlim=(1.3e18, 9e20),
+        xlabel="operations of the training (estimated)",
+        ylabel="BLEU, English–German",
+    )
     return figure

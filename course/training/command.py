@@ -106,7 +106,9 @@ def _loaded(name: str, split: str) -> ImageSet:
     name, _, question = name.partition(":")
     loaded = load(name, split, label=question or None, device="cpu")
     if isinstance(loaded, SequenceSet):
-        raise ValueError(f"{name} is sequences of words, and `course train` trains on images: lecture 4 trains on words")
+        raise ValueError(
+            f"{name} is sequences of words, and `course train` trains on images: lecture 4 trains on words"
+        )
     return loaded
 
 

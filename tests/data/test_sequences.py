@@ -31,7 +31,7 @@ def test_sizes_types_and_classes(name, words, labels, train, classes):
         assert data.words.shape == (count, *words) and data.words.dtype == torch.int64
         assert data.labels.shape == (count, *labels) and data.labels.dtype == torch.int64
         assert len(data.classes) == classes
-        assert 0 <= data.words.min() and data.words.max() < len(data.vocabulary)
+        assert data.words.min() >= 0 and data.words.max() < len(data.vocabulary)
         assert len(set(data.vocabulary)) == len(data.vocabulary)
         if not labels:
             assert set(data.labels.tolist()) == set(range(classes))

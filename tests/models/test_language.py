@@ -76,7 +76,9 @@ def copied(pairs: dict[str, nn.Module | Tensor]) -> dict[str, Tensor]:
     """Names of ours -> their modules or numbers, as a state."""
     state = {}
     for name, part in pairs.items():
-        state.update({name: part} if isinstance(part, Tensor) else {f"{name}.{k}": v for k, v in part.state_dict().items()})
+        state.update(
+            {name: part} if isinstance(part, Tensor) else {f"{name}.{k}": v for k, v in part.state_dict().items()}
+        )
     return state
 
 

@@ -19,7 +19,9 @@ WORDS = torch.randint(1, 11, (3, 7), generator=GENERATOR) * (torch.arange(7) < L
 def with_weights_of(theirs: nn.LSTM) -> LSTM:
     ours = LSTM(D, H)
     names = {"of_input": "ih", "of_state": "hh"}
-    state = {f"{name}.{leaf}": getattr(theirs, f"{leaf}_{names[name]}_l0") for name in names for leaf in ("weight", "bias")}
+    state = {
+        f"{name}.{leaf}": getattr(theirs, f"{leaf}_{names[name]}_l0") for name in names for leaf in ("weight", "bias")
+    }
     ours.load_state_dict(state)
     return ours
 
