@@ -18,8 +18,31 @@ SPECIAL = ("<pad>", "<start>", "<end>", "<mask>")
 NOT = "not"
 GOOD = ("good", "great", "fine", "lovely", "clever", "funny", "warm", "bright")
 BAD = ("bad", "poor", "weak", "ugly", "stupid", "boring", "cold", "dull")
-NEUTRAL = tuple(
-    ["the", "a", "this", "film", "book", "story", "plot", "cast", "scene", "end", "start", "music", "and", "but", "with", "so", "then", "it", "was", "felt", "one", "two", "evening", "again"]
+NEUTRAL = (
+    "the",
+    "a",
+    "this",
+    "film",
+    "book",
+    "story",
+    "plot",
+    "cast",
+    "scene",
+    "ending",
+    "opening",
+    "music",
+    "and",
+    "but",
+    "with",
+    "so",
+    "then",
+    "it",
+    "was",
+    "felt",
+    "one",
+    "two",
+    "evening",
+    "again",
 )
 SENTIMENT_WORDS = (*SPECIAL, NOT, *GOOD, *BAD, *NEUTRAL)
 SENTIMENT_CLASSES = {"sentiment": ["negative", "positive"]}
