@@ -92,7 +92,7 @@ LECTURES = (
         on_map=(0, 4),
         needs=(3,),
         about="LSTM, encoder and decoder, cross-attention, teacher forcing, beam search, BERT and GPT",
-        minutes=90,
+        minutes=80,
     ),
     Lecture(
         "05_vision_transformer",
@@ -138,7 +138,7 @@ LECTURES = (
         on_map=(3, 2.5),
         needs=(9,),
         about="mixing without attention, what is shared, nine mixers, resolution",
-        minutes=90,
+        minutes=80,
         homework=Homework("hw4_mlp_mixer", "MLP-Mixer", 210),
     ),
     Lecture(

@@ -614,7 +614,8 @@ plots.matrices({"cross-attention (M, N)": seen}, rows=letters.text(goal[0]).spli
     f"{on_it:.2f} in the mean over the eight rows.")
 
 # %% [markdown]
-# TEXT_LOOKS
+# The weight moves from right to left, one letter a row: the picture that we wrote by hand. Nobody told the network
+# where to look; the loss on the next letter was enough. (Attention maps are not always that plain: lecture 6.)
 
 # %% [markdown]
 # ## 7 · Writing: greedy, or several beginnings at once
@@ -684,7 +685,12 @@ for name, each in searched.items():
     print(f"{name}: {'; '.join(said)}")
 
 # %% [markdown]
-# TEXT_BEAM
+# A beam of four finds what the model itself thinks likelier, with every seed, by 0.2 to 0.4<!-- beam / width 4 /
+# log-probability - beam / width 1 / log-probability --> in the mean log-probability. Right are 2.0, 10.0 and 0.5
+# %<!-- beam / width 1 / right --> of the words with greedy and 3.5, 14.5 and 0.5 %<!-- beam / width 4 / right -->
+# with the beam: more with two seeds of three, and not much. A beam repairs the *search*; what the model does not know
+# it cannot repair. In translation many sentences are right, and whole sentences can be better than their first word
+# promised; there a beam is worth more (exercise 5 asks when it is worth less).
 #
 # > **What slides get wrong here.** "It outputs a word (take the max of the predictions)": that is greedy decoding,
 # > one of several ways to write; the paper's own results use a beam of 4 with a length penalty. And "the subsequent
