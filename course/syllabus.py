@@ -138,7 +138,7 @@ LECTURES = (
         on_map=(3, 2.5),
         needs=(9,),
         about="mixing without attention, what is shared, nine mixers, resolution",
-        minutes=80,
+        minutes=90,
         homework=Homework("hw4_mlp_mixer", "MLP-Mixer", 210),
     ),
     Lecture(
