@@ -369,8 +369,8 @@ plots.bars(over_seeds("04_transformer/longer", longer_training, live=False), cha
 # of norms. Xiong and others (2020) computed what this does at the start: with post-norm the gradients of the last
 # layers are large, and a large learning rate in the first steps spoils them. That is why the paper needs warm-up
 # (section 5.3: 4,000 steps). We measure both, with six layers: the size of the gradient in each layer before
-# training, and what 50 steps *without* warm-up at a large learning rate (0.01) lead to. *(Price: about 6 seconds on
-# one CPU core.)*
+# training, and what 50 steps *without* warm-up at a large learning rate (0.01) lead to. *(Price: about 9 seconds a
+# seed; these runs are stored.)*
 
 # %%
 def gradients(reader):
@@ -421,6 +421,12 @@ plots.bars({name: {start: measured[start][name] for start in starts}
 # 1. **masked self-attention**: a written word sees the words before it, and not those behind it;
 # 2. **cross-attention**: the queries come from what is written, keys and values from the memory;
 # 3. an MLP.
+#
+# $$y \leftarrow \mathrm{LN}\big(y + \mathrm{attend}_{\text{causal}}(y, y)\big), \quad y \leftarrow \mathrm{LN}\big(y +
+# \mathrm{attend}(y, \text{memory})\big), \quad y \leftarrow \mathrm{LN}\big(y + \mathrm{MLP}(y)\big)$$
+#
+# Here attend(a, b) makes queries from a, keys and values from b (lecture 3, section 6). With M written words and N read ones
+# its weights are (M, N).
 
 # %%
 figures.encoder_decoder()
