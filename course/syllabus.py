@@ -92,7 +92,7 @@ LECTURES = (
         on_map=(0, 4),
         needs=(3,),
         about="LSTM, encoder and decoder, cross-attention, teacher forcing, beam search, BERT and GPT",
-        minutes=80,
+        minutes=85,
     ),
     Lecture(
         "05_vision_transformer",
