@@ -73,9 +73,32 @@ TERMS = (
         also=("data augmentation",),
     ),
     Term(
+        "bag of words",
+        "A sentence as the count of its words, without their order. A network that is blind to order sees no more.",
+        4,
+    ),
+    Term(
         "batch norm",
         "Normalises each channel over all images and places of a batch; at test time with stored means.",
         11,
+    ),
+    Term(
+        "beam search",
+        "Writing with several beginnings at once: of all their continuations by one word the few likeliest are kept. "
+        "Greedy decoding keeps one.",
+        4,
+    ),
+    Term(
+        "BLEU",
+        "How much of a translation, in runs of one to four words, is in a translation made by people; with a factor "
+        "against short ones (Papineni et al. 2002).",
+        4,
+    ),
+    Term(
+        "causal mask",
+        "A mask that hides from each word the words behind it, so that all predictions of a sentence can be trained at "
+        "once.",
+        4,
     ),
     Term(
         "channel mixer",
@@ -104,6 +127,17 @@ TERMS = (
         chinese="卷積",
     ),
     Term(
+        "cross-attention",
+        "Attention whose queries come from one sequence and whose keys and values come from another: a translation looks "
+        "at the sentence it translates.",
+        3,
+    ),
+    Term(
+        "decoder",
+        "The half of a transformer that writes: masked self-attention, cross-attention to what was read, an MLP.",
+        4,
+    ),
+    Term(
         "dense prediction",
         "A prediction for every place of an image: boxes around things (detection), a class for each pixel (segmentation).",
         8,
@@ -127,6 +161,11 @@ TERMS = (
         also=("stochastic depth",),
     ),
     Term("embedding", "A vector that stands for something: a patch, a position, a class.", 5),
+    Term(
+        "encoder",
+        "The half of a transformer that reads: every token sees every other one. BERT and ViT are encoders.",
+        4,
+    ),
     Term(
         "equivariance",
         "If the input is changed in a certain way, the output changes in the same way: a shifted image gives a shifted "
@@ -185,8 +224,20 @@ TERMS = (
         11,
     ),
     Term("linear layer", "A matrix product and a bias, y = W x + b, the same for every token.", 5),
+    Term(
+        "LSTM",
+        "Long short-term memory: a recurrent network whose memory is changed by gates (Hochreiter and Schmidhuber 1997).",
+        4,
+        also=("long short-term memory",),
+    ),
     Term("MAC", "One multiply-add: a multiplication and an addition.", 3, also=("multiply-add", "multiply–add")),
     Term("mask", "Minus infinity added to the scores that attention must not use.", 3),
+    Term(
+        "masked language model",
+        "Learning from text without labels: some words are hidden and have to be guessed from the others on both sides.",
+        4,
+        also=("MLM",),
+    ),
     Term("MetaFormer", "The block that transformers share, whatever mixes the tokens (Yu et al. 2022).", 11),
     Term(
         "MLP",
@@ -268,6 +319,11 @@ TERMS = (
     ),
     Term("stem", "The first layers, which turn an image into tokens or into the first feature map.", 5),
     Term("stride", "By how many pixels a kernel or a window moves on.", 3),
+    Term(
+        "teacher forcing",
+        "Training a decoder with the right beginning at every place, whatever it would have written itself.",
+        4,
+    ),
     Term("token", "One vector of a sequence: a patch of an image, a tubelet of a clip, a word.", 3),
     Term(
         "token mixer",
@@ -275,6 +331,11 @@ TERMS = (
         10,
     ),
     Term("tubelet", "A patch with a length in time: some pixels wide and high, some frames long.", 14),
+    Term(
+        "warm-up",
+        "A learning rate that rises from near 0 during the first steps of a training.",
+        4,
+    ),
     Term("weight decay", "Shrinking the weights a little at each step, which keeps them small.", 5),
     Term(
         "window attention",

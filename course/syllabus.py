@@ -93,7 +93,15 @@ LECTURES = (
         minutes=110,
         homework=Homework("hw1_self_attention", "Self-attention", 180),
     ),
-    Lecture("04_transformer", "The transformer", box="the transformer", on_map=(0, 4), needs=(3,)),
+    Lecture(
+        "04_transformer",
+        "The transformer",
+        box="the transformer",
+        on_map=(0, 4),
+        needs=(3,),
+        about="LSTM, encoder and decoder, cross-attention, teacher forcing, beam search, BERT and GPT",
+        minutes=85,
+    ),
     Lecture(
         "05_vision_transformer",
         "The vision transformer",

@@ -6,7 +6,7 @@
 # | **You will understand** | how every token of an image can look at every other one: scores, softmax, values, heads, masks, positions; why each of them is there; what it costs |
 # | **You need** | PyTorch, one CNN trained before; [0 · Start here](00_start_here.ipynb) for the letters B N D h d |
 # | **It takes** | {reading time}; all cells together run in under a minute on two CPU cores |
-# | **Before · after** | [2 · Beyond local](02_beyond_local.ipynb) · **3 · Self-attention** · 4 · The transformer |
+# | **Before · after** | [2 · Beyond local](02_beyond_local.ipynb) · **3 · Self-attention** · [4 · The transformer](04_transformer.ipynb) |
 # | **Homework** | [hw1 · Self-attention](../assignments/hw1_self_attention/hw1_self_attention.ipynb): you build it, from two loops to batched heads |
 
 # %% tags=["setup"]

@@ -6,7 +6,7 @@
 # | **You will understand** | how an image becomes tokens, why that is a convolution, what the class token and the positions are for, where 86, 307 and 632 million parameters sit, what each part of a block is for, why this network needs so much data, and how it is fine-tuned at another resolution |
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb): scores, heads, positions; the letters N, D, h, P |
 # | **It takes** | {reading time}; all cells together run in under a minute on two CPU cores |
-# | **Before · after** | 4 · The transformer · **5 · The vision transformer** · [6 · What ViTs see](06_what_vits_see.ipynb) |
+# | **Before · after** | [4 · The transformer](04_transformer.ipynb) · **5 · The vision transformer** · [6 · What ViTs see](06_what_vits_see.ipynb) |
 # | **Homework** | [hw2 · Vision transformer](../assignments/hw2_vit/hw2_vit.ipynb): you build all of it, until it agrees with the public one |
 
 # %% tags=["setup"]

@@ -15,6 +15,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "00_start_here",
     "02_beyond_local",
     "03_self_attention",
+    "04_transformer",
     "05_vision_transformer",
     "06_what_vits_see",
     "08_swin",
