@@ -6,5 +6,6 @@
 from course.data.catalogue import available, fetch, load
 from course.data.cifar import DataError
 from course.data.imageset import ImageSet, default_device
+from course.data.sequences import SequenceSet
 
-__all__ = ["DataError", "ImageSet", "available", "default_device", "fetch", "load"]
+__all__ = ["DataError", "ImageSet", "SequenceSet", "available", "default_device", "fetch", "load"]

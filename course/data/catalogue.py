@@ -1,6 +1,6 @@
 """The data sets by name: ``load`` one, list what is ``available``, ``fetch`` one from the network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.data import cifar, digits, two_questions
+from course.data import cifar, digits, sequences, two_questions
 from course.data.imageset import ImageSet, default_device
+from course.data.sequences import SequenceSet
 from course.names import one_of
 
 SPLITS = ("train", "test")
-# Drawn sets are made in blocks of this many images, each from its own random stream: so the first thousand
+# Drawn sets are made in blocks of this many images or sequences, each from its own random stream: so the first thousand
 # images are the same whether a thousand is asked for or ten thousand.
 BLOCK = 1000
 
@@ -23,15 +24,17 @@ BLOCK = 1000
 @dataclass(frozen=True)
 class DataSource:
     """One row of the catalogue. ``read(split)`` returns all images of a fixed set;
-    ``draw(random, count, split)`` makes images, of which ``sizes`` says how many there are if nobody says.
+    ``draw(random, count, split)`` makes images, of which ``sizes`` says how many there are if nobody says. A set with a
+    ``vocabulary`` has sequences of its words in place of images.
     """
 
     what: str
     sizes: dict[str, int]
     shape: tuple[int, ...]
-    class_names: dict[str, list[str]] | None = None  # of a downloaded set: in its files
+    class_names: dict[str, Sequence[str]] | None = None  # of a downloaded set: in its files
     read: Callable | None = None
     draw: Callable | None = None
+    vocabulary: Sequence[str] | None = None
 
 
 SOURCES = {
@@ -56,6 +59,30 @@ SOURCES = {
         digits.VIDEO_CLASS_NAMES,
         draw=digits.draw_video,
     ),
+    "sentiment": DataSource(
+        "sentences with 'not': only the order of the words tells the sentiment; drawn",
+        {"train": 4000, "test": 1000},
+        (sequences.LONGEST,),
+        sequences.SENTIMENT_CLASSES,
+        draw=lambda random, count, split: sequences.draw_sentiment(random, count),
+        vocabulary=sequences.SENTIMENT_WORDS,
+    ),
+    "lookup": DataSource(
+        "twelve pairs of a name and a number, then one of the names; drawn",
+        {"train": 20_000, "test": 1000},
+        (sequences.PAIRS + 1, 2),
+        sequences.LOOKUP_CLASSES,
+        draw=lambda random, count, split: sequences.draw_lookup(random, count),
+        vocabulary=sequences.LOOKUP_WORDS,
+    ),
+    "reversal": DataSource(
+        "words to be written backwards, by an encoder and a decoder; drawn",
+        {"train": 10_000, "test": 1000},
+        (sequences.REVERSAL_LENGTHS[1],),
+        {"reversed": sequences.REVERSAL_WORDS},
+        draw=lambda random, count, split: sequences.draw_reversal(random, count),
+        vocabulary=sequences.REVERSAL_WORDS,
+    ),
     "cifar10": DataSource("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
     "cifar100": DataSource("photographs of 100 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
 }
@@ -70,23 +97,25 @@ def load(
     seed: int = 0,
     label: str | None = None,
     device: torch.device | str | None = None,
-) -> ImageSet:
+) -> ImageSet | SequenceSet:
     """Load a data set as tensors on the device: ``images, labels = load("cifar10")``.
 
     Args:
         name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions`` and
-            ``digit_video`` need no network.
+            ``digit_video`` need no network, nor do the sequences of words ``sentiment``, ``lookup`` and ``reversal``
+            (`course.data.sequences` says what each is built to show).
         split: ``train`` or ``test``. They never share an image; the drawn sets use separate random streams.
-        size: only the first `size` images. The drawn sets make as many as asked for (if nobody asks:
-            ``two_questions`` 5,000 and 1,000, ``digit_video`` 4,000 and 1,000); a longer set begins with the
-            shorter.
+        size: only the first `size` images or sequences. The drawn sets make as many as asked for (if nobody asks:
+            ``two_questions`` 5,000 and 1,000, ``digit_video`` and ``sentiment`` 4,000 and 1,000, ``lookup`` 20,000 and
+            1,000, ``reversal`` 10,000 and 1,000); a longer set begins with the shorter.
         seed: of the drawn sets, which are the same for the same seed; the real ones are what they are.
         label: which question `labels` answers: ``relation`` (default) or ``texture`` of ``two_questions``,
             ``motion`` (default) or ``digit`` of ``digit_video``. All of them stay in ``.all_labels``.
         device: CUDA if there is one, else the CPU.
 
     Returns:
-        ImageSet: uint8 images (N, C, H, W), clips (N, T, C, H, W); int64 labels (N,); class names.
+        ImageSet: uint8 images (N, C, H, W), clips (N, T, C, H, W); int64 labels (N,); class names. Of sequences a
+        SequenceSet: int64 words (N, L), labels (N,) or (N, M), vocabulary.
 
     Raises:
         ValueError: a name, split, label, size or seed that does not exist; says what does.
@@ -111,6 +140,8 @@ def load(
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array[:size])).to(device)
 
+    if source.vocabulary:
+        return SequenceSet(tensor(images), tensor(labels[label]), source.vocabulary, class_names[label], name, split)
     return ImageSet(
         images=tensor(images),
         name=name,

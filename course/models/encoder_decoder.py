@@ -4,6 +4,8 @@ What came before ViT, as the paper has it: the norm stands behind each residual 
 what it has written so far, and positions are sines and cosines. ViT is the left half, with the norm moved to the front.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -55,17 +57,39 @@ class MultiHeadAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """LayerNorm(x + Sublayer(x)) twice, with self-attention and with an MLP: (B, N, D) -> (B, N, D) (section 3.1)."""
+    """LayerNorm(x + Sublayer(x)) twice, with self-attention and with an MLP: (B, N, D) -> (B, N, D) (section 3.1).
 
-    def __init__(self, dim: int, num_heads: int = 8, mlp_ratio: float = 4.0, eps: float = 1e-5) -> None:
+    Args:
+        dim: D.
+        num_heads: h.
+        mlp_ratio: width of the MLP's hidden layer, in units of D.
+        eps: of the norms.
+        act: class of the MLP's activation; GELU in BERT and GPT.
+        norm_first: x + Sublayer(LayerNorm(x)), pre-norm, as in GPT-2 and ViT, in place of the paper's post-norm.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        mlp_ratio: float = 4.0,
+        eps: float = 1e-5,
+        act: type = nn.ReLU,
+        norm_first: bool = False,
+    ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(dim, num_heads)
         self.norm1 = LayerNorm(dim, eps=eps)
-        self.mlp = MLP(dim, mlp_ratio, act=nn.ReLU)  # two linear layers: equation 2
+        self.mlp = MLP(dim, mlp_ratio, act=act)  # two linear layers: equation 2
         self.norm2 = LayerNorm(dim, eps=eps)
+        self.norm_first = norm_first
 
-    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        x = self.norm1(x + self.attention(x, x, visible))
+    def forward(self, x: Tensor, visible: Tensor | None = None, causal: bool = False) -> Tensor:
+        if self.norm_first:
+            z = self.norm1(x)
+            x = x + self.attention(z, z, visible, causal)
+            return x + self.mlp(self.norm2(x))
+        x = self.norm1(x + self.attention(x, x, visible, causal))
         return self.norm2(x + self.mlp(x))
 
 
@@ -161,6 +185,11 @@ class Seq2Seq(nn.Module):
         y = self.transformer(self.embed(source), self.embed(written), self.visible(source))
         return F.linear(y, self.words)  # (B, M, words)
 
+    def next_word(self, written: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Log-probabilities of the word that comes next, (B, M) written and (B, N, D) of the encoder -> (B, words)."""
+        y = self.transformer.decode(self.embed(written), memory, visible)  # (B, M, D)
+        return F.linear(y[:, -1], self.words).log_softmax(dim=-1)
+
     @torch.no_grad()
     def greedy(self, source: Tensor, start: int, steps: int) -> Tensor:
         """Write word after word, each the likeliest, (B, N) -> (B, 1 + steps); the first is `start`."""
@@ -168,7 +197,61 @@ class Seq2Seq(nn.Module):
         memory = self.transformer.encode(self.embed(source), visible)
         written = source.new_full((len(source), 1), start)
         for _ in range(steps):
-            y = self.transformer.decode(self.embed(written), memory, visible)  # (B, M, D)
-            likeliest = F.linear(y[:, -1:], self.words).argmax(dim=-1)  # (B, 1)
+            likeliest = self.next_word(written, memory, visible).argmax(dim=-1, keepdim=True)  # (B, 1)
             written = torch.cat([written, likeliest], dim=1)  # (B, M + 1)
         return written
+
+    @torch.no_grad()
+    def beam(self, source: Tensor, start: int, steps: int, width: int, end: int | None = None) -> Tensor:
+        """Search for the likeliest whole sequence by `beam_search`, (B, N) -> (B, 1 + steps), filled up with `end`."""
+        visible = self.visible(source)
+        memory = self.transformer.encode(self.embed(source), visible)
+
+        def next_word(written: Tensor) -> Tensor:  # (B, W, M) -> (B, W, words)
+            count = written.shape[1]
+            mask = None if visible is None else visible.repeat_interleave(count, dim=0)  # (B W, N)
+            y = self.next_word(written.flatten(0, 1), memory.repeat_interleave(count, dim=0), mask)  # (B W, words)
+            return y.unflatten(0, written.shape[:2])
+
+        written, _ = beam_search(next_word, source.new_full((len(source),), start), steps, width, end)
+        return written[:, 0]
+
+
+def beam_search(
+    next_word: Callable[[Tensor], Tensor], start: Tensor, steps: int, width: int, end: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The likeliest sequences that are found by keeping only the `width` likeliest beginnings at every length.
+
+    ``width=1`` is greedy; from words^(steps - 1) on every sequence is looked at. Sequences are compared by the sum of
+    their log-probabilities. That favours short ones: Vaswani et al. 2017, section 6.1, divide by a power of the length.
+
+    Args:
+        next_word: beginnings (B, W, M) -> log-probabilities of the word that comes next, (B, W, words).
+        start: the first word, (B,).
+        steps: how many words are written behind it.
+        width: how many beginnings are kept.
+        end: the word behind which nothing is written any more; None: there is none.
+
+    Returns:
+        Up to `width` sequences each, the likeliest first, (B, W, 1 + steps), filled up with `end`; their
+        log-probabilities, (B, W).
+
+    Raises:
+        ValueError: the width is below 1.
+    """
+    if width < 1:
+        raise ValueError(f"a beam keeps at least one beginning, and width is {width}")
+    written = start[:, None, None]  # (B, 1, 1)
+    score = torch.zeros(written.shape[:2], device=start.device)  # (B, 1)
+    for _ in range(steps):
+        log_probability = next_word(written)  # (B, W, words)
+        words = log_probability.shape[-1]
+        if end is not None:  # who has ended goes on with `end`, at no cost
+            has_ended = (written[..., 1:] == end).any(dim=-1, keepdim=True)  # (B, W, 1)
+            is_end = torch.arange(words, device=start.device) == end  # (words,)
+            log_probability = torch.where(has_ended, torch.where(is_end, 0.0, -torch.inf), log_probability)
+        total = (score[..., None] + log_probability).flatten(1)  # (B, W words)
+        score, best = total.topk(min(width, total.shape[1]))  # (B, W')
+        kept = written.take_along_dim((best // words)[..., None], dim=1)  # (B, W', M)
+        written = torch.cat([kept, (best % words)[..., None]], dim=2)  # (B, W', M + 1)
+    return written, score

@@ -12,6 +12,7 @@ from course.atomic import replacing
 from course.data import load
 from course.data.cifar import DataError
 from course.data.imageset import ImageSet
+from course.data.sequences import SequenceSet
 from course.models import create_model
 from course.models.registry import input_shape
 from course.models.spec import read
@@ -103,7 +104,10 @@ def _train(
 
 def _loaded(name: str, split: str) -> ImageSet:
     name, _, question = name.partition(":")
-    return load(name, split, label=question or None, device="cpu")
+    loaded = load(name, split, label=question or None, device="cpu")
+    if isinstance(loaded, SequenceSet):
+        raise ValueError(f"{name} is sequences of words, and `course train` trains on images: lecture 4 trains on words")
+    return loaded
 
 
 def _network(name: str, usual: tuple[int, ...], overrides: dict, data: ImageSet, recipe: Recipe) -> nn.Module:

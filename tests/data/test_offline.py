@@ -9,6 +9,7 @@ from torch import Tensor
 from course.data import available, fetch, load, two_questions
 
 OFFLINE = ["digits", "two_questions", "digit_video"]
+SEQUENCES = ["sentiment", "lookup", "reversal"]  # tests/data/test_sequences.py
 
 
 def distinct_images(images: Tensor) -> set[bytes]:
@@ -245,9 +246,10 @@ def test_imageset():
 def test_the_catalogue_lists_the_offline_sets_as_here(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     rows = {row["name"]: row for row in available()}
-    assert {name for name, row in rows.items() if row["state"] == "here"} == set(OFFLINE)
-    for name in OFFLINE:
-        train, test = (len(load(name, split, device="cpu")) for split in ("train", "test"))
-        assert rows[name]["images"] == f"{train:,} + {test:,}"
-        assert rows[name]["size"] == "×".join(map(str, load(name, "test", device="cpu").images.shape[1:]))
+    assert {name for name, row in rows.items() if row["state"] == "here"} == {*OFFLINE, *SEQUENCES}
+    for name in (*OFFLINE, *SEQUENCES):
+        train, test = (load(name, split, device="cpu") for split in ("train", "test"))
+        assert rows[name]["images"] == f"{len(train):,} + {len(test):,}"
+        shown = test.words if name in SEQUENCES else test.images
+        assert rows[name]["size"] == "×".join(map(str, shown.shape[1:]))
         assert fetch(name) is None

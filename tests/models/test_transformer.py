@@ -1,5 +1,6 @@
 """The encoder-decoder against torch.nn.Transformer, and the properties of sinusoidal and learned positions."""
 
+import itertools
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from course.models.encoder_decoder import (
     EncoderLayer,
     MultiHeadAttention,
     Seq2Seq,
+    beam_search,
 )
 from course.models.norms import LayerNorm
 from course.models.stems import Tokens, sinusoidal
@@ -81,6 +83,50 @@ def called(theirs: nn.Transformer):
 def test_agrees_with_torch_transformer(inputs):
     theirs = torch_transformer()
     assert_agrees(with_weights_of(theirs), called(theirs), *inputs)
+
+
+@proves(154)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("norm_first, act", [(False, nn.ReLU), (True, nn.GELU)])
+def test_a_layer_agrees_with_torchs_before_and_after_the_norm(norm_first, act, causal):
+    name = act.__name__.lower()
+    theirs = randomised(
+        nn.TransformerEncoderLayer(D, HEADS, RATIO * D, 0, name, batch_first=True, norm_first=norm_first)
+    )
+    ours = EncoderLayer(D, HEADS, RATIO, act=act, norm_first=norm_first)
+    ours.load_state_dict(
+        {
+            "attention.q.weight": theirs.self_attn.in_proj_weight[:D],
+            "attention.q.bias": theirs.self_attn.in_proj_bias[:D],
+            "attention.kv.weight": theirs.self_attn.in_proj_weight[D:],
+            "attention.kv.bias": theirs.self_attn.in_proj_bias[D:],
+            **{
+                f"{mine}.{leaf}": getattr(module, leaf)
+                for mine, module in {
+                    "attention.proj": theirs.self_attn.out_proj,
+                    "norm1": theirs.norm1,
+                    "norm2": theirs.norm2,
+                    "mlp.fc1": theirs.linear1,
+                    "mlp.fc2": theirs.linear2,
+                }.items()
+                for leaf in ("weight", "bias")
+            },
+        }
+    )
+    mask = torch.ones(7, 7, dtype=torch.bool).triu(1) if causal else None
+
+    def called_layer(x):
+        return theirs.to(x.dtype)(x, src_mask=mask, src_key_padding_mask=~VISIBLE)
+
+    class Called(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = ours.eval()
+
+        def forward(self, x):
+            return self.layer(x, VISIBLE, causal)
+
+    assert_agrees(Called(), called_layer, SOURCE)
 
 
 @proves(154)
@@ -212,6 +258,104 @@ def test_greedy_writes_what_the_whole_pass_predicts():
     written = model.greedy(WORDS, start=1, steps=5)
     assert written.shape == (2, 6)
     assert torch.equal(model(WORDS, written[:, :-1]).argmax(-1), written[:, 1:])
+
+
+# Beam search, against all sequences that there are
+
+WORDS_IN_ALL, STEPS, END = 3, 4, 2
+
+
+def next_word_of_a_table(seed: int):
+    """A language in which each word depends on all before it: (B, W, M) -> (B, W, words), and of one beginning."""
+    table = 2 * torch.randn(97, WORDS_IN_ALL, generator=torch.Generator().manual_seed(seed))
+
+    def row(written: list[int]) -> Tensor:
+        return table[sum(10**n * (word + 1) for n, word in enumerate(written)) % 97].log_softmax(dim=-1)
+
+    return lambda written: torch.stack([torch.stack([row(w.tolist()) for w in each]) for each in written]), row
+
+
+def exhaustive(row, start: int, end: int | None) -> tuple[list[int], float]:
+    """The likeliest of all sequences of that many words, by trying each; behind `end` comes nothing but `end`."""
+    best, highest = [], -math.inf
+    for words in itertools.product(range(WORDS_IN_ALL), repeat=STEPS):
+        sequence, score, has_ended = [start], 0.0, False
+        for word in words:
+            if has_ended:
+                score += 0.0 if word == end else -math.inf
+            else:
+                score += row(sequence)[word].item()
+            has_ended = has_ended or word == end
+            sequence.append(word)
+        if score > highest:
+            best, highest = sequence, score
+    return best, highest
+
+
+@proves(154)
+@pytest.mark.parametrize("end", [None, END])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_beam_that_is_wide_enough_finds_the_likeliest_of_all_sequences(seed, end):
+    next_word, row = next_word_of_a_table(seed)
+    start = torch.tensor([0, 1])
+    written, score = beam_search(next_word, start, STEPS, width=WORDS_IN_ALL ** (STEPS - 1), end=end)
+    for b in range(2):
+        sequence, highest = exhaustive(row, b, end)
+        assert written[b, 0].tolist() == sequence
+        assert score[b, 0].item() == pytest.approx(highest, abs=1e-5)
+    finite = score[score.isfinite().all(1)]
+    assert torch.equal(finite, finite.sort(descending=True).values), "the likeliest first"
+
+
+def test_a_narrow_beam_misses_it_and_is_never_better():
+    missed = 0
+    for seed in range(10):
+        next_word, row = next_word_of_a_table(seed)
+        greedy = beam_search(next_word, torch.tensor([0]), STEPS, width=1)[1].item()
+        _, highest = exhaustive(row, 0, None)
+        assert greedy <= highest + 1e-5
+        missed += greedy < highest - 1e-5
+    assert missed > 0, "or these languages show nothing"
+
+
+def tiny_vocabulary(seed: int) -> tuple[Seq2Seq, Tensor]:
+    model = randomised(Seq2Seq(5, D, HEADS, DEPTH, RATIO, max_length=16, padding=0), seed)
+    return model, torch.randint(1, 5, (2, 6), generator=torch.Generator().manual_seed(seed))
+
+
+def log_probability(model: Seq2Seq, source: Tensor, written: Tensor) -> Tensor:
+    """Of whole sequences, in one pass: (K, N) and (K, M) -> (K,)."""
+    logits = model(source, written[:, :-1]).log_softmax(-1)  # (K, M - 1, words)
+    return logits.take_along_dim(written[:, 1:, None], 2).sum((1, 2))
+
+
+@proves(154)
+def test_the_beam_of_the_transformer_finds_what_trying_all_sequences_finds_and_greedy_does_not_always():
+    missed = 0
+    for seed in range(6):
+        model, source = tiny_vocabulary(seed)
+        every = torch.tensor([[1, *words] for words in itertools.product(range(5), repeat=3)])  # (125, 4)
+        best = [every[log_probability(model, one.expand(125, -1), every).argmax()] for one in source]
+        assert torch.equal(model.beam(source, start=1, steps=3, width=25), torch.stack(best))
+        greedy = model.greedy(source, start=1, steps=3)
+        assert torch.equal(model.beam(source, start=1, steps=3, width=1), greedy)
+        missed += not torch.equal(greedy, torch.stack(best))
+    assert missed > 0, "or these models show nothing"
+
+
+def test_a_beam_sees_no_padding_and_stops_at_the_end():
+    model = small()
+    padded = torch.cat([WORDS, torch.zeros(2, 3, dtype=torch.long)], dim=1)
+    assert torch.equal(model.beam(padded, 1, 5, 3), model.beam(WORDS, 1, 5, 3))
+    for row in model.beam(WORDS, start=1, steps=12, width=4, end=2).tolist():
+        if 2 in row[1:]:
+            first = row[1:].index(2) + 1
+            assert set(row[first:]) == {2}
+
+
+def test_a_beam_without_width_is_refused():
+    with pytest.raises(ValueError, match="width is 0"):
+        beam_search(lambda written: written, torch.tensor([1]), 3, width=0)
 
 
 def test_runs_compiled_in_one_graph():
