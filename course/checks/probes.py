@@ -62,7 +62,7 @@ class DigitsNet(nn.Module):
 
 
 class MaskedMixer(nn.Module):
-    """A stand-in for an encoder: every token plus the mean of the visible ones, times a matrix.
+    """A stand-in for an encoder: every token plus twice the mean of the visible ones, times a matrix.
 
     ``forward``: (B, N, D), visible (B, N) bool -> (B, N, D). Weight: ``weight`` (D, D).
     """
@@ -72,7 +72,7 @@ class MaskedMixer(nn.Module):
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        return (x + _mean_of_visible(x, visible)) @ self.weight  # (B, N, D)
+        return (x + 2 * _mean_of_visible(x, visible)) @ self.weight  # (B, N, D)
 
 
 class MemoryMixer(nn.Module):
