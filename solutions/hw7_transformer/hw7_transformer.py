@@ -108,7 +108,7 @@ check("hw7.lstm_cell", lstm_cell)
 
 # %%
 def remembered(b_f, steps=24):
-    """The cell after each step, a list of numbers: no input, the bias of the forget gate alone."""
+    """The cell after each step, a list of numbers: no input, the forget gate's bias alone."""
     zero, c, kept = torch.zeros(1, 1), torch.ones(1, 1), []  # (B, H) = (1, 1)
     w = torch.zeros(1, 4)  # (1, 4 H)
     bias = torch.tensor([-50.0, b_f, 0.0, 0.0])  # the input gate is shut
@@ -121,7 +121,7 @@ def remembered(b_f, steps=24):
 with when_done():
     kept = {f"bias {b_f}": remembered(b_f) for b_f in (0.0, 1.0, 3.0)}
     ends = "; ".join(f"{name}: {values[-1]:.2g}" for name, values in kept.items())
-    picture = plots.curves(range(1, 25), kept, xlabel="steps", ylabel="what is left of the cell")
+    picture = plots.curves(range(1, 25), kept, xlabel="steps", ylabel="left of the cell")
     display(picture.described(
         f"what is left of a cell of 1 after 24 steps. {ends}"))
 
@@ -209,7 +209,7 @@ def padding_mask(words, padding):
 
 
 def masked_mean(x, visible):
-    """(B, N, D), (B, N) bool -> (B, D): the average over the visible words of each sentence."""
+    """(B, N, D), (B, N) bool -> (B, D): the average over each sentence's visible words."""
     ### BEGIN SOLUTION
     seen = visible[:, :, None].to(x.dtype)  # (B, N, 1)
     return (x * seen).sum(dim=1) / seen.sum(dim=1)  # (B, D)
@@ -558,7 +558,7 @@ class LSTMReader(nn.Module):
 
 # %%
 class Encoder(nn.Module):
-    """(B, N, D), visible (B, N) -> (B, N, D): pre-norm; your cross-attention of x with itself."""
+    """(B, N, D), visible (B, N) -> (B, N, D): pre-norm, your cross-attention of x with itself."""
 
     def __init__(self, dim=32, depth=2, num_heads=4, pairs=False):
         super().__init__()
@@ -566,7 +566,8 @@ class Encoder(nn.Module):
         self.weights = nn.ModuleList(
             nn.ParameterList(matrix() for _ in range(4)) for _ in range(depth))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2 * depth + 1))
-        mlp = lambda: nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        mlp = lambda: nn.Sequential(
+            nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.mlps = nn.ModuleList(mlp() for _ in range(depth))
         self.left = nn.Linear(2 * dim, dim) if pairs else None  # a convolution of width 2
         self.num_heads = num_heads
@@ -613,14 +614,16 @@ with when_done():
     names = ["LSTM", "encoder, positions", "encoder, positions, pairs"]
     results = {name: trained(name) for name in names}
     tens = lambda losses: torch.tensor(losses).split(10)
-    curves = {name: [ten.mean().item() for ten in tens(losses)] for name, (losses, _) in results.items()}
+    curves = {name: [ten.mean().item() for ten in tens(losses)]
+              for name, (losses, _) in results.items()}
     steps = range(0, len(results["LSTM"][0]), 10)
     display(plots.curves(steps, curves, xlabel="step", ylabel="loss, mean of ten steps"))
     bars = {name: {"held-out reviews": right} for name, (_, right) in results.items()}
     display(plots.bars(bars, chance=0.5))
 
 # %% [markdown]
-# Try other seeds (`trained(name, seed=1)`) before you believe a difference. Then exercise 11 asks you why.
+# Try other seeds (`trained(name, seed=1)`) before you believe a difference: it is large enough if it is there with each of three. Then exercise 11
+# asks you why.
 
 # %% [markdown] written="two_biases" points=5
 # ## 11 · In your own words ●●●○○
