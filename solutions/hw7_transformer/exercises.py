@@ -1025,7 +1025,7 @@ def shifted_by_padding(targets, start, padding):
 
 @shifting.alternative
 def shifted_into_a_new_one(targets, start, padding):
-    inputs = torch.empty_like(targets)
+    inputs = torch.zeros_like(targets)
     inputs[:, 1:] = targets[:, :-1]
     inputs[:, :1] = start
     counted = torch.ones_like(targets, dtype=torch.bool)
