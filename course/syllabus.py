@@ -189,7 +189,7 @@ LECTURES = (
 
 # Homeworks that follow no lecture, or none yet: `course new` adds a row. In the row of its lecture, a homework is on
 # the map and in the table of README.md as well.
-WITHOUT_LECTURE: list[Homework] = []
+WITHOUT_LECTURE: list[Homework] = [Homework("hw7_transformer", "From the LSTM to the transformer", 210)]
 
 
 def readme_table(lectures: tuple[Lecture, ...] = LECTURES) -> str:
