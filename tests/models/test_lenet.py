@@ -8,7 +8,7 @@ from course.models import create_model
 from course.models.count import count_parameters
 from tests.models.parity import assert_agrees, assert_catches, proves, randomised
 
-SMALL = {"lenet_5": dict(img_size=20)}
+SMALL = {"lenet_5": dict(img_size=20, num_classes=10)}
 IMAGES = torch.randn(2, 1, 20, 24, generator=torch.Generator().manual_seed(2))
 
 
