@@ -66,6 +66,13 @@ TERMS = (
         6,
     ),
     Term(
+        "Adam",
+        "An update rule: steps along the running mean of the gradients, divided, number by number, by the root of the "
+        "running mean of their squares (Kingma and Ba 2015). AdamW also shrinks the weights, whatever the gradient.",
+        1,
+        also=("AdamW",),
+    ),
+    Term(
         "augmentation",
         "Changing training images at random (crop, flip, colour) in ways that leave the label right, so that a network "
         "sees more images than there are.",
@@ -76,6 +83,12 @@ TERMS = (
         "batch norm",
         "Normalises each channel over all images and places of a batch; at test time with stored means.",
         11,
+    ),
+    Term(
+        "chain rule",
+        "The derivative of a chain of steps is the product of the derivatives of the steps: what training computes "
+        "backwards through a network.",
+        1,
     ),
     Term(
         "channel mixer",
@@ -108,6 +121,11 @@ TERMS = (
         "A convolution that treats each channel alone: one small kernel a channel, no mixing between channels.",
         10,
         chinese="depth-wise convolution",
+    ),
+    Term(
+        "dropout",
+        "Setting units to 0 at random while training, and dividing the others so that their mean stays.",
+        1,
     ),
     Term(
         "drop path",
@@ -171,6 +189,16 @@ TERMS = (
     Term("linear layer", "A matrix product and a bias, y = W x + b, the same for every token.", 5),
     Term("MAC", "One multiply-add: a multiplication and an addition.", 3, also=("multiply-add", "multiply–add")),
     Term("mask", "Minus infinity added to the scores that attention must not use.", 3),
+    Term(
+        "minibatch",
+        "The examples from which one step's gradient is computed: more than one, fewer than all.",
+        1,
+    ),
+    Term(
+        "momentum",
+        "Steps follow a running sum of the gradients: what agrees adds up, what goes to and fro cancels.",
+        1,
+    ),
     Term("MetaFormer", "The block that transformers share, whatever mixes the tokens (Yu et al. 2022).", 11),
     Term(
         "MLP",
@@ -183,7 +211,15 @@ TERMS = (
         "Training on weighted means of two images with the same weighted mean of their labels (Zhang et al. 2018).",
         14,
     ),
+    Term("padding", "Numbers put around a map, mostly zeros, so that windows fit at its border.", 1),
     Term("patch", "A square of pixels, 16 × 16 say, that becomes one token.", 3),
+    Term(
+        "pointwise convolution",
+        "A convolution of 1 × 1: it mixes the channels of one place and sees no other.",
+        1,
+        also=("1 × 1 convolution",),
+        chinese="point-wise convolution",
+    ),
     Term(
         "pooling",
         "Putting the values of a neighbourhood, or of a whole map, together into one: their mean or their maximum.",
@@ -210,6 +246,7 @@ TERMS = (
         korean="pretraining",
     ),
     Term("receptive field", "The part of the input that can change one output.", 3),
+    Term("ReLU", "The activation max(0, x): what is negative becomes 0.", 1),
     Term(
         "residual connection",
         "A layer's input is added to its output, x + f(x): the layer learns only the difference, and gradients pass it by.",

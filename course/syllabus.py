@@ -73,7 +73,15 @@ LECTURES = (
         minutes=25,
         homework=Homework("hw0_first_check", "Your first check", 5),
     ),
-    Lecture("01_convolution", "Convolution", box="convolution", on_map=(0, 1), needs=(0,)),
+    Lecture(
+        "01_convolution",
+        "Convolution",
+        box="convolution",
+        on_map=(0, 1),
+        needs=(0,),
+        about="equivariance and invariance tested, CNNs counted, depth, update rules, norms, a bias as a prior",
+        minutes=95,
+    ),
     Lecture("02_beyond_local", "Beyond local", box="beyond local", on_map=(0, 2), needs=(1,)),
     Lecture(
         "03_self_attention",

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
 WITHOUT_LOOSE_NUMBERS = (
     "00_start_here",
+    "01_convolution",
     "03_self_attention",
     "05_vision_transformer",
     "06_what_vits_see",
