@@ -1,6 +1,6 @@
 """The figures of lecture 1: a convolution and what follows it, the chain rule, counted networks, descents, curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,9 +143,13 @@ def _short(number: float) -> str:
 
 
 def descents(
-    height, panels: Mapping[str, Mapping[str, Tensor]], *, limits: tuple[float, float, float, float], low: float
+    height: Callable[[str, Tensor], Tensor],
+    panels: Mapping[str, Mapping[str, Tensor]],
+    *,
+    limits: tuple[float, float, float, float],
+    low: float,
 ) -> Picture:
-    """The ways of several rules over a surface, seen from above: a panel a surface, a line a rule.
+    """The ways of several rules over a surface, seen from above: two panels in a row, a line a rule.
 
     Args:
         height: title of a panel, points (..., 2) -> heights (...).
@@ -157,15 +161,15 @@ def descents(
     xs, ys = torch.linspace(left, right, 120), torch.linspace(bottom, top, 90)
     grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1).double()  # (90, 120, 2)
     said = []
-    figure, axes = new_figure("", 1, len(panels), PAGE, 0.62 * PAGE / len(panels) + 0.9, sharey=True)
-    rules = list(dict.fromkeys(rule for paths in panels.values() for rule in paths))
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure("", rows, columns, PAGE, 2.75 * rows, sharex=True, sharey=True)
     for axis, (title, paths) in zip(axes.flat, panels.items()):
         heights = height(title, grid).numpy()  # (90, 120)
         levels = np.geomspace(max(heights.min(), 1e-2), heights.max(), 12)
         axis.contour(xs, ys, heights, levels=levels, colors=PALE, linewidths=0.8)
         words = []
-        for rule, colour in zip(rules, colours_of(rules)):
-            path = paths[rule]
+        for (rule, path), colour in zip(paths.items(), colours_of(paths)):
             step = arrival(height(title, path), low)
             way = path[: step + 1] if step is not None else path
             axis.plot(way[:, 0], way[:, 1], ".-", color=colour, markersize=3.5, linewidth=1, label=rule)
@@ -174,9 +178,8 @@ def descents(
             words.append(f"{rule} {'not at all' if step is None else f'after {step}'}")
         said.append(f"{title}: {', '.join(words)}")
         axis.set(xlim=(left, right), ylim=(bottom, top), title=title)
+        axis.legend(frameon=False, fontsize=SMALL, loc="lower right")
     figure.alt = f"ways down to a height of {low:g}, in steps. " + "; ".join(said)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=len(labels))
     return figure
 
 
