@@ -80,7 +80,7 @@ LECTURES = (
         on_map=(0, 1),
         needs=(0,),
         about="equivariance and invariance tested, CNNs counted, depth, update rules, norms, a bias as a prior",
-        minutes=95,
+        minutes=105,
     ),
     Lecture("02_beyond_local", "Beyond local", box="beyond local", on_map=(0, 2), needs=(1,)),
     Lecture(

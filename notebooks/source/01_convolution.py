@@ -253,22 +253,25 @@ plots.curves(SHIFTS, readers, xlabel="test digits moved to the right, pixels",
              ylabel="accuracy", levels={"chance": 0.1})
 
 # %% [markdown]
-# In the middle, the first four read more than 90 %<!-- > moved_digits / largest, stride 1 / 0 --> of the digits, which they have never seen. Then they part:
+# In the middle, the first four read more than 90 %<!-- > moved_digits / largest, stride 1 / 0 --> of the digits,
+# which they have never seen. Then they part:
 #
-# * The **MLP** has a weight for every pixel. It falls to {{%r moved_digits / MLP / 2}} two pixels away from the
-#   middle: it has never seen anything there.
-# * The **flattened** CNN falls as well, to {{%r moved_digits / flattened / 4}} four pixels away. Its maps move
-#   with the digit, but the last layer has a weight for every place. Equivariant layers do not make an invariant
-#   network.
+# * The **MLP** has a weight for every pixel. It falls to 10 to 15 %<!-- moved_digits / MLP / 2 --> two pixels away
+#   from the middle: it has never seen anything there.
+# * The **flattened** CNN falls as well, to 11 to 21 %<!-- moved_digits / flattened / 4 --> four pixels away. Its
+#   maps move with the digit, but the last layer has a weight for every place. Equivariant layers do not make an
+#   invariant network.
 # * **Largest, stride 1** keeps the largest value of every channel, wherever it is. It does not notice the shift:
-#   {{%r moved_digits / largest, stride 1 / 0}} in the middle, {{%r moved_digits / largest, stride 1 / 5}} five
-#   pixels away. This is an invariant network.
-# * **Largest, stride 2** is invariant for even shifts only. One pixel away it has {{%r moved_digits / largest,
-#   stride 2 / 1}}, two pixels away {{%r moved_digits / largest, stride 2 / 2}} again. (Azulay and Weiss 2019 found
-#   this in large networks, Zhang 2019 a remedy: blur before each stride.)
-# * The last line has the same layers as *flattened*, and was trained on digits in all places. What invariance it has
-#   comes from the data, and has to be paid for: {{%r moved_digits / flattened, trained on moved digits / 0}} in the middle and
-#   {{%r moved_digits / flattened, trained on moved digits / 5}} five pixels away, after the same 150 steps.
+#   92 to 95 %<!-- moved_digits / largest, stride 1 / 0 --> in the middle, 92 to 95
+#   %<!-- moved_digits / largest, stride 1 / 5 --> five pixels away. This is an invariant network.
+# * **Largest, stride 2** is invariant for even shifts only. One pixel away it has 73 to 86
+#   %<!-- moved_digits / largest, stride 2 / 1 -->, two pixels away 94 to 95
+#   %<!-- moved_digits / largest, stride 2 / 2 --> again. (Azulay and Weiss 2019 found this in large networks,
+#   Zhang 2019 a remedy: blur before each stride.)
+# * The last line has the same layers as *flattened*, and was trained on digits in all places. What invariance it
+#   has comes from the data, and has to be paid for: 53 to 65
+#   %<!-- moved_digits / flattened, trained on moved digits / 0 --> in the middle and 64 to 73
+#   %<!-- moved_digits / flattened, trained on moved digits / 5 --> five pixels away, after the same 150 steps.
 #
 # **Question 1.2** Put `nn.AdaptiveAvgPool2d(1)` for `nn.AdaptiveMaxPool2d(1)`. Is the network still invariant?
 # Does it still read?
@@ -285,8 +288,8 @@ plots.curves(SHIFTS, readers, xlabel="test digits moved to the right, pixels",
 # Hinton's second flaw is called the **Picasso problem**: a face whose parts are in the wrong places is still taken
 # for a face. The network that keeps the largest value of each channel is built that way: it knows *that* a stroke
 # is there, not *where*. Lecture 6 shuffles the parts of images for ViTs. **Capsules** (Sabour, Frosst and Hinton
-# 2017) were meant as the answer: groups of neurons that also say where and how a part lies. They have not
-# replaced CNNs on large images, and this course has no implementation of them.
+# 2017) were meant as the answer: groups of neurons that also say where and how a part lies. They have not replaced
+# CNNs on large images, and this course has no implementation of them.
 #
 # > **What slides get wrong here.** Both camps are right about another part. A *convolution* is equivariant. A
 # > *CNN* is invariant as far as its pooling, its strides, its border and its training data make it so. "CNNs are
@@ -530,16 +533,17 @@ plots.curves(range(1, 21), sizes_of_gradients, log="y", xlabel="layer, counted f
              ylabel="size of its gradient")
 
 # %% [markdown]
-# With sigmoids, the first layer's gradient is smaller than that of the last by about twelve powers of ten. With tanh and
-# with ReLU it hardly changes on the way. Two things did this: the slope of the activation, and a start that keeps
-# the size of the signal (Glorot and Bengio 2010 for tanh, He and others 2015 for ReLU). Slides mostly name the
-# first only.
+# With sigmoids, the first layer's gradient is smaller than that of the last by about twelve powers of ten. With
+# tanh and with ReLU it hardly changes on the way. Two things did this: the slope of the activation, and a start
+# that keeps the size of the signal (Glorot and Bengio 2010 for tanh, He and others 2015 for ReLU). Slides mostly
+# name the first only.
 #
 # ### Dropout
 #
 # AlexNet had a second aid: **dropout** (Srivastava and others 2014). In each training step, each unit is set to 0
-# with probability p, and the others are divided by 1 − p, so that the mean stays. In evaluation it does nothing. (Usual values of p: 0.5 for hidden units, 0.2 for inputs.)
-# What does a gradient see of it? One image, a layer of 6 units:
+# with probability p, and the others are divided by 1 − p, so that the mean stays. In evaluation it does nothing.
+# (Usual values of p: 0.5 for hidden units, 0.2 for inputs.) What does a gradient see of it? One image, a layer of
+# 6 units:
 
 # %%
 torch.manual_seed(1)
@@ -632,10 +636,12 @@ plots.curves(ten_steps, losses, xlabel="step", ylabel="training loss, mean of te
 
 # %% [markdown]
 # The plain network with 20 layers does not even fit its *training* images as well as the one with 4: its loss at
-# the end is {{2r depth / 20 layers, plain / loss / -1}}, against {{2r depth / 4 layers, plain / loss / -1}}. With
-# the path around, the same 20 layers arrive at {{2r depth / 20 layers, residual / loss / -1}}. Accuracy on test
-# images: {{%r depth / 20 layers, plain / accuracy}} for 20 plain layers, {{%r depth / 4 layers, plain / accuracy}}
-# for 4, {{%r depth / 20 layers, residual / accuracy}} for 20 with the path around.
+# the end is 1.63 to 1.83<!-- depth / 20 layers, plain / loss / -1 -->, against 1.05 to
+# 1.39<!-- depth / 4 layers, plain / loss / -1 -->. With the path around, the same 20 layers arrive at 0.06 to
+# 0.57<!-- depth / 20 layers, residual / loss / -1 -->. Accuracy on test images: 20 plain layers have 29 to 38
+# %<!-- depth / 20 layers, plain / accuracy -->, 4 plain layers 64 to 94
+# %<!-- depth / 4 layers, plain / accuracy -->, and 20 layers with the path around 85 to 100
+# %<!-- depth / 20 layers, residual / accuracy -->.
 #
 # **Question 4.1** Is it because gradients vanish in the plain network? Look at how large the gradient of the
 # *first* convolution is at the start, relative to that of the last one. Predict, then run.
@@ -647,9 +653,10 @@ for name, each in depths.items():
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# No. In the plain network the gradient of the first convolution is {{0r depth / 20 layers, plain / ratio}} times
-# as large as that of the last one: it is not small at all. With batch norm in every layer, sizes are not the
-# problem. What the path around changes is what a layer has to learn: a small correction, and not the whole.
+# No. In the plain network the gradient of the first convolution is 10 to
+# 16<!-- depth / 20 layers, plain / ratio --> times as large as that of the last one: it is not small at all. With
+# batch norm in every layer, sizes are not the problem. What the path around changes is what a layer has to learn:
+# a small correction, and not the whole.
 # </details>
 #
 # > **What slides get wrong here.** *Dropout* is often said to "select weights": it switches off *units*, and with
@@ -716,11 +723,12 @@ plots.curves(range(0, SEEN + 1, 256), sizes_of_batches, log="y",
 
 # %% [markdown]
 # All four have seen the same examples, and paid about the same multiplications. After the first 256 of them, GD
-# has made one step and its loss lies {{2r batch_sizes / GD, all 256 / 1}} above the lowest, SGD has made 256 and
-# is at {{3r batch_sizes / SGD, one / 1}}. Then SGD stays where it is and jumps about, while GD goes on falling.
-# With a falling rate SGD settles; the minibatch lies in between. So noise is cheap at the beginning and dear at
-# the end. That is one reason why rates are lowered during training. (On a GPU a batch of 256 may cost little
-# more *time* than one image. That is the other half of the story, and the reason for large batches in practice.)
+# has made one step and its loss lies 0.39 to 0.53<!-- batch_sizes / GD, all 256 / 1 --> above the lowest, SGD has
+# made 256 and is at 0.006 to 0.029<!-- batch_sizes / SGD, one / 1 -->. Then SGD stays where it is and jumps about,
+# while GD goes on falling. With a falling rate SGD settles; the minibatch lies in between. So noise is cheap at
+# the beginning and dear at the end. That is one reason why rates are lowered during training. (On a GPU a batch of
+# 256 may cost little more *time* than one image. That is the other half of the story, and the reason for large
+# batches in practice.)
 #
 # ### Seven more rules
 #
@@ -797,8 +805,8 @@ for name, rule in (ONE_RATE | A_RATE_EACH | {"Adam, rate 0.3": ("adam", 0.3)}).i
 # valley and 171<!-- printed --> in the turned one, RMSProp 25<!-- printed --> and 139<!-- printed -->, Adam
 # 101<!-- printed --> and 291<!-- printed -->, AdamW 56<!-- printed --> and 276<!-- printed --> (its decay pulls to
 # 0, where the lowest point happens to be). A rate for each weight is a rate for each *axis*. It helps as far as
-# the axes of the valley are the weights. How much is lost depends on the rate: Adam with 0.3 needs 84<!-- printed
-# --> and 101<!-- printed -->.
+# the axes of the valley are the weights. How much is lost depends on the rate: Adam with 0.3 needs
+# 84<!-- printed --> and 101<!-- printed -->.
 #
 # **Question 5.1** Slides write momentum in both forms of the table. Do they take the same way, with the same rate
 # ε? Run the cell. Which rate has the second form to take?
@@ -826,8 +834,9 @@ for rule, lr in both:
 # > updated; without that it is no rule. *AdaGrad's line* has two arrows and a minus sign on the wrong side of one.
 # > *RMSProp*: δ stands outside the root here, as in torch; other texts have it inside. *The two forms of momentum*
 # > stand side by side with the same ε. "*The larger the minibatch the better*": counted in steps, yes; counted in
-# > examples, not at the beginning: see the first figure of this section. And Robbins and Monro's condition promises an arrival at
-# > the lowest point only where there is one (a convex loss); elsewhere, at a place where the gradient is 0.
+# > examples, not at the beginning: see the first figure of this section. And Robbins and Monro's condition
+# > promises an arrival at the lowest point only where there is one (a convex loss); elsewhere, at a place where
+# > the gradient is 0.
 
 # %% [markdown]
 # ## 6 · Batch norm, in training and in evaluation
@@ -917,20 +926,20 @@ normed = over_seeds("01_convolution/norms", norms)
 plots.bars(normed, chance=0.1)
 
 # %% [markdown]
-# In evaluation mode, the network with batch norm has {{%r norms / batch norm / evaluation}}. Left in training mode
-# it has {{%r norms / batch norm / training, 2}} with batches of 2: each image is measured by itself and one
-# neighbour. With batches of 50 it has {{%r norms / batch norm / training, 50}}. The other two norms ask no
-# neighbour, and do not change by a single image. (That they learn more slowly here, {{%r norms / group norm, 4
-# groups / evaluation}} and {{%r norms / layer norm, per image / evaluation}}, is true of 100 steps on these
-# images.)
+# In evaluation mode, the network with batch norm has 99 to 100 %<!-- norms / batch norm / evaluation -->. Left in
+# training mode it has 61 to 68 %<!-- norms / batch norm / training, 2 --> with batches of 2: each image is
+# measured by itself and one neighbour. With batches of 50 it has 98 to 100
+# %<!-- norms / batch norm / training, 50 -->. The other two norms ask no neighbour, and do not change by a single
+# image. (That they learn more slowly here, 70 to 94 %<!-- norms / group norm, 4 groups / evaluation --> and 70 to
+# 86 %<!-- norms / layer norm, per image / evaluation -->, is true of 100 steps on these images.)
 #
-# **Question 6.1** What can batch norm say, in training, about a batch of *one* image whose map is 1 × 1? Predict, then run
-# `nn.BatchNorm2d(6)(torch.randn(1, 6, 1, 1))`.
+# **Question 6.1** What can batch norm say, in training, about a batch of *one* image whose map is 1 × 1? Predict,
+# then run `nn.BatchNorm2d(6)(torch.randn(1, 6, 1, 1))`.
 #
 # <details><summary>Answer</summary>
 #
-# The mean of one number is that number, so every channel becomes 0, whatever the image is, and then β. PyTorch refuses
-# with an error. Group norm and layer norm have no such case: they average over channels.
+# The mean of one number is that number, so every channel becomes 0, whatever the image is, and then β. PyTorch
+# refuses with an error. Group norm and layer norm have no such case: they average over channels.
 # </details>
 #
 # > **What slides get wrong here.** Batch norm is explained by *internal covariate shift*: layers below change, so
@@ -972,14 +981,14 @@ figures.curves_to_name({name: (each["steps"][0], each["loss"], each["accuracy"])
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# * **A** had a rate that was too large (0.3). The loss jumps up at once (far beyond the axis) and comes down late.
-#   Lower it by powers of ten, or warm up.
-# * **B** had 100 images. The training loss is 0, the accuracy {{%r four_curves / B / accuracy / -1}}:
+# * **A** had a rate that was too large (0.3). The loss jumps to several hundred, far beyond the axis, and does not
+#   come back into it. Lower the rate by powers of ten, or warm up.
+# * **B** had 100 images. The training loss is 0, the accuracy 14 to 15 %<!-- four_curves / B / accuracy / -1 -->:
 #   **overfitting**. It knows 100 images by heart. More data, augmentation, a network with the right bias (section
 #   8), less training.
-# * **C** had a rate that was too small (10⁻⁵). Loss and accuracy still move in the right direction, much too
-#   slowly: {{%r four_curves / C / accuracy / -1}}.
-# * **D** was all right: {{%r four_curves / D / accuracy / -1}}.
+# * **C** had a rate that was too small (10⁻⁵). The loss falls, but much too slowly: 11 to 13
+#   %<!-- four_curves / C / accuracy / -1 -->.
+# * **D** was all right: 99 to 100 %<!-- four_curves / D / accuracy / -1 -->.
 # </details>
 #
 # The training loss alone does not show the third fault: you need the lower row. And one picture is one seed: bands
@@ -1063,10 +1072,11 @@ plots.curves([100, 300, 1000, 4000], lines, log="x", xlabel="training images",
              ylabel="accuracy, texture", levels={"chance": 0.1})
 
 # %% [markdown]
-# From 100 images the CNN has {{%r prior / CNN / 100}}, the MLP {{%r prior / MLP / 100}}. From 1,000 the MLP has
-# {{%r prior / MLP / 1000}}, and only 4,000 images bring it to {{%r prior / MLP / 4000}}. So the right bias is
-# worth about forty times as many images here. On *relation*, the other question about the same images, the bias of
-# a small CNN is wrong, and it stays at chance with any number of images (lecture 3, section 1).
+# From 100 images the CNN has 83 to 98 %<!-- prior / CNN / 100 -->, the MLP 16 to 18 %<!-- prior / MLP / 100 -->.
+# From 1,000 the MLP has 41 to 48 %<!-- prior / MLP / 1000 -->, and only 4,000 images bring it to 98 to 99
+# %<!-- prior / MLP / 4000 -->. So the right bias is worth more than ten times as many images here. On *relation*,
+# the other question about the same images, the bias of a small CNN is wrong, and it stays at chance (lecture 3,
+# section 1).
 #
 # ### What each kind of network assumes, measured
 #
@@ -1175,11 +1185,14 @@ plots.matrices({"how far the logits move, mean of the seeds": table}, rows=list(
 #   [arXiv:1801.04381](https://arxiv.org/abs/1801.04381). Memory: section 5.
 # * S. Sabour, N. Frosst, G. Hinton. *Dynamic Routing Between Capsules.* NeurIPS 2017.
 #   [arXiv:1710.09829](https://arxiv.org/abs/1710.09829).
-# * A. Azulay, Y. Weiss. *Why Do Deep Convolutional Networks Generalize So Poorly to Small Image Transformations?* JMLR 2019.
-#   [arXiv:1805.12177](https://arxiv.org/abs/1805.12177).
-# * R. Zhang. *Making Convolutional Networks Shift-Invariant Again.* ICML 2019. [arXiv:1904.11486](https://arxiv.org/abs/1904.11486).
-# * X. Glorot, Y. Bengio. *Understanding the Difficulty of Training Deep Feedforward Neural Networks.* AISTATS 2010.
-# * K. He, X. Zhang, S. Ren, J. Sun. *Delving Deep into Rectifiers.* ICCV 2015. [arXiv:1502.01852](https://arxiv.org/abs/1502.01852).
+# * A. Azulay, Y. Weiss. *Why Do Deep Convolutional Networks Generalize So Poorly to Small Image Transformations?*
+#   JMLR 2019. [arXiv:1805.12177](https://arxiv.org/abs/1805.12177).
+# * R. Zhang. *Making Convolutional Networks Shift-Invariant Again.* ICML 2019.
+#   [arXiv:1904.11486](https://arxiv.org/abs/1904.11486).
+# * X. Glorot, Y. Bengio. *Understanding the Difficulty of Training Deep Feedforward Neural Networks.* AISTATS
+#   2010.
+# * K. He, X. Zhang, S. Ren, J. Sun. *Delving Deep into Rectifiers.* ICCV 2015.
+#   [arXiv:1502.01852](https://arxiv.org/abs/1502.01852).
 # * N. Srivastava and others. *Dropout: A Simple Way to Prevent Neural Networks from Overfitting.* JMLR 2014.
 # * W. Zaremba, I. Sutskever, O. Vinyals. *Recurrent Neural Network Regularization.* 2014.
 #   [arXiv:1409.2329](https://arxiv.org/abs/1409.2329).
