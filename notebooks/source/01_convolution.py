@@ -828,7 +828,7 @@ for rule, lr in both:
 # And which rule for a real network? The answer depends on the network. Transformers are trained with AdamW,
 # ResNets mostly by SGD with momentum. Dosovitskiy and others (2021, appendix D.1, table 7) report an exception:
 # ResNets pre-trained on the very large set JFT did better with Adam, 89.33 against 88.79 on average of five tasks
-# for ResNet-50. On ImageNet itself SGD was ahead, 78.24 to 77.54.
+# for ResNet-50. On ImageNet, one of the five, SGD was ahead, 78.24 to 77.54.
 #
 # > **What slides get wrong here.** *Adam's line* often begins with ŝ and r̂ and never says how s and r are
 # > updated; without that it is no rule. *AdaGrad's line* has two arrows and a minus sign on the wrong side of one.
@@ -991,8 +991,8 @@ figures.curves_to_name({name: (each["steps"][0], each["loss"], each["accuracy"])
 # * **D** was all right: 99 to 100 %<!-- four_curves / D / accuracy / -1 -->.
 # </details>
 #
-# The training loss alone does not show the third fault: you need the lower row. And one picture is one seed: bands
-# of three say more.
+# The loss alone does not show what is wrong with B: its training loss is the best of all four. You need the lower
+# row.
 
 # %% [markdown]
 # ## 8 · A bias is a prior
@@ -1075,8 +1075,8 @@ plots.curves([100, 300, 1000, 4000], lines, log="x", xlabel="training images",
 # From 100 images the CNN has 83 to 98 %<!-- prior / CNN / 100 -->, the MLP 16 to 18 %<!-- prior / MLP / 100 -->.
 # From 1,000 the MLP has 41 to 48 %<!-- prior / MLP / 1000 -->, and only 4,000 images bring it to 98 to 99
 # %<!-- prior / MLP / 4000 -->. So the right bias is worth more than ten times as many images here. On *relation*,
-# the other question about the same images, the bias of a small CNN is wrong, and it stays at chance (lecture 3,
-# section 1).
+# the other question about the same images, the bias of a CNN with a small field is wrong, and it stays at chance
+# (lecture 3, section 1).
 #
 # ### What each kind of network assumes, measured
 #
