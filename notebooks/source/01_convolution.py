@@ -403,9 +403,9 @@ print(f"ResNeXt's block: {weights_of(resnext_block):,}")
 # ### Depthwise and pointwise
 #
 # Take groups to the end: as many groups as channels. A **depthwise** convolution treats each channel alone, and
-# mixes none of them. A **pointwise** one (1 × 1) mixes channels, and sees one place. One after the other they do
-# the two jobs of a convolution separately (a *separable* convolution, MobileNet v1). Per place, with D channels in
-# and out and a kernel of k × k:
+# mixes none of them. A **pointwise convolution** (1 × 1) mixes channels, and sees one place. One after the other
+# they do the two jobs of a convolution separately (a *separable* convolution, MobileNet v1). Per place, with D
+# channels in and out and a kernel of k × k:
 #
 # $$\frac{k^2 D + D^2}{k^2 D^2} = \frac{1}{D} + \frac{1}{k^2}$$
 #
