@@ -25,7 +25,6 @@ from course.drawing import (
     without_axes,
 )
 
-
 DARK_RED = "#a84300"  # RED is too pale for words
 
 
