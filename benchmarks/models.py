@@ -128,6 +128,9 @@ CASES = (
     Case("convmixer_768_32", "timm", _timm("convmixer_768_32"), {}, 1),
     Case("convnext_t", "timm", _timm("convnext_tiny", **_SHALLOW), _SHALLOW),
     Case("resnet_50", "torchvision", _torchvision("resnet50")),
+    Case("resnext_50_32x4d", "torchvision", _torchvision("resnext50_32x4d")),
+    Case("vgg_16", "torchvision", _torchvision("vgg16"), {}, 1),
+    Case("mobilenet_v1", "timm", _timm("mobilenetv1_100")),
     Case("se_resnet_50", "timm", _timm("seresnet50"), dict(stride="v1.5")),
     Case(
         "vivit_model1",

@@ -66,6 +66,13 @@ TERMS = (
         6,
     ),
     Term(
+        "Adam",
+        "An update rule: steps along the running mean of the gradients, divided, number by number, by the root of the "
+        "running mean of their squares (Kingma and Ba 2015). AdamW also shrinks the weights, whatever the gradient.",
+        1,
+        also=("AdamW",),
+    ),
+    Term(
         "augmentation",
         "Changing training images at random (crop, flip, colour) in ways that leave the label right, so that a network "
         "sees more images than there are.",
@@ -99,6 +106,12 @@ TERMS = (
         "A mask that hides from each word the words behind it, so that all predictions of a sentence can be trained at "
         "once.",
         4,
+    ),
+    Term(
+        "chain rule",
+        "The derivative of a chain of steps is the product of the derivatives of the steps: what training computes "
+        "backwards through a network.",
+        1,
     ),
     Term(
         "channel mixer",
@@ -153,6 +166,11 @@ TERMS = (
         "A convolution whose weights stand some places apart: it sees further with as many weights, and leaves holes.",
         2,
         also=("dilation",),
+    ),
+    Term(
+        "dropout",
+        "Setting units to 0 at random while training, and dividing the others so that their mean stays.",
+        1,
     ),
     Term(
         "drop path",
@@ -238,6 +256,16 @@ TERMS = (
         4,
         also=("MLM",),
     ),
+    Term(
+        "minibatch",
+        "The examples from which one step's gradient is computed: more than one, fewer than all.",
+        1,
+    ),
+    Term(
+        "momentum",
+        "Steps follow a running sum of the gradients: what agrees adds up, what goes to and fro cancels.",
+        1,
+    ),
     Term("MetaFormer", "The block that transformers share, whatever mixes the tokens (Yu et al. 2022).", 11),
     Term(
         "MLP",
@@ -260,6 +288,14 @@ TERMS = (
         "patch merging",
         "Swin's step between two stages: 2 × 2 tokens become one token, by a linear layer on the channels of all four.",
         8,
+    ),
+    Term("padding", "Numbers put around a map, mostly zeros, so that windows fit at its border.", 1),
+    Term(
+        "pointwise convolution",
+        "A convolution of 1 × 1: it mixes the channels of one place and sees no other.",
+        1,
+        also=("1 × 1 convolution",),
+        chinese="point-wise convolution",
     ),
     Term(
         "pooling",
@@ -287,6 +323,7 @@ TERMS = (
         korean="pretraining",
     ),
     Term("receptive field", "The part of the input that can change one output.", 3),
+    Term("ReLU", "The activation max(0, x): what is negative becomes 0.", 1),
     Term(
         "relative position bias",
         "A learned number for each displacement from query to key, which is added to the score of that pair.",

@@ -73,7 +73,15 @@ LECTURES = (
         minutes=25,
         homework=Homework("hw0_first_check", "Your first check", 5),
     ),
-    Lecture("01_convolution", "Convolution", box="convolution", on_map=(0, 1), needs=(0,)),
+    Lecture(
+        "01_convolution",
+        "Convolution",
+        box="convolution",
+        on_map=(0, 1),
+        needs=(0,),
+        about="equivariance and invariance tested, CNNs counted, depth, update rules, norms, a bias as a prior",
+        minutes=105,
+    ),
     Lecture(
         "02_beyond_local",
         "Beyond local",
@@ -101,6 +109,7 @@ LECTURES = (
         needs=(3,),
         about="LSTM, encoder and decoder, cross-attention, teacher forcing, beam search, BERT and GPT",
         minutes=85,
+        homework=Homework("hw7_transformer", "From the LSTM to the transformer", 210),
     ),
     Lecture(
         "05_vision_transformer",
@@ -189,7 +198,7 @@ LECTURES = (
 
 # Homeworks that follow no lecture, or none yet: `course new` adds a row. In the row of its lecture, a homework is on
 # the map and in the table of README.md as well.
-WITHOUT_LECTURE: list[Homework] = [Homework("hw7_transformer", "From the LSTM to the transformer", 210)]
+WITHOUT_LECTURE: list[Homework] = []
 
 
 def readme_table(lectures: tuple[Lecture, ...] = LECTURES) -> str:

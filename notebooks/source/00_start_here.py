@@ -6,7 +6,7 @@
 # | **You will understand** | what this course is, how a lecture and a check work, and what the letters B T C H W, N, D, h, d, P, M mean |
 # | **You need** | Python; PyTorch as far as having trained one CNN (on CIFAR-10, say) |
 # | **It takes** | {reading time}; all cells together run in seconds |
-# | **Before · after** | **0 · Start here** · 1 · Convolution |
+# | **Before · after** | **0 · Start here** · [1 · Convolution](01_convolution.ipynb) |
 # | **Homework** | [hw0 · Your first check](../assignments/hw0_first_check/hw0_first_check.ipynb): one line |
 
 # %% tags=["setup"]
@@ -287,8 +287,8 @@ report();
 # </details>
 #
 # Then go on to [3 · Self-attention](03_self_attention.ipynb) and
-# [hw1](../assignments/hw1_self_attention/hw1_self_attention.ipynb). (Lectures 1 and 2, a refresher of
-# convolution and of the ways out of the small window, are to come; 3 needs only what you know already.)
+# [hw1](../assignments/hw1_self_attention/hw1_self_attention.ipynb). ([Lecture 1](01_convolution.ipynb) is a refresher of
+# convolution; lecture 2, the ways out of the small window, is to come; 3 needs only what you know already.)
 #
 # ## References
 #

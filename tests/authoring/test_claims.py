@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
 WITHOUT_LOOSE_NUMBERS = (
     "00_start_here",
+    "01_convolution",
     "02_beyond_local",
     "03_self_attention",
     "04_transformer",

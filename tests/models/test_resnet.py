@@ -25,6 +25,8 @@ SMALL = {
     "resnet_50": TINY,
     "resnet_50_v1": TINY,
     "resnet_101_v1": TINY,
+    "resnet_152": TINY,
+    "resnext_50_32x4d": TINY | dict(groups=2, base_width=16),
     "resnet_50_cifar": TINY,
     "resnext_29_16x64d_cifar": dict(depths=(2, 1), width=16, groups=2, base_width=16, num_classes=10),
     "pre_resnet_110_cifar": dict(depths=(2, 1, 1), width=8, num_classes=10),
@@ -67,6 +69,35 @@ def test_the_stride_of_the_paper_stands_in_the_first_convolution(name, depths):
 
 def test_groups_agree_with_torchvision():
     assert_agrees(*pair("resnet_50", SIZES | {"groups": 4}, torchvision_resnet(groups=4), "torchvision"), IMAGES)
+
+
+@proves(190)
+def test_resnext_agrees_with_torchvision():
+    """With its own 32 groups of 4; the depth alone is small."""
+    small = dict(depths=(1, 1, 1, 1), num_classes=10)
+    theirs = torchvision_resnet((1, 1, 1, 1), groups=32, width_per_group=4)
+    assert_agrees(*pair("resnext_50_32x4d", small, theirs, "torchvision"), IMAGES)
+
+
+@proves(190)
+def test_blocks_of_resnet_and_resnext_weigh_what_the_paper_says():
+    """Xie et al. 2017, section 3.1: "about 70k" each; norms are not in it."""
+
+    def weights(block):
+        return sum(count_parameters(conv) for conv in each(block, nn.Conv2d))
+
+    assert weights(Bottleneck(256, 64, 256)) == 256 * 64 + 3 * 3 * 64 * 64 + 64 * 256 == 69_632
+    assert weights(Bottleneck(256, 128, 256, groups=32)) == 32 * (256 * 4 + 3 * 3 * 4 * 4 + 4 * 256) == 70_144
+
+
+@proves(188)
+def test_resnet_152_has_the_blocks_of_the_paper():
+    from torchvision.models import resnet152
+
+    with torch.device("meta"):
+        ours, theirs = create_model("resnet_152"), resnet152()
+    assert [len(stage) for stage in ours.stages] == [3, 8, 36, 3]
+    assert [w.shape for w in ours.parameters()] == [w.shape for w in theirs.parameters()]
 
 
 def test_basic_blocks_agree_with_torchvision():

@@ -49,6 +49,14 @@ NON_LOCAL_KEYS = with_gate(t="theta", p="phi", g="g", z="proj", norm="norm")
 register("resnet_50", Whole(ResNet, depths=(3, 4, 6, 3)), paper=RESNET, keys=KEYS)
 register("resnet_50_v1", Whole(ResNet, depths=(3, 4, 6, 3), stride="v1"), paper=RESNET, says="3.8G", keys=KEYS)
 register("resnet_101_v1", Whole(ResNet, depths=(3, 4, 23, 3), stride="v1"), paper=RESNET, says="7.6G", keys=KEYS)
+register("resnet_152", Whole(ResNet, depths=(3, 8, 36, 3)), paper=RESNET, keys=KEYS)
+register(
+    "resnext_50_32x4d",
+    Whole(ResNet, depths=(3, 4, 6, 3), groups=32, base_width=4),
+    paper="Xie et al. 2017, arXiv:1611.05431, table 1",
+    says="25.0M 4.2G",
+    keys=KEYS,
+)
 
 register(
     "se_resnet_50",
