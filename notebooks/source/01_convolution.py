@@ -6,7 +6,7 @@
 # | **You will understand** | what a convolution assumes about images; equivariance and invariance, tested; twenty-five years of CNNs as one counted table; why depth needs a path around; nine update rules; batch norm in training and in evaluation; how to read training curves; an inductive bias as a prior |
 # | **You need** | PyTorch; [0 · Start here](00_start_here.ipynb) for the letters B C H W |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | [0 · Start here](00_start_here.ipynb) · **1 · Convolution** · 2 · Beyond local |
+# | **Before · after** | [0 · Start here](00_start_here.ipynb) · **1 · Convolution** · [2 · Beyond local](02_beyond_local.ipynb) |
 # | **Homework** | none of its own; the networks of this lecture are the controls of all later ones |
 
 # %% tags=["setup"]

@@ -4,9 +4,9 @@
 # | | |
 # |---|---|
 # | **You will understand** | why a convolution needs many layers to see far; four gates that carry global information (SE, gather-excite, BAM, CBAM); the non-local block; attention in the place of a convolution; why it matters that a network knows *where* something is |
-# | **You need** | 1 · Convolution |
+# | **You need** | [1 · Convolution](01_convolution.ipynb) |
 # | **It takes** | {reading time}; all cells together run in about half a minute on two CPU cores |
-# | **Before · after** | 1 · Convolution · **2 · Beyond local** · [3 · Self-attention](03_self_attention.ipynb) |
+# | **Before · after** | [1 · Convolution](01_convolution.ipynb) · **2 · Beyond local** · [3 · Self-attention](03_self_attention.ipynb) |
 #
 # This lecture is the bridge from convolution to attention. Between 2017 and 2019 many people felt that a CNN sees
 # too little at once, and repaired it from inside: the network stayed a CNN, and something global was added.

@@ -7,6 +7,7 @@
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb): queries, keys, values, masks, positions |
 # | **It takes** | {reading time}; all cells together run in under a minute on two CPU cores |
 # | **Before · after** | [3 · Self-attention](03_self_attention.ipynb) · **4 · The transformer** · [5 · The vision transformer](05_vision_transformer.ipynb) |
+# | **Homework** | [hw7 · From the LSTM to the transformer](../assignments/hw7_transformer/hw7_transformer.ipynb): an LSTM, the parts of encoder and decoder, and three readers of film reviews |
 
 # %% tags=["setup"]
 import torch

@@ -38,7 +38,14 @@ def _lstm_weights(draw: Draw, D: int, H: int) -> dict[str, torch.Tensor]:
 # ------------------------------------------------------------------------------------------------------------
 # 1. lstm_cell
 
-cell = homework.exercise("lstm_cell", points=6)
+cell = homework.exercise(
+    "lstm_cell",
+    points=6,
+    hints=(
+        "Print the shape of your sum before you cut it: is it (B, 4 H)? And after cutting: four times (B, H)?",
+        "Set w_x, w_h and bias to zeros: all gates are then one half and the candidate is 0. Is your new c half of the old one, and h half of its tanh?",
+    ),
+)
 
 
 @cell.inputs
@@ -139,7 +146,14 @@ def cell_by_four_products(x, h, c, w_x, w_h, bias):
 # ------------------------------------------------------------------------------------------------------------
 # 2. run_lstm
 
-reading = homework.exercise("run_lstm", points=6)
+reading = homework.exercise(
+    "run_lstm",
+    points=6,
+    hints=(
+        "Give all sentences their full length. Is `last` then the same as the last place of `outputs`?",
+        "Give two sentences the same words and the lengths 3 and 1. Is the second `last` the first place of the first sentence's outputs?",
+    ),
+)
 
 
 @reading.inputs
@@ -282,7 +296,15 @@ def reads_by_products_with_the_mask(x, lengths, w_x, w_h, bias):
 # ------------------------------------------------------------------------------------------------------------
 # 3. padding_mask and masked_mean
 
-padded = homework.exercise("padding_mask", points=5, targets=("padding_mask", "masked_mean"))
+padded = homework.exercise(
+    "padding_mask",
+    points=5,
+    targets=("padding_mask", "masked_mean"),
+    hints=(
+        "Try words without any padding: is your mask True everywhere, and is `masked_mean` then `x.mean(dim=1)`?",
+        "By how many words is the sum of the second sentence divided? It is another number than for the first.",
+    ),
+)
 
 
 def _padded_words(draw: Draw, B: int, N: int, vocabulary: int, padding: int) -> torch.Tensor:
@@ -397,7 +419,14 @@ def mean_by_filling(x, visible):
 # ------------------------------------------------------------------------------------------------------------
 # 4. EncoderClassifier
 
-classifier = homework.exercise("EncoderClassifier", points=7)
+classifier = homework.exercise(
+    "EncoderClassifier",
+    points=7,
+    hints=(
+        "Print the shapes on the way: (B, N, D) before and after the encoder, (B, D) after the mean, (B, classes) at the end.",
+        "Change the word at a place that is padding in your own mind: put more padding behind all sentences. Do the scores stay as they were?",
+    ),
+)
 
 
 @classifier.inputs
@@ -560,7 +589,12 @@ class ClassifierByEinsum(nn.Module):
 # ------------------------------------------------------------------------------------------------------------
 # 5. causal_mask
 
-causal = homework.exercise("causal_mask", points=3, credit=Credit())
+causal = homework.exercise(
+    "causal_mask",
+    points=3,
+    credit=Credit(),
+    hints=("Print `causal_mask(2, 4).int()`: do the rows read 1 1 1 0 and 1 1 1 1?",),
+)
 
 
 @causal.inputs
@@ -632,7 +666,15 @@ def mask_by_two_loops(num_queries, num_keys):
 # ------------------------------------------------------------------------------------------------------------
 # 6. cross_attention
 
-crossing = homework.exercise("cross_attention", points=7)
+crossing = homework.exercise(
+    "cross_attention",
+    points=7,
+    hints=(
+        "Print the shape of your scores: (B, h, M, N)? Along which of these axes do the weights of one query sum to 1?",
+        "Let only one word of the source be visible. All weights must then be 1 at that word: is the result of all M places the same?",
+        "How many numbers does one head have? Not the width of y, but a part of what w_q makes.",
+    ),
+)
 
 
 @crossing.inputs
@@ -768,7 +810,14 @@ def weights_by_exponentials(y, memory, visible, w_q, w_k, w_v, w_o, num_heads):
 # ------------------------------------------------------------------------------------------------------------
 # 7. DecoderBlock
 
-decoding = homework.exercise("DecoderBlock", points=7)
+decoding = homework.exercise(
+    "DecoderBlock",
+    points=7,
+    hints=(
+        "Set the weight and bias of `fc2` to zero and both attentions to something that returns zeros: does the block return y itself?",
+        "What does the second part read: the block's input, or what the first part has added to it?",
+    ),
+)
 
 
 @decoding.inputs
@@ -960,7 +1009,12 @@ class DecoderOfBranches(nn.Module):
 # ------------------------------------------------------------------------------------------------------------
 # 8. shift_targets
 
-shifting = homework.exercise("shift_targets", points=3, credit=Credit())
+shifting = homework.exercise(
+    "shift_targets",
+    points=3,
+    credit=Credit(),
+    hints=("Write the target (5, 9, 2, 0) and your inputs under each other. Under which word does 5 stand now?",),
+)
 
 
 @shifting.inputs
@@ -1036,7 +1090,15 @@ def shifted_into_a_new_one(targets, start, padding):
 # ------------------------------------------------------------------------------------------------------------
 # 9. greedy_decode
 
-writing = homework.exercise("greedy_decode", points=5, credit=Credit())
+writing = homework.exercise(
+    "greedy_decode",
+    points=5,
+    credit=Credit(),
+    hints=(
+        "Print what you hand to the decoder in each round: is it one word longer each time, and does it begin with `start`?",
+        "Print your result for a decoder that writes `end` at once. It should have one column.",
+    ),
+)
 
 
 def _chains(draw: Draw, V: int, longest: int, end: int, written: list[int]) -> torch.Tensor:
@@ -1191,7 +1253,15 @@ def writes_and_cleans_up(decoder, batch_size, start, end, padding, max_length):
 # ------------------------------------------------------------------------------------------------------------
 # 10. train_sentiment
 
-training = homework.exercise("train_sentiment", points=6, credit=Credit())
+training = homework.exercise(
+    "train_sentiment",
+    points=6,
+    credit=Credit(),
+    hints=(
+        "Print the length of the gradient before and after clipping, in the first step, with `max_norm` 0.01: is it at most 0.01 when the optimizer moves?",
+        "How many losses does your list have, and is the first one the loss before any step?",
+    ),
+)
 
 HELD_OUT = 300  # of 400 test reviews: which ones, the seed decides
 GOAL = 0.95

@@ -3,9 +3,10 @@
 #
 # **You build** an LSTM, the parts of a transformer's encoder and decoder, greedy decoding, and a training loop; then you
 # let three networks read film reviews and find out which of them can · **needs** lecture `04_transformer` and
-# homework 1 · **takes** about three and a half hours · **computing** under a minute on a laptop · **60 points**
+# homework 1 · **takes** about three and a half hours, of which reading takes {reading time} · **computing** under a minute on
+# a laptop · **60 points**
 #
-# | | exercise | difficulty | minutes | points |
+# | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
 # | 1 | `lstm_cell` | ●●○○○ | 20 | 6 |
 # | 2 | `run_lstm` | ●●●○○ | 25 | 6 |
@@ -28,6 +29,20 @@
 # of an LSTM's state, $V$ words in the vocabulary, $h$ heads, $d$ numbers a head. You may use everything in torch
 # except what does the exercise for you: no `nn.LSTM`, no `nn.LSTMCell`, no `F.scaled_dot_product_attention`, no
 # `nn.MultiheadAttention`, no `nn.TransformerDecoderLayer`.
+#
+# **What counts as right.**
+# * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must
+#   be exact.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Several results stand in a tuple or
+#   a list, in the order of the text. Truth values are `bool` tensors.
+# * *Inputs.* Inputs stay as they are, and where they can be differentiated, gradients are compared too: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way.
+# * *Names.* Arguments are passed by position, so you may rename them; the parts of a module need the names of the text,
+#   because the check loads weights of its own by these names.
+# * *`eps`.* The only `eps` in this homework is torch's own, $10^{-5}$, in the norms of exercise 7.
+# * *Points.* Exercises 1 to 4, 6 and 7: right numbers with lost gradients earn eight tenths, results of the right shape
+#   alone one tenth. The others are all or nothing.
+# * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
 # the notebook, so that one that fails takes nothing else along, and what only prints, draws or trains costs
