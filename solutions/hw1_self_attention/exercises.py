@@ -27,7 +27,9 @@ scores = homework.exercise("attention_scores", points=4)
 @scores.inputs
 def _(draw: Draw):
     for _ in range(2):
-        N, M, d = draw.sizes(3, low=2, high=7)
+        # 5 to 8 have roots that are no whole numbers, and that are not 1 when rounded down.
+        d = draw.integer(5, 8)
+        N, M = (size + (size >= d) for size in draw.sizes(2, low=2, high=7))
         yield Call("attention_scores", {"q": draw.normal(N, d), "k": draw.normal(M, d)})
 
 
@@ -45,6 +47,13 @@ def scores_without_scale(q, k):
 )
 def scores_over_width(q, k):
     return q @ k.T / q.shape[1]
+
+
+@scores.mistake(
+    "Your square root of d is rounded down to a whole number: divide by the root as it is, with its decimals."
+)
+def scores_over_whole_root(q, k):
+    return q @ k.T / int(q.shape[1] ** 0.5)
 
 
 @scores.mistake(
@@ -912,9 +921,9 @@ AS_SEQUENTIAL = {
 
 @block.inputs
 def _(draw: Draw):
-    for mlp_ratio in (2, 3):
+    for mlp_ratio, size in ((2, 1.0), (3, 1.0), (2, 0.003)):  # in a small stream, the eps of the norms shows
         N, D = draw.sizes(2, low=4, high=8)
-        mixing = draw.normal(D, D) / D**0.5
+        mixing = size * draw.normal(D, D) / D**0.5
         attention = Probe("token_mixer", {"weight": mixing})
         weights = {
             **draw.norm("norm1", D),
@@ -925,27 +934,37 @@ def _(draw: Draw):
         }
         yield Call(
             "TransformerBlock",
-            {"x": draw.normal(3, N, D)},
+            {"x": size * draw.normal(3, N, D)},
             init={"embed_dim": D, "attention": attention, "mlp_ratio": mlp_ratio},
             parameters=weights,
             layouts=(AS_SEQUENTIAL,),
-            gradients=("x",),
+            gradients=("x",) if size == 1 else (),
         )
 
 
 class _Parts(nn.Module):
     """The right parts; each mistake below wires them in its own way."""
 
+    eps = 1e-5
+
     def __init__(self, embed_dim, attention, mlp_ratio):
         super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dim)
+        self.norm1 = nn.LayerNorm(embed_dim, eps=self.eps)
         self.attention = attention
-        self.norm2 = nn.LayerNorm(embed_dim)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=self.eps)
         self.fc1 = nn.Linear(embed_dim, mlp_ratio * embed_dim)
         self.fc2 = nn.Linear(mlp_ratio * embed_dim, embed_dim)
 
     def mlp(self, x):
         return self.fc2(F.gelu(self.fc1(x)))
+
+
+@block.mistake(
+    "Your layer norms have an eps of 0.000001, as some published vision transformers have. Here it is torch's own, 0.00001, "
+    "which you get if you say nothing; where the numbers of a token are nearly equal, that shows."
+)
+class SmallerEps(_Parts):
+    eps = 1e-6
 
 
 @block.mistake(
@@ -1358,7 +1377,10 @@ def sgd_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.SGD)
 
 
-@training.mistake("Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step.")
+@training.mistake(
+    "Your weights do not decay. AdamW as it comes lets them decay a little in every step; Adam does not, and neither does "
+    "AdamW with a decay of 0."
+)
 def adam_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 

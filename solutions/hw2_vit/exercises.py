@@ -1135,7 +1135,7 @@ class VitByUnfold(_ViT):
 # ------------------------------------------------------------------------------------------------------------
 # 7. count_parameters
 
-counting = homework.exercise("count_parameters", points=5)
+counting = homework.exercise("count_parameters", points=5, forbidden=("torch.nn.Module",))
 
 
 @counting.inputs

@@ -565,26 +565,27 @@ def _(draw: Draw):
         init={"num_tokens": N, "embed_dim": D},
         parameters={"class_token": draw.normal(1, 1, D), "positions": draw.normal(1, 1 + N, D)},
     )
-    T, h, w = shuffled(draw, 2, 3, 4)
-    mixing = draw.normal(D, D) / D**0.5
-    yield Call(
-        "SpatioTemporalEncoder",
-        {"x": draw.normal(B, T, h, w, D)},
-        init={
-            "blocks": Probe("token_mixer", {"weight": mixing}),
-            "num_tokens": N,
-            "embed_dim": D,
-            "num_classes": classes,
-        },
-        parameters={
-            "tokens.class_token": draw.normal(1, 1, D),
-            "tokens.positions": draw.normal(1, 1 + N, D),
-            "blocks.weight": mixing,
-            **draw.norm("norm", D),
-            **draw.linear("head", D, classes),
-        },
-        gradients=("x",),
-    )
+    for size in (1.0, 0.003):  # of what the blocks give: where it is small, the eps of the norm shows
+        T, h, w = shuffled(draw, 2, 3, 4)
+        mixing = size * draw.normal(D, D) / D**0.5
+        yield Call(
+            "SpatioTemporalEncoder",
+            {"x": draw.normal(B, T, h, w, D)},
+            init={
+                "blocks": Probe("token_mixer", {"weight": mixing}),
+                "num_tokens": N,
+                "embed_dim": D,
+                "num_classes": classes,
+            },
+            parameters={
+                "tokens.class_token": draw.normal(1, 1, D),
+                "tokens.positions": draw.normal(1, 1 + N, D),
+                "blocks.weight": mixing,
+                **draw.norm("norm", D),
+                **draw.linear("head", D, classes),
+            },
+            gradients=("x",) if size == 1 else (),
+        )
 
 
 class _Tokens(nn.Module):
@@ -605,12 +606,13 @@ class _Tokens(nn.Module):
 
 class _Encoder(nn.Module):
     Tokens = _Tokens
+    eps = 1e-6
 
     def __init__(self, blocks, num_tokens, embed_dim, num_classes):
         super().__init__()
         self.tokens = self.Tokens(num_tokens, embed_dim)
         self.blocks = blocks
-        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(embed_dim, eps=self.eps)
         self.head = nn.Linear(embed_dim, num_classes)
 
     def forward(self, x):
@@ -626,6 +628,15 @@ def tokens_mistake(sentence):
         return Tokens
 
     return register
+
+
+@joint.mistake(
+    "SpatioTemporalEncoder: the eps of your norm is torch's own, 0.00001. The text asks for 0.000001; where the numbers of "
+    "the class token are nearly equal, that shows.",
+    target="SpatioTemporalEncoder",
+)
+class EncoderUsualEps(_Encoder):
+    eps = 1e-5
 
 
 @tokens_mistake(
@@ -956,10 +967,14 @@ late = homework.exercise("FactorisedEncoder", points=8)
 
 @late.inputs
 def _(draw: Draw):
-    for gradients in (("x",), ()):
+    for gradients, size in (
+        (("x",), 1.0),
+        ((), 1.0),
+        ((), 0.003),
+    ):  # where the blocks give little, the eps of the norms shows
         T, S, D = shuffled(draw, 3, 4, 6)
         classes = 5
-        space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
+        space, time = size * draw.normal(D, D) / D**0.5, size * draw.normal(D, D) / D**0.5
         weights = {
             "space_class": draw.normal(1, 1, D),
             "space_positions": draw.normal(1, 1 + S, D),
@@ -995,16 +1010,18 @@ def joined(first, x):
 class _Late(nn.Module):
     """Right, and cut into pieces, so that each mistake below spoils one of them."""
 
+    eps = 1e-6
+
     def __init__(self, space_blocks, time_blocks, num_frames, num_patches, embed_dim, num_classes):
         super().__init__()
         self.space_class = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.space_positions = nn.Parameter(torch.zeros(1, 1 + num_patches, embed_dim))
         self.space_blocks = space_blocks
-        self.space_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.space_norm = nn.LayerNorm(embed_dim, eps=self.eps)
         self.time_class = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.time_positions = nn.Parameter(torch.zeros(1, 1 + num_frames, embed_dim))
         self.time_blocks = time_blocks
-        self.time_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.time_norm = nn.LayerNorm(embed_dim, eps=self.eps)
         self.head = nn.Linear(embed_dim, num_classes)
 
     def fold(self, x):
@@ -1021,6 +1038,14 @@ class _Late(nn.Module):
 
     def forward(self, x):
         return self.head(self.of_time(self.unfold(self.of_space(self.fold(x)), x)))
+
+
+@late.mistake(
+    "The eps of your norms is torch's own, 0.00001. The text asks for 0.000001; where the numbers of a token are nearly "
+    "equal, that shows."
+)
+class LateUsualEps(_Late):
+    eps = 1e-5
 
 
 @late.mistake(
@@ -1183,9 +1208,10 @@ AS_SEQUENTIAL = {
 
 @block.inputs
 def _(draw: Draw):
-    for mlp_ratio, gradients in ((2, ("x",)), (3, ())):
+    # In a stream that is small, and stays small, the eps of the norms shows.
+    for mlp_ratio, gradients, size in ((2, ("x",), 1.0), (3, (), 1.0), (2, (), 0.003)):
         T, S, D = shuffled(draw, 3, 4, 5)
-        space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
+        space, time = size * draw.normal(D, D) / D**0.5, size * draw.normal(D, D) / D**0.5
         weights = {
             **draw.norm("norm_space", D),
             "space_attention.weight": space,
@@ -1197,7 +1223,7 @@ def _(draw: Draw):
         }
         yield Call(
             "FactorisedBlock",
-            {"x": draw.normal(2, T, S, D)},
+            {"x": size * draw.normal(2, T, S, D)},
             init={
                 "embed_dim": D,
                 "space_attention": Probe("token_mixer", {"weight": space}),
@@ -1213,9 +1239,11 @@ def _(draw: Draw):
 class _Parts(nn.Module):
     """The right parts; each mistake below wires them in its own way."""
 
+    eps = 1e-6
+
     def __init__(self, embed_dim, space_attention, time_attention, mlp_ratio):
         super().__init__()
-        self.norm_space, self.norm_time, self.norm_mlp = (nn.LayerNorm(embed_dim, eps=1e-6) for _ in range(3))
+        self.norm_space, self.norm_time, self.norm_mlp = (nn.LayerNorm(embed_dim, eps=self.eps) for _ in range(3))
         self.space_attention, self.time_attention = space_attention, time_attention
         self.fc1 = nn.Linear(embed_dim, mlp_ratio * embed_dim)
         self.fc2 = nn.Linear(mlp_ratio * embed_dim, embed_dim)
@@ -1233,6 +1261,14 @@ class _Parts(nn.Module):
         x = x + self.space(self.norm_space(x))
         x = x + self.time(self.norm_time(x))
         return x + self.mlp(self.norm_mlp(x))
+
+
+@block.mistake(
+    "The eps of your norms is torch's own, 0.00001. The text asks for 0.000001; where the numbers of a token are nearly "
+    "equal, that shows."
+)
+class BlockUsualEps(_Parts):
+    eps = 1e-5
 
 
 @block.mistake("Time comes first in your block, and space second. Model 3 looks at the frame first.")
@@ -1402,19 +1438,19 @@ divided = homework.exercise("DividedAttention", points=7)
 
 @divided.inputs
 def _(draw: Draw):
-    for gradients in (("x",), ()):
+    for gradients, size in ((("x",), 1.0), ((), 1.0), ((), 0.003)):  # in a small stream, the eps of the norms shows
         T, S, D = shuffled(draw, 3, 4, 5)
         space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
         weights = {
             **draw.norm("norm_time", D),
             "time_attention.weight": time,
-            **draw.linear("time_linear", D, D),
+            **{name: size * value for name, value in draw.linear("time_linear", D, D).items()},
             **draw.norm("norm_space", D),
             "space_attention.weight": space,
         }
         yield Call(
             "DividedAttention",
-            {"x": draw.normal(2, 1 + T * S, D)},
+            {"x": size * draw.normal(2, 1 + T * S, D)},
             init={
                 "embed_dim": D,
                 "num_frames": T,
@@ -1429,10 +1465,12 @@ def _(draw: Draw):
 class _Divided(nn.Module):
     """Right, and cut into pieces, so that each mistake below spoils one of them."""
 
+    eps = 1e-6
+
     def __init__(self, embed_dim, num_frames, time_attention, space_attention):
         super().__init__()
         self.num_frames = num_frames
-        self.norm_time, self.norm_space = (nn.LayerNorm(embed_dim, eps=1e-6) for _ in range(2))
+        self.norm_time, self.norm_space = (nn.LayerNorm(embed_dim, eps=self.eps) for _ in range(2))
         self.time_linear = nn.Linear(embed_dim, embed_dim)
         self.time_attention, self.space_attention = time_attention, space_attention
 
@@ -1465,6 +1503,14 @@ class _Divided(nn.Module):
 
     def forward(self, x):
         return self.space(self.time(x))
+
+
+@divided.mistake(
+    "The eps of your norms is torch's own, 0.00001. The text asks for 0.000001; where the numbers of a token are nearly "
+    "equal, that shows."
+)
+class DividedUsualEps(_Divided):
+    eps = 1e-5
 
 
 @divided.mistake("Space comes first in your module, and time second. TimeSformer looks along time first.")
@@ -2164,7 +2210,10 @@ def gradients_not_cleared(*arguments):
     return _train(*arguments, clear=False)
 
 
-@training.mistake("Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step.")
+@training.mistake(
+    "Your weights do not decay. AdamW as it comes lets them decay a little in every step; Adam does not, and neither does "
+    "AdamW with a decay of 0."
+)
 def adam_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 
