@@ -104,10 +104,14 @@ def _compare(expected: Expected, seen: Observation, sizes: Sequence[Collection[i
         return Verdict(RIGHT, "All right.", share=1.0)
     first = right.index(False)
     share, earned = _parts(expected, seen)
-    for sentence, mistake in expected.mistakes:
-        if _is_mistake(mistake, right, expected, seen):
-            picture = _picture(first, expected, seen)
-            return Verdict(WRONG, sentence, picture=picture, named=True, share=share, earned=earned)
+    fitting = [
+        (sentence, mistake) for sentence, mistake in expected.mistakes if _is_mistake(mistake, right, expected, seen)
+    ]
+    if fitting:
+        # One that is right where this is right is nearer than one that would have gone wrong there too.
+        nearest = max(fitting, key=lambda each: _right_together(each[1], right, expected))
+        picture = _picture(first, expected, seen)
+        return Verdict(WRONG, nearest[0], picture=picture, named=True, share=share, earned=earned)
     sentence, detail = _describe(first, expected, seen, sizes[first] if sizes is not None else None)
     if sizes is None:
         if not {f"{first}.parameters", f"{first}.type", f"{first}.undefined"} & seen.notes.keys():
@@ -203,6 +207,12 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
     return all(same_in_call(i, mistake, seen, expected.tolerance) for i in wrong) and any(
         f"{i}.error" not in seen.notes or _said_by(i, mistake) == _said_by(i, seen) for i in wrong
     )
+
+
+def _right_together(mistake: Observation, right: list[bool], expected: Expected) -> int:
+    """In how many of the calls that went right this mistake is right too."""
+    exact = [i for i in range(expected.calls) if right[i] and i not in expected.goals]
+    return sum(same_in_call(i, expected.answer, mistake, expected.tolerance) for i in exact)
 
 
 def _said_by(i: int, observation: Observation) -> str:

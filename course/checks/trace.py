@@ -313,7 +313,9 @@ class Recorder:
         """An expression has this value."""
         self._watch(place)
         parts = self._parts(place)
-        if type(value) is float and value is self._returned[0]:  # by a function of their own: a number has no identity else
+        if (
+            type(value) is float and value is self._returned[0]
+        ):  # by a function of their own: a number has no identity else
             parts |= self._returned[1]
         known = self._known(value)
         if known is not None:

@@ -966,6 +966,10 @@ class _Parts(nn.Module):
 class SmallerEps(_Parts):
     eps = 1e-6
 
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
 
 @block.mistake(
     "Your block normalises after each addition (post-norm, as in the first transformer of 2017). Here each "
