@@ -398,7 +398,7 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
                 "",
             )
         if key == f"{i}.out" and any(each.startswith(f"{i}.out.") for each in seen.tensors):
-            return "Your code returned several results, where one is asked for: put them together into one tensor.", ""
+            return "Your code did not return one result, but several: put them together into one tensor.", ""
         return f"Your code did not return the {_spoken(key)}.", ""
     return _describe_tensor(key, expected, seen.tensors[key], sizes)
 

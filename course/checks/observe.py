@@ -102,7 +102,7 @@ def live(value: Any) -> Any:
 def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tensor]:
     several = _are_several(results)
     if several and len(results) > MOST_RESULTS:
-        seen.notes[f"{i}.type"] = f"a {type(results).__name__} of {len(results)} results"
+        seen.notes[f"{i}.type"] = f"a {'tuple' if isinstance(results, tuple) else 'list'} of {len(results)} results"
         return {}
     named = {}
     if not several and isinstance(results, (list, tuple, numpy.ndarray)):

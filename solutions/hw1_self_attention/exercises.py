@@ -274,6 +274,14 @@ def weights_returned_too(q, k, v, mask=None):
     return weights @ v, weights
 
 
+@sdpa.mistake(
+    "You divided the scores by the square root of the number of keys. What is added up in a score are the d numbers of a "
+    "head: divide by the square root of d."
+)
+def attention_over_root_of_keys(q, k, v, mask=None):
+    return _weights(q, k, mask, scale=k.shape[-2] ** -0.5) @ v
+
+
 @sdpa.alternative
 def attention_by_einsum(q, k, v, mask=None):
     scores = einsum(q * q.shape[-1] ** -0.5, k, "... n d, ... m d -> ... n m")
@@ -744,6 +752,12 @@ class FusedHeadByHead(nn.Module):
         return self.out(rearrange(heads, "b h n d -> b n (h d)"))
 
 
+@multi_head.mistake("Your values are made with the layer key. They have a layer of their own, value.")
+class ValuesFromKey(_FourLayers):
+    def project(self, x):
+        return self.query(x), self.key(x), self.key(x)
+
+
 @multi_head.alternative
 class FusedProjection(nn.Module):
     def __init__(self, embed_dim, num_heads):
@@ -882,6 +896,20 @@ def multiplied_instead_of_divided(num_tokens, embed_dim):
 )
 def places_in_columns(num_tokens, embed_dim):
     return _interleaved(_angles(num_tokens, embed_dim)).T
+
+
+@positions.mistake("Your slowest wave belongs to a base of 1000. Asked for is 10000.")
+def base_of_a_thousand(num_tokens, embed_dim):
+    frequency = 1000 ** (-torch.arange(0, embed_dim, 2) / embed_dim)
+    return _interleaved(torch.outer(torch.arange(num_tokens).float(), frequency))
+
+
+@positions.mistake(
+    "All your waves have the same speed: the exponent was divided in whole numbers, which makes it 0 for every pair."
+)
+def exponent_in_whole_numbers(num_tokens, embed_dim):
+    frequency = 10000.0 ** (-(torch.arange(0, embed_dim, 2) // embed_dim))
+    return _interleaved(torch.outer(torch.arange(num_tokens).float(), frequency))
 
 
 @positions.alternative
@@ -1085,6 +1113,13 @@ class MlpFirst(_Parts):
     def forward(self, x):
         x = x + self.mlp(self.norm2(x))
         return x + self.attention(self.norm1(x))
+
+
+@block.mistake("You normalise what attention and MLP give, after them. Normalise what they read, before them.")
+class BranchesNormalised(_Parts):
+    def forward(self, x):
+        x = x + self.norm1(self.attention(x))
+        return x + self.norm2(self.mlp(x))
 
 
 @block.alternative

@@ -1259,6 +1259,24 @@ class NothingInside(_Block):
         return self.fc2(self.fc1(x))
 
 
+@block.mistake(
+    "You normalise what attention and MLP give, after them, as the second version of Swin does. Here what they read is "
+    "normalised, before them."
+)
+class BranchesNormalised(_Block):
+    def forward(self, x):
+        x = x + self.norm1(self.mix(x))
+        return x + self.norm2(self.mlp(x))
+
+
+@block.mistake(
+    "Your block masks with half a window also where shift is 0. Nothing has moved then, and nothing is to be masked."
+)
+class MaskedWithoutShift(_Block):
+    def mask(self, x):
+        return _right_mask(x.shape[1], x.shape[2], self.window_size, self.shift or self.window_size // 2)
+
+
 @block.alternative
 class BlockOfSequentials(nn.Module):
     """Another order of layers, an MLP in one piece, and the shift undone at the very end of the first half."""
@@ -2027,6 +2045,25 @@ def other_random_numbers(model, images, labels, steps, warmup, batch_size, *rest
 @training.mistake("The training is right, but you return only the last loss. All of them are asked for.")
 def only_the_last(*arguments):
     return _train(*arguments)[-1]
+
+
+@training.mistake(
+    "Your cosine reaches 0 in the last step, because it is spread over one step too few. It has the T − w steps after the "
+    "warm-up."
+)
+def zero_in_the_last_step(*arguments):
+    down = lambda step, steps, warmup: _half_wave((step - warmup) / (steps - warmup - 1))
+    return _train(*arguments, rate=_schedule(down=down))
+
+
+@training.mistake(
+    "Your warm-up is one step too long: the rate climbs beyond its peak. Step number w is the first of the cosine."
+)
+def warmup_one_step_longer(*arguments):
+    def rate(step, steps, warmup, peak):
+        return peak * (step + 1) / warmup if step == warmup else _rate(step, steps, warmup, peak)
+
+    return _train(*arguments, rate=rate)
 
 
 @training.alternative

@@ -483,6 +483,13 @@ class TokensForgotten(_Block):
         return x + self.channel_mixing(self.norm2(x))
 
 
+@block.mistake("You normalise what the two parts give, after them. Normalise what they read, before them.")
+class BranchesNormalised(_Block):
+    def forward(self, x):
+        x = x + self.norm1(self.token_mixing(x))
+        return x + self.norm2(self.channel_mixing(x))
+
+
 @block.alternative
 class BlockByHand(_Block):
     """Layer norm and both MLPs written out."""
@@ -1139,6 +1146,14 @@ def fc2_poured(fc1, fc2, bias, h, w, new_h, new_w):
     new_fc1, _, new_bias = _resize(fc1, fc2, bias, h, w, new_h, new_w)
     poured = _resized(fc2.reshape(fc2.shape[1], -1), (h, w), (new_h, new_w))
     return new_fc1, poured.reshape(-1, fc2.shape[1]), new_bias
+
+
+@resizing.mistake(
+    "Your factor for fc1 is divided in whole numbers, which drops everything behind the point. It is the old number of places "
+    "over the new one as it is."
+)
+def factor_in_whole_numbers(fc1, fc2, bias, h, w, new_h, new_w):
+    return _resize(fc1, fc2, bias, h, w, new_h, new_w, in_factor=h * w // (new_h * new_w))
 
 
 @resizing.alternative

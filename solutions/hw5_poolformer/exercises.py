@@ -914,6 +914,13 @@ class LinearMlp(_Block):
         return self.fc2(self.fc1(x))
 
 
+@block.mistake("You normalise what mixer and MLP give, after them. Normalise what they read, before them.")
+class BranchesNormalised(_Block):
+    def forward(self, x):
+        x = x + self.s1 * self.norm1(self.mixer(x))
+        return x + self.s2 * self.norm2(self.mlp(x))
+
+
 @block.alternative
 class BlockWithSequential(nn.Module):
     def __init__(self, channels, mixer, mlp_ratio=4, layer_scale=1e-5):
@@ -1524,6 +1531,17 @@ class AxesMixedUp(_Next):
     def look(self, x):
         y = super().look(x)
         return y.transpose(1, 2).reshape(y.shape)
+
+
+@convnext.mistake(
+    "You pour the map (B, C, H, W) into (B, H, W, C) as its numbers lie, and back the same way. The axes have to change "
+    "places."
+)
+class PouredToTheEnd(_Next):
+    def forward(self, x):
+        B, C, H, W = x.shape
+        y = self.conv(x).reshape(B, H, W, C)
+        return x + (self.scale * self.mlp(self.normal(y))).reshape(B, C, H, W)
 
 
 @convnext.alternative

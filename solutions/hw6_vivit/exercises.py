@@ -1402,6 +1402,15 @@ class MlpTwice(_Parts):
         return x + self.mlp(self.norm_mlp(x))
 
 
+@block.mistake("The two attentions have changed places: space_attention works over space, time_attention over time.")
+class AttentionsSwapped(_Parts):
+    def space(self, x):
+        return over_space(x, self.time_attention)
+
+    def time(self, x):
+        return over_time(x, self.space_attention)
+
+
 @block.alternative
 class BlockWithSequentialMlp(nn.Module):
     def __init__(self, embed_dim, space_attention, time_attention, mlp_ratio):
@@ -1657,6 +1666,19 @@ class SideBySide(_Divided):
         return self.time(x) + self.inside_frames(self.norm_space(x))
 
 
+@divided.mistake("The two attentions have changed places: time_attention works over time, space_attention over space.")
+class DividedAttentionsSwapped(_Divided):
+    def along_time(self, patches):
+        return self.row(over_time(self.frames(patches), self.space_attention))
+
+    def inside_frames(self, z):
+        self.space_attention, kept = self.time_attention, self.space_attention
+        try:
+            return super().inside_frames(z)
+        finally:
+            self.space_attention = kept
+
+
 @divided.alternative
 class DividedFrameByFrame(_Divided):
     """Loops over the places, then over the frames."""
@@ -1794,6 +1816,26 @@ def heads_attend_to_heads(q, k, v):
     halves = (slice(None, half), slice(half, None))
     parts = [_attend(q[..., part, :], k[..., part, :], v[..., part, :], untouched) for part in halves]
     return torch.cat(parts, dim=3)
+
+
+@split.mistake(
+    "The scores of your first half, over space, are not divided by the square root of d; those of the second are."
+)
+def space_half_not_scaled(q, k, v):
+    half = q.shape[3] // 2
+    factor = torch.ones(q.shape[3], 1)
+    factor[:half] = q.shape[-1] ** 0.5
+    return _split(q * factor, k, v)
+
+
+@split.mistake(
+    "The scores of your second half, over time, are not divided by the square root of d; those of the first are."
+)
+def time_half_not_scaled(q, k, v):
+    half = q.shape[3] // 2
+    factor = torch.ones(q.shape[3], 1)
+    factor[half:] = q.shape[-1] ** 0.5
+    return _split(q * factor, k, v)
 
 
 @split.alternative
@@ -2228,6 +2270,25 @@ def rate_ignored(model, clips, labels, backwards, steps, batch_size, learning_ra
 )
 def last_loss_only(*arguments):
     return _train(*arguments)[-1]
+
+
+@training.mistake(
+    "The training is right, but each loss is measured after its step. Asked for is the loss that the step went down from."
+)
+def losses_after_the_step(model, clips, labels, backwards, steps, batch_size, learning_rate, generator):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    losses = []
+    for _ in range(steps):
+        chosen = torch.randint(len(clips), (batch_size,), generator=generator)
+        reverse = torch.rand(batch_size, generator=generator) < 0.5
+        batch, answers = clips[chosen] / 255, labels[chosen]
+        batch = torch.where(reverse[:, None, None, None, None], batch.flip(1), batch)
+        answers = torch.where(reverse, backwards[answers], answers)
+        optimizer.zero_grad()
+        F.cross_entropy(model(batch), answers).backward()
+        optimizer.step()
+        losses.append(F.cross_entropy(model(batch), answers).item())
+    return losses
 
 
 @training.alternative
