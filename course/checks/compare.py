@@ -21,6 +21,7 @@ RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
 MANY = 6  # elements, of which a common factor says something
 FEW = 3  # elements, of which it may be said that they are nearly right
 NEARLY = 0.01  # of the root mean square: so far off are another eps, another form of GELU, another fill value
+MOST_AT_ONCE = 2  # mistakes that are said of different calls
 _IN_PLACE = "modified by an inplace operation"  # torch, of what a gradient needed
 
 
@@ -232,20 +233,27 @@ def _call_by_call(right: list[bool], expected: Expected, seen: Observation) -> s
         there = [i for i in wrong if _keys(i, seen) and same_in_call(i, mistake, seen, expected.tolerance)]
         if there:
             fits[sentence] = sorted({*fits.get(sentence, []), *there})
-    if not fits:
-        return ""
-    # One that is alone in fitting a call comes first, then one that fits an early call, then one that fits many.
-    alone = {i: sum(i in there for there in fits.values()) == 1 for i in wrong}
-    order = sorted(
-        fits, key=lambda sentence: (not any(alone[i] for i in fits[sentence]), fits[sentence][0], -len(fits[sentence]))
+    said, left = [], wrong
+    while len(said) < MOST_AT_ONCE and (sentence := _likeliest(fits, left)):
+        there = [i for i in fits[sentence] if i in left]
+        left = [i for i in left if i not in there]
+        said.append(
+            f"{_spoken_calls(there, expected)}, your result is exactly what comes out with this mistake: {sentence}"
+        )
+    if said and left:
+        said.append(f"{_spoken_calls(left, expected)}, it is not: there is something else.")
+    return " ".join(said)
+
+
+def _likeliest(fits: dict[str, list[int]], left: list[int]) -> str | None:
+    """One that is alone in fitting a call comes first, then one that fits an early call, then one that fits many."""
+    fits = {sentence: [i for i in there if i in left] for sentence, there in fits.items()}
+    alone = {i for i in left if sum(i in there for there in fits.values()) == 1}
+    return min(
+        (sentence for sentence, there in fits.items() if there),
+        key=lambda sentence: (not alone & set(fits[sentence]), fits[sentence][0], -len(fits[sentence])),
+        default=None,
     )
-    sentence = order[0]
-    there = fits[sentence]
-    left = [i for i in wrong if i not in there]
-    said = f"{_spoken_calls(there, expected)}, your result is exactly what comes out with this mistake: {sentence}"
-    if left:
-        said += f" {_spoken_calls(left, expected)}, it is not: there is something else."
-    return said
 
 
 def _spoken_calls(numbers: list[int], expected: Expected) -> str:

@@ -51,13 +51,15 @@ class PublicCheck:
 def to_bytes(homework: Homework) -> bytes:
     """The public checks of all exercises of a homework, as the bytes of its ``checks.safetensors``."""
     pressed = {
-        name: _as_tensor(lzma.compress(_message(exercise), **_PRESSED)) for name, exercise in homework.exercises.items()
+        name: _as_tensor(lzma.compress(message_of(exercise), **_PRESSED))
+        for name, exercise in homework.exercises.items()
     }
     points = {name: exercise.points for name, exercise in homework.exercises.items()}
     return pack(pressed, {"homework": homework.topic, "points": points})
 
 
-def _message(exercise: Exercise) -> bytes:
+def message_of(exercise: Exercise) -> bytes:
+    """All that is stored of one exercise."""
     expected, calls = expected_for(exercise, PUBLIC_SEED), exercise.calls(PUBLIC_SEED)
     tensors: dict[str, Tensor] = {"calls": _as_tensor(calls_to_bytes(calls))}
     described = {

@@ -592,8 +592,11 @@ def test_each_call_is_matched_by_itself_and_only_what_is_true_is_said(loose):
     other = verdict(
         loose, "pair", one=lambda x: x + 1, two=lambda x, mask=None: x.cumsum(1) if mask is None else x * ~mask
     )
-    assert other.sentence.startswith("On input 1 of 2 to `two`, your result is exactly")
-    assert "On the input to `one` and input 2 of 2 to `two`, it is not" in other.sentence
+    assert other.sentence == (
+        "On input 1 of 2 to `two`, your result is exactly what comes out with this mistake: You summed the other way. "
+        "On input 2 of 2 to `two`, your result is exactly what comes out with this mistake: You turned the mask round. "
+        "On the input to `one`, it is not: there is something else."
+    )
     assert "This is the input to `one`: x (6, 5)." in other.detail
 
 
