@@ -23,6 +23,7 @@ FOLDERS = {FRAMED: ROOT / FRAME} | {
 SEEDS = (1, 2, 3)  # beside the public one; no check may depend on luck with its inputs
 FEWEST_MISTAKES, FEWEST_ALTERNATIVES = 4, 2
 LONGEST_SENTENCE = 300
+LARGEST_CHECK_DATA = 800_000  # bytes of a homework
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -174,6 +175,14 @@ def test_right_answer_passes_the_public_check(topic, name, stored):
     check = stored(topic, name)
     verdict = judge(check.expected, homework_in(topic).exercises[name].observe(check.calls))
     assert verdict.status == RIGHT, verdict
+
+
+@pytest.mark.parametrize("topic", [topic for topic in FOLDERS if topic != FRAMED])
+def test_check_data_are_small_enough_to_send(topic):
+    path = ROOT / "assignments" / topic / public.FILE_NAME
+    assert path.stat().st_size < LARGEST_CHECK_DATA
+    largest = max(public.messages(path.read_bytes()).values(), key=len)
+    assert len(largest) < 4 * LARGEST_CHECK_DATA, "unpressed"
 
 
 @every_exercise

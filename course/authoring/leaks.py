@@ -246,7 +246,7 @@ def _texts_in_messages(data: bytes) -> Iterator[str]:
     """Of check data, in which the message of each exercise is pressed."""
     try:
         messages = public.messages(data)
-    except (ValueError, KeyError, TypeError, AttributeError):  # not check data, or damaged
+    except ValueError:  # not check data, or damaged
         return
     for message in messages.values():
         yield message.decode("utf-8", "ignore")

@@ -87,11 +87,8 @@ def same_content(a: Path, data: bytes) -> bool:
     """Does the file hold what `data` does, but for rounding (`course.checks.rounding`)?"""
     try:
         stored, fresh = messages(a.read_bytes()), messages(data)
-        heads = unpack(a.read_bytes())[1], unpack(data)[1]
-        return (
-            heads[0] == heads[1]
-            and stored.keys() == fresh.keys()
-            and all(_same_messages(*unpack(stored[name]), *unpack(fresh[name])) for name in stored)
+        return _unpacked(a.read_bytes())[1] == _unpacked(data)[1] and all(
+            _same_messages(*unpack(stored[name]), *unpack(fresh[name])) for name in stored
         )
     except (ValueError, OSError):
         return False
@@ -175,8 +172,16 @@ def exercise_points(path: Path) -> dict[str, float]:
 
 def messages(data: bytes) -> dict[str, bytes]:
     """By exercise, what a file with these bytes holds. Raises ValueError if it is damaged."""
-    pressed, head = unpack(data)
+    pressed, head = _unpacked(data)
     return {name: _unpressed(pressed[name]) for name in head["points"]}
+
+
+def _unpacked(data: bytes) -> tuple[dict[str, Tensor], dict]:
+    """(what is pressed, by exercise; the head: ``homework`` and ``points``). Raises ValueError if there is no such thing."""
+    pressed, head = unpack(data)
+    if not isinstance(head, dict) or head.keys() != {"homework", "points"} or pressed.keys() != head["points"].keys():
+        raise ValueError("it is no check data, or of another version of the course")
+    return pressed, head
 
 
 def _unpressed(pressed: Tensor) -> bytes:
@@ -258,9 +263,8 @@ def _as_tensor(data: bytes) -> Tensor:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """(what is pressed, by exercise; the head: ``homework`` and ``points``)."""
     try:
-        return unpack(path.read_bytes())
+        return _unpacked(path.read_bytes())
     except (ValueError, OSError) as error:
         raise _damaged(path, error) from None
 

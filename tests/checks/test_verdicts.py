@@ -20,6 +20,7 @@ from course.checks import (
 )
 from course.checks.calls import Observation
 from course.checks.compare import Expected, Verdict
+from course.checks.message import pack
 from course.checks.rounding import NOISE_FACTOR, close, noise_between, nudged
 
 SOURCE = """
@@ -373,8 +374,15 @@ def test_results_of_mistakes_are_rounded_by_less_than_decides(homework):
     )
 
 
-def test_an_exercise_that_would_not_end_is_damaged(homework, monkeypatch):
+def test_check_data_of_another_version_and_an_exercise_that_would_not_end_are_damaged(homework, monkeypatch):
     path = write_public(homework)
+    data = path.read_bytes()
+    for head in ({"homework": "hw9_small", "exercises": {}}, [], {"homework": "hw9_small", "points": {"scale": 2}}):
+        path.write_bytes(pack({}, head))
+        assert not public.same_content(path, data)
+        with pytest.raises(ValueError, match="damaged .*another version of the course"):
+            public.read(path, "scale")
+    path.write_bytes(data)
     monkeypatch.setattr(public, "LARGEST", 100)
     with pytest.raises(ValueError, match="damaged .*too large"):
         public.read(path, "scale")
