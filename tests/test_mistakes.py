@@ -10,9 +10,11 @@ import torch
 from course.authoring.new import FRAME, FRAMED
 from course.authoring.source import read_source
 from course.checks import Call, Draw, expected_for, from_scratch, judge, load_homework, observe, public
+from course.checks.calls import PLAIN
 from course.checks.compare import NOT_STARTED, RIGHT, WRONG, Expected, Verdict
 from course.checks.exercise import Exercise, Homework
 from course.checks.guards import found, watching
+from course.checks.observe import live
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {FRAMED: ROOT / FRAME} | {
@@ -21,6 +23,7 @@ FOLDERS = {FRAMED: ROOT / FRAME} | {
 SEEDS = (1, 2, 3)  # beside the public one; no check may depend on luck with its inputs
 FEWEST_MISTAKES, FEWEST_ALTERNATIVES = 4, 2
 LONGEST_SENTENCE = 300
+LARGEST_CHECK_DATA = 800_000  # bytes of a homework
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,7 +143,8 @@ def of_sentence(sentence: str, answer: list[str]) -> str | None:
 def test_right_answer_runs_to_its_end(topic, name):
     """If the answer itself stopped with an error, that error would be what students are asked for."""
     exercise = homework_in(topic).exercises[name]
-    assert not exercise.observe(exercise.calls(SEEDS[0])).notes
+    notes = exercise.observe(exercise.calls(SEEDS[0])).notes
+    assert not [key for key in notes if key.partition(".")[2] != PLAIN], notes
 
 
 @every_exercise
@@ -173,6 +177,14 @@ def test_right_answer_passes_the_public_check(topic, name, stored):
     assert verdict.status == RIGHT, verdict
 
 
+@pytest.mark.parametrize("topic", [topic for topic in FOLDERS if topic != FRAMED])
+def test_check_data_are_small_enough_to_send(topic):
+    path = ROOT / "assignments" / topic / public.FILE_NAME
+    assert path.stat().st_size < LARGEST_CHECK_DATA
+    largest = max(public.messages(path.read_bytes()).values(), key=len)
+    assert len(largest) < 4 * LARGEST_CHECK_DATA, "unpressed"
+
+
 @every_exercise
 def test_every_alternative_earns_everything(topic, name):
     exercise = homework_in(topic).exercises[name]
@@ -191,6 +203,45 @@ def test_every_mistake_gets_exactly_its_own_sentence(topic, name, number, stored
         verdict = judge(expected, seen_of_mistake(exercise, number, expected, calls))
         problem = of_mistake(exercise, number, verdict)
         assert not problem, problem
+
+
+modules = pytest.mark.parametrize(
+    ("topic", "name", "target"),
+    [
+        (topic, name, target)
+        for topic in FOLDERS
+        for name, exercise in homework_in(topic).exercises.items()
+        for target in exercise.targets
+        if any(call.target == target and call.init is not None for call in exercise.calls(public.PUBLIC_SEED))
+    ],
+)
+
+
+def with_other_eps(right: type, path: str) -> type:
+    """The same module in which the norm called `path` has ten times its eps, or a tenth of it."""
+
+    def __init__(self, *arguments):
+        right.__init__(self, *arguments)
+        norm = self.get_submodule(path)
+        norm.eps *= 0.1 if norm.eps > 3e-6 else 10
+
+    return type(right.__name__, (right,), {"__init__": __init__})
+
+
+@modules
+def test_another_eps_is_judged_alike_in_the_notebook_and_at_grading(topic, name, target):
+    """Of the module's own norms it costs points, each by itself; in the blocks inside it, at least the same everywhere."""
+    exercise = homework_in(topic).exercises[name]
+    seeds = (public.PUBLIC_SEED, *SEEDS)
+    [call, *_] = [call for call in exercise.calls(seeds[0]) if call.target == target]
+    built = exercise.homework.reference[target](*map(live, call.init.values()))
+    for path in [path for path, part in built.named_modules() if isinstance(getattr(part, "eps", None), float)]:
+        variant = {target: with_other_eps(exercise.homework.reference[target], path)}
+        verdicts = [
+            judge(expected_on(topic, name, seed), exercise.observe(exercise.calls(seed), variant)) for seed in seeds
+        ]
+        assert len({verdict.status for verdict in verdicts}) == 1, (path, verdicts)
+        assert "." in path or verdicts[0].status == WRONG, path
 
 
 @every_exercise

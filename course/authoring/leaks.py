@@ -118,10 +118,9 @@ def untouched_problems(assignment: Path) -> list[str]:
                 exec(compile("".join(cell["source"]), f"{topic}.ipynb", "exec"), namespace)
             except Exception as error:
                 problems.append(f"its cell {graded['grade_id']!r} stops untouched: {type(error).__name__}: {error}")
-    # All exercises at once: `public.read` would read and check the whole file for each of them.
-    tensors, described = unpack((assignment / public.FILE_NAME).read_bytes())
-    for name, exercise in described["exercises"].items():
-        calls = calls_from_bytes(tensors[f"{name}/calls"].numpy().tobytes())
+    for name, message in public.messages((assignment / public.FILE_NAME).read_bytes()).items():
+        tensors, exercise = unpack(message)
+        calls = calls_from_bytes(tensors["calls"].numpy().tobytes())
         seen = observe({target: namespace[target] for target in exercise["targets"] if target in namespace}, calls)
         answered = [call.target for i, call in enumerate(calls) if f"{i}.unwritten" not in seen.notes]
         if answered:
@@ -234,12 +233,28 @@ def _texts_in(path: Path) -> Iterator[str]:
     data = path.read_bytes()
     yield data.decode("utf-8", "ignore")
     if path.suffix == ".safetensors":
-        data = data[8 : 8 + int.from_bytes(data[:8], "little")]
+        yield from _texts_in_messages(data)
+        data = _header(data)
     if path.suffix in (".ipynb", ".safetensors", ".json"):
         try:
             yield from _strings_in(json.loads(data))
         except ValueError:  # damaged: then there is the text as it is
             pass
+
+
+def _texts_in_messages(data: bytes) -> Iterator[str]:
+    """Of check data, in which the message of each exercise is pressed."""
+    try:
+        messages = public.messages(data)
+    except ValueError:  # not check data, or damaged
+        return
+    for message in messages.values():
+        yield message.decode("utf-8", "ignore")
+        yield from _strings_in(json.loads(_header(message)))
+
+
+def _header(message: bytes) -> bytes:
+    return message[8 : 8 + int.from_bytes(message[:8], "little")]
 
 
 def _strings_in(value) -> Iterator[str]:

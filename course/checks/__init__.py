@@ -8,11 +8,12 @@ The walk of one exercise, from its author to the card that a student sees:
 2. ``course build`` (`course.authoring.builder.build`) reads both. `course.authoring.source.read_source` reads the cells,
    `course.checks.load_homework` runs ``exercises.py``, `course.authoring.source.require_homework` names what does not
    fit together.
-3. The check data. `course.checks.public.to_bytes` takes the inputs of the public seed, a list of `course.checks.Call`
+3. The check data. `course.checks.public.message_of` takes the inputs of the public seed, a list of `course.checks.Call`
    (`course.checks.calls`). `course.checks.expected_for` runs the right answer and every mistake on them. For each it
    writes down what happens (`course.checks.observe.observe`), and how much of that is rounding
    (`course.checks.rounding`). `course.checks.exercise.pools_for` runs the right answer and its alternatives once more and
-   keeps a fingerprint of every value on the way (`course.checks.fingerprints`). All of it goes into ``checks.safetensors``: tensors and sentences, and no code.
+   keeps a fingerprint of every value on the way (`course.checks.fingerprints`). `course.checks.public.to_bytes` presses
+   these messages into ``checks.safetensors``: tensors and sentences, and no code.
 4. The notebooks. `course.authoring.notebooks.make_notebook` makes two of the same cells: the solution, and the
    assignment, in which a line that raises ``NotImplementedError("hw1.attention_scores")`` stands for the answer
    (`course.authoring.source.SourceCell.stripped`).
@@ -25,8 +26,8 @@ The walk of one exercise, from its author to the card that a student sees:
    `course.checks.stderr` hears what the code writes to stderr meanwhile.
 7. `course.checks.observe.observe` makes the same calls on the student's object. `course.checks.compare.judge` compares
    what happened with the right answer, then with each mistake, then call by call with each mistake, and gives a
-   `course.checks.Verdict`; results in a list where a tuple is asked for, or the other way round, are as good
-   (`course.checks.containers`). Where that names no mistake, `course.checks.student.with_place` has the call made once more on a
+   `course.checks.Verdict`; numbers asked for side by side may come
+   in one list or tensor (`compare.taken_apart`). Where that names no mistake, `course.checks.student.with_place` has the call made once more on a
    copy that writes down its values (`course.checks.trace`), and `course.checks.place` says in which line they stop being
    those of a right solution. `course.checks.show.show_card` draws the card, folds the author's hints
    (`course.checks.hints`) under one that is not right, and writes beside it, where no reader sees it, for which cells it

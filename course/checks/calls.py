@@ -18,8 +18,8 @@ BOUNDS = Bounds(header=2**16, tensors=600)
 MOST_NOTES = 200
 LONGEST_NOTE = 2_000  # characters; `observe` writes at most 700
 
+PLAIN = "plain"  # the note of a result that came as a list or an array where a tensor could be
 FORBIDDEN = "0.forbidden"  # the note of a sentence about what its exercise forbids (`course.checks.guards`)
-LIVE = "a list of tensors that still hold the graph they came from"  # a note of what is asked for as numbers
 SEAL = "0.seal"  # the note that the guards were still standing when the calls were made
 
 _KEY = re.compile(r"\d{1,4}\.[\w.]{1,200}", re.ASCII)
@@ -62,7 +62,7 @@ class Call:
         layouts: other accepted layouts of the same weights: ``{"qkv.weight": ["query.weight", ...]}`` says that
             the named weights, concatenated along axis 0, make up ``qkv.weight``.
         gradients: arguments to differentiate with respect to; for a module its parameters are added.
-        tensor: whether the result must be a tensor: what comes later could not use a list of numbers.
+        start: for a module, the parameters whose values are looked at before the weights are loaded.
     """
 
     target: str
@@ -71,7 +71,7 @@ class Call:
     parameters: dict[str, Tensor] = field(default_factory=dict)
     layouts: tuple[dict[str, list[str]], ...] = ()
     gradients: tuple[str, ...] = ()
-    tensor: bool = False
+    start: tuple[str, ...] = ()
 
     def shapes(self) -> list[dict[str, tuple[int, ...]]]:
         """By layout, the one of `parameters` first: the shapes that a module's parameters may have, by name."""
@@ -100,7 +100,7 @@ class Observation:
     """What the student's object did, call by call.
 
     `tensors` has keys ``"0.out"`` (or ``"0.out.1"`` for the second of several results), ``"0.grad.x"``,
-    ``"0.after.model"``; `notes` says in words what no tensor can: an error, a wrong type, an input that was
+    ``"0.start.weight"``, ``"0.after.model"``; `notes` says in words what no tensor can: an error, a wrong type, an input that was
     changed. Keys start with the number of the call. `noise`, of what others are compared with, says by tensor how
     much of it is rounding (`course.checks.rounding`); it does not travel.
     """
@@ -160,7 +160,7 @@ def _call_to_json(call: Call, prefix: str, tensors: dict[str, Tensor]) -> dict:
         "parameters": encode_all(call.parameters, "param"),
         "layouts": list(call.layouts),
         "gradients": list(call.gradients),
-        "tensor": call.tensor,
+        "start": list(call.start),
     }
 
 
@@ -185,5 +185,5 @@ def _call_from_json(described: dict, tensors: dict[str, Tensor]) -> Call:
         parameters=decode_all(described["parameters"]),
         layouts=tuple(described["layouts"]),
         gradients=tuple(described["gradients"]),
-        tensor=described["tensor"],
+        start=tuple(described["start"]),
     )

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course.checks.calls import FORBIDDEN, LIVE, Accuracy, Call, Observation, Probe, Seeded
-from course.checks.containers import as_asked
+from course.checks.calls import FORBIDDEN, PLAIN, Accuracy, Call, Observation, Probe, Seeded
 from course.checks.credit import ALL_OR_NOTHING, Credit
+from course.checks.observe import HANGING
 from course.checks.place import Place
 from course.checks.rounding import NOISE_FACTOR, close
 
@@ -21,6 +21,7 @@ RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
 MANY = 6  # elements, of which a common factor says something
 FEW = 3  # elements, of which it may be said that they are nearly right
 NEARLY = 0.01  # of the root mean square: so far off are another eps, another form of GELU, another fill value
+MOST_AT_ONCE = 2  # mistakes that are said of different calls
 _IN_PLACE = "modified by an inplace operation"  # torch, of what a gradient needed
 
 
@@ -89,7 +90,7 @@ def judge(
             student's code returned is then said in a few fixed words, since any number could carry an input. None: the
             student may see the inputs, and the numbers are said as they are.
     """
-    verdict = _compare(expected, as_asked(expected.answer, seen), sizes)
+    verdict = _compare(expected, taken_apart(expected, seen), sizes)
     refused = seen.notes.get(FORBIDDEN)
     if refused or (rule_broken and verdict.status == RIGHT):
         return Verdict(WRONG, refused or rule_broken)
@@ -105,10 +106,14 @@ def _compare(expected: Expected, seen: Observation, sizes: Sequence[Collection[i
         return Verdict(RIGHT, "All right.", share=1.0)
     first = right.index(False)
     share, earned = _parts(expected, seen)
-    for sentence, mistake in expected.mistakes:
-        if _is_mistake(mistake, right, expected, seen):
-            picture = _picture(first, expected, seen)
-            return Verdict(WRONG, sentence, picture=picture, named=True, share=share, earned=earned)
+    fitting = [
+        (sentence, mistake) for sentence, mistake in expected.mistakes if _is_mistake(mistake, right, expected, seen)
+    ]
+    if fitting:
+        # One that is right where this is right is nearer than one that would have gone wrong there too.
+        nearest = max(fitting, key=lambda each: _right_together(each[1], right, expected))
+        picture = _picture(first, expected, seen)
+        return Verdict(WRONG, nearest[0], picture=picture, named=True, share=share, earned=earned)
     sentence, detail = _describe(first, expected, seen, sizes[first] if sizes is not None else None)
     if sizes is None:
         if not {f"{first}.parameters", f"{first}.type", f"{first}.undefined"} & seen.notes.keys():
@@ -119,6 +124,19 @@ def _compare(expected: Expected, seen: Observation, sizes: Sequence[Collection[i
     # Of several results that came as one, each is there: no step is wrong.
     call = None if f"{first}.out" in seen.tensors and f"{first}.out.1" in expected.answer.tensors else first
     return Verdict(WRONG, sentence, detail, picture, share=share, earned=earned, call=call)
+
+
+def taken_apart(expected: Expected, seen: Observation) -> Observation:
+    """Numbers that were asked for side by side and came in one list or tensor, each as a result of its own."""
+    tensors = dict(seen.tensors)
+    for i in range(expected.calls):
+        asked = [key for key in _keys(i, expected.answer) if key.startswith(f"{i}.out.")]
+        whole = tensors.get(f"{i}.out")
+        single = all(expected.answer.tensors[key].ndim == 0 for key in asked)
+        if asked and single and whole is not None and whole.shape == (len(asked),):
+            del tensors[f"{i}.out"]
+            tensors.update({f"{i}.out.{k}": number for k, number in enumerate(whole)})
+    return replace(seen, tensors=tensors)
 
 
 def _parts(expected: Expected, seen: Observation) -> tuple[float, str]:
@@ -169,7 +187,12 @@ def _same_kind(expected: Tensor, seen: Tensor) -> bool:
 def _call_is_right(i: int, expected: Expected, seen: Observation) -> bool:
     if i in expected.goals:
         return _accuracy(i, expected, seen) >= expected.goals[i].at_least
-    return same_in_call(i, expected.answer, seen, expected.tolerance)
+    return not _should_be_tensor(i, expected, seen) and same_in_call(i, expected.answer, seen, expected.tolerance)
+
+
+def _should_be_tensor(i: int, expected: Expected, seen: Observation) -> bool:
+    """Did a list come where the right answer is a tensor with axes, so that what builds on it may need one?"""
+    return f"{i}.{PLAIN}" in seen.notes and f"{i}.{PLAIN}" not in expected.answer.notes and f"{i}.out" in seen.tensors
 
 
 def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, seen: Observation) -> bool:
@@ -186,6 +209,12 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
     return all(same_in_call(i, mistake, seen, expected.tolerance) for i in wrong) and any(
         f"{i}.error" not in seen.notes or _said_by(i, mistake) == _said_by(i, seen) for i in wrong
     )
+
+
+def _right_together(mistake: Observation, right: list[bool], expected: Expected) -> int:
+    """In how many of the calls that went right this mistake is right too."""
+    exact = [i for i in range(expected.calls) if right[i] and i not in expected.goals]
+    return sum(same_in_call(i, expected.answer, mistake, expected.tolerance) for i in exact)
 
 
 def _said_by(i: int, observation: Observation) -> str:
@@ -205,20 +234,27 @@ def _call_by_call(right: list[bool], expected: Expected, seen: Observation) -> s
         there = [i for i in wrong if _keys(i, seen) and same_in_call(i, mistake, seen, expected.tolerance)]
         if there:
             fits[sentence] = sorted({*fits.get(sentence, []), *there})
-    if not fits:
-        return ""
-    # One that is alone in fitting a call comes first, then one that fits an early call, then one that fits many.
-    alone = {i: sum(i in there for there in fits.values()) == 1 for i in wrong}
-    order = sorted(
-        fits, key=lambda sentence: (not any(alone[i] for i in fits[sentence]), fits[sentence][0], -len(fits[sentence]))
+    said, left = [], wrong
+    while len(said) < MOST_AT_ONCE and (sentence := _likeliest(fits, left)):
+        there = [i for i in fits[sentence] if i in left]
+        left = [i for i in left if i not in there]
+        said.append(
+            f"{_spoken_calls(there, expected)}, your result is exactly what comes out with this mistake: {sentence}"
+        )
+    if said and left:
+        said.append(f"{_spoken_calls(left, expected)}, it is not: there is something else.")
+    return " ".join(said)
+
+
+def _likeliest(fits: dict[str, list[int]], left: list[int]) -> str | None:
+    """One that is alone in fitting a call comes first, then one that fits an early call, then one that fits many."""
+    fits = {sentence: [i for i in there if i in left] for sentence, there in fits.items()}
+    alone = {i for i in left if sum(i in there for there in fits.values()) == 1}
+    return min(
+        (sentence for sentence, there in fits.items() if there),
+        key=lambda sentence: (not alone & set(fits[sentence]), fits[sentence][0], -len(fits[sentence])),
+        default=None,
     )
-    sentence = order[0]
-    there = fits[sentence]
-    left = [i for i in wrong if i not in there]
-    said = f"{_spoken_calls(there, expected)}, your result is exactly what comes out with this mistake: {sentence}"
-    if left:
-        said += f" {_spoken_calls(left, expected)}, it is not: there is something else."
-    return said
 
 
 def _spoken_calls(numbers: list[int], expected: Expected) -> str:
@@ -279,7 +315,7 @@ def _notes(i: int, observation: Observation) -> dict[str, str]:
     return {
         key: note.split(":")[0] if key.endswith(".error") else note
         for key, note in observation.notes.items()
-        if key.startswith(f"{i}.")
+        if key.startswith(f"{i}.") and key != f"{i}.{PLAIN}"
     }
 
 
@@ -341,12 +377,18 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
     if "type" in notes:
         if notes["type"] == "nothing":
             return "Your code returned nothing: is there a `return` at its end?", ""
-        if notes["type"] == LIVE:
-            return f"Your code returned {LIVE}: take the plain number of each, with `.item()`.", ""
-        return f"Your code returned {notes['type']}, where a torch tensor is expected.", ""
+        if notes["type"] == HANGING:
+            return (
+                "What you return in a list still hangs on the computation that made it, and keeps all of it in memory. "
+                "Return plain numbers, or one tensor where one is asked for.",
+                "",
+            )
+        return f"Your code returned {notes['type']}, where {_wanted(i, expected)} expected.", ""
     if "changed" in notes:
         return _changed(notes["changed"]), ""
     key = _first_wrong(i, expected, seen)
+    if key is None and _should_be_tensor(i, expected, seen):
+        return f"The numbers are right, but they came as {notes[PLAIN]}. Return a tensor.", ""
     if key is None:
         extra = sorted(set(_keys(i, seen)) - set(_keys(i, expected.answer)))
         return f"Your code returned more than was asked for ({', '.join(map(_spoken, extra))}).", ""
@@ -364,10 +406,17 @@ def _describe(i: int, expected: Expected, seen: Observation, sizes: Collection[i
                 f"Your code did not return {several} results, but one: write them side by side, with commas between.",
                 "",
             )
-        if f"{i}.out.0" in seen.tensors and not several:
+        if key == f"{i}.out" and any(each.startswith(f"{i}.out.") for each in seen.tensors):
             return "Your code did not return one result, but several: put them together into one tensor.", ""
         return f"Your code did not return the {_spoken(key)}.", ""
     return _describe_tensor(key, expected, seen.tensors[key], sizes)
+
+
+def _wanted(i: int, expected: Expected) -> str:
+    results = [value for key, value in expected.answer.tensors.items() if key.startswith(f"{i}.out")]
+    if results and not any(value.ndim for value in results):
+        return "a number is" if len(results) == 1 else f"{len(results)} numbers are"
+    return "a list of numbers or a tensor is" if f"{i}.{PLAIN}" in expected.answer.notes else "a torch tensor is"
 
 
 def _changed(name: str) -> str:
@@ -378,6 +427,8 @@ def _spoken(key: str) -> str:
     kind, _, name = key.split(".", 1)[1].partition(".")
     if kind == "grad":
         return f"gradient with respect to {name}"
+    if kind == "start":
+        return f"value of `{name}` in a new module, before anything is learned,"
     if kind == "after":
         return f"output of `{name}` after your code is through"
     return f"result number {int(name) + 1}" if name.isdigit() else "result"
@@ -385,6 +436,12 @@ def _spoken(key: str) -> str:
 
 def _describe_tensor(key: str, asked: Expected, seen: Tensor, sizes: Collection[int] | None) -> tuple[str, str]:
     what, expected, tolerance = _spoken(key), asked.answer.tensors[key], asked.tolerance
+    if ".grad." in key and expected.shape == seen.shape and not seen.any():
+        return (
+            f"The values are right, but no gradient arrives at {key.split('.', 2)[2]}: something between it and your result "
+            "cuts it off (`.detach()`, `.data`, `torch.no_grad()`, NumPy or a new tensor made from its numbers).",
+            "",
+        )
     if expected.shape != seen.shape:
         for order in permutations(range(seen.ndim)) if seen.ndim == expected.ndim <= 5 else ():
             turned = seen.permute(order)

@@ -50,6 +50,8 @@ class Use:
         where += f" (inside {self.inside})" if self.inside else ""
         if covered(self.name, MACHINERY):
             return f"{where} uses {self.written}, which checks your work: no answer needs it. Leave it alone."
+        if self.name == "torch.nn.Module":
+            return f"{where} uses {self.written}, which does this exercise for you: count by the formula, no module is built."
         return (
             f"{where} uses {self.written}, which does this exercise for you. "
             "Write it yourself, from tensor operations and plain layers."

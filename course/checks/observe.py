@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course.checks import probes
-from course.checks.calls import LIVE, Call, Observation, Probe, Seeded
+from course.checks.calls import PLAIN, Call, Observation, Probe, Seeded
 from course.checks.message import DTYPES, LARGEST_DIMENSION, MOST_DIMENSIONS
 from course.notebook import unwritten_exercise
 
@@ -17,6 +17,7 @@ LONGEST_NOTE = 600  # characters: an error message of a student's making may be 
 LONGEST_LINE = 160  # characters of a student's line in it
 MOST_PARAMETERS = 6  # that are named of those that do not fit
 MOST_RESULTS = 100  # of one call; no exercise asks for more than a handful
+HANGING = "a list of tensors that hang on the computation that made them"
 
 
 def observe(objects: dict[str, Any], calls: list[Call], outside: bool = False) -> Observation:
@@ -46,16 +47,18 @@ def observe(objects: dict[str, Any], calls: list[Call], outside: bool = False) -
 
 
 def _observe_call(target: Any, call: Call, i: str, seen: Observation, outside: bool) -> None:
-    arguments = {name: _live(value) for name, value in call.arguments.items()}
+    arguments = {name: live(value) for name, value in call.arguments.items()}
     module = None
     if call.init is not None:
-        module = target(*[_live(value) for value in call.init.values()])
+        module = target(*[live(value) for value in call.init.values()])
         if not isinstance(module, nn.Module):
             seen.notes[f"{i}.type"] = f"{call.target} is not an nn.Module: write `class {call.target}(nn.Module)`"
             return
+        begun = {name: value.detach().clone() for name, value in module.named_parameters() if name in call.start}
         layout = _load_parameters(module, call, i, seen)
         if layout is None:
             return
+        seen.tensors.update({f"{i}.start.{name}": value for name, value in begun.items()})
         module.eval()
     before = {name: value.clone() for name, value in arguments.items() if isinstance(value, Tensor)}
     leaves = {name: arguments[name].requires_grad_() for name in call.gradients}
@@ -85,7 +88,7 @@ def _observe_call(target: Any, call: Call, i: str, seen: Observation, outside: b
                 seen.tensors[f"{i}.after.{name}"] = arguments[name].eval()(value.ask.clone())
 
 
-def _live(value: Any) -> Any:
+def live(value: Any) -> Any:
     """What the student's code receives for one described argument: never the described tensor itself."""
     if isinstance(value, Tensor):
         return value.clone()
@@ -96,19 +99,14 @@ def _live(value: Any) -> Any:
     return value
 
 
-def _results_by_name(results: Any, call: Call, i: str, seen: Observation) -> dict[str, Tensor]:
-    tensors_in_list = isinstance(results, list) and any(isinstance(part, Tensor) for part in results)
-    if tensors_in_list and not call.gradients and all(_holds_its_graph(part) for part in results):
-        seen.notes[f"{i}.type"] = LIVE
-        return {}
-    if call.tensor and isinstance(results, (list, tuple)):
-        seen.notes[f"{i}.type"] = _kind(results)
-        return {}
-    several = isinstance(results, tuple) or (tensors_in_list and len(results) <= MOST_RESULTS)
+def _results_by_name(results: Any, i: str, seen: Observation) -> dict[str, Tensor]:
+    several = _are_several(results)
     if several and len(results) > MOST_RESULTS:
-        seen.notes[f"{i}.type"] = f"a tuple of {len(results)} results"
+        seen.notes[f"{i}.type"] = f"a {'tuple' if isinstance(results, tuple) else 'list'} of {len(results)} results"
         return {}
     named = {}
+    if not several and isinstance(results, (list, tuple, numpy.ndarray)):
+        seen.notes[f"{i}.{PLAIN}"] = "an array" if isinstance(results, numpy.ndarray) else "a list"
     for j, result in enumerate(results if several else (results,)):
         tensor = _as_tensor(result)
         if tensor is None:
@@ -117,6 +115,13 @@ def _results_by_name(results: Any, call: Call, i: str, seen: Observation) -> dic
         else:
             named[f"{i}.out.{j}" if several else f"{i}.out"] = tensor
     return named
+
+
+def _are_several(results: Any) -> bool:
+    """A tuple is, unless it is a table, row by row; a list is, if there are tensors with axes in it."""
+    if isinstance(results, tuple):
+        return not results or not all(isinstance(each, (tuple, list)) for each in results)
+    return isinstance(results, list) and any(isinstance(each, Tensor) and each.ndim for each in results)
 
 
 def _as_tensor(result: Any) -> Tensor | None:
@@ -146,6 +151,8 @@ def _kind(result: Any) -> str:
     """What a result is that is no tensor, or none that can be compared."""
     if result is None:
         return "nothing"
+    if isinstance(result, list) and any(isinstance(each, Tensor) and each.requires_grad for each in result):
+        return HANGING
     if type(result) in (Tensor, nn.Parameter):
         if result.layout is torch.strided and result.dtype in DTYPES.values():
             return f"a tensor of shape {tuple(result.shape)}"[:200]

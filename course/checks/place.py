@@ -17,6 +17,7 @@ from course.checks.fingerprints import Pool, Value, value_of
 from course.checks.trace import Record, Trace, traced
 
 SMALL = 64  # whole numbers below are sizes and counters, which coincide
+ROUNDED = 1e-5  # so far apart are numbers that would be equal but for rounding
 LONGEST_SHOWN = 60  # characters of a student's expression
 MOST_ORDERS = 400  # values of one run whose order is looked at
 
@@ -183,7 +184,11 @@ def _first_turned(trace: Trace, seen: _Seen, off: Record | None) -> Record | Non
     telling = [
         seen.known[k] and not seen.weak[k] and record.value.numbers.size >= 4 for k, record in enumerate(seen.records)
     ]
-    way = sorted(seen.before(off.origins if off else trace.result))
+    ends = trace.result
+    if off is not None:
+        number = next(k for k, record in enumerate(trace.records) if record is off)
+        ends = off.origins | {effect for effect in trace.effects if effect < number}
+    way = sorted(seen.before(ends))
     turned = [k for k in way if telling[k] and not seen.argument[k]][:MOST_ORDERS]
     turned = [k for k in turned if not in_order(k)]
     if not turned:
@@ -226,7 +231,7 @@ def is_neutral(value: Value, numbers_count: bool) -> bool:
         return value.whole and (abs(number) < SMALL or not numbers_count)
     ordinary = value.ordinary
     _, low, bad = value.counts
-    return not low and not bad and value.whole and len(numpy.unique(ordinary)) <= 1
+    return not low and not bad and _is_constant(ordinary) and abs(ordinary[0] - round(ordinary[0])) <= ROUNDED
 
 
 def is_weak(value: Value) -> bool:
@@ -234,14 +239,19 @@ def is_weak(value: Value) -> bool:
     if value.alone:
         return False
     ordinary = value.ordinary
-    different = numpy.unique(ordinary)
     _, low, bad = value.counts
-    if not low and not bad and different.size <= 1:
-        return not value.whole
+    if not low and not bad and _is_constant(ordinary):
+        return True
     if not value.whole:
         return False
+    different = numpy.unique(ordinary)
     counted = numpy.array_equal(ordinary, numpy.arange(ordinary.size))
     return different.size <= 3 or counted or value.numbers.size < 6
+
+
+def _is_constant(ordinary: numpy.ndarray) -> bool:
+    """But for rounding: rows of weights sum to 1, nearly."""
+    return bool(ordinary.size) and float(numpy.ptp(ordinary)) <= ROUNDED * max(1.0, float(numpy.abs(ordinary[0])))
 
 
 # -- the words

@@ -37,6 +37,23 @@ class LinearClassifier(nn.Module):
         return images.flatten(1) @ self.weight.T + self.bias  # (B, classes)
 
 
+class NormedClassifier(nn.Module):
+    """The same behind a layer norm over all pixels, so that there are weights with one axis that are no biases.
+
+    ``forward``: images (B, 1, H, W) -> scores (B, classes). Weights: ``norm.weight`` and ``norm.bias`` (H·W,), made of
+    `scale` and `shift`, ``head.weight`` (classes, H·W), ``head.bias`` (classes,).
+    """
+
+    def __init__(self, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.norm = nn.LayerNorm(len(scale))
+        self.norm.weight, self.norm.bias = nn.Parameter(scale), nn.Parameter(shift)
+        self.head = LinearClassifier(weight, bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(images.flatten(1)))  # (B, classes)
+
+
 class DigitsNet(nn.Module):
     """One transformer block of torch's own on 4x4 patches of 8x8 digits: what a training loop is tried on.
 
@@ -151,6 +168,7 @@ KINDS = {
     "memory_mixer": MemoryMixer,
     "next_word": NextWord,
     "linear_classifier": LinearClassifier,
+    "normed_classifier": NormedClassifier,
     "word_classifier": WordClassifier,
     "digits_net": DigitsNet,
     "sentiment_net": SentimentNet,

@@ -306,12 +306,17 @@ class Recorder:
     _visits: dict[int, int] = field(default_factory=dict)
     _inputs: list[tuple[Tensor, int]] = field(default_factory=list)  # of the call that was asked for, with versions
     _inside: str = ""  # its function
+    _returned: tuple[Any, Origins] = (None, NOTHING)  # what a function gave back last
 
     @_or_give_up
     def value(self, place: int, value: Any) -> Any:
         """An expression has this value."""
         self._watch(place)
         parts = self._parts(place)
+        if (
+            type(value) is float and value is self._returned[0]
+        ):  # by a function of their own: a number has no identity else
+            parts |= self._returned[1]
         known = self._known(value)
         if known is not None:
             self._at[place] = known or parts
@@ -378,6 +383,7 @@ class Recorder:
         """A function returns this; the last one that does is the one that was asked."""
         self.value(place, value)
         self.result, self.result_place = self._at.get(place, NOTHING), place
+        self._returned = value, self.result
         return value
 
     def _parts(self, place: int) -> Origins:

@@ -17,9 +17,10 @@ from functools import cache, lru_cache
 
 from torch import Tensor
 
-from course.checks.calls import FORBIDDEN, LIVE, Call, Observation, Probe
+from course.checks.calls import FORBIDDEN, PLAIN, Call, Observation, Probe
 from course.checks.compare import Expected
 from course.checks.from_scratch import MACHINERY, Use, covered
+from course.checks.observe import HANGING
 from course.checks.operators import all_operators, worker_of
 
 MOST_LINES = 500  # of a cell of which a line is named
@@ -441,6 +442,7 @@ class Asked:
         gradients: the names that gradients are asked for.
         after: the modules that are asked once more when the call is through.
         sizes: what a message about shapes may name.
+        start: the parameters whose first values are looked at.
     """
 
     target: str = ""
@@ -450,6 +452,7 @@ class Asked:
     gradients: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     sizes: frozenset[int] = frozenset()
+    start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -517,6 +520,7 @@ def _asked(i: int, call: Call | None, answer: Observation) -> Asked:
         tuple(dict.fromkeys((*gradients, *call.gradients, *call.parameters))),
         tuple(dict.fromkeys((*after, *asked_later))),
         _sizes([*tensors, *shown.values()], plain),
+        call.start,
     )
 
 
@@ -564,9 +568,11 @@ def observation(seen: Observation, known: Known) -> Observation:
 
 def _key(key: str, asked: Asked) -> str:
     kind, _, name = key.partition(".")
-    if kind == "after" and not asked.target:  # where no call is known; no sentence says its name
+    if kind in ("after", "start") and not asked.target:  # where no call is known; no sentence says its name
         return key
     if key == "out" or (kind == "grad" and name in asked.gradients) or (kind == "after" and name in asked.after):
+        return key
+    if kind == "start" and name in asked.start:
         return key
     if kind == "out" and name.isascii() and name.isdigit() and name == str(int(name[:4])) and int(name) < asked.results:
         return key
@@ -608,6 +614,10 @@ def _changed(note: str, asked: Asked, known: Known) -> str:
     return note if note in asked.arguments else "…"
 
 
+def _plain(note: str, asked: Asked, known: Known) -> str:
+    return note if note == "an array" else "a list"
+
+
 def _no_gradient(note: str, asked: Asked, known: Known) -> str:
     return "the result is cut off from the inputs"
 
@@ -617,12 +627,12 @@ def _unknown(note: str, asked: Asked, known: Known) -> str:
 
 
 def _type(note: str, asked: Asked, known: Known) -> str:
-    if note in ("nothing", LIVE):
+    if note in ("nothing", HANGING):
         return note
     if asked.target and note.startswith(f"{asked.target} is not an nn.Module"):
         return f"{asked.target} is not an nn.Module: write `class {asked.target}(nn.Module)`"
-    if note.startswith("a tuple of "):
-        return "a tuple of far too many results"
+    if note.startswith(("a tuple of ", "a list of ")):
+        return f"a {note[2:].partition(' ')[0]} of far too many results"
     if note.startswith("a tensor of shape "):
         return "a tensor with too many axes, or too long ones"
     if (kind := note.removeprefix("a tensor of dtype ")) in KINDS_OF_NUMBERS:
@@ -663,6 +673,7 @@ _NOTES: dict[str, Callable[[str, Asked, Known], str]] = {
     "unwritten": _unwritten,
     "changed": _changed,
     "no_gradient": _no_gradient,
+    PLAIN: _plain,
     "type": _type,
     "parameters": _parameters,
 }

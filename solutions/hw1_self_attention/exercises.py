@@ -41,7 +41,9 @@ scores = homework.exercise(
 @scores.inputs
 def _(draw: Draw):
     for _ in range(2):
-        N, M, d = draw.sizes(3, low=2, high=7)
+        # 5 to 8 have roots that are no whole numbers, and that are not 1 when rounded down.
+        d = draw.integer(5, 8)
+        N, M = (size + (size >= d) for size in draw.sizes(2, low=2, high=7))
         yield Call("attention_scores", {"q": draw.normal(N, d), "k": draw.normal(M, d)})
 
 
@@ -59,6 +61,13 @@ def scores_without_scale(q, k):
 )
 def scores_over_width(q, k):
     return q @ k.T / q.shape[1]
+
+
+@scores.mistake(
+    "Your square root of d is rounded down to a whole number: divide by the root as it is, with its decimals."
+)
+def scores_over_whole_root(q, k):
+    return q @ k.T / int(q.shape[1] ** 0.5)
 
 
 @scores.mistake(
@@ -294,6 +303,14 @@ def keys_reshaped(q, k, v, mask=None):
 def weights_returned_too(q, k, v, mask=None):
     weights = _weights(q, k, mask)
     return weights @ v, weights
+
+
+@sdpa.mistake(
+    "You divided the scores by the square root of the number of keys. What is added up in a score are the d numbers of a "
+    "head: divide by the square root of d."
+)
+def attention_over_root_of_keys(q, k, v, mask=None):
+    return _weights(q, k, mask, scale=k.shape[-2] ** -0.5) @ v
 
 
 @sdpa.alternative
@@ -818,6 +835,12 @@ class FusedHeadByHead(nn.Module):
         return self.out(rearrange(heads, "b h n d -> b n (h d)"))
 
 
+@multi_head.mistake("Your values are made with the layer key. They have a layer of their own, value.")
+class ValuesFromKey(_FourLayers):
+    def project(self, x):
+        return self.query(x), self.key(x), self.key(x)
+
+
 @multi_head.alternative
 class FusedProjection(nn.Module):
     def __init__(self, embed_dim, num_heads):
@@ -972,6 +995,20 @@ def places_in_columns(num_tokens, embed_dim):
     return _interleaved(_angles(num_tokens, embed_dim)).T
 
 
+@positions.mistake("Your slowest wave belongs to a base of 1000. Asked for is 10000.")
+def base_of_a_thousand(num_tokens, embed_dim):
+    frequency = 1000 ** (-torch.arange(0, embed_dim, 2) / embed_dim)
+    return _interleaved(torch.outer(torch.arange(num_tokens).float(), frequency))
+
+
+@positions.mistake(
+    "All your waves have the same speed: the exponent was divided in whole numbers, which makes it 0 for every pair."
+)
+def exponent_in_whole_numbers(num_tokens, embed_dim):
+    frequency = 10000.0 ** (-(torch.arange(0, embed_dim, 2) // embed_dim))
+    return _interleaved(torch.outer(torch.arange(num_tokens).float(), frequency))
+
+
 @positions.alternative
 def positions_by_loops(num_tokens, embed_dim):
     table = torch.zeros(num_tokens, embed_dim)
@@ -1026,9 +1063,9 @@ AS_SEQUENTIAL = {
 
 @block.inputs
 def _(draw: Draw):
-    for mlp_ratio in (2, 3):
+    for mlp_ratio, size in ((2, 1.0), (3, 1.0), (2, 0.003)):  # in a small stream, the eps of the norms shows
         N, D = draw.sizes(2, low=4, high=8)
-        mixing = draw.normal(D, D) / D**0.5
+        mixing = size * draw.normal(D, D) / D**0.5
         attention = Probe("token_mixer", {"weight": mixing})
         weights = {
             **draw.norm("norm1", D),
@@ -1039,27 +1076,41 @@ def _(draw: Draw):
         }
         yield Call(
             "TransformerBlock",
-            {"x": draw.normal(3, N, D)},
+            {"x": size * draw.normal(3, N, D)},
             init={"embed_dim": D, "attention": attention, "mlp_ratio": mlp_ratio},
             parameters=weights,
             layouts=(AS_SEQUENTIAL,),
-            gradients=("x",),
+            gradients=("x",) if size == 1 else (),
         )
 
 
 class _Parts(nn.Module):
     """The right parts; each mistake below wires them in its own way."""
 
+    eps = 1e-5
+
     def __init__(self, embed_dim, attention, mlp_ratio):
         super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dim)
+        self.norm1 = nn.LayerNorm(embed_dim, eps=self.eps)
         self.attention = attention
-        self.norm2 = nn.LayerNorm(embed_dim)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=self.eps)
         self.fc1 = nn.Linear(embed_dim, mlp_ratio * embed_dim)
         self.fc2 = nn.Linear(mlp_ratio * embed_dim, embed_dim)
 
     def mlp(self, x):
         return self.fc2(F.gelu(self.fc1(x)))
+
+
+@block.mistake(
+    "Your layer norms have an eps of 0.000001, as some published vision transformers have. Here it is torch's own, 0.00001, "
+    "which you get if you say nothing; where the numbers of a token are nearly equal, that shows."
+)
+class SmallerEps(_Parts):
+    eps = 1e-6
+
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
 
 
 @block.mistake(
@@ -1176,6 +1227,13 @@ class MlpFirst(_Parts):
     def forward(self, x):
         x = x + self.mlp(self.norm2(x))
         return x + self.attention(self.norm1(x))
+
+
+@block.mistake("You normalise what attention and MLP give, after them. Normalise what they read, before them.")
+class BranchesNormalised(_Parts):
+    def forward(self, x):
+        x = x + self.norm1(self.attention(x))
+        return x + self.norm2(self.mlp(x))
 
 
 @block.alternative
@@ -1507,7 +1565,10 @@ def sgd_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.SGD)
 
 
-@training.mistake("Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step.")
+@training.mistake(
+    "Your weights do not decay. AdamW as it comes lets them decay a little in every step; Adam does not, and neither does "
+    "AdamW with a decay of 0."
+)
 def adam_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 

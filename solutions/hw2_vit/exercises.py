@@ -667,6 +667,16 @@ def as_one_list(positions, h, w, new_h, new_w):
     return torch.cat([positions[:, :1], resized.mT], dim=1)
 
 
+@resizing.mistake(
+    "The table is poured into an image as its numbers lie, and poured back the same way: your channels and places are mixed "
+    "up. Its axes have to change places, on the way in and on the way back."
+)
+def poured_both_ways(positions, h, w, new_h, new_w):
+    image = positions[:, 1:].reshape(1, -1, h, w)
+    resized = F.interpolate(image, size=(new_h, new_w), mode="bicubic")
+    return torch.cat([positions[:, :1], resized.reshape(1, new_h * new_w, -1)], dim=1)
+
+
 @resizing.alternative
 def resize_by_permute(positions, old_height, old_width, new_height, new_width):
     D = positions.shape[-1]
@@ -1230,6 +1240,7 @@ class VitByUnfold(_ViT):
 counting = homework.exercise(
     "count_parameters",
     points=5,
+    forbidden=("torch.nn.Module",),
     hints=(
         (
             "Call it with the numbers of the example, `count_parameters(4, 2, 1, 2, 1, 3, 5)`: 10, 12, 49 and 19. "
@@ -1702,6 +1713,40 @@ def no_losses(*arguments):
     _train(*arguments)
 
 
+@training.mistake(
+    "Your cosine reaches 0 in the last step, because it is spread over one step too few. It has the S − W steps after the "
+    "warm-up."
+)
+def zero_in_the_last_step(*arguments):
+    return _train(
+        *arguments, rate=lambda s, S, W: (s + 1) / W if s < W else 0.5 * (1 + math.cos(math.pi * (s - W) / (S - W - 1)))
+    )
+
+
+@training.mistake(
+    "Your warm-up is one step too long: the rate climbs beyond its peak. Step number W is the first of the cosine."
+)
+def warmup_one_step_longer(*arguments):
+    return _train(*arguments, rate=lambda s, S, W: (s + 1) / W if s <= W else _rate(s, S, W))
+
+
+@training.mistake(
+    "The training is right, but each loss is measured after its step. Asked for is the loss that the step went down from."
+)
+def losses_after_the_step(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator):
+    after = []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=0.05)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = peak_rate * _rate(step, steps, warmup_steps)
+        chosen = torch.randint(len(images), (batch_size,), generator=generator)
+        optimizer.zero_grad()
+        F.cross_entropy(model(images[chosen]), labels[chosen]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        after.append(F.cross_entropy(model(images[chosen]), labels[chosen]).item())
+    return after
+
+
 @training.alternative
 def train_with_scheduler(model, images, labels, steps, batch_size, peak_rate, warmup_steps, generator):
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=0.05, foreach=False)
@@ -1866,6 +1911,14 @@ def entry_by_entry(q, k):
 @rollouts.mistake("You return the class token's row only. The whole matrix is asked for, (B, N, N).")
 def class_row_only(q, k):
     return _roll(_layers(q, k).mean(2))[:, 0]
+
+
+@rollouts.mistake(
+    "You average the scores of the heads, before the softmax. It is their weights that are averaged: a softmax in each head, "
+    "then the mean."
+)
+def scores_averaged(q, k):
+    return _roll((q @ k.mT * q.shape[-1] ** -0.5).mean(2).softmax(dim=-1))
 
 
 @rollouts.alternative
@@ -2117,6 +2170,16 @@ def _divergence(student, teacher):
 
 soft_mistake = lambda sentence: distilling.mistake(sentence, target="soft_distillation_loss")
 hard_mistake = lambda sentence: distilling.mistake(sentence, target="hard_distillation_loss")
+
+
+@soft_mistake(
+    "soft_distillation_loss gives torch's divergence the student's probabilities. As its first argument it takes their "
+    "logarithms."
+)
+def divergence_of_probabilities(*arguments):
+    return _soft(
+        *arguments, over=lambda student, teacher: F.kl_div(student.exp(), teacher.exp(), reduction="batchmean")
+    )
 
 
 @soft_mistake(

@@ -601,8 +601,8 @@ with when_done():
 # 1. the patch embedding; 2. class token and positions; 3. all `depth` blocks together; 4. the final norm and
 # the head.
 #
-# Write it as formulas: no module is built. (The check compares the numbers only; the point of the exercise is to know
-# where they come from.)
+# Write it as formulas: no module is built, and the check refuses one. The point of the exercise is to know where the numbers
+# come from.
 #
 # **By hand.** $4 \times 4$ pixels, $P=2$, $C=1$, $D=2$, one block with `mlp_dim` 3, 5 classes.
 # Patch embedding: $1 \cdot 2 \cdot 2 \cdot 2 + 2 = 10$. Class token and positions: $2 + 5 \cdot 2 = 12$. The block:

@@ -279,7 +279,7 @@ relative = homework.exercise(
 @relative.inputs
 def _(draw: Draw):
     for M in (3, draw.integer(4, 5)):
-        yield Call("relative_position_index", {"window_size": M}, tensor=True)  # a module keeps it as a buffer
+        yield Call("relative_position_index", {"window_size": M})  # a module keeps it as a buffer
     h, entries = draw.sizes(2, low=3, high=5)
     for M in (2, 3):
         entries, (N, K) = (2 * M - 1) ** 2, draw.sizes(2, low=6, high=8)
@@ -1143,7 +1143,8 @@ AS_SEQUENTIAL = {
 
 @block.inputs
 def _(draw: Draw):
-    for M, shift, mlp_ratio in ((2, 0, 2), (3, draw.integer(1, 2), 3)):
+    # In a small stream, the eps of the norms shows.
+    for M, shift, mlp_ratio, size in ((2, 0, 2, 1.0), (3, draw.integer(1, 2), 3, 1.0), (3, 0, 2, 0.003)):
         i, j = draw.sizes(2, low=2, high=3) if M == 3 else draw.sizes(2, low=4, high=5)
         B, D, h = (1, 4, 2) if M == 3 else (2, 6, 3)
         weights = {
@@ -1153,25 +1154,28 @@ def _(draw: Draw):
             **draw.linear("fc1", D, mlp_ratio * D),
             **draw.linear("fc2", mlp_ratio * D, D),
         }
+        weights |= {name: size * value for name, value in weights.items() if name.startswith("attention.proj.")}
         yield Call(
             "SwinBlock",
-            {"x": draw.normal(B, i * M, j * M, D)},
+            {"x": size * draw.normal(B, i * M, j * M, D)},
             init={"embed_dim": D, "num_heads": h, "window_size": M, "shift": shift, "mlp_ratio": mlp_ratio},
             parameters=weights,
             layouts=(AS_SEQUENTIAL,),
-            gradients=("x",),
+            gradients=("x",) if size == 1 else (),
         )
 
 
 class _Block(nn.Module):
     """The right parts; each mistake below wires them in its own way."""
 
+    eps = 1e-5
+
     def __init__(self, embed_dim, num_heads, window_size, shift, mlp_ratio):
         super().__init__()
         self.window_size, self.shift = window_size, shift
-        self.norm1 = nn.LayerNorm(embed_dim)
+        self.norm1 = nn.LayerNorm(embed_dim, eps=self.eps)
         self.attention = _Windows(embed_dim, num_heads, window_size)
-        self.norm2 = nn.LayerNorm(embed_dim)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=self.eps)
         self.fc1 = nn.Linear(embed_dim, mlp_ratio * embed_dim)
         self.fc2 = nn.Linear(mlp_ratio * embed_dim, embed_dim)
 
@@ -1197,6 +1201,14 @@ class _Block(nn.Module):
     def forward(self, x):
         x = x + self.mix(self.norm1(x))
         return x + self.mlp(self.norm2(x))
+
+
+@block.mistake(
+    "Your layer norms have an eps of 0.000001, that of many vision transformers. Swin has torch's own, 0.00001; where the "
+    "numbers of a token are nearly equal, that shows."
+)
+class SmallerEps(_Block):
+    eps = 1e-6
 
 
 @block.mistake("Your block never shifts the map: the argument shift has no effect.")
@@ -1346,6 +1358,24 @@ class NothingInside(_Block):
         return self.fc2(self.fc1(x))
 
 
+@block.mistake(
+    "You normalise what attention and MLP give, after them, as the second version of Swin does. Here what they read is "
+    "normalised, before them."
+)
+class BranchesNormalised(_Block):
+    def forward(self, x):
+        x = x + self.norm1(self.mix(x))
+        return x + self.norm2(self.mlp(x))
+
+
+@block.mistake(
+    "Your block masks with half a window also where shift is 0. Nothing has moved then, and nothing is to be masked."
+)
+class MaskedWithoutShift(_Block):
+    def mask(self, x):
+        return _right_mask(x.shape[1], x.shape[2], self.window_size, self.shift or self.window_size // 2)
+
+
 @block.alternative
 class BlockOfSequentials(nn.Module):
     """Another order of layers, an MLP in one piece, and the shift undone at the very end of the first half."""
@@ -1400,16 +1430,16 @@ merging = homework.exercise(
 
 @merging.inputs
 def _(draw: Draw):
-    for B in (1, 2):
+    for B, size in ((1, 1.0), (2, 1.0), (1, 0.003)):  # where all is small, the eps of the norm shows
         i, j = draw.sizes(2, low=2, high=4)
         D = (3, 5)[draw.integer(0, 1)]
         weights = {**draw.norm("norm", 4 * D), "reduction.weight": draw.normal(2 * D, 4 * D) / D**0.5}
         yield Call(
             "PatchMerging",
-            {"x": draw.normal(B, 2 * i, 2 * j, D)},
+            {"x": size * draw.normal(B, 2 * i, 2 * j, D)},
             init={"embed_dim": D},
             parameters=weights,
-            gradients=("x",),
+            gradients=("x",) if size == 1 else (),
         )
 
 
@@ -1417,10 +1447,11 @@ class _Merging(nn.Module):
     """Right; the mistakes below gather in another order or wire the two layers in another way."""
 
     order = "(q p d)"
+    eps = 1e-5
 
     def __init__(self, embed_dim):
         super().__init__()
-        self.norm = nn.LayerNorm(4 * embed_dim)
+        self.norm = nn.LayerNorm(4 * embed_dim, eps=self.eps)
         self.reduction = nn.Linear(4 * embed_dim, 2 * embed_dim, bias=False)
 
     def gather(self, x):
@@ -1428,6 +1459,14 @@ class _Merging(nn.Module):
 
     def forward(self, x):
         return self.reduction(self.norm(self.gather(x)))
+
+
+@merging.mistake(
+    "Your norm has an eps of 0.000001, that of many vision transformers. Swin has torch's own, 0.00001; where the numbers "
+    "of a token are nearly equal, that shows."
+)
+class MergingSmallerEps(_Merging):
+    eps = 1e-6
 
 
 @merging.mistake(
@@ -1909,8 +1948,13 @@ def _(draw: Draw):
             "train_with_schedule",
             {
                 "model": Probe(
-                    "linear_classifier",
-                    {"weight": draw.normal(classes, pixels), "bias": 2 + draw.normal(classes)},
+                    "normed_classifier",
+                    {
+                        "scale": 2 + draw.uniform(pixels),
+                        "shift": 1 + draw.uniform(pixels),
+                        "weight": draw.normal(classes, pixels),
+                        "bias": 2 + draw.normal(classes),
+                    },
                     ask=draw.uniform(2, 1, height, width),
                 ),
                 "images": draw.uniform(40, 1, height, width),
@@ -2009,6 +2053,20 @@ def _train(
                 group["lr"] = rate(step, steps, warmup, peak_rate)
         losses.append(loss.item())
     return losses
+
+
+@training.mistake(
+    "The scales of your norms decay. They have one axis, as biases have, and no reason to be small: only what has two axes "
+    "or more decays, whatever it is called."
+)
+def scales_decay(*arguments):
+    def by_name(model, decay):
+        named = list(model.named_parameters())
+        many = [p for name, p in named if "bias" not in name]
+        few = [p for name, p in named if "bias" in name]
+        return [{"params": many, "weight_decay": decay}, {"params": few, "weight_decay": 0.0}]
+
+    return _train(*arguments, groups=by_name)
 
 
 @training.mistake("Your learning rate stays at its peak in every step: there is no schedule.")
@@ -2145,6 +2203,25 @@ def other_random_numbers(model, images, labels, steps, warmup, batch_size, *rest
 @training.mistake("The training is right, but you return only the last loss. All of them are asked for.")
 def only_the_last(*arguments):
     return _train(*arguments)[-1]
+
+
+@training.mistake(
+    "Your cosine reaches 0 in the last step, because it is spread over one step too few. It has the T − w steps after the "
+    "warm-up."
+)
+def zero_in_the_last_step(*arguments):
+    down = lambda step, steps, warmup: _half_wave((step - warmup) / (steps - warmup - 1))
+    return _train(*arguments, rate=_schedule(down=down))
+
+
+@training.mistake(
+    "Your warm-up is one step too long: the rate climbs beyond its peak. Step number w is the first of the cosine."
+)
+def warmup_one_step_longer(*arguments):
+    def rate(step, steps, warmup, peak):
+        return peak * (step + 1) / warmup if step == warmup else _rate(step, steps, warmup, peak)
+
+    return _train(*arguments, rate=rate)
 
 
 @training.alternative

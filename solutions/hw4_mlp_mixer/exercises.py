@@ -4,6 +4,8 @@ The right answers stand in ``hw4_mlp_mixer.py``. Here, exercise by exercise: the
 mistakes people make with the sentence that names each, and other right answers.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange, repeat
@@ -41,7 +43,7 @@ def _(draw: Draw):
     for _ in range(2):
         N, M, D = draw.sizes(3, low=3, high=8)
         arguments = {"x": draw.normal(N, D), "weight": draw.normal(M, N), "bias": draw.normal(M)}
-        yield Call("mix_tokens", arguments, tensor=True)
+        yield Call("mix_tokens", arguments)
 
 
 @mix.mistake("The bias is missing: after its sum, each new token gets one number added to all its channels.")
@@ -385,14 +387,17 @@ def _block_weights(draw: Draw, N: int, D: int, token_hidden: int, channel_hidden
 
 @block.inputs
 def _(draw: Draw):
-    # Small numbers show the eps of the norms. Their gradients are left out: sums that cancel, and so mostly rounding.
-    for size in (1.0, 0.01):
+    # A stream that is small, and stays small, shows the eps of the norms. Its gradients are left out: sums that cancel, and
+    # so mostly rounding.
+    for size in (1.0, 0.003):
         N, D, token_hidden, channel_hidden = draw.sizes(4, low=4, high=9)
+        weights = _block_weights(draw, N, D, token_hidden, channel_hidden)
+        weights |= {name: size * value for name, value in weights.items() if name.startswith("token_mixing.fc2.")}
         yield Call(
             "MixerBlock",
             {"x": size * draw.normal(3, N, D)},
             init={"num_tokens": N, "embed_dim": D, "token_hidden": token_hidden, "channel_hidden": channel_hidden},
-            parameters=_block_weights(draw, N, D, token_hidden, channel_hidden),
+            parameters=weights,
             gradients=("x",) if size == 1.0 else (),
         )
 
@@ -525,6 +530,13 @@ class TokensForgotten(_Block):
         return x + self.channel_mixing(self.norm2(x))
 
 
+@block.mistake("You normalise what the two parts give, after them. Normalise what they read, before them.")
+class BranchesNormalised(_Block):
+    def forward(self, x):
+        x = x + self.norm1(self.token_mixing(x))
+        return x + self.norm2(self.channel_mixing(x))
+
+
 @block.alternative
 class BlockByHand(_Block):
     """Layer norm and both MLPs written out."""
@@ -582,13 +594,16 @@ mixer = homework.exercise(
 
 @mixer.inputs
 def _(draw: Draw):
-    for patch_size, depth in ((2, 2), (3, 3)):
+    # Where every branch adds little to a small stream, the eps of the last norm shows.
+    for patch_size, depth, size in ((2, 2, 1.0), (3, 3, 1.0), (3, 1, 0.003)):
         h, w = draw.sizes(2, low=2, high=4)
         C, D = (3, 2 * draw.integer(3, 4)) if patch_size == 2 else (1, 2 * draw.integer(2, 3))
         N, classes = h * w, draw.integer(11, 13)
         weights = {"stem.weight": draw.normal(D, C, patch_size, patch_size), "stem.bias": draw.normal(D)}
         for i in range(depth):
             weights |= _block_weights(draw, N, D, D // 2, 4 * D, prefix=f"blocks.{i}.")
+        small = [name for name in weights if name.startswith("stem.") or ".fc2." in name]
+        weights |= {name: size * weights[name] for name in small}
         weights |= draw.norm("norm", D) | draw.linear("head", D, classes)
         H, W = h * patch_size, w * patch_size
         yield Call(
@@ -604,19 +619,21 @@ def _(draw: Draw):
                 "num_classes": classes,
             },
             parameters=weights,
-            gradients=("images",),
+            gradients=("images",) if size == 1 else (),
         )
 
 
 class _Network(nn.Module):
     """Right, and cut into pieces, so that each mistake below spoils one of them."""
 
+    eps = 1e-6
+
     def __init__(self, height, width, patch_size, in_channels, embed_dim, depth, num_classes):
         super().__init__()
         num_tokens = height * width // patch_size**2
         self.stem = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
         self.blocks = nn.Sequential(*[self.make(num_tokens, embed_dim) for _ in range(depth)])
-        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(embed_dim, eps=self.eps)
         self.head = nn.Linear(embed_dim, num_classes)
 
     def make(self, N, D):
@@ -633,6 +650,14 @@ class _Network(nn.Module):
 
     def forward(self, images):
         return self.head(self.pool(self.through(self.tokens(self.stem(images)))))
+
+
+@mixer.mistake(
+    "Your last layer norm has torch's own eps of 0.00001. The public Mixers have 0.000001 there too; where the numbers of a "
+    "token are nearly equal, that shows."
+)
+class LastNormUsualEps(_Network):
+    eps = 1e-5
 
 
 @mixer.mistake(
@@ -952,6 +977,7 @@ def channel_by_einops(weight, bias):
 counting = homework.exercise(
     "mixer_parameters",
     points=4,
+    forbidden=("torch.nn.Module",),
     hints=(
         "Count one token mixing alone, with N = 4 and hidden 3: is it 31?",
         (
@@ -1073,10 +1099,12 @@ counted("Your stem has no bias: it has one number for each of its D outputs.", "
 
 
 @counting.alternative
-def counted_on_a_network(height, width, patch_size, in_channels, embed_dim, depth, num_classes):
-    with torch.device("meta"):
-        network = _Network(height, width, patch_size, in_channels, embed_dim, depth, num_classes)
-    return sum(parameter.numel() for parameter in network.parameters())
+def counted_by_shapes(height, width, patch_size, in_channels, embed_dim, depth, num_classes):
+    N, D = height // patch_size * (width // patch_size), embed_dim
+    shapes = [(D, in_channels, patch_size, patch_size), (D,), (D,), (D,), (num_classes, D), (num_classes,)]
+    for outside, inside in depth * [(N, D // 2), (D, 4 * D)]:
+        shapes += [(inside, outside), (inside,), (outside, inside), (outside,), (D,), (D,)]
+    return sum(math.prod(shape) for shape in shapes)
 
 
 @counting.alternative
@@ -1228,6 +1256,14 @@ def fc2_poured(fc1, fc2, bias, h, w, new_h, new_w):
     return new_fc1, poured.reshape(-1, fc2.shape[1]), new_bias
 
 
+@resizing.mistake(
+    "Your factor for fc1 is divided in whole numbers, which drops everything behind the point. It is the old number of places "
+    "over the new one as it is."
+)
+def factor_in_whole_numbers(fc1, fc2, bias, h, w, new_h, new_w):
+    return _resize(fc1, fc2, bias, h, w, new_h, new_w, in_factor=h * w // (new_h * new_w))
+
+
 @resizing.alternative
 def resized_picture_by_picture(fc1_weight, fc2_weight, fc2_bias, height, width, new_height, new_width):
     def one(picture):
@@ -1268,8 +1304,14 @@ affine = homework.exercise(
 @affine.inputs
 def _(draw: Draw):
     N, D = draw.sizes(2, low=4, high=8)
-    weights = {"alpha": 1 + 0.5 * draw.normal(D), "beta": draw.normal(D)}
-    yield Call("Affine", {"x": draw.normal(3, N, D)}, init={"embed_dim": D}, parameters=weights, gradients=("x",))
+    yield Call(
+        "Affine",
+        {"x": draw.normal(3, N, D)},
+        init={"embed_dim": D},
+        parameters={"alpha": 1 + 0.5 * draw.normal(D), "beta": draw.normal(D)},
+        gradients=("x",),
+        start=("alpha", "beta"),
+    )
     E, D = draw.sizes(2, low=3, high=8)
     yield Call(
         "fold_affine",
@@ -1287,6 +1329,35 @@ class _Affine(nn.Module):
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(embed_dim))
         self.alpha = nn.Parameter(torch.ones(embed_dim))
+
+
+@affine.mistake(
+    "Affine: what it computes is right, but alpha begins at 0. A fresh layer then gives 0 for everything; alpha begins at "
+    "1 and beta at 0, so that it changes nothing.",
+    target="Affine",
+)
+class AlphaBeginsAtZero(_Affine):
+    def __init__(self, embed_dim):
+        super().__init__(embed_dim)
+        nn.init.zeros_(self.alpha)
+
+    def forward(self, x):
+        return self.alpha * x + self.beta
+
+
+@affine.mistake(
+    "Affine: what it computes is right, but alpha and beta begin as random numbers. They begin at 1 and 0, so that a fresh "
+    "layer changes nothing.",
+    target="Affine",
+)
+class AffineBeginsAtRandom(_Affine):
+    def __init__(self, embed_dim):
+        super().__init__(embed_dim)
+        nn.init.normal_(self.alpha)
+        nn.init.normal_(self.beta)
+
+    def forward(self, x):
+        return self.alpha * x + self.beta
 
 
 @affine.mistake(
@@ -1419,79 +1490,33 @@ gating = homework.exercise(
 @gating.inputs
 def _(draw: Draw):
     yield Call("initial_gate", {"num_tokens": draw.integer(4, 8)})
-    for _ in range(2):
+    for size in (1.0, 1.0, 0.003):  # of v, in which the eps of the norm then shows
         N, half = draw.sizes(2, low=4, high=8)
         E = 2 * half if 2 * half != N else 2 * half + 2
         yield Call(
             "SpatialGatingUnit",
-            {"z": draw.normal(3, N, E)},
+            {"z": torch.cat([draw.normal(3, N, E // 2), size * draw.normal(3, N, E // 2)], dim=-1)},
             init={"embed_dim": E, "num_tokens": N},
             parameters=draw.norm("norm", E // 2) | draw.linear("proj", N, N),
-            gradients=("z",),
+            gradients=("z",) if size == 1 else (),
+            start=("proj.weight", "proj.bias"),
         )
-
-
-@gating.mistake(
-    "initial_gate: your bias begins at 0, so the gate is shut: the unit returns zeros, and u gets no "
-    "gradient. With a bias of 1 it starts by letting u pass.",
-    target="initial_gate",
-)
-def gate_begins_shut(num_tokens):
-    return torch.zeros(num_tokens, num_tokens), torch.zeros(num_tokens)
-
-
-@gating.mistake(
-    "initial_gate: your weight begins as the identity. Then the gate already follows v; it should begin as 1 "
-    "whatever v says, with a weight near 0.",
-    target="initial_gate",
-)
-def gate_begins_with_identity(num_tokens):
-    return torch.eye(num_tokens), torch.ones(num_tokens)
-
-
-@gating.mistake(
-    "initial_gate: the identity belongs to the unit as a whole, not to its weight. That begins near 0, and "
-    "the bias at 1.",
-    target="initial_gate",
-)
-def gate_is_the_identity(num_tokens):
-    return torch.eye(num_tokens), torch.zeros(num_tokens)
-
-
-@gating.mistake(
-    "initial_gate: weight and bias are exchanged: the weight begins at 0 and the bias at 1.",
-    target="initial_gate",
-)
-def gate_exchanged(num_tokens):
-    return torch.ones(num_tokens, num_tokens), torch.zeros(num_tokens)
-
-
-@gating.mistake(
-    "initial_gate: your weight averages all tokens. It should begin near 0, so that a fresh unit hears of no "
-    "other token.",
-    target="initial_gate",
-)
-def gate_begins_as_average(num_tokens):
-    return torch.full((num_tokens, num_tokens), 1 / num_tokens), torch.ones(num_tokens)
-
-
-@gating.mistake(
-    "initial_gate: it returns the weight and the bias of a fresh nn.Linear. They are random and not small: "
-    "the weight should begin near 0, the bias at 1.",
-    target="initial_gate",
-)
-def gate_as_torch_makes_it(num_tokens):
-    layer = nn.Linear(num_tokens, num_tokens)
-    return layer.weight.detach(), layer.bias.detach()
 
 
 class _Gate(nn.Module):
     """Right, and cut into pieces."""
 
+    eps = 1e-5
+
     def __init__(self, embed_dim, num_tokens):
         super().__init__()
-        self.norm = nn.LayerNorm(embed_dim // 2)
+        self.norm = nn.LayerNorm(embed_dim // 2, eps=self.eps)
         self.proj = nn.Linear(num_tokens, num_tokens)
+        self.begin()
+
+    def begin(self):
+        nn.init.zeros_(self.proj.weight)
+        nn.init.ones_(self.proj.bias)
 
     def cut(self, z):
         return z.chunk(2, dim=-1)
@@ -1507,8 +1532,89 @@ class _Gate(nn.Module):
         return u * self.gate(v)
 
 
+def beginning(sentence):
+    """A wrong initial_gate, with the unit that a student would then have: right, but with a wrong start."""
+
+    def register(initial_gate):
+        def begin(unit):
+            with torch.no_grad():
+                for weight, value in zip((unit.proj.weight, unit.proj.bias), initial_gate(len(unit.proj.bias))):
+                    weight.copy_(value)
+
+        unit = type("UnitOf" + initial_gate.__name__, (_Gate,), {"begin": begin})
+        gating.mistakes.append(Mistake(sentence, {"initial_gate": initial_gate, "SpatialGatingUnit": unit}))
+        return initial_gate
+
+    return register
+
+
+@beginning(
+    "initial_gate: your bias begins at 0, so the gate is shut: the unit returns zeros, and u gets no "
+    "gradient. With a bias of 1 it starts by letting u pass.",
+)
+def gate_begins_shut(num_tokens):
+    return torch.zeros(num_tokens, num_tokens), torch.zeros(num_tokens)
+
+
+@beginning(
+    "initial_gate: your weight begins as the identity. Then the gate already follows v; it should begin as 1 "
+    "whatever v says, with a weight near 0.",
+)
+def gate_begins_with_identity(num_tokens):
+    return torch.eye(num_tokens), torch.ones(num_tokens)
+
+
+@beginning(
+    "initial_gate: the identity belongs to the unit as a whole, not to its weight. That begins near 0, and "
+    "the bias at 1.",
+)
+def gate_is_the_identity(num_tokens):
+    return torch.eye(num_tokens), torch.zeros(num_tokens)
+
+
+@beginning(
+    "initial_gate: weight and bias are exchanged: the weight begins at 0 and the bias at 1.",
+)
+def gate_exchanged(num_tokens):
+    return torch.ones(num_tokens, num_tokens), torch.zeros(num_tokens)
+
+
+@beginning(
+    "initial_gate: your weight averages all tokens. It should begin near 0, so that a fresh unit hears of no "
+    "other token.",
+)
+def gate_begins_as_average(num_tokens):
+    return torch.full((num_tokens, num_tokens), 1 / num_tokens), torch.ones(num_tokens)
+
+
+@beginning(
+    "initial_gate: it returns the weight and the bias of a fresh nn.Linear. They are random and not small: "
+    "the weight should begin near 0, the bias at 1.",
+)
+def gate_as_torch_makes_it(num_tokens):
+    layer = nn.Linear(num_tokens, num_tokens)
+    return layer.weight.detach(), layer.bias.detach()
+
+
 def gate_mistake(sentence):
     return gating.mistake(sentence, target="SpatialGatingUnit")
+
+
+@gate_mistake(
+    "Your norm has an eps of 0.000001. Here, other than in the blocks of the Mixer, it is torch's own, 0.00001, which you "
+    "get if you say nothing."
+)
+class GateSmallerEps(_Gate):
+    eps = 1e-6
+
+
+@gate_mistake(
+    "Your unit works, but it does not begin as the text says: its layer along the tokens keeps the random numbers that "
+    "torch gives it. Copy the initial values into it."
+)
+class GateNotCopied(_Gate):
+    def begin(self):
+        pass
 
 
 @gate_mistake("The halves have changed places: the second half v makes the gate, the first half u passes through it.")
@@ -2028,7 +2134,10 @@ def sgd_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.SGD)
 
 
-@training.mistake("Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step.")
+@training.mistake(
+    "Your weights do not decay. AdamW as it comes lets them decay a little in every step; Adam does not, and neither does "
+    "AdamW with a decay of 0."
+)
 def adam_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 

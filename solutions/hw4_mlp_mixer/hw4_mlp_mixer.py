@@ -509,8 +509,8 @@ with when_done():
 #
 # **What.** `mixer_parameters(height, width, patch_size, in_channels, embed_dim, depth, num_classes)` returns
 # the number of parameters of the network of exercise 4, a whole number. Count every weight and every bias; a layer norm
-# has two numbers for each channel. Work it out as a formula: a network that torch has built and counted gives the same
-# number, and you learn nothing from it. (The check sees the number only.)
+# has two numbers for each channel. Work it out as a formula: no module is built. A network that torch has built and counted
+# gives the same number, you learn nothing from it, and the check refuses it.
 #
 # **By hand.** A linear layer from $a$ to $b$ has $ab + b$ numbers. So the token mixing with $N = 4$ and $D =
 # 6$ (hidden width 3) has $4 \cdot 3 + 3 + 3 \cdot 4 + 4 = 31$. The number of channels $D$ counts only through

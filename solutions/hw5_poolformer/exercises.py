@@ -376,6 +376,13 @@ def _(draw: Draw):
             parameters={"weight": 1 + 0.3 * draw.normal(C), "bias": 0.3 * draw.normal(C)},
             gradients=("x",) if size == 1 else (),
         )
+    C, H, W = draw.sizes(3, low=3, high=6)
+    yield Call(
+        "GroupNorm1",
+        {"x": draw.normal(2, C, H, W) + draw.normal(2, C, 1, 1)},
+        init={"channels": C, "eps": 0.5},
+        parameters={"weight": 1 + 0.3 * draw.normal(C), "bias": 0.3 * draw.normal(C)},
+    )
 
 
 class _Norm(nn.Module):
@@ -474,6 +481,15 @@ class EpsOutside(_Norm):
 class OtherEps(_Norm):
     def __init__(self, channels, eps=1e-6):
         super().__init__(channels, eps)
+
+
+@norm.mistake(
+    "The argument eps has no effect: you always add 0.00001. That is what it is if nothing is said; who gives another wants "
+    "another."
+)
+class EpsAlwaysTheSame(_Norm):
+    def __init__(self, channels, eps=1e-5):
+        super().__init__(channels, 1e-5)
 
 
 @norm.mistake("The mean was not subtracted: you only divide by the spread.")
@@ -740,7 +756,8 @@ def _scale(draw: Draw, C: int) -> torch.Tensor:
 
 @block.inputs
 def _(draw: Draw):
-    for mlp_ratio in (2, 3):
+    # In a stream that is small, and stays small, the eps of the norms shows.
+    for mlp_ratio, layer_scale, size in ((2, 1e-5, 1.0), (3, 0.3, 1.0), (2, 0.3, 0.003)):
         C, H, W = draw.sizes(3, low=3, high=6)
         # The stand-in mixes along a map's rows: enough to be told from everything else.
         mixing = draw.normal(W, W) / W**0.5
@@ -750,30 +767,33 @@ def _(draw: Draw):
             **draw.norm("norm2", C),
             **_pointwise(draw, "fc1", C, mlp_ratio * C),
             **_pointwise(draw, "fc2", mlp_ratio * C, C),
-            "scale1": _scale(draw, C),
-            "scale2": _scale(draw, C),
+            "scale1": size * _scale(draw, C),
+            "scale2": size * _scale(draw, C),
         }
         yield Call(
             "MetaFormerBlock",
-            {"x": draw.normal(2, C, H, W)},
+            {"x": size * draw.normal(2, C, H, W)},
             init={
                 "channels": C,
                 "mixer": Probe("token_mixer", {"weight": mixing}),
                 "mlp_ratio": mlp_ratio,
-                "layer_scale": 1e-5,
+                "layer_scale": layer_scale,
             },
             parameters=weights,
             layouts=(BLOCK_AS_SEQUENTIAL,),
-            gradients=("x",),
+            gradients=("x",) if size == 1 else (),
+            start=("scale1", "scale2"),
         )
 
 
 class _Block(nn.Module):
     """The right parts; each mistake below wires them in its own way."""
 
+    eps = 1e-5
+
     def __init__(self, channels, mixer, mlp_ratio=4, layer_scale=1e-5):
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(1, channels), nn.GroupNorm(1, channels)
+        self.norm1, self.norm2 = (nn.GroupNorm(1, channels, eps=self.eps) for _ in range(2))
         self.mixer = mixer
         self.fc1 = nn.Conv2d(channels, mlp_ratio * channels, 1)
         self.fc2 = nn.Conv2d(mlp_ratio * channels, channels, 1)
@@ -794,6 +814,23 @@ class _Block(nn.Module):
     def forward(self, x):
         x = x + self.s1 * self.mixer(self.norm1(x))
         return x + self.s2 * self.mlp(self.norm2(x))
+
+
+@block.mistake(
+    "The eps of your norms is 0.000001. GroupNorm1 has 0.00001 if nothing is said; where the numbers of an image are nearly "
+    "equal, that shows."
+)
+class BlockSmallerEps(_Block):
+    eps = 1e-6
+
+
+@block.mistake(
+    "Your block works, but its scales begin at 1 whatever layer_scale says. They begin small, so that a fresh block hands "
+    "on nearly what came in."
+)
+class ScalesBeginAtOne(_Block):
+    def __init__(self, channels, mixer, mlp_ratio=4, layer_scale=1e-5):
+        super().__init__(channels, mixer, mlp_ratio, 1.0)
 
 
 @block.mistake(
@@ -946,6 +983,13 @@ class LinearMlp(_Block):
         return self.fc2(self.fc1(x))
 
 
+@block.mistake("You normalise what mixer and MLP give, after them. Normalise what they read, before them.")
+class BranchesNormalised(_Block):
+    def forward(self, x):
+        x = x + self.s1 * self.norm1(self.mixer(x))
+        return x + self.s2 * self.norm2(self.mlp(x))
+
+
 @block.alternative
 class BlockWithSequential(nn.Module):
     def __init__(self, channels, mixer, mlp_ratio=4, layer_scale=1e-5):
@@ -996,7 +1040,9 @@ shift = homework.exercise(
 
 @shift.inputs
 def _(draw: Draw):
-    for num_parts, C in ((5, 24), (6, 30)):  # g = 4 and 5; g, num_parts and a quarter of C all differ
+    # g = 4 and 5. It differs from num_parts, from a quarter of C, and from C / num_parts rounded up, which `chunk` takes
+    # and which is no num_parts either.
+    for num_parts, C in ((6, 29), (7, 38)):
         H, W = draw.sizes(2, low=3, high=5)
         yield Call("Shift", {"x": draw.normal(2, C, H, W)}, init={"num_parts": num_parts})
 
@@ -1097,6 +1143,15 @@ class AllLeft(_Shifted):
 class PartsAsWidth(_Shifted):
     def group(self, x):
         return self.num_parts
+
+
+@shift.mistake(
+    "Your groups are as torch cuts a tensor into num_parts chunks: C / num_parts channels, rounded up. Here it is rounded "
+    "down, and what is left over stays where it is with the rest."
+)
+class RoundedUp(_Shifted):
+    def group(self, x):
+        return -(-x.shape[1] // self.num_parts)
 
 
 @shift.mistake(
@@ -1431,11 +1486,12 @@ NEXT_AS_SEQUENTIAL = {name: [name] for name in ("conv.weight", "conv.bias", "nor
 
 @convnext.inputs
 def _(draw: Draw):
-    for kernel_size, mlp_ratio in ((3, 2), (5, 3)):
+    # Where the convolution gives little, the eps of the norm shows.
+    for kernel_size, mlp_ratio, layer_scale, size in ((3, 2, 1e-6, 1.0), (5, 3, 0.2, 1.0), (3, 2, 0.2, 0.003)):
         C, H, W = draw.sizes(3, low=4, high=7)
         weights = {
-            "conv.weight": draw.normal(C, 1, kernel_size, kernel_size) / kernel_size,
-            "conv.bias": 0.3 * draw.normal(C),
+            "conv.weight": size * draw.normal(C, 1, kernel_size, kernel_size) / kernel_size,
+            "conv.bias": size * 0.3 * draw.normal(C),
             **draw.norm("norm", C),
             **draw.linear("fc1", C, mlp_ratio * C),
             **draw.linear("fc2", mlp_ratio * C, C),
@@ -1444,20 +1500,23 @@ def _(draw: Draw):
         yield Call(
             "ConvNeXtBlock",
             {"x": draw.normal(2, C, H, W)},
-            init={"channels": C, "kernel_size": kernel_size, "mlp_ratio": mlp_ratio, "layer_scale": 1e-6},
+            init={"channels": C, "kernel_size": kernel_size, "mlp_ratio": mlp_ratio, "layer_scale": layer_scale},
             parameters=weights,
             layouts=(NEXT_AS_SEQUENTIAL,),
-            gradients=("x",),
+            gradients=("x",) if size == 1 else (),
+            start=("scale",),
         )
 
 
 class _Next(nn.Module):
     """Right, and cut into pieces. Maps are (B, H, W, C) inside."""
 
+    eps = 1e-6
+
     def __init__(self, channels, kernel_size=7, mlp_ratio=4, layer_scale=1e-6):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.norm = nn.LayerNorm(channels, eps=self.eps)
         self.fc1 = nn.Linear(channels, mlp_ratio * channels)
         self.fc2 = nn.Linear(mlp_ratio * channels, channels)
         self.scale = nn.Parameter(torch.full((channels,), layer_scale))
@@ -1476,6 +1535,23 @@ class _Next(nn.Module):
 
     def forward(self, x):
         return self.block(x.movedim(1, -1)).movedim(-1, 1)
+
+
+@convnext.mistake(
+    "The eps of your norm is torch's own, 0.00001. ConvNeXt has 0.000001; where the channels of a place are nearly equal, "
+    "that shows."
+)
+class NextUsualEps(_Next):
+    eps = 1e-5
+
+
+@convnext.mistake(
+    "Your block works, but its scale begins at 1 whatever layer_scale says. It begins small, so that a fresh block hands on "
+    "nearly what came in."
+)
+class NextScaleBeginsAtOne(_Next):
+    def __init__(self, channels, kernel_size=7, mlp_ratio=4, layer_scale=1e-6):
+        super().__init__(channels, kernel_size, mlp_ratio, 1.0)
 
 
 @convnext.mistake("The path around the block is missing: its output replaces the stream.")
@@ -1565,6 +1641,17 @@ class AxesMixedUp(_Next):
         return y.transpose(1, 2).reshape(y.shape)
 
 
+@convnext.mistake(
+    "You pour the map (B, C, H, W) into (B, H, W, C) as its numbers lie, and back the same way. The axes have to change "
+    "places."
+)
+class PouredToTheEnd(_Next):
+    def forward(self, x):
+        B, C, H, W = x.shape
+        y = self.conv(x).reshape(B, H, W, C)
+        return x + (self.scale * self.mlp(self.normal(y))).reshape(B, C, H, W)
+
+
 @convnext.alternative
 class NextWithSequential(nn.Module):
     def __init__(self, channels, kernel_size=7, mlp_ratio=4, layer_scale=1e-6):
@@ -1630,7 +1717,12 @@ def _block_weights(draw: Draw, name: str, C: int, kind: str) -> dict[str, torch.
 
 @pyramid.inputs
 def _(draw: Draw):
-    for kind, width, num_stages, depth in (("pooling", 3, 3, 1), ("depthwise 3 × 3", 5, 2, 2)):
+    # In a stream that is small, and stays small, the eps of the last norm shows.
+    for kind, width, num_stages, depth, size in (
+        ("pooling", 3, 3, 1, 1.0),
+        ("depthwise 3 × 3", 5, 2, 2, 1.0),
+        ("pooling", 5, 2, 1, 0.003),
+    ):
         H, W = (4 * n + draw.integer(1, 3) for n in draw.sizes(2, low=5, high=8))
         in_channels, num_classes = draw.sizes(2, low=3, high=7)
         weights, C_in = {}, in_channels
@@ -1641,6 +1733,10 @@ def _(draw: Draw):
             for number in range(depth):
                 weights |= _block_weights(draw, f"stages.{stage}.{number}", C, kind)
             C_in = C
+        if size < 1:
+            last = f"embed.{num_stages - 1}."
+            small = [name for name in weights if name.startswith(last) or name.endswith(("scale1", "scale2"))]
+            weights |= {name: size * weights[name] for name in small}
         weights |= draw.norm("norm", C) | draw.linear("head", C, num_classes)
         # The MLPs of the student's block may be called mlp.0 and mlp.2.
         renamed = {name.replace(".fc1.", ".mlp.0.").replace(".fc2.", ".mlp.2."): [name] for name in weights}
@@ -1676,6 +1772,7 @@ class _Pyramid(nn.Module):
     """Right, and cut into pieces."""
 
     first, later = (7, 4, 2), (3, 2, 1)
+    eps = 1e-6
 
     def __init__(self, in_channels, num_classes, width, num_stages, depth, kind):
         super().__init__()
@@ -1685,7 +1782,7 @@ class _Pyramid(nn.Module):
             self.embed.append(nn.Conv2d(in_channels, C, *(self.later if stage else self.first)))
             self.stages.append(nn.Sequential(*(_make(kind, C) for _ in range(depth))))
             in_channels = C
-        self.norm, self.head = nn.LayerNorm(C, eps=1e-6), nn.Linear(C, num_classes)
+        self.norm, self.head = nn.LayerNorm(C, eps=self.eps), nn.Linear(C, num_classes)
 
     def embedded(self, x, stage):
         return self.embed[stage](x)
@@ -1703,6 +1800,14 @@ class _Pyramid(nn.Module):
 
     def forward(self, images):
         return self.head(self.pooled(self.body(images)))
+
+
+@pyramid.mistake(
+    "The eps of your last norm is torch's own, 0.00001. The text asks for 0.000001 there; where the channels are nearly "
+    "equal, that shows."
+)
+class LastNormUsualEps(_Pyramid):
+    eps = 1e-5
 
 
 @pyramid.mistake("The last norm is missing between the average and the head.")
@@ -2062,7 +2167,11 @@ def softmax_before_loss(*arguments):
     return _train(*arguments, score=lambda scores, labels: F.cross_entropy(scores.softmax(dim=1), labels))
 
 
-@training.mistake("Your optimizer is Adam. AdamW is asked for, which also lets the weights decay.", target="train")
+@training.mistake(
+    "Your weights do not decay. AdamW as it comes lets them decay a little in every step; Adam does not, and neither does "
+    "AdamW with a decay of 0.",
+    target="train",
+)
 def adam_instead(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 
@@ -2086,6 +2195,17 @@ def own_randomness(model, images, labels, rates, batch_size, generator):
 def one_batch_only(model, images, labels, rates, batch_size, generator):
     chosen = torch.randint(len(images), (batch_size,), generator=generator)
     return _train(model, images, labels, rates, batch_size, generator, draw=lambda: chosen)
+
+
+@training.mistake(
+    "The training is right, but the losses you return still hang on the computation that made them, and keep all of it in "
+    "memory. Return plain numbers.",
+    target="train",
+)
+def losses_as_tensors(model, images, labels, rates, batch_size, generator):
+    return [
+        torch.tensor(loss, requires_grad=True) for loss in _train(model, images, labels, rates, batch_size, generator)
+    ]
 
 
 @training.mistake(

@@ -631,26 +631,27 @@ def _(draw: Draw):
         init={"num_tokens": N, "embed_dim": D},
         parameters={"class_token": draw.normal(1, 1, D), "positions": draw.normal(1, 1 + N, D)},
     )
-    T, h, w = shuffled(draw, 2, 3, 4)
-    mixing = draw.normal(D, D) / D**0.5
-    yield Call(
-        "SpatioTemporalEncoder",
-        {"x": draw.normal(B, T, h, w, D)},
-        init={
-            "blocks": Probe("token_mixer", {"weight": mixing}),
-            "num_tokens": N,
-            "embed_dim": D,
-            "num_classes": classes,
-        },
-        parameters={
-            "tokens.class_token": draw.normal(1, 1, D),
-            "tokens.positions": draw.normal(1, 1 + N, D),
-            "blocks.weight": mixing,
-            **draw.norm("norm", D),
-            **draw.linear("head", D, classes),
-        },
-        gradients=("x",),
-    )
+    for size in (1.0, 0.003):  # of what the blocks give: where it is small, the eps of the norm shows
+        T, h, w = shuffled(draw, 2, 3, 4)
+        mixing = size * draw.normal(D, D) / D**0.5
+        yield Call(
+            "SpatioTemporalEncoder",
+            {"x": draw.normal(B, T, h, w, D)},
+            init={
+                "blocks": Probe("token_mixer", {"weight": mixing}),
+                "num_tokens": N,
+                "embed_dim": D,
+                "num_classes": classes,
+            },
+            parameters={
+                "tokens.class_token": draw.normal(1, 1, D),
+                "tokens.positions": draw.normal(1, 1 + N, D),
+                "blocks.weight": mixing,
+                **draw.norm("norm", D),
+                **draw.linear("head", D, classes),
+            },
+            gradients=("x",) if size == 1 else (),
+        )
 
 
 class _Tokens(nn.Module):
@@ -671,12 +672,13 @@ class _Tokens(nn.Module):
 
 class _Encoder(nn.Module):
     Tokens = _Tokens
+    eps = 1e-6
 
     def __init__(self, blocks, num_tokens, embed_dim, num_classes):
         super().__init__()
         self.tokens = self.Tokens(num_tokens, embed_dim)
         self.blocks = blocks
-        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(embed_dim, eps=self.eps)
         self.head = nn.Linear(embed_dim, num_classes)
 
     def forward(self, x):
@@ -692,6 +694,15 @@ def tokens_mistake(sentence):
         return Tokens
 
     return register
+
+
+@joint.mistake(
+    "SpatioTemporalEncoder: the eps of your norm is torch's own, 0.00001. The text asks for 0.000001; where the numbers of "
+    "the class token are nearly equal, that shows.",
+    target="SpatioTemporalEncoder",
+)
+class EncoderUsualEps(_Encoder):
+    eps = 1e-5
 
 
 @tokens_mistake(
@@ -1054,10 +1065,14 @@ late = homework.exercise(
 
 @late.inputs
 def _(draw: Draw):
-    for gradients in (("x",), ()):
+    for gradients, size in (
+        (("x",), 1.0),
+        ((), 1.0),
+        ((), 0.003),
+    ):  # where the blocks give little, the eps of the norms shows
         T, S, D = shuffled(draw, 3, 4, 6)
         classes = 5
-        space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
+        space, time = size * draw.normal(D, D) / D**0.5, size * draw.normal(D, D) / D**0.5
         weights = {
             "space_class": draw.normal(1, 1, D),
             "space_positions": draw.normal(1, 1 + S, D),
@@ -1093,16 +1108,18 @@ def joined(first, x):
 class _Late(nn.Module):
     """Right, and cut into pieces, so that each mistake below spoils one of them."""
 
+    eps = 1e-6
+
     def __init__(self, space_blocks, time_blocks, num_frames, num_patches, embed_dim, num_classes):
         super().__init__()
         self.space_class = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.space_positions = nn.Parameter(torch.zeros(1, 1 + num_patches, embed_dim))
         self.space_blocks = space_blocks
-        self.space_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.space_norm = nn.LayerNorm(embed_dim, eps=self.eps)
         self.time_class = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.time_positions = nn.Parameter(torch.zeros(1, 1 + num_frames, embed_dim))
         self.time_blocks = time_blocks
-        self.time_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.time_norm = nn.LayerNorm(embed_dim, eps=self.eps)
         self.head = nn.Linear(embed_dim, num_classes)
 
     def fold(self, x):
@@ -1119,6 +1136,14 @@ class _Late(nn.Module):
 
     def forward(self, x):
         return self.head(self.of_time(self.unfold(self.of_space(self.fold(x)), x)))
+
+
+@late.mistake(
+    "The eps of your norms is torch's own, 0.00001. The text asks for 0.000001; where the numbers of a token are nearly "
+    "equal, that shows."
+)
+class LateUsualEps(_Late):
+    eps = 1e-5
 
 
 @late.mistake(
@@ -1298,9 +1323,10 @@ AS_SEQUENTIAL = {
 
 @block.inputs
 def _(draw: Draw):
-    for mlp_ratio, gradients in ((2, ("x",)), (3, ())):
+    # In a stream that is small, and stays small, the eps of the norms shows.
+    for mlp_ratio, gradients, size in ((2, ("x",), 1.0), (3, (), 1.0), (2, (), 0.003)):
         T, S, D = shuffled(draw, 3, 4, 5)
-        space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
+        space, time = size * draw.normal(D, D) / D**0.5, size * draw.normal(D, D) / D**0.5
         weights = {
             **draw.norm("norm_space", D),
             "space_attention.weight": space,
@@ -1312,7 +1338,7 @@ def _(draw: Draw):
         }
         yield Call(
             "FactorisedBlock",
-            {"x": draw.normal(2, T, S, D)},
+            {"x": size * draw.normal(2, T, S, D)},
             init={
                 "embed_dim": D,
                 "space_attention": Probe("token_mixer", {"weight": space}),
@@ -1328,9 +1354,11 @@ def _(draw: Draw):
 class _Parts(nn.Module):
     """The right parts; each mistake below wires them in its own way."""
 
+    eps = 1e-6
+
     def __init__(self, embed_dim, space_attention, time_attention, mlp_ratio):
         super().__init__()
-        self.norm_space, self.norm_time, self.norm_mlp = (nn.LayerNorm(embed_dim, eps=1e-6) for _ in range(3))
+        self.norm_space, self.norm_time, self.norm_mlp = (nn.LayerNorm(embed_dim, eps=self.eps) for _ in range(3))
         self.space_attention, self.time_attention = space_attention, time_attention
         self.fc1 = nn.Linear(embed_dim, mlp_ratio * embed_dim)
         self.fc2 = nn.Linear(mlp_ratio * embed_dim, embed_dim)
@@ -1348,6 +1376,14 @@ class _Parts(nn.Module):
         x = x + self.space(self.norm_space(x))
         x = x + self.time(self.norm_time(x))
         return x + self.mlp(self.norm_mlp(x))
+
+
+@block.mistake(
+    "The eps of your norms is torch's own, 0.00001. The text asks for 0.000001; where the numbers of a token are nearly "
+    "equal, that shows."
+)
+class BlockUsualEps(_Parts):
+    eps = 1e-5
 
 
 @block.mistake("Time comes first in your block, and space second. Model 3 looks at the frame first.")
@@ -1481,6 +1517,15 @@ class MlpTwice(_Parts):
         return x + self.mlp(self.norm_mlp(x))
 
 
+@block.mistake("The two attentions have changed places: space_attention works over space, time_attention over time.")
+class AttentionsSwapped(_Parts):
+    def space(self, x):
+        return over_space(x, self.time_attention)
+
+    def time(self, x):
+        return over_time(x, self.space_attention)
+
+
 @block.alternative
 class BlockWithSequentialMlp(nn.Module):
     def __init__(self, embed_dim, space_attention, time_attention, mlp_ratio):
@@ -1534,19 +1579,19 @@ divided = homework.exercise(
 
 @divided.inputs
 def _(draw: Draw):
-    for gradients in (("x",), ()):
+    for gradients, size in ((("x",), 1.0), ((), 1.0), ((), 0.003)):  # in a small stream, the eps of the norms shows
         T, S, D = shuffled(draw, 3, 4, 5)
         space, time = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
         weights = {
             **draw.norm("norm_time", D),
             "time_attention.weight": time,
-            **draw.linear("time_linear", D, D),
+            **{name: size * value for name, value in draw.linear("time_linear", D, D).items()},
             **draw.norm("norm_space", D),
             "space_attention.weight": space,
         }
         yield Call(
             "DividedAttention",
-            {"x": draw.normal(2, 1 + T * S, D)},
+            {"x": size * draw.normal(2, 1 + T * S, D)},
             init={
                 "embed_dim": D,
                 "num_frames": T,
@@ -1561,10 +1606,12 @@ def _(draw: Draw):
 class _Divided(nn.Module):
     """Right, and cut into pieces, so that each mistake below spoils one of them."""
 
+    eps = 1e-6
+
     def __init__(self, embed_dim, num_frames, time_attention, space_attention):
         super().__init__()
         self.num_frames = num_frames
-        self.norm_time, self.norm_space = (nn.LayerNorm(embed_dim, eps=1e-6) for _ in range(2))
+        self.norm_time, self.norm_space = (nn.LayerNorm(embed_dim, eps=self.eps) for _ in range(2))
         self.time_linear = nn.Linear(embed_dim, embed_dim)
         self.time_attention, self.space_attention = time_attention, space_attention
 
@@ -1597,6 +1644,14 @@ class _Divided(nn.Module):
 
     def forward(self, x):
         return self.space(self.time(x))
+
+
+@divided.mistake(
+    "The eps of your norms is torch's own, 0.00001. The text asks for 0.000001; where the numbers of a token are nearly "
+    "equal, that shows."
+)
+class DividedUsualEps(_Divided):
+    eps = 1e-5
 
 
 @divided.mistake("Space comes first in your module, and time second. TimeSformer looks along time first.")
@@ -1741,6 +1796,19 @@ class DividedTimeByReshape(_Divided):
 class SideBySide(_Divided):
     def forward(self, x):
         return self.time(x) + self.inside_frames(self.norm_space(x))
+
+
+@divided.mistake("The two attentions have changed places: time_attention works over time, space_attention over space.")
+class DividedAttentionsSwapped(_Divided):
+    def along_time(self, patches):
+        return self.row(over_time(self.frames(patches), self.space_attention))
+
+    def inside_frames(self, z):
+        self.space_attention, kept = self.time_attention, self.space_attention
+        try:
+            return super().inside_frames(z)
+        finally:
+            self.space_attention = kept
 
 
 @divided.alternative
@@ -1897,6 +1965,26 @@ def heads_attend_to_heads(q, k, v):
     halves = (slice(None, half), slice(half, None))
     parts = [_attend(q[..., part, :], k[..., part, :], v[..., part, :], untouched) for part in halves]
     return torch.cat(parts, dim=3)
+
+
+@split.mistake(
+    "The scores of your first half, over space, are not divided by the square root of d; those of the second are."
+)
+def space_half_not_scaled(q, k, v):
+    half = q.shape[3] // 2
+    factor = torch.ones(q.shape[3], 1)
+    factor[:half] = q.shape[-1] ** 0.5
+    return _split(q * factor, k, v)
+
+
+@split.mistake(
+    "The scores of your second half, over time, are not divided by the square root of d; those of the first are."
+)
+def time_half_not_scaled(q, k, v):
+    half = q.shape[3] // 2
+    factor = torch.ones(q.shape[3], 1)
+    factor[half:] = q.shape[-1] ** 0.5
+    return _split(q * factor, k, v)
 
 
 @split.alternative
@@ -2349,7 +2437,10 @@ def gradients_not_cleared(*arguments):
     return _train(*arguments, clear=False)
 
 
-@training.mistake("Your optimizer is Adam. AdamW is asked for: it also lets the weights decay a little in every step.")
+@training.mistake(
+    "Your weights do not decay. AdamW as it comes lets them decay a little in every step; Adam does not, and neither does "
+    "AdamW with a decay of 0."
+)
 def adam_for_adamw(*arguments):
     return _train(*arguments, optimizer=torch.optim.Adam)
 
@@ -2364,6 +2455,25 @@ def rate_ignored(model, clips, labels, backwards, steps, batch_size, learning_ra
 )
 def last_loss_only(*arguments):
     return _train(*arguments)[-1]
+
+
+@training.mistake(
+    "The training is right, but each loss is measured after its step. Asked for is the loss that the step went down from."
+)
+def losses_after_the_step(model, clips, labels, backwards, steps, batch_size, learning_rate, generator):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    losses = []
+    for _ in range(steps):
+        chosen = torch.randint(len(clips), (batch_size,), generator=generator)
+        reverse = torch.rand(batch_size, generator=generator) < 0.5
+        batch, answers = clips[chosen] / 255, labels[chosen]
+        batch = torch.where(reverse[:, None, None, None, None], batch.flip(1), batch)
+        answers = torch.where(reverse, backwards[answers], answers)
+        optimizer.zero_grad()
+        F.cross_entropy(model(batch), answers).backward()
+        optimizer.step()
+        losses.append(F.cross_entropy(model(batch), answers).item())
+    return losses
 
 
 @training.alternative

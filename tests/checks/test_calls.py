@@ -17,6 +17,7 @@ CALLS = [
         init={"attention": Probe("token_mixer", {"weight": torch.eye(4)}, ask=torch.zeros(1, 3, 4)), "width": 4},
         parameters={"query.weight": torch.randn(4, 4)},
         layouts=({"qkv.weight": ["query.weight"]},),
+        start=("query.weight",),
     ),
 ]
 
@@ -34,6 +35,7 @@ def test_calls_come_back_as_they_went():
         and probe.ask.shape == (1, 3, 4)
     )
     assert second.layouts == CALLS[1].layouts and first.gradients == ("x",)
+    assert second.start == ("query.weight",) and first.start == ()
 
 
 def test_equal_calls_give_equal_bytes():

@@ -19,7 +19,8 @@ from course.checks import (
     public,
 )
 from course.checks.calls import Observation
-from course.checks.compare import Expected
+from course.checks.compare import Expected, Verdict
+from course.checks.message import pack
 from course.checks.rounding import NOISE_FACTOR, close, noise_between, nudged
 
 SOURCE = """
@@ -238,6 +239,94 @@ def test_the_reference_is_run_from_setup_and_solution_cells_only(homework):
     assert set(homework.reference) >= {"scale", "Affine", "train", "torch", "nn"}
 
 
+# -- containers, first values, lost gradients
+
+
+def judged(answer, given, **call) -> Verdict:
+    """Of one call of ``f``, where `answer` is right."""
+    calls = [Call("f", {"x": torch.arange(1.0, 7).view(2, 3)}, **call)]
+    return judge(Expected(observe({"f": answer}, calls), [], {}, 1e-4, 1), observe({"f": given}, calls))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(3, 4.0), [3, 4], torch.tensor([3, 4]), numpy.array([3.0, 4.0]), (torch.tensor(3), torch.tensor(4.0))],
+    ids=["tuple", "list", "tensor", "array", "tensors"],
+)
+def test_numbers_side_by_side_may_come_in_a_list_or_a_tensor(given):
+    assert judged(lambda x: (3, 4), lambda x: given).status == "right"
+    assert judged(lambda x: (3, 5), lambda x: given).status == "wrong"
+    assert judged(lambda x: (3, 4, 5), lambda x: given).status == "wrong"
+
+
+def test_a_list_of_numbers_may_come_as_a_tensor_and_rows_in_tuples():
+    assert judged(lambda x: [[1, 2], [3, 4]], lambda x: ((1, 2), (3, 4))).status == "right"
+    assert judged(lambda x: [[1, 2], [3, 4]], lambda x: torch.tensor([[1, 2], [3, 4]])).status == "right"
+    assert judged(lambda x: 3, lambda x: torch.tensor(3)).status == "right"
+
+
+def test_a_pair_of_tensors_may_come_in_a_list_gradients_included():
+    pair = lambda x: (2 * x, x.sum(0))
+    assert judged(pair, lambda x: [2 * x, x.sum(0)], gradients=("x",)).status == "right"
+    assert judged(pair, lambda x: [x.sum(0), 2 * x], gradients=("x",)).status == "wrong"
+
+
+def test_where_a_tensor_is_asked_for_a_list_of_the_right_numbers_is_told_to_become_one():
+    said = judged(lambda x: 2 * x, lambda x: (2 * x).tolist()).sentence
+    assert said == "The numbers are right, but they came as a list. Return a tensor."
+    assert "came as an array" in judged(lambda x: 2 * x, lambda x: (2 * x).numpy()).sentence
+    assert "100%" in judged(lambda x: 2 * x, lambda x: (3 * x).tolist()).sentence
+    assert "put them together into one tensor" in judged(lambda x: 2 * x, lambda x: list(2 * x)).sentence
+
+
+def test_what_is_expected_instead_is_said_as_it_is():
+    said = [judged(answer, lambda x: {}).sentence for answer in (lambda x: 2 * x, lambda x: 3, lambda x: (3, 4))]
+    wanted = ("a torch tensor is", "a number is", "2 numbers are")
+    assert said == [f"Your code returned a dict, where {what} expected." for what in wanted]
+    assert "a list of numbers or a tensor is expected" in judged(lambda x: [3], lambda x: {}).sentence
+    losses = lambda x: [torch.ones((), requires_grad=True)]
+    assert "still hangs on the computation that made it" in judged(lambda x: [1.0], losses).sentence
+
+
+def test_a_gradient_that_does_not_arrive_is_said_so_by_name():
+    said = judged(lambda x: 2 * x + x.detach(), lambda x: 3 * x.detach() + 0 * x, gradients=("x",)).sentence
+    assert said.startswith("The values are right, but no gradient arrives at x: something between it and your result")
+    assert (
+        "no gradient arrives"
+        not in judged(lambda x: 2 * x, lambda x: 2 * x.detach() + x - x.detach(), gradients=("x",)).sentence
+    )
+
+
+def test_the_values_that_a_module_begins_with_are_asked_for_by_name():
+    class Scale(nn.Module):
+        begin = 1.0
+
+        def __init__(self):
+            super().__init__()
+            self.alpha = nn.Parameter(torch.full((3,), self.begin))
+
+        def forward(self, x):
+            return self.alpha * x
+
+    module = {"init": {}, "parameters": {"alpha": torch.rand(3)}}
+    begun = type("Scale", (Scale,), {"begin": 0.0})
+    assert judged(Scale, begun, **module).status == "right"
+    assert judged(Scale, Scale, start=("alpha",), **module).status == "right"
+    said = judged(Scale, begun, start=("alpha",), **module)
+    assert said.sentence.startswith(
+        "The value of `alpha` in a new module, before anything is learned, has the right shape"
+    )
+
+
+def test_of_several_mistakes_that_fit_the_nearest_is_named():
+    """Without a root, all is wrong where the argument is 0.5; a fixed one is right at 1 and the same elsewhere."""
+    calls = [Call("f", {"x": torch.ones(2, 3), "power": power}) for power in (1.0, 0.5)]
+    mistakes = [("None.", lambda x, power: x * 3), ("Fixed.", lambda x, power: x * 2 if power == 1 else x * 3)]
+    seen = [(sentence, observe({"f": wrong}, calls)) for sentence, wrong in mistakes]
+    expected = Expected(observe({"f": lambda x, power: x * 2}, calls), seen, {}, 1e-4, 2)
+    assert [judge(expected, each).sentence for _, each in seen] == ["None.", "Fixed."]
+
+
 # -- the public file
 
 
@@ -261,8 +350,42 @@ def test_the_public_file_gives_the_same_verdicts(homework, monkeypatch, capsys):
 
 def test_the_public_file_holds_no_code_of_answers_or_mistakes(homework):
     data = write_public(homework).read_bytes()
+    inside = public.messages(data)
+    assert b"You did not roll." in inside["scale"]
     for secret in (b"roll(", b"3 * x", b"not_rolled", b"rolled_twice", b"tanh"):
-        assert secret not in data
+        assert all(secret not in each for each in (data, *inside.values()))
+
+
+def test_results_of_mistakes_are_rounded_by_less_than_decides(homework):
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(0)) * torch.logspace(-6, 6, 4000)
+    values[:2] = torch.tensor([float("nan"), float("-inf")])
+    rounded = public._rounded(values, 1e-4)
+    assert rounded[0].isnan() and rounded[1] == float("-inf") and not torch.equal(rounded[2:], values[2:])
+    off = (rounded[2:].double() - values[2:].double()).abs()
+    assert (off <= 1e-4 * (1 + values[2:].double().abs()) / 10).all()
+    assert torch.equal(public._rounded(torch.arange(5), 1e-4), torch.arange(5))
+    stored = public.read(write_public(homework), "scale")
+    assert torch.equal(
+        stored.calls[0].arguments["x"], homework.exercises["scale"].calls(public.PUBLIC_SEED)[0].arguments["x"]
+    )
+    assert all(
+        close(expected, stored.expected.answer.tensors[key], 0.0)
+        for key, expected in homework.exercises["scale"].observe(stored.calls).tensors.items()
+    )
+
+
+def test_check_data_of_another_version_and_an_exercise_that_would_not_end_are_damaged(homework, monkeypatch):
+    path = write_public(homework)
+    data = path.read_bytes()
+    for head in ({"homework": "hw9_small", "exercises": {}}, [], {"homework": "hw9_small", "points": {"scale": 2}}):
+        path.write_bytes(pack({}, head))
+        assert not public.same_content(path, data)
+        with pytest.raises(ValueError, match="damaged .*another version of the course"):
+            public.read(path, "scale")
+    path.write_bytes(data)
+    monkeypatch.setattr(public, "LARGEST", 100)
+    with pytest.raises(ValueError, match="damaged .*too large"):
+        public.read(path, "scale")
 
 
 def test_the_public_file_is_the_same_each_time_and_small_differences_do_not_count(homework):
@@ -477,8 +600,11 @@ def test_each_call_is_matched_by_itself_and_only_what_is_true_is_said(loose):
     other = verdict(
         loose, "pair", one=lambda x: x + 1, two=lambda x, mask=None: x.cumsum(1) if mask is None else x * ~mask
     )
-    assert other.sentence.startswith("On input 1 of 2 to `two`, your result is exactly")
-    assert "On the input to `one` and input 2 of 2 to `two`, it is not" in other.sentence
+    assert other.sentence == (
+        "On input 1 of 2 to `two`, your result is exactly what comes out with this mistake: You summed the other way. "
+        "On input 2 of 2 to `two`, your result is exactly what comes out with this mistake: You turned the mask round. "
+        "On the input to `one`, it is not: there is something else."
+    )
     assert "This is the input to `one`: x (6, 5)." in other.detail
 
 
@@ -520,7 +646,7 @@ def test_what_is_nearly_right_is_said_to_be_so(homework):
 
 def test_several_results_in_one_and_right_numbers_in_another_shape(homework, loose):
     assert verdict(loose, "cost", cost=lambda n: [4 * n, n * n]).status == "right"
-    said = verdict(loose, "cost", cost=lambda n: 4 * n).sentence
+    said = verdict(loose, "cost", cost=lambda n: 4 * n + n * n).sentence
     assert said == "Your code did not return 2 results, but one: write them side by side, with commas between."
     assert "right numbers in the wrong shape: expected (3, 5), yours is (15,)" in say(
         homework, lambda x: (2 * x + x.roll(1, 0)).flatten()

@@ -28,7 +28,7 @@ def test_what_the_walk_names_is_there(name):
 # Step -> the function that takes it, and what it calls, in this order.
 ORDER = {
     "2": ("course.authoring.examine.read_homework", ["read_source", "load_homework", "require_homework"]),
-    "3": ("course.checks.public.to_bytes", ["expected_for", "calls_to_bytes", "pack"]),
+    "3": ("course.checks.public.message_of", ["expected_for", "calls_to_bytes", "pools_for", "pack"]),
     "5": (
         "course.authoring.builder._build_homework",
         ["read_homework", "_fresh_assignment", "_fresh_notebook", "_write", "leak_problems"],

@@ -315,6 +315,8 @@ for said, tensors, notes in (
     ("a type", "{}", "{'0.type': 'a ' + letters(x)}"),
     ("a tensor of some shape", "{}", "{'0.type': f'a tensor of shape ({number(x)},)'}"),
     ("a number of results", "{}", "{'0.type': f'a tuple of {number(x)} results'}"),
+    ("a number of results in a list", "{}", "{'0.type': f'a list of {number(x)} results'}"),
+    ("what kind of list it is", "{'0.out': 2 * x, '0.grad.x': x}", "{'0.plain': letters(x)}"),
     ("a kind of numbers", "{}", "{'0.type': 'a tensor of dtype torch.' + letters(x)}"),
     ("parameters", "{}", "{'0.parameters': f'expected none; yours has {letters(x)} ({number(x)},)'}"),
     ("a note of no kind", "{}", "{'0.' + letters(x): words(x)}"),
@@ -325,6 +327,7 @@ for said, tensors, notes in (
     ),
     ("the name of a result", "{'0.out.' + letters(x): x, f'0.out.{number(x)}': x}", "{}"),
     ("the name of a gradient", "{'0.out': 2 * x, '0.grad.' + letters(x): x}", "{}"),
+    ("the name of a first value", "{'0.out': 2 * x, '0.grad.x': x, '0.start.' + letters(x): x}", "{}"),
     ("more results", "{'0.out': 2 * x, '0.grad.x': torch.full_like(x, 2), f'0.out.{number(x)}': x}", "{}"),
     ("another call", "{f'{number(x) % 1000}.out': x}", "{f'{number(x) % 1000}.error': words(x)}"),
 ):

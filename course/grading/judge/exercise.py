@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from course.checks.calls import Observation
-from course.checks.compare import Expected, judge
-from course.checks.containers import as_asked
+from course.checks.compare import Expected, judge, taken_apart
 from course.grading.known_safe import Known, known_of, observation
 from course.grading.run.submission import Lost
 from course.grading.statuses import Outcome
@@ -67,7 +66,7 @@ def judge_exercise(
     if isinstance(seen, Lost):
         return ExerciseResult(name, 0.0, max_points, Outcome.LOST, one_line(seen.sentence))
     try:
-        seen = as_asked(expected.answer, seen)  # before what is too much is thrown together under one name
+        seen = taken_apart(expected, seen)  # before what is too much is thrown together under one name
         known = known or known_of(expected, exercises=[f"hw{number}.{name}" for number in range(100)])
         verdict = judge(expected, observation(seen, known), rule_broken, [asked.sizes for asked in known.calls])
     except Exception as error:  # tensors of a kind that cannot be compared
