@@ -5,7 +5,7 @@ import torch
 from einops import rearrange
 from matplotlib.patches import Rectangle
 
-from course.drawing import DPI
+from course.drawing import DPI, GREEN, PURPLE
 from course.figures import swin
 from course.models.token_mixers.window import relative_position_index, shift_mask
 from tests.pictures import assert_nothing_is_cut_off
@@ -130,5 +130,7 @@ def test_accuracy_and_cost_draws_every_model(drawn):
     assert axis.lines[0].get_xydata().tolist() == [[1.0, 80.0], [16.0, 83.0]] and axis.get_xscale() == "log"
     (raised,) = swin.accuracy_and_cost(POINTS, xlabel="", ylabel="", above=["only"]).axes
     assert [text.get_ha() for text in raised.texts] == ["left", "left", "right"]
+    meant = swin.accuracy_and_cost({"ViT, small": POINTS["a"], "CNN: b": POINTS["b"]}, xlabel="", ylabel="").axes[0]
+    assert [line.get_color() for line in meant.lines] == [GREEN, PURPLE]
     with pytest.raises(ValueError, match="above 0"):
         swin.accuracy_and_cost({"a": [("free", 0.0, 80.0)]}, xlabel="", ylabel="")
