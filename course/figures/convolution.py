@@ -211,6 +211,13 @@ def curves_to_name(
             seeds = scale * np.nan_to_num(np.atleast_2d(np.asarray(values, dtype=float)), nan=1e9)  # (seeds, n)
             axis.fill_between(steps, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0)
             axis.plot(steps, seeds.mean(axis=0), color=colour)
+        losses = np.atleast_2d(np.asarray(loss, dtype=float))  # (seeds, n)
+        if losses.min() > loss_top:  # not a line is in the panel
+            first, last = losses[:, 0].mean(), losses[:, -1].mean()
+            words = f"all above {loss_top:g}:\n{first:.0f} at first,\n{last:.0f} at the end"
+            axes[0, column].text(
+                0.5, 0.5, words, transform=axes[0, column].transAxes, ha="center", va="center", fontsize=8
+            )
         axes[0, column].set(title=name, ylim=(0, loss_top))
         axes[1, column].set(ylim=(0, 104), xlabel="step")
         if chance is not None:

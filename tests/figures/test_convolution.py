@@ -83,3 +83,9 @@ def test_curves_are_means_in_bands_and_the_words_say_their_ends():
     assert above.lines[0].get_ydata() == pytest.approx([3.0, 1.0])
     assert below.lines[0].get_ydata() == pytest.approx([10, 40])
     assert "B: loss 3 to 1, test accuracy 10 to 40 %" in picture.alt
+
+
+def test_losses_beyond_the_axis_are_said_in_words():
+    picture = figures.curves_to_name({"A": ([1, 2], [700.0, 140.0], [0.1, 0.5]), "B": ([1, 2], [2.0, 1.0], [0.1, 0.5])})
+    words = [[text.get_text() for text in axis.texts] for axis in picture.axes[:2]]
+    assert words == [["all above 3:\n700 at first,\n140 at the end"], []]
