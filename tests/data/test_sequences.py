@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from course import cli
 from course.data import SequenceSet, load, sequences
 from course.data.sequences import BAD, END, GOOD, NOT, PADDING, draw_sentiment
 
@@ -151,3 +152,8 @@ def test_subset_to_and_repr():
         data.subset(51)
     with pytest.raises(ValueError, match="relation"):
         load("sentiment", label="relation")
+
+
+def test_course_train_says_that_words_are_no_images(capsys):
+    assert cli.main(["train", "vit_cifar", "--data", "sentiment"]) == 2
+    assert "sentiment is sequences of words" in capsys.readouterr().err
