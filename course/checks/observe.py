@@ -67,7 +67,7 @@ def _observe_call(target: Any, call: Call, i: str, seen: Observation, outside: b
 
     results = (module or target)(*arguments.values())
 
-    named = _results_by_name(results, call, i, seen)
+    named = _results_by_name(results, i, seen)
     for k, name in enumerate(arguments):
         if name in before and outside:
             seen.tensors[f"{i}.in.{k}"] = _as_tensor(arguments[name].detach().clone())
@@ -135,11 +135,6 @@ def _as_tensor(result: Any) -> Tensor | None:
         except (ValueError, TypeError, OverflowError, RuntimeError):  # RuntimeError: tensors that need a gradient
             return None
     return None
-
-
-def _holds_its_graph(part: Any) -> bool:
-    """Is it a number that a loss, say, was left in, with all that was computed for it?"""
-    return type(part) is Tensor and part.ndim == 0 and part.requires_grad
 
 
 def _has_sensible_axes(tensor: Tensor) -> bool:
