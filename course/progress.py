@@ -231,7 +231,7 @@ def _cards(cells: list[dict]) -> Iterator[tuple[str, dict]]:
 
     for cell in sorted(cells, key=order):
         for output in cell.get("outputs", ()):
-            card = (output.get("metadata") or {}).get("course") or {}
+            card = output.get("metadata", {}).get("text/html", {}).get("course", {})
             if "exercise" in card:
                 name = card["exercise"].partition(".")[2]
                 yield name, {**card, "run": cell.get("execution_count") or 0}

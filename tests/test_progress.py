@@ -48,7 +48,11 @@ class Own:
                 points = cells[f"check_{exercise}"]["metadata"]["nbgrader"]["points"]
                 told = {"exercise": f"hw1.{exercise}", "status": status, "of": points, "written": [text_id(text)]}
                 told["points"] = points if status == "right" else 0
-                output = {"output_type": "display_data", "data": {}, "metadata": {"course": {**told, **card}}}
+                output = {
+                    "output_type": "display_data",
+                    "data": {},
+                    "metadata": {"text/html": {"course": {**told, **card}}},
+                }
                 cells[f"check_{exercise}"].update(outputs=[output], execution_count=7)
 
         return self.change(edit)
@@ -103,7 +107,7 @@ def test_what_a_student_checks_in_a_cell_of_their_own_counts_only_where_the_chec
     def try_out(_, notebook):
         cell = new_code_cell('check("hw1.attention_scores", other)', execution_count=9)
         told = {"exercise": "hw1.attention_scores", "status": "wrong", "points": 0, "of": 4, "written": []}
-        cell["outputs"] = [{"output_type": "display_data", "data": {}, "metadata": {"course": told}}]
+        cell["outputs"] = [{"output_type": "display_data", "data": {}, "metadata": {"text/html": {"course": told}}}]
         notebook["cells"].append(cell)
 
     assert own.change(try_out).state("attention_scores") == (WRONG, 0)

@@ -37,7 +37,7 @@ def show_card(exercise_id: str, points: float, verdict: Verdict, heard: str = ""
 def card_metadata(exercise_id: str, points: float, verdict: Verdict, written: Sequence[str]) -> dict[str, Any]:
     """What `course progress` reads off a saved card; `written`: the cells it was about (`course.checks.written`)."""
     card = {"exercise": exercise_id, "status": verdict.status, "points": verdict.points(points), "of": points}
-    return {"course": {**card, "written": list(written)}}
+    return {"text/html": {"course": {**card, "written": list(written)}}}
 
 
 @contextmanager

@@ -113,7 +113,9 @@ def _server(out: Path, homework: list[str], port: int | None, browser: bool):
         "allow_root": True,  # it serves no kernel
         "log_level": "ERROR",
     }
-    config = Config({"ServerApp": settings, "IdentityProvider": {"token": secrets.token_hex(24)}})
+    # Without a path of its own the cookie would be for the folder of the page alone, and its requests elsewhere refused.
+    identity = {"token": secrets.token_hex(24), "cookie_options": {"path": "/"}}
+    config = Config({"ServerApp": settings, "IdentityProvider": identity})
     server = ServerApp(config=config)
     try:
         server.initialize(argv=[])

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from course.grading import grade_command
-from tests.browser.lab import CHROMIUM, ROOT, cards_of, open_notebook, run_all, running_lab
+from tests.browser.lab import CHROMIUM, LONGEST_WAIT, ROOT, cards_of, open_notebook, run_all, running_lab
 from tests.sample_class import Notebook
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
@@ -77,6 +77,7 @@ def test_a_mark_given_in_formgrader_is_in_the_grades(browser, pictures, tmp_path
     try:
         address = server.stdout.readline().split()[-1]
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(LONGEST_WAIT)
         page.goto(address)
         page.locator("#main-table a.name-hidden").first.wait_for()
         assert page.locator("#main-table tr").count() == 2

@@ -84,12 +84,15 @@ def test_a_card_says_what_it_was_about(checked, state, status, points):
     (output,) = [output for output in checked[state].outputs if output.output_type == "display_data"]
     cell = text_id(f"def {state}(x):\n    {BODIES[state]}")
     told = {"exercise": "hw0.mean_of_tokens", "status": status, "points": points, "of": 1, "written": [cell]}
-    assert output.metadata["course"] == told
+    assert output.metadata["text/html"]["course"] == told
 
 
 def test_a_card_that_waits_says_what_it_was_about_too(checked):
     (output,) = checked["unwritten"].outputs
-    assert output.metadata["course"]["status"] == "not started" and len(output.metadata["course"]["written"]) == 1
+    assert (
+        output.metadata["text/html"]["course"]["status"] == "not started"
+        and len(output.metadata["text/html"]["course"]["written"]) == 1
+    )
 
 
 def test_a_card_is_announced_and_says_what_to_run_next(checked):

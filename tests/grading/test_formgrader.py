@@ -335,6 +335,10 @@ def test_a_mark_given_in_formgrader_is_in_the_grades(room, tmp_path):
     (tmp_path / "nbgrader_config.py").write_text("c = get_config()\nc.CourseDirectory.db_url = 'sqlite:///other.db'\n")
     with serving(room.out, tmp_path) as (address, token, process):
         ask = Server(address, token)
+        # A browser is known by a cookie: that of the page it opens has to hold for what the page asks for, too.
+        with urllib.request.urlopen(f"{address}/formgrader/gradebook/{TOPIC}/{TOPIC}?token={token}") as opened:
+            cookies = opened.headers.get_all("Set-Cookie")
+        assert all("Path=/" in cookie for cookie in cookies) and any("username-" in cookie for cookie in cookies)
         assert [homework["name"] for homework in ask("api/assignments")] == [TOPIC]
         listed = {row["student"]: row for row in ask(f"api/submitted_notebooks/{TOPIC}/{TOPIC}")}
         assert set(listed) == {"anna", "bert"} and listed["anna"]["needs_manual_grade"]
