@@ -76,7 +76,9 @@ def test_results_in_a_list_carry_their_gradients():
 
 
 def test_rows_of_one_tensor_are_to_be_put_together_where_gradients_are_compared():
-    assert "not return one result, but several: put them together" in said(lambda x: 2 * x, lambda x: list(2 * x), gradients=("x",))
+    assert "not return one result, but several: put them together" in said(
+        lambda x: 2 * x, lambda x: list(2 * x), gradients=("x",)
+    )
 
 
 def test_numbers_that_hold_their_graph_are_none():
