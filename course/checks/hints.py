@@ -26,5 +26,5 @@ def hints_text(hints: tuple[str, ...]) -> str:
     """For a terminal, where nothing folds: the first hint alone, on a line of its own; "" where there is none."""
     if not hints:
         return ""
-    more = f" ({len(hints) - 1} more: open the fold under this card in the notebook.)" if len(hints) > 1 else ""
+    more = f" ({len(hints) - 1} more: open the fold under its card in the notebook.)" if len(hints) > 1 else ""
     return f"\n    Hint: {hints[0]}{more}"

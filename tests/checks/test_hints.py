@@ -84,7 +84,7 @@ def test_the_cards_of_notebook_and_terminal_show_them_under_wrong_work_only():
     wrong = with_hints(Verdict(WRONG, "Not so."), HINTS)
     assert hints_html(HINTS) in card_html("hw9.f", 2, wrong)
     assert card_text("hw9.f", 2, wrong).endswith(
-        "Not so.\n    Hint: " + HINTS[0] + " (2 more: open the fold under this card in the notebook.)"
+        "Not so.\n    Hint: " + HINTS[0] + " (2 more: open the fold under its card in the notebook.)"
     )
     assert hints_text(HINTS[:1]).endswith(HINTS[0]) and hints_text(()) == ""
     right = with_hints(Verdict(RIGHT, "All right.", share=1.0), HINTS)
