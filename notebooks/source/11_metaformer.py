@@ -689,7 +689,7 @@ figures.ratios(measured, against="the MLP of the block", counted=counted)
 
 # %% [markdown]
 # The mixers without a multiplication take time all the same: they read and write the whole map, and memory is
-# what is slow. The depthwise kernels take longer than their multiply–adds say, for the same reason: each
+# what is slow. The 3 × 3 depthwise kernel takes longer than its multiply–adds say, for the same reason: each
 # number that is fetched is used a few times only; in the MLP it is used 1,280<!-- = 4 * 320 --> times. Attention, on
 # 196<!-- = 14 ** 2 --> tokens, costs about what it should.
 
@@ -752,9 +752,8 @@ for side in (7, 14, 28, 56):
 figures.ratios(against_mlp, against="the MLP", counted=counts)
 
 # %% [markdown]
-# On 49 or 196 tokens it took less time than the MLP here, though more than its multiply–adds say; on 3,136 it took
-# several times as long. That is why CAFormer and EfficientFormer attend in the *last* stages, and Swin looks through
-# windows.
+# On 49 or 196 tokens it takes about as long as the MLP; on 3,136 it takes several times as long. That is
+# why CAFormer and EfficientFormer attend in the *last* stages, and Swin looks through windows.
 #
 # ### Observation 3: a batch norm can vanish, a layer norm cannot
 #
