@@ -182,7 +182,7 @@ plots.curves(sides, memory, log="xy", xlabel="side of the map, tokens",
 # At 224 × 224 tokens, an image of 896 pixels, all pairs of *one layer* take 28<!-- printed --> GiB, the windows
 # 28<!-- printed --> MiB. This holds for attention as we write it, which stores every weight. A **fused kernel**
 # (FlashAttention, Dao and others 2022; lecture 3, section 6) stores none of them, so its memory grows with N even for
-# all pairs. It does not save the multiply-adds: they stay as in the upper curve.
+# all pairs. It does not save the multiply-adds: they stay as in the figure before this one.
 #
 # **Question 8.1** Double the window instead: change 7 into 14 in `counted_macs(56, 7)` and in
 # `kept_weights(n, 7)`. By which factor do pairs and memory grow? How much is left of the saving?
