@@ -288,7 +288,7 @@ report();
 #
 # Then go on to [3 · Self-attention](03_self_attention.ipynb) and
 # [hw1](../assignments/hw1_self_attention/hw1_self_attention.ipynb). ([Lecture 1](01_convolution.ipynb) is a refresher of
-# convolution; lecture 2, the ways out of the small window, is to come; 3 needs only what you know already.)
+# convolution; lecture 2 shows the ways out of the small window; 3 needs only what you know already.)
 #
 # ## References
 #
