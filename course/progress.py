@@ -252,7 +252,7 @@ def _points_beside(folder: Path) -> dict[str, float]:
         with open(folder / "checks.safetensors", "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(size, _LONGEST_HEADER)))
-        exercises = json.loads(header["__metadata__"]["json"])["exercises"]
-        return {name: float(entry["points"]) for name, entry in exercises.items()}
+        points = json.loads(header["__metadata__"]["json"])["points"]
+        return {name: float(of) for name, of in points.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

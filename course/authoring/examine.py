@@ -16,6 +16,7 @@ from course.authoring.repository import AuthoringError
 from course.authoring.source import SourceFile, read_source, require_homework, require_lecture
 from course.checks import Homework, load_homework, public
 from course.remembered import NOT_OURS, Memory, code_and_versions, digest_of, digest_of_files, files_below
+from course.syllabus import LECTURES
 
 
 def checked(target: LectureFiles | HomeworkFiles, memory: Memory | None = None) -> list[str]:
@@ -57,9 +58,8 @@ def check_lecture(lecture: LectureFiles) -> list[str]:
 
 def has_glossary(root: Path) -> bool:
     """Whether a lecture here is one whose terms the glossary explains."""
-    return {term.lecture for term in glossary.TERMS} & {
-        int(lecture.name[:2]) for lecture in all_lectures(root)
-    } != set()
+    explaining = {LECTURES[term.lecture].name for term in glossary.TERMS}
+    return any(lecture.name in explaining for lecture in all_lectures(root))
 
 
 def glossary_problems(root: Path) -> list[str]:

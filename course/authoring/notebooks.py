@@ -35,7 +35,7 @@ HANDING_IN = """
 ## Handing in
 
 1. **Save** with *Ctrl + S*: only what is saved counts.
-2. **Check all of it**, as grading will, from the first cell to the last. Open a terminal (*File → New → Terminal*) and type
+2. **Check all of it**, as grading will, from the first cell to the last. Open a terminal (*File > New > Terminal*) and type
 
    `course check assignments/{name}/{name}.ipynb`
 

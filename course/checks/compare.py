@@ -127,7 +127,9 @@ def _compare(expected: Expected, seen: Observation, sizes: Sequence[Collection[i
 
 
 def taken_apart(expected: Expected, seen: Observation) -> Observation:
-    """Numbers that were asked for side by side and came in one list or tensor, each as a result of its own."""
+    """Numbers that were asked for side by side and came in one list or tensor, each as a result of its own; and rows of a
+    list that was asked for, which came side by side in a tuple or as tensors, as one.
+    """
     tensors = dict(seen.tensors)
     for i in range(expected.calls):
         asked = [key for key in _keys(i, expected.answer) if key.startswith(f"{i}.out.")]
@@ -136,6 +138,15 @@ def taken_apart(expected: Expected, seen: Observation) -> Observation:
         if asked and single and whole is not None and whole.shape == (len(asked),):
             del tensors[f"{i}.out"]
             tensors.update({f"{i}.out.{k}": number for k, number in enumerate(whole)})
+        rows = {key: value for key, value in tensors.items() if key.startswith(f"{i}.out.")}
+        alike = len({(row.shape, row.dtype) for row in rows.values()}) == 1
+        if (
+            f"{i}.{PLAIN}" in expected.answer.notes
+            and alike
+            and rows.keys() == {f"{i}.out.{k}" for k in range(len(rows))}
+        ):
+            tensors = {key: value for key, value in tensors.items() if key not in rows}
+            tensors[f"{i}.out"] = torch.stack([rows[f"{i}.out.{k}"] for k in range(len(rows))])
     return replace(seen, tensors=tensors)
 
 

@@ -20,6 +20,8 @@ class LeNet5(Model):
         ValueError: the image is too small for two convolutions.
     """
 
+    one_map = "fc1.weight"  # belongs to the places of one map, and cannot be resized
+
     def __init__(self, img_size: int | tuple[int, int] = 32, in_chans: int = 1, num_classes: int = 10) -> None:
         super().__init__()
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size

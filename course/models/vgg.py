@@ -20,6 +20,8 @@ class VGG(Model):
         ValueError: five halvings do not divide the image.
     """
 
+    one_map = "fc1.weight"  # belongs to the places of one map, and cannot be resized
+
     def __init__(
         self,
         kernels: tuple[tuple[int, ...], ...],

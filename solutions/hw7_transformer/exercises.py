@@ -822,15 +822,15 @@ decoding = homework.exercise(
 
 @decoding.inputs
 def _(draw: Draw):
-    for mlp_ratio in (2, 3):
-        B, M, N, D = draw.sizes(4, low=2, high=7)
-        own, crossed = draw.normal(D, D) / D**0.5, draw.normal(D, D) / D**0.5
+    for mlp_ratio, size in ((2, 1.0), (3, 1.0), (2, 0.003)):  # in a small stream, the eps of the norms shows
+        B, M, N, D = draw.sizes(4, low=3, high=8)
+        own, crossed = size * draw.normal(D, D) / D**0.5, size * draw.normal(D, D) / D**0.5
         visible = torch.ones(B, N, dtype=torch.bool)
         if mlp_ratio == 3:
             visible[:, -1] = False
         yield Call(
             "DecoderBlock",
-            {"y": draw.normal(B, M, D), "memory": 2 * draw.normal(B, N, D) + 1, "visible": visible},
+            {"y": size * draw.normal(B, M, D), "memory": 2 * draw.normal(B, N, D) + 1, "visible": visible},
             init={
                 "embed_dim": D,
                 "self_attention": Probe("token_mixer", {"weight": own}),
@@ -846,7 +846,7 @@ def _(draw: Draw):
                 **draw.linear("fc1", D, mlp_ratio * D),
                 **draw.linear("fc2", mlp_ratio * D, D),
             },
-            gradients=("y", "memory"),
+            gradients=("y", "memory") if size == 1 else (),
         )
 
 
@@ -854,10 +854,11 @@ class _Decoder(nn.Module):
     """Right as it stands; each mistake below changes one of its steps."""
 
     act = staticmethod(F.gelu)
+    eps = 1e-5
 
     def __init__(self, embed_dim, self_attention, cross_attention, mlp_ratio):
         super().__init__()
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(embed_dim) for _ in range(3))
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(embed_dim, eps=self.eps) for _ in range(3))
         self.self_attention, self.cross_attention = self_attention, cross_attention
         self.fc1 = nn.Linear(embed_dim, mlp_ratio * embed_dim)
         self.fc2 = nn.Linear(mlp_ratio * embed_dim, embed_dim)
@@ -869,6 +870,14 @@ class _Decoder(nn.Module):
         y = y + self.self_attention(self.norm1(y))
         y = y + self.cross_attention(self.norm2(y), memory, visible)
         return y + self.mlp(self.norm3(y))
+
+
+@decoding.mistake(
+    "Your layer norms have an eps of 0.000001, as some published transformers have. Here it is torch's own, 0.00001, which "
+    "you get if you say nothing; where the numbers of a word are nearly equal, that shows."
+)
+class SmallerEpsInTheDecoder(_Decoder):
+    eps = 1e-6
 
 
 @decoding.mistake(

@@ -46,7 +46,7 @@ def test_what_was_clean_is_examined_once_and_dates_do_not_count(built, examined)
         (EXERCISES, b"You squared", b"You squered", f"{CHECKS}: not what exercises.py gives"),
         (SOLUTION, b"Play with", b"Play wiht", f"{SOLUTION}: cell"),
         (ASSIGNMENT, b"Play with", b"Play wiht", f"{ASSIGNMENT}: cell"),
-        (CHECKS, b"You squared", b"You squered", f"{CHECKS}: not what exercises.py gives"),
+        (CHECKS, b'\\"points\\"', b'\\"pionts\\"', f"{CHECKS}: not what exercises.py gives"),
     ],
 )
 def test_a_changed_byte_is_noticed_even_under_the_old_date(built, monkeypatch, path, old, new, line):

@@ -47,25 +47,25 @@ def test_the_homework_on_the_authors_page_is_written_to_the_byte(place):
 
 def test_any_other_has_its_own_name_number_and_title_everywhere(place):
     before = all_below(place)
-    assert new_command("hw7_many_heads") == 0 and new_command("hw123_x") == 0
+    assert new_command("hw77_many_heads") == 0 and new_command("hw123_x") == 0
     written = all_below(place)
     assert sorted(written.keys() - before.keys()) == [
         "solutions/hw123_x",
         "solutions/hw123_x/exercises.py",
         "solutions/hw123_x/hw123_x.py",
-        "solutions/hw7_many_heads",
-        "solutions/hw7_many_heads/exercises.py",
-        "solutions/hw7_many_heads/hw7_many_heads.py",
+        "solutions/hw77_many_heads",
+        "solutions/hw77_many_heads/exercises.py",
+        "solutions/hw77_many_heads/hw77_many_heads.py",
     ]
-    source = written["solutions/hw7_many_heads/hw7_many_heads.py"].decode()
-    exercises = written["solutions/hw7_many_heads/exercises.py"].decode()
+    source = written["solutions/hw77_many_heads/hw77_many_heads.py"].decode()
+    exercises = written["solutions/hw77_many_heads/exercises.py"].decode()
     assert source.startswith("# %% [markdown]\n# # Homework 7 · Many heads\n")
-    assert 'check("hw7.random_tokens", random_tokens)' in source and 'Homework("hw7_many_heads")' in exercises
+    assert 'check("hw77.random_tokens", random_tokens)' in source and 'Homework("hw77_many_heads")' in exercises
     assert exercises.startswith('"""Homework 7: ')
     assert "10" not in source.replace("range(10)", "") and "hw10" not in exercises and "Homework 10" not in exercises
     assert listed(place) == [
         ("hw123_x", "X", 60, "hw123 · X"),
-        ("hw7_many_heads", "Many heads", 60, "hw7 · Many heads"),
+        ("hw77_many_heads", "Many heads", 60, "hw77 · Many heads"),
     ]
 
 
@@ -76,22 +76,22 @@ def test_homeworks_come_in_the_order_of_their_numbers(place):
 
 
 def test_it_says_what_it_wrote_what_comes_next_and_what_is_left(place, capsys):
-    assert new_command("hw7_heads") == 0
+    assert new_command("hw77_heads") == 0
     said = capsys.readouterr().out.split("\n")
     assert said[:3] == [
-        "solutions/hw7_heads/hw7_heads.py: what the notebooks are built from",
-        "solutions/hw7_heads/exercises.py: inputs, points, mistakes, other right answers",
+        "solutions/hw77_heads/hw77_heads.py: what the notebooks are built from",
+        "solutions/hw77_heads/exercises.py: inputs, points, mistakes, other right answers",
         "course/syllabus.py: one line more",
     ]
     assert said[6:9] == [
-        "course build solutions/hw7_heads",
-        "pytest tests/test_mistakes.py -k hw7_heads",
-        "course release build/student hw7",
+        "course build solutions/hw77_heads",
+        "pytest tests/test_mistakes.py -k hw77_heads",
+        "course release build/student hw77",
     ]
     left = [line for line in said if line.startswith("- ")]
     assert [line[2:].split(":")[0] for line in left] == [
-        "solutions/hw7_heads/hw7_heads.py",
-        "solutions/hw7_heads/exercises.py",
+        "solutions/hw77_heads/hw77_heads.py",
+        "solutions/hw77_heads/exercises.py",
         "course/syllabus.py",
         "solutions/grading.toml",
     ]
@@ -141,7 +141,7 @@ def test_a_homework_that_is_only_in_the_list_is_taken_too(place, capsys):
 def test_all_is_written_or_nothing(place, capsys, spoil, says):
     spoil(place)
     before = all_below(place)
-    assert new_command("hw7_heads") == 1
+    assert new_command("hw77_heads") == 1
     said = capsys.readouterr()
     assert said.out == "" and says in said.err and said.err.count("\n") == 1
     assert all_below(place) == before
@@ -149,5 +149,5 @@ def test_all_is_written_or_nothing(place, capsys, spoil, says):
 
 def test_outside_the_repository_it_says_where_to_go(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert new_command("hw7_heads") == 1
+    assert new_command("hw77_heads") == 1
     assert "is not inside the course's repository" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from course.authoring.new import FRAME, SYLLABUS
 from course.checks import CheckFailed, check, load_homework
 from course.cli import main
 
-NAME = "hw7_topic"
+NAME = "hw77_topic"
 ROOT = find_root()
 
 RIGHT = {
@@ -109,7 +109,7 @@ def test_the_card_in_the_notebook_says_the_same_sentence(place, monkeypatch, cap
     monkeypatch.chdir(root / "assignments" / NAME)
     by_name = {variant.__name__: variant for variant in mistakes(root, "random_tokens")}
     with pytest.raises(CheckFailed, match=re.escape(SENTENCES["random_tokens"])):
-        check("hw7.random_tokens", by_name["keeps_the_first_ones"])
+        check("hw77.random_tokens", by_name["keeps_the_first_ones"])
     assert SENTENCES["random_tokens"] in capsys.readouterr().out
 
 

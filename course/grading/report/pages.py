@@ -22,7 +22,7 @@ from course.grading.statuses import Outcome, Status
 MOST_CELLS = 200  # on a feedback page
 LONGEST_CELL = 20_000  # characters
 LONGEST_PAGE = 100_000  # characters of cells that are shown with colours and formatting; the others are shown plain
-LONGEST_PLAIN = 650_000  # characters of all cells that are shown; the longest solution has 62,000
+LONGEST_PLAIN = 700_000  # characters of all cells that are shown; the longest solution has 67,000
 MOST_MISTAKES = 15
 MOST_PARTS = 4  # exercises that are named for a pair of students who are alike
 
