@@ -61,7 +61,7 @@ def pictures(questions, clips):
         "weighted_average": plots.weighted_average(torch.rand(4, 2), {"mean": torch.full((4,), 0.25)}, NAMES),
         "shape_letters": plots.shape_letters(clips.images[:2], image),
         "course_map": plots.course_map(),
-        "course_progress": plots.course_progress(),
+        "course_progress": plots.course_progress().picture,
     }
 
 
