@@ -25,7 +25,7 @@ from tests.models.test_every_model import SMALL, _distinct, _tensors
 SMALL_VIT = dict(img_size=8, patch_size=2, in_chans=1, embed_dim=32, depth=2, num_heads=2, num_classes=10)
 PLAIN = Speed.plain()
 # Their weights belong to the places of one map.
-FIXED = ("ge_theta_resnet", "ge_theta_plus", "gmlp_", "vit_linformer", "mixer_", "resmlp_", "vip_")
+FIXED = ("ge_theta_resnet", "ge_theta_plus", "lenet_", "vgg_", "gmlp_", "vit_linformer", "mixer_", "resmlp_", "vip_")
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
