@@ -365,6 +365,11 @@ class Recorder:
         self._names[name] = known
 
     @_or_give_up
+    def watched(self, place: int) -> None:
+        """A statement in a loop wrote into something."""
+        self._watch(place)
+
+    @_or_give_up
     def argument(self, place: int, name: str, value: Any) -> None:
         """A function was called with this."""
         inside = self.places[place].inside
@@ -507,8 +512,7 @@ class _Rewriting:
                 after.append(self._say("assign", self._keys(names), place))
             elif base not in ("", "self"):
                 after.append(self._say("store", self._key(base), place))
-                if not self.loops:
-                    after.append(self._state(node, base))
+                after.append(self._after_writing(node, base))
         return [node, *after]
 
     def _unpacked(self, target: ast.Tuple | ast.List, written: ast.expr, place: int) -> list[ast.stmt]:
@@ -529,8 +533,7 @@ class _Rewriting:
         if base in ("", "self"):
             return [node]
         after = [self._say("store", self._key(base), place)]
-        if isinstance(node.target, ast.Name) or not self.loops:
-            after.append(self._state(node, base))
+        after.append(self._state(node, base) if isinstance(node.target, ast.Name) else self._after_writing(node, base))
         return [node, *after]
 
     def _bare(self, node: ast.Expr) -> list[ast.stmt]:
@@ -549,8 +552,8 @@ class _Rewriting:
         if not places or not is_call:
             return [node]
         after = [self._say("store", self._key(base) if base else "", places[0])]
-        if base and in_place and not self.loops:
-            after.append(self._state(spelled, base))
+        if base and in_place:
+            after.append(self._after_writing(spelled, base))
         return [node, *after]
 
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
@@ -636,6 +639,10 @@ class _Rewriting:
 
     def _keys(self, names: list[str]) -> ast.List:
         return ast.List([ast.Constant(self._key(name)) for name in names], ast.Load())
+
+    def _after_writing(self, node: ast.AST, name: str) -> ast.stmt:
+        """In a loop what a name stands for is recorded once, behind the loop; whether it is an input is seen at once."""
+        return self._say("watched", self._place(node, "state")) if self.loops else self._state(node, name)
 
     def _state(self, node: ast.AST, name: str) -> ast.stmt:
         return self._say("state", self._place(node, "state"), self._key(name), _read(name))

@@ -86,7 +86,8 @@ plots.patches(image, 2)
 #
 # **What.** `attention_scores(q, k)`: from `q` of shape $(N, d)$ and `k` of shape $(M, d)$ to the scores,
 # shape $(N, M)$. Row $i$ belongs to query $i$, column $j$ to key $j$. Write it with two loops, one over the
-# queries and one over the keys: slow, but easy to read. From exercise 2 on, no loops.
+# queries and one over the keys: slow, but easy to read. From exercise 2 on, no loops. (Gradients are compared from exercise 2
+# on; here only the numbers count.)
 #
 # **By hand.** $d=4$, one query $(1, 0, 2, 1)$, two keys $(3, 1, 1, 1)$ and $(0, 5, 0, 0)$. The dot products
 # are $3 + 0 + 2 + 1 = 6$ and $0$; divided by $\sqrt 4 = 2$ the scores are $(3, 0)$. The second key is large, and

@@ -1012,7 +1012,7 @@ with when_done():
 # y_t = \operatorname{argmax}_c\, \text{teacher}_c \qquad \text{(eq. 3)}$$
 #
 # The gradients of a softmax at temperature $\tau$ are smaller by about $\tau^2$; the factor brings them back, so
-# that $\lambda$ means the same at every temperature (Hinton et al. 2015).
+# that $\lambda$ means the same at every temperature (Hinton et al. 2015). The teacher does not learn: its scores may be detached.
 #
 # **By hand.** Two classes, $\tau = 1$, $\lambda = 1$. The teacher says $(\frac34, \frac14)$, the student $(\frac12,
 # \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With student and teacher in exchange it would be

@@ -223,7 +223,8 @@ def _(draw: Draw):
         C, H, W = draw.sizes(3, low=4, high=7)
         yield Call(
             "Pooling",
-            {"x": draw.normal(2, C, H, W)},
+            # Behind a ReLU a map has many zeros: they are places of the map like any other.
+            {"x": draw.normal(2, C, H, W) if pool_size == 3 else draw.normal(2, C, H, W).clamp(min=0)},
             init={"pool_size": pool_size},
             gradients=("x",) * (pool_size == 3),
         )
@@ -567,9 +568,11 @@ patches = homework.exercise(
 
 @patches.inputs
 def _(draw: Draw):
-    for patch_size, stride, padding, C in ((7, 4, 2, 3), (3, 2, 1, 5)):
-        rows, columns = draw.sizes(2, low=3, high=5)  # of patches; the last pixel does not fill another one
-        H, W = (stride * (n - 1) + patch_size - 2 * padding + stride - 1 for n in (rows, columns))
+    for patch_size, stride, padding, C in ((7, 4, 2, 3), (3, 2, 1, 4)):
+        rows, columns = draw.sizes(2, low=3, high=5)  # of patches
+        # In one call the last pixels do not fill another patch, in the other the last patch ends with the map.
+        left_over = stride - 1 if patch_size == 7 else 0
+        H, W = (stride * (n - 1) + patch_size - 2 * padding + left_over for n in (rows, columns))
         D = draw.integer(6, 7) if patch_size == 7 else draw.integer(11, 12)
         length = C * patch_size**2
         yield Call(

@@ -97,7 +97,8 @@ plots.image_grid(digits, count=8, columns=8)
 #
 # $$\bar x_{ij} = \frac{1}{|\mathcal N_{ij}|} \sum_{(r, s)\, \in\, \mathcal N_{ij}} x_{rs}.$$
 #
-# Write it with two loops over the places: slow, but easy to read.
+# Write it with two loops over the places: slow, but easy to read. (Gradients are compared from exercise 2 on; here only the
+# numbers count.)
 #
 # **By hand.** A map of 3 × 4 places, $k=3$:
 #

@@ -258,6 +258,8 @@ with when_done():
 # * `inflated_filters` (**filter inflation**): the same at every frame, the image's filter times a factor, with which the
 #   $t$ of them together do what the one did.
 #
+# Both are starting values, copied once: only the numbers count here, no gradients.
+#
 # **By hand.** One filter of one pixel, value 6, $t = 3$. On a still clip of brightness 5 the image model says
 # $6 \cdot 5 = 30$. The central frame filter is $(0, 6, 0)$: $0 + 30 + 0$. What must the three numbers of the
 # inflated filter be? And for $t = 4$, which of the four frames is the central one?

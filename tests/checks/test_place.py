@@ -250,6 +250,18 @@ def test_where_an_input_is_written_into(homework):
     assert "Line 2, `q /= q.shape[1] ** 0.5`: here the input is written into" in said
 
 
+def test_where_an_input_is_written_into_inside_a_loop(homework):
+    source = """def attend(q, k):
+    out = q
+    for i in range(len(q)):
+        total = 0
+        out[i] = q[i] / q.shape[1] ** 0.5
+    return (q @ k.T).softmax(1) @ k
+"""
+    said = card("hw9.attend", typed(source)["attend"])
+    assert "Line 5, `out[i] = q[i] / q.shape[1] ** 0.5`: here the input is written into" in said
+
+
 def test_a_cell_of_ipython(homework):
     from IPython.core.interactiveshell import InteractiveShell
 
