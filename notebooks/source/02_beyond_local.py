@@ -520,7 +520,7 @@ for name, part in PARTS.items():
 # **Predict** before you run: which of the six can answer? Chance is 10 %<!-- = 100 / 10 -->. Two of them see the whole map and know nothing of places; one of
 # these compares content with content, over any distance.
 #
-# *(Price: six trainings of about 3 seconds. This is seed 0; the marks of seeds 1 and 2 are stored runs of the same cell.)*
+# *(Price: six trainings of about 3 seconds. This is seed 0; the black marks of seeds 1 and 2 in the figure are stored runs of the same cell.)*
 
 # %%
 def accuracy(part, seed):
