@@ -3,7 +3,7 @@
 #
 # | | |
 # |---|---|
-# | **You will understand** | what a convolution assumes about images; equivariance and invariance, tested; twenty-five years of CNNs as one counted table; why depth needs a path around; nine update rules; batch norm in training and in evaluation; how to read training curves; an inductive bias as a prior |
+# | **You will understand** | what a convolution assumes about images; equivariance and invariance, tested; twenty-five years of CNNs as one counted table; why depth needs a path around; eight update rules; batch norm in training and in evaluation; how to read training curves; an inductive bias as a prior |
 # | **You need** | PyTorch; [0 · Start here](00_start_here.ipynb) for the letters B C H W |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
 # | **Before · after** | [0 · Start here](00_start_here.ipynb) · **1 · Convolution** · [2 · Beyond local](02_beyond_local.ipynb) |
@@ -45,8 +45,8 @@ for name, layer in {"fully connected": connected, "convolution": convolution}.it
 
 # %% [markdown]
 # 30,730<!-- printed --> numbers for ten outputs, against 448<!-- printed --> for sixteen whole maps. An image of
-# 224 × 224 pixels would need 49 times<!-- = 224 * 224 / 32 / 32 --> as many numbers in the first layer, and not
-# one more in the second.
+# 224 × 224 pixels would need 49 times<!-- = 224 * 224 / 32 / 32 --> as many weights in the fully connected layer, and
+# not one more in the convolution.
 #
 # A convolution gets there by two assumptions about images:
 #
@@ -285,14 +285,13 @@ plots.curves(SHIFTS, readers, xlabel="test digits moved to the right, pixels",
 #
 # ### Parts in the wrong place
 #
-# Hinton's second flaw is called the **Picasso problem**: a face whose parts are in the wrong places is still taken
+# Another flaw that Hinton names is the **Picasso problem**: a face whose parts are in the wrong places is still taken
 # for a face. The network that keeps the largest value of each channel is built that way: it knows *that* a stroke
 # is there, not *where*. Lecture 6 shuffles the parts of images for ViTs. **Capsules** (Sabour, Frosst and Hinton
 # 2017) were meant as the answer: groups of neurons that also say where and how a part lies. They have not replaced
 # CNNs on large images, and this course has no implementation of them.
 #
-# > **What slides get wrong here.** Both camps are right about another part. A *convolution* is equivariant. A
-# > *CNN* is invariant as far as its pooling, its strides, its border and its training data make it so. "CNNs are
+# > **What slides get wrong here.** Each side is right about one part. A *convolution* is equivariant. A *CNN* is invariant as far as its pooling, its strides, its border and its training data make it so. "CNNs are
 # > translation invariant" is wrong as a fact about the architecture.
 
 # %% [markdown]
@@ -375,7 +374,7 @@ for name, each in history.items():
 # A convolution of 1 × 1 sees one place and mixes channels. GoogLeNet lets it reduce the channels before an
 # expensive kernel (an **Inception module**). ResNet's bottleneck does the same, with a third layer that restores
 # them. ResNeXt splits the middle of the bottleneck into 32 groups that do not see each other. Its paper compares
-# the two blocks number by number (Xie and others 2017, figure 1 and section 3.1), and so do we:
+# the two blocks number by number (Xie and others 2017, figure 1 and section 3, "Model Capacity"), and so do we:
 
 # %%
 with torch.device("meta"):
@@ -534,7 +533,7 @@ plots.curves(range(1, 21), sizes_of_gradients, log="y", xlabel="layer, counted f
 
 # %% [markdown]
 # With sigmoids, the first layer's gradient is smaller than that of the last by about twelve powers of ten. With
-# tanh and with ReLU it hardly changes on the way. Two things did this: the slope of the activation, and a start
+# tanh and with ReLU the two differ by less than one power of ten. Two things did this: the slope of the activation, and a start
 # that keeps the size of the signal (Glorot and Bengio 2010 for tanh, He and others 2015 for ReLU). Slides mostly
 # name the first only.
 #
@@ -643,7 +642,7 @@ plots.curves(ten_steps, losses, xlabel="step", ylabel="training loss, mean of te
 # %<!-- depth / 4 layers, plain / accuracy -->, and 20 layers with the path around 85 to 100
 # %<!-- depth / 20 layers, residual / accuracy -->.
 #
-# **Question 4.1** Is it because gradients vanish in the plain network? Look at how large the gradient of the
+# **Question 1.4** Is it because gradients vanish in the plain network? Look at how large the gradient of the
 # *first* convolution is at the start, relative to that of the last one. Predict, then run.
 
 # %%
@@ -722,11 +721,11 @@ plots.curves(range(0, SEEN + 1, 256), sizes_of_batches, log="y",
              xlabel="examples seen", ylabel="loss above the lowest")
 
 # %% [markdown]
-# All four have seen the same examples, and paid about the same multiplications. After the first 256 of them, GD
+# All four have seen the same number of examples, and done about the same number of multiplications. After the first 256 of them, GD
 # has made one step and its loss lies 0.39 to 0.53<!-- batch_sizes / GD, all 256 / 1 --> above the lowest, SGD has
 # made 256 and is at 0.006 to 0.029<!-- batch_sizes / SGD, one / 1 -->. Then SGD stays where it is and jumps about,
-# while GD goes on falling. With a falling rate SGD settles; the minibatch lies in between. So noise is cheap at
-# the beginning and dear at the end. That is one reason why rates are lowered during training. (On a GPU a batch of
+# while GD goes on falling. With a falling rate SGD settles; the minibatch lies in between. So many noisy steps are
+# better at the beginning, and the noise does harm at the end. That is one reason why rates are lowered during training. (On a GPU a batch of
 # 256 may cost little more *time* than one image. That is the other half of the story, and the reason for large
 # batches in practice.)
 #
@@ -808,8 +807,8 @@ for name, rule in (ONE_RATE | A_RATE_EACH | {"Adam, rate 0.3": ("adam", 0.3)}).i
 # the axes of the valley are the weights. How much is lost depends on the rate: Adam with 0.3 needs
 # 84<!-- printed --> and 101<!-- printed -->.
 #
-# **Question 5.1** Slides write momentum in both forms of the table. Do they take the same way, with the same rate
-# ε? Run the cell. Which rate has the second form to take?
+# **Question 1.5** Slides write momentum in both forms of the table. Do they take the same way, with the same rate
+# ε? Run the cell. Which rate does the second form need?
 
 # %%
 both = ("momentum", 0.004), ("averaged_momentum", 0.004), ("averaged_momentum", 0.04)
@@ -821,8 +820,8 @@ for rule, lr in both:
 #
 # No. In the second form each gradient comes in with the share 1 − λ, a tenth with λ = 0.9, so its rate has to be ε
 # / (1 − λ): 0.04 for 0.004. Then the two take the same way, 92<!-- printed --> steps. With the same rate the
-# second has not arrived after 400. Who copies a learning rate from one paper into the code of another should look
-# up which form it is.
+# second has not arrived after 400. If you copy a learning rate from one paper into the code of another, look up which
+# form each of them uses.
 # </details>
 #
 # And which rule for a real network? The answer depends on the network. Transformers are trained with AdamW,
@@ -933,7 +932,7 @@ plots.bars(normed, chance=0.1)
 # image. (That they learn more slowly here, 70 to 94 %<!-- norms / group norm, 4 groups / evaluation --> and 70 to
 # 86 %<!-- norms / layer norm, per image / evaluation -->, is true of 100 steps on these images.)
 #
-# **Question 6.1** What can batch norm say, in training, about a batch of *one* image whose map is 1 × 1? Predict,
+# **Question 1.6** What can batch norm say, in training, about a batch of *one* image whose map is 1 × 1? Predict,
 # then run `nn.BatchNorm2d(6)(torch.randn(1, 6, 1, 1))`.
 #
 # <details><summary>Answer</summary>
@@ -954,7 +953,7 @@ plots.bars(normed, chance=0.1)
 # the accuracy on test images. One had a good rate and 4,000 images. One had a rate that was too small, one a rate
 # that was too large. One had the good rate, but 100 images.
 #
-# **Question 7.1** Which is which? Say for each what you would change. *(Price: four trainings, about 5 seconds.)*
+# **Question 1.7** Which is which? Say for each what you would change. *(Price: four trainings, about 5 seconds.)*
 
 # %%
 def mlp():
@@ -981,8 +980,8 @@ figures.curves_to_name({name: (each["steps"][0], each["loss"], each["accuracy"])
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# * **A** had a rate that was too large (0.3). The loss jumps to several hundred, far beyond the axis, and does not
-#   come back into it. Lower the rate by powers of ten, or warm up.
+# * **A** had a rate that was too large (0.3). The loss jumps to several hundred, far above the axis of the figure, and
+#   is still above it at the end. Lower the rate by powers of ten, or warm up.
 # * **B** had 100 images. The training loss is 0, the accuracy 14 to 15 %<!-- four_curves / B / accuracy / -1 -->:
 #   **overfitting**. It knows 100 images by heart. More data, augmentation, a network with the right bias (section
 #   8), less training.
@@ -1131,7 +1130,7 @@ plots.matrices({"how far the logits move, mean of the seeds": table}, rows=list(
 # The MLP takes every changed image for another one. The CNN (circular border, mean at the end) is invariant to all
 # shifts, and not to a new order of the patches. The ViT without positions is invariant to any order of its
 # patches, shifts by whole patches among them, and *not* to a shift by one pixel, which cuts other patches. With
-# positions (sines, as made) it notices all three; how much is learned. And "shift invariance: mostly" in the CNN's
+# positions (sines, before any training) it notices all three; training decides how much. And "shift invariance: mostly" in the CNN's
 # line of such tables holds for this border, this stride and this head: see section 2.
 #
 # > **What slides get wrong here.** A transformer is called "permutation invariant". Self-attention is
@@ -1156,10 +1155,20 @@ plots.matrices({"how far the logits move, mean of the seeds": table}, rows=list(
 # ## Exercises
 #
 # 1. Write `lion` or another rule in the form of `update_rules` and race it on the two valleys.
-# 2. Put `nn.BatchNorm2d` away in section 4 (`nn.Identity()`), and train the three networks again. Which of them
+# 2. In section 4, replace each `nn.BatchNorm2d` by `nn.Identity()`, and train the three networks again. Which of them
 #    still learn?
 # 3. Count VGG D with a mean over all places in place of its first two linear layers. What is left of 138 million?
 # 4. In section 8, give the invariant class a prior of 1/1000. How many examples more does it need?
+#
+# <details><summary>Answers to 3 and 4</summary>
+#
+# 3. The mean leaves 512 numbers. The convolutions have 14,714,688 numbers and the last linear layer 512 · 1,000 weights and
+#    1,000 biases: 15.2<!-- = (14714688 + 512 * 1000 + 1000) / 1000000 --> million in all.
+# 4. Where the invariant class foretells the label of a ring and the example agrees, its odds double, since half of the
+#    other class's functions fall away. From odds of about 1/1000 to even odds takes ten doublings (2¹⁰ = 1,024). There are
+#    16 rings in 6 sets of rotations, so only ten of the labels can be foretold: the belief arrives at 1/2 when
+#    all rings are seen.
+# </details>
 #
 # ## References
 #
@@ -1176,7 +1185,8 @@ plots.matrices({"how far the logits move, mean of the seeds": table}, rows=list(
 # * S. Zagoruyko, N. Komodakis. *Wide Residual Networks.* BMVC 2016.
 #   [arXiv:1605.07146](https://arxiv.org/abs/1605.07146).
 # * S. Xie, R. Girshick, P. Dollár, Z. Tu, K. He. *Aggregated Residual Transformations for Deep Neural Networks.*
-#   CVPR 2017. [arXiv:1611.05431](https://arxiv.org/abs/1611.05431). The two blocks: figure 1, section 3.1.
+#   CVPR 2017. [arXiv:1611.05431](https://arxiv.org/abs/1611.05431). The two blocks: figure 1; their numbers: "Model
+#   Capacity" in section 3.
 # * G. Huang, Z. Liu, L. van der Maaten, K. Weinberger. *Densely Connected Convolutional Networks.* CVPR 2017.
 #   [arXiv:1608.06993](https://arxiv.org/abs/1608.06993).
 # * A. Howard and others. *MobileNets.* 2017. [arXiv:1704.04861](https://arxiv.org/abs/1704.04861). Cost: section

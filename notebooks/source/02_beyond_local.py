@@ -63,7 +63,7 @@ plots.curves(depths, {"stride 1": plain, "stride 2 in each fourth layer": stride
 # middle. Lecture 6 measures that.)
 #
 # **Question 2.1** How many 3 × 3 layers of stride 1 does it take until one place sees all 224 pixels? Change `20` in
-# both lines of the cell, and look where the curve meets the line.
+# both lines of the cell (and `21` to one more than that), and look where the curve meets the line.
 #
 # <details><summary>Answer</summary>
 #
@@ -169,17 +169,17 @@ plots.matrices(tables, numbers=False).described("places that a place depends on:
 # its entries are *equal*. Every place hears from all others, and from all of them the same. (The weights were made
 # larger for this picture; in a fresh gate the faint part is hardly visible.)
 #
-# > **What slides get wrong here.** "All-to-all communication" is true of the table, which has no zero. It is one number a
-# > channel that is communicated, though, and it does not say who spoke. "In a very constrained form" is the
-# > important half of that sentence.
+# > **What slides get wrong here.** Slides call SE "all-to-all communication". That is true of the table, which has no
+# > zero. But only one number for each channel is communicated, the mean, and it does not say which place it came from.
 #
-# **Question 2.2** In the cell with `change`, multiply one corner of `x` by 10 first: `x[:, 0, 0] *= 10`. Does the gate notice? And does it
-# notice *which* corner?
+# **Question 2.2** Make one corner ten times as large: `large = x.clone(); large[:, 0, 0] *= 10`. Print
+# `factors(gate, large)[0, 0, 0]` and the same for `x`. Does the gate notice? Then move the corner elsewhere:
+# `shuffled(large)`. Does the gate notice *which* place is large?
 #
 # <details><summary>Answer</summary>
 #
-# It notices that something is large: the means change, and the factors with them. With another corner of the same content the
-# means are the same, and so are the factors.
+# It notices that something is large: the means change, and the factors with them. It does not notice where: after the
+# shuffle the means are the same, and so are the factors.
 # </details>
 #
 # ## 3 · Gather-excite: from the mean to a weighted sum
@@ -260,7 +260,8 @@ print(f"by the formula {added / 1e6:.2f} M more, counted {counted / 1e6:.2f} M")
 #
 # Woo and others (2018) give a map two gates, one behind the other: **CBAM**. The first has a factor for each channel, as SE,
 # from the mean *and* the maximum. The second has a factor for each *place*: the mean and the maximum over the channels
-# make two maps, and a 7 × 7 convolution makes one of them.
+# make two maps, and a 7 × 7 convolution makes one map of these two. (The authors' code has a batch norm, `gate.norm`,
+# before the second sigmoid; their equation leaves it out.)
 #
 # $$M_c = \sigma\big(\mathrm{MLP}(\mathrm{mean}_{ij}\, x) + \mathrm{MLP}(\max_{ij} x)\big), \qquad
 #   M_s = \sigma\big(\mathrm{conv}_{7\times 7}[\mathrm{mean}_c\, x';\; \max_c x']\big), \quad x' = M_c \odot x$$
@@ -298,8 +299,8 @@ figures.reach({"two 3 × 3": depends(plain, 19), "two 3 × 3, dilation 4": depen
                "one 7 × 7 (CBAM)": depends(seven, 19)})
 
 # %% [markdown]
-# Dilation reaches 17 places with 25 of them seen: a net with holes. (The 1 × 1 convolutions before and after mix channels,
-# not places. What falls through the holes was already mixed with its neighbours by the layers below.)
+# With dilation the field is 17 × 17 places, and 25 of them are seen: a net with holes. (The 1 × 1 convolutions before and
+# after mix channels, not places. What falls through the holes was already mixed with its neighbours by the layers below.)
 #
 # **Question 2.4** Change the dilation to 3 and to 2 (`padding` as well). When do the holes close, and what is lost?
 #
@@ -330,8 +331,9 @@ print("a fresh block changes nothing:", torch.equal(NonLocal(dim=8).eval()(x), x
 
 # %% [markdown]
 # This *is* attention. θ, φ and g are called query, key and value in the next lecture, where the softmax also gets its
-# scale 1/√d, several heads, and words for all that. Its norm starts at 0, so that the block can be put into a trained CNN
-# without changing what that does: it starts as the identity and learns to help.
+# scale 1/√d, several heads, and words for all that. The authors put a batch norm behind $W_z$ (`block.norm`), and its scale
+# starts at 0. So the block can be put into a trained CNN without changing what the CNN does: it starts as the identity
+# and learns to help.
 #
 # And where things are? Shuffle the places:
 
@@ -421,7 +423,8 @@ plots.curves(kernels, counts, log="y", xlabel="K", ylabel="multiply–adds a pla
     f"{counts['local attention'][-1]:,}")
 
 # %% [markdown]
-# On paper it wins at once, and in parameters too: ResNet-50 falls from 25.6 to 18.0 million. Now the clock:
+# By this count it wins at once, and in parameters too: ResNet-50 falls from 25.6 to 18.0 million (table 1 of the paper).
+# Now the clock:
 
 # %%
 def seconds(layer, x, repeat=budget(tiny=1, cpu=5)):
@@ -443,17 +446,18 @@ with torch.no_grad():
 
 # %% [markdown]
 # Fewer multiply–adds than the convolution, and many times its time: each neighbourhood is copied into memory
-# before it is used. The slides call it "hard to implement and marginally better". Hard it is: no library
-# has a fast kernel for it. Swin (lecture 8) found the way out: windows that do *not* slide.
+# before it is used. The slides call it "hard to implement and marginally better". Hard it was: a fast kernel for sliding
+# neighbourhoods came four years later (NATTEN, Hassani and others 2023). Swin (lecture 8) found a simpler way out:
+# windows that do *not* slide.
 #
 # **Question 2.5** The local attention here is written for clarity. On which side of the comparison would a good kernel
 # change most, and what could it not change?
 #
 # <details><summary>Answer</summary>
 #
-# It would not copy the neighbours, so most of the extra time would go. It cannot change that each number that is fetched is used
-# for few multiplications: K² D products for K² D fetched numbers in the comparison, against D uses of each in a convolution. Lecture
-# 11, section 7, measures this.
+# It would not copy the neighbours, so most of the extra time would go. It cannot change how often a number is used: each
+# number of a key is multiplied K² times, once for each place that looks at it. In a convolution each input number is
+# multiplied K² D times. Lecture 11, section 7, shows that multiply–adds are not time.
 # </details>
 #
 # ## 7 · The experiment: must a network know where?
@@ -516,7 +520,7 @@ for name, part in PARTS.items():
 # **Predict** before you run: which of the six can answer? Chance is 10 %<!-- = 100 / 10 -->. Two of them see the whole map and know nothing of places; one of
 # these compares content with content, over any distance.
 #
-# *(Price: six trainings of about 3 seconds. This is seed 0; the marks of seeds 1 and 2 are stored runs of the same cell.)*
+# *(Price: six trainings of about 3 seconds. This is seed 0; the black marks of seeds 1 and 2 in the figure are stored runs of the same cell.)*
 
 # %%
 def accuracy(part, seed):
@@ -638,16 +642,18 @@ for body, rows in BAM_TABLE.items():
         print(f"{gate + body:28} {error:.2f}  {M:6.2f} {m:7.3f} M  {G:6.3f} {g:6.3f} G")
 
 # %% [markdown]
-# Ten of the twelve agree to the last printed digit or differ by how it was rounded. Two do not:
+# Eight of the twelve rows agree to the last printed digit or differ by how it was rounded. Four do not:
 #
-# * **PreResNet110**: 0.253<!-- printed --> G here, 0.245 printed, in all three rows. The counts of parameters agree. The difference is
-#   3 %<!-- = 100 * (0.253 / 0.245 - 1) -->, and we could not find its reason.
-# * **PreResNet110 with SE**: 1.93 million needs `reduction=1`. With the usual 16 its hidden layers would have one, two and four units, and the network
-#   1.75 million. The paper does not say so.
-# * **ResNeXt29 with SE**: 68.769<!-- printed --> million here, 68.81 printed; no reason found.
+# * **PreResNet110**, three rows: 0.253<!-- printed --> G here; the table says 0.245, 0.245 and 0.246. The difference is
+#   3 %<!-- = 100 * (0.253 / 0.245 - 1) -->, and we could not find its reason. The counts of parameters agree. With SE,
+#   though, 1.93 million needs `reduction=1`, which the paper does not say. With the usual 16 the hidden layers would have
+#   one, two and four units, and the network 1.75 million.
+# * **ResNeXt29 with SE**: 68.769<!-- printed --> million here, the table says 68.81; we found no reason.
 #
-# > **What slides get wrong here.** BAM lowers the error "for free" on some slides. It is nearly free in multiply–adds (about 2 % or
-# > less), not in parameters, and for SE much less so: 25.6 to 28.1 million in ResNet-50. And a table of one run each shows no spread.
+# > **What slides get wrong here.** BAM lowers the error "for free" on some slides. It is cheap, not free: up to
+# > 2 %<!-- = 100 * (1.249 / 1.223 - 1) --> more multiply–adds and 1.5 %<!-- = 100 * (24.063 / 23.705 - 1) --> more parameters
+# > (both in ResNet-50). SE costs up to 11 %<!-- = 100 * (1.934 / 1.736 - 1) --> more parameters, as the next figure
+# > shows. And a table of one run each shows no spread.
 #
 # What is the gain per parameter?
 
@@ -662,8 +668,9 @@ for body, printed in BAM_TABLE.items():
 figures.price_of_a_gate(rows)
 
 # %% [markdown]
-# BAM stands left of SE everywhere (it stands in three places only, or two), and above it in three of four networks. In PreResNet110, the thinnest, its
-# hidden layers have one and two units, and it saves least.
+# Read from left to right: parameters added; from bottom to top: points saved. BAM lies left of SE in all four networks,
+# since it stands in three places of a network, or two. It lies above SE in three of four. In PreResNet110, the thinnest,
+# BAM's hidden layers have one and two units, and it saves least.
 #
 # **Question 2.7** Which row of the two tables would you not believe without a second seed? What would you need to know?
 #
@@ -730,5 +737,7 @@ figures.price_of_a_gate(rows)
 #   [arXiv:1711.07971](https://arxiv.org/abs/1711.07971).
 # * P. Ramachandran, N. Parmar, A. Vaswani, I. Bello, A. Levskaya, J. Shlens. *Stand-Alone Self-Attention in Vision Models.*
 #   NeurIPS 2019. [arXiv:1906.05909](https://arxiv.org/abs/1906.05909).
+# * A. Hassani, S. Walton, J. Li, S. Li, H. Shi. *Neighborhood Attention Transformer.* CVPR 2023.
+#   [arXiv:2204.07143](https://arxiv.org/abs/2204.07143). NATTEN.
 # * K. He, X. Zhang, S. Ren, J. Sun. *Deep Residual Learning for Image Recognition.* CVPR 2016.
 #   [arXiv:1512.03385](https://arxiv.org/abs/1512.03385).

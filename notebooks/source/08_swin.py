@@ -72,8 +72,7 @@ architecture("swin_t")
 
 # %% [markdown]
 # Upper row: the image, the **stem** that cuts it into patches, four stages, the head. Below each box stands the shape
-# that leaves it. Lower rows: the two kinds of block. They follow each other in turns and differ in one thing only, the
-# shift. As in ViT, each half of a block has a residual (skip) connection, and its norm stands inside the branch
+# that leaves it. Lower rows: the two kinds of block. They alternate, and differ in one thing only, the shift. As in ViT, each half of a block has a residual (skip) connection, and its norm stands inside the branch
 # (pre-norm; lecture 5, section 6). What differs from ViT, in one table:
 
 # %%
@@ -545,7 +544,7 @@ def swin_block(H, M, s, D=48):
 # %% [markdown]
 # The two factors need a word. PyTorch starts a linear layer with weights so small that after two attention layers hardly
 # anything is left of what was handed on. So we start queries, keys and values twice as large, and the output of attention
-# three times. (Exercise 2 takes this out.)
+# three times as large. (Exercise 2 takes this out.)
 
 # %%
 class AskThePlus(nn.Module):
@@ -590,7 +589,7 @@ for name, (window, shifts) in PATTERNS.items():
 
 # %% [markdown]
 # *(Price: four trainings of about 10 seconds of CPU time each, less on two cores; on a GPU not measured. This is seed 0;
-# the marks of seeds 1 and 2 come from a stored run of the same cell. A seed sets the first weights and the order of the
+# the black marks of seeds 1 and 2 in the figure come from a stored run of the same cell. A seed sets the first weights and the order of the
 # images.)*
 
 # %%
@@ -618,8 +617,8 @@ plots.bars(accuracies, chance=0.1)
 # The order is the predicted one, with every seed. These networks have the same data, the same number of steps and, but
 # for the bias table, weights of the same shapes.
 #
-# * **Plain, plain, plain**: 35 to 37 %<!-- patterns / plain, plain, plain / relation -->. So much the place of the plus
-#   alone is worth.
+# * **Plain, plain, plain**: 35 to 37 %<!-- patterns / plain, plain, plain / relation -->. That is what the place of the
+#   plus alone is worth.
 # * **Plain, shifted, shifted**: 51 to 54 %<!-- patterns / plain, shifted, shifted / relation -->, clearly above it and
 #   below the ceiling of 60 %<!-- printed -->.
 # * **Plain, shifted, plain**: 69 to 73 %<!-- patterns / plain, shifted, plain / relation -->. It has one shifted layer
@@ -717,7 +716,7 @@ print(f"plain, then shifted without a mask: {reach[plus, ring].float().mean():.0
 # ### Merging
 #
 # Merging, too, brings tokens together: after it, one window of 4 × 4 covers our whole map. So we put it between two plain
-# blocks, with no shift at all. Its control takes the mean of the four tokens instead; everything else is the same.
+# blocks, with no shift at all. The control takes the mean of the four tokens instead; everything else is the same.
 # (Stored runs, as above. The second block is twice as wide, as in Swin, and the plus is read from 4 × 4 tokens.)
 
 # %%
@@ -785,8 +784,8 @@ draw.accuracy_and_cost(
 # Slides like to put Swin-B (83.5 %) beside ViT-B (77.9 %), and ask what follows. Four things (all figures from
 # table 1 of the paper unless another is named):
 #
-# * **The recipe.** That ViT was trained with little **augmentation** (random changes to the training images); Swin had
-#   much. DeiT-B *is* a ViT-B with such a recipe. All at 384 pixels: ViT-B 77.9 %, DeiT-B 83.1 %, Swin-B 84.5 %. So 5.2 of
+# * **The recipe.** That ViT was trained with little **augmentation** (random changes to the training images), Swin with
+#   much more. DeiT-B *is* a ViT-B with such a recipe. All at 384 pixels: ViT-B 77.9 %, DeiT-B 83.1 %, Swin-B 84.5 %. So 5.2 of
 #   the 6.6 points are not the architecture's (lecture 7).
 # * **The data.** ViT-L/16 has 76.5 % with ImageNet-1K alone, less than the smaller ViT-B. Pre-trained on ImageNet-22K (14
 #   million images) it has 85.2 % (table 1b): 8.7 points more. ViT-B gains 6.1 by the same step (to 84.0 %) and Swin-B 1.9

@@ -740,7 +740,7 @@ class OneFrame(nn.Module):
 # %% [markdown]
 # All four are trained on the same 4,000 clips, made of other digits than the test clips, with the same number of
 # steps (250). Write down your four numbers now. *(Price: about 30 seconds of one CPU core for all four; on a GPU not measured,
-# and not needed. This is seed 0; the marks of seeds 1 and 2 come from a stored run of the same cell. A seed sets the
+# and not needed. This is seed 0; the black marks of seeds 1 and 2 in the figure come from a stored run of the same cell. A seed sets the
 # first weights and the order of the clips.)*
 
 # %%
@@ -784,7 +784,7 @@ plots.bars(seen_so_far["accuracy"], chance=0.25)
 # know the order stays below the second ceiling, or on it: the mean over the frames
 # gets 41 to 45 %<!-- ceilings / accuracy / mean over frames / motion -->, attention without a time code
 # 47 to 50 %<!-- ceilings / accuracy / attention, no time code / motion -->. Five learned rows, one for each moment (the **time
-# code**), take the same network through the ceiling: 94 to 100 %<!-- ceilings / accuracy / attention and time code / motion -->. How did they
+# code**), take the same network above this ceiling: 94 to 100 %<!-- ceilings / accuracy / attention and time code / motion -->. How did they
 # get there?
 
 # %%
@@ -798,8 +798,8 @@ plots.curves(seen_so_far["steps"][0], two, xlabel="step", ylabel="accuracy",
 # %% [markdown]
 # Without the time code no seed gets past 50 %<!-- = 100 / 2 --> by more than chance allows (with 1,000 clips the standard error is
 # 1.6<!-- = 100 * (0.25 / 1000) ** 0.5 --> points). With it, every seed does. How it gets there differs: with seed 0 the network stays near
-# one half for some 50 steps, as if it had found the axis and not yet the direction; with seeds 1 and 2 it goes straight through. So "first the axis,
-# then the direction" is not decided.
+# one half for some 50 steps, as if it had found the axis and not yet the direction; with seeds 1 and 2 it does not stop there. So it is not
+# decided whether a network learns first the axis and then the direction.
 #
 # Is the network without the time code really *blind* to order, or has it only not learned it? The experiment has also shown each
 # network all test clips backwards:
@@ -810,7 +810,7 @@ for who, same in seen_so_far["backwards"].items():
     print(f"{who:24} same answer to a clip and its reverse: {low:.0%} to {high:.0%}")
 
 # %% [markdown]
-# The networks that do not know the order give the same answer in 100 %<!-- ceilings / backwards / attention, no time code --> of
+# The three networks that do not know the order give the same answer to a clip and to its reverse in 100 %<!-- ceilings / backwards / attention, no time code --> of
 # the clips, whatever their weights are: this is the equation above, and no training can change it. So somebody has to tell the
 # order.
 #
