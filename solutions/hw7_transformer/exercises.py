@@ -80,7 +80,7 @@ def candidate_as_a_gate(x, h, c, w_x, w_h, bias):
     return _step(x, h, c, w_x, w_h, bias, candidate=torch.sigmoid)
 
 
-@cell.mistake("Your gates are one minus what they should be for forgetting: a forget gate of 1 keeps the cell.")
+@cell.mistake("Your forget gate works the wrong way round: with a gate of 1 the cell is kept, with 0 it is forgotten.")
 def forgets_what_it_should_keep(x, h, c, w_x, w_h, bias):
     return _step(x, h, c, w_x, w_h, bias, forget=lambda f: 1 - f.sigmoid())
 
@@ -424,7 +424,7 @@ classifier = homework.exercise(
     points=7,
     hints=(
         "Print the shapes on the way: (B, N, D) before and after the encoder, (B, D) after the mean, (B, classes) at the end.",
-        "Change the word at a place that is padding in your own mind: put more padding behind all sentences. Do the scores stay as they were?",
+        "Put more padding behind all sentences (in all not more than `longest` words). Do the scores stay as they were?",
     ),
 )
 

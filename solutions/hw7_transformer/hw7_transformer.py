@@ -2,7 +2,7 @@
 # # Homework 7 · From the LSTM to the transformer
 #
 # **You build** an LSTM, the parts of a transformer's encoder and decoder, greedy decoding, and a training loop; then you
-# let three networks read film reviews and find out which of them can · **needs** lecture `04_transformer` and
+# train three networks on film reviews and find out which of them learn to read them · **needs** lecture `04_transformer` and
 # homework 1 · **takes** about three and a half hours, of which reading takes {reading time} · **computing** under a minute on
 # a laptop · **60 points**
 #
@@ -81,8 +81,8 @@ for words, label in zip(reviews.words[:4], reviews.labels[:4]):  # words: (N,), 
 #
 # **Why.** Before transformers, a network read a text word by word and kept what it had understood in a state of fixed
 # size. A plain recurrent network overwrites that state at each step, and the gradient through many steps vanishes. The
-# **long short-term memory** (Hochreiter and Schmidhuber 1997) keeps a second vector, the **cell** $c$, which is changed by
-# adding and by forgetting only, each under the control of a **gate** between 0 and 1.
+# **long short-term memory** (Hochreiter and Schmidhuber 1997, with a forget gate since Gers and others 2000) keeps a second
+# vector, the **cell** $c$. It is changed by adding and by forgetting only, each controlled by a **gate** between 0 and 1.
 #
 # **What.** `lstm_cell(x, h, c, w_x, w_h, bias)`: one step for a batch. `x` is $(B, D)$, the states `h` and `c` are $(B, H)$,
 # `w_x` is $(D, 4H)$, `w_h` is $(H, 4H)$ and `bias` $(4H)$. One sum holds four vectors side by side, **in this order**: input
@@ -94,7 +94,7 @@ for words, label in zip(reviews.words[:4], reviews.labels[:4]):  # words: (N,), 
 # $\sigma$ is the logistic function (sigmoid), $\odot$ the product number by number. Return the tuple `(h', c')`.
 #
 # **By hand.** $D = H = 1$, all four sums are 0 except $f$, which is very large, and $c = 2$: then $\sigma(f) = 1$, the cell
-# keeps $2 + \frac12 \tanh 0 = 2$, and $h' = \frac12 \tanh 2 \approx 0.48$. A large forget gate *remembers*: its name is unlucky.
+# keeps $2 + \frac12 \tanh 0 = 2$, and $h' = \frac12 \tanh 2 \approx 0.48$. A large forget gate *remembers*, in spite of its name.
 
 # %% exercise="lstm_cell"
 def lstm_cell(x, h, c, w_x, w_h, bias):
@@ -456,7 +456,7 @@ with when_done():
 # %% [markdown]
 # ## 9 · Writing ●●●○○
 #
-# **Why.** Once it is trained, a decoder has to live from its own words. The simplest way takes, at each place, the word with the highest score:
+# **Why.** Once it is trained, a decoder has to go on from the words it has written itself. The simplest way takes, at each place, the word with the highest score:
 # **greedy decoding**. (It is not always the best sentence: lecture 4 compares it with beam search.)
 #
 # **What.** `greedy_decode(decoder, batch_size, start, end, padding, max_length)`. `decoder(written)` takes what is written so far,
@@ -498,7 +498,7 @@ check("hw7.greedy_decode", greedy_decode)
 # ## 10 · Training, with clipped gradients ●●○○○
 #
 # **Why.** A recurrent network multiplies many matrices on the way back, and now and then a gradient explodes: one step then throws away what
-# hundreds have learned. **Clipping** scales the whole gradient down if its length is above a limit. All language models are trained with it.
+# hundreds have learned. **Clipping** scales the whole gradient down if its length is above a limit. Most language models are trained with it.
 #
 # **What.** `train_sentiment(model, words, labels, steps, batch_size, learning_rate, max_norm, generator)` trains `model` in place and returns the
 # list of its losses, one plain Python number a step.
@@ -678,8 +678,9 @@ with when_done():
 # * An LSTM cell forgets and adds under gates; a batch of sentences ends where each sentence ends.
 # * A mask tells attention what is filling, a second one what is still to be written.
 # * Cross-attention is attention whose keys and values come from elsewhere.
-# * Teacher forcing moves the target by one place; greedy decoding lives from its own words.
-# * A network's bias is neither good nor bad: neighbours for "not good", look-up by content for lists.
+# * Teacher forcing moves the target by one place; greedy decoding goes on from its own words.
+# * A network's bias is neither good nor bad by itself: for "not good" it helps to see neighbours, for lists to look up by
+#   content.
 #
 # **References.** S. Hochreiter and J. Schmidhuber, *Long short-term memory*, Neural Computation 1997. · F. Gers, J. Schmidhuber and F. Cummins, *Learning to
 # forget*, Neural Computation 2000 (the forget gate). · A. Vaswani et al., *Attention is all you need*, NeurIPS 2017. · R. Pascanu, T. Mikolov and Y. Bengio,
