@@ -61,7 +61,7 @@ def test_any_other_has_its_own_name_number_and_title_everywhere(place):
     exercises = written["solutions/hw77_many_heads/exercises.py"].decode()
     assert source.startswith("# %% [markdown]\n# # Homework 77 · Many heads\n")
     assert 'check("hw77.random_tokens", random_tokens)' in source and 'Homework("hw77_many_heads")' in exercises
-    assert exercises.startswith('"""Homework 7: ')
+    assert exercises.startswith('"""Homework 77: ')
     assert "10" not in source.replace("range(10)", "") and "hw10" not in exercises and "Homework 10" not in exercises
     assert listed(place) == [
         ("hw123_x", "X", 60, "hw123 · X"),

@@ -406,7 +406,7 @@ def test_check_says_what_is_wrong_with_the_call_itself(homework, monkeypatch, tm
     with pytest.raises(TypeError, match="needs scale; it got 2"):
         check("hw9.scale", abs, abs)
     with pytest.raises(FileNotFoundError, match="keep the notebook in the folder it came in"):
-        check("hw7.scale", abs)
+        check("hw77.scale", abs)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged"):
         check("hw9.scale", abs)
