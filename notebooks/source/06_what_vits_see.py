@@ -5,7 +5,7 @@
 # |---|---|
 # | **You will understand** | eleven ways to look into a trained ViT: what each measures, what the papers found with it, and what an *untrained* network shows in it |
 # | **You need** | [5 · The vision transformer](05_vision_transformer.ipynb): patches, class token, learned positions, blocks |
-# | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
+# | **It takes** | {reading time}; all cells together run in about two minutes on two CPU cores |
 # | **Before · after** | [5 · The vision transformer](05_vision_transformer.ipynb) · **6 · What ViTs see** · 7 · Training with less data |
 # | **Homework** | [hw2 · Vision transformer](../assignments/hw2_vit/hw2_vit.ipynb): there you build two of these measures yourself |
 
