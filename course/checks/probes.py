@@ -156,10 +156,10 @@ class SentimentNet(nn.Module):
         self.head = nn.Linear(embed_dim, 2)
 
     def forward(self, words: Tensor) -> Tensor:
-        seen = (words != 0)[..., None].float()  # (B, N, 1)
-        x = F.pad(self.words(words) * seen, (0, 0, 1, 0))  # (B, N + 1, D)
-        x = F.gelu(self.pairs(x.transpose(1, 2))).transpose(1, 2) * seen  # (B, N, D)
-        return self.head(x.sum(dim=1) / seen.sum(dim=1))  # (B, 2)
+        visible = words != 0  # (B, N)
+        x = F.pad(self.words(words) * visible[..., None], (0, 0, 1, 0))  # (B, N + 1, D)
+        x = F.gelu(self.pairs(x.transpose(1, 2))).transpose(1, 2)  # (B, N, D)
+        return self.head(_mean_of_visible(x, visible)[:, 0])  # (B, 2)
 
 
 KINDS = {

@@ -61,12 +61,7 @@ class ImageSet:
         Raises:
             ValueError: more images are asked for than there are.
         """
-        if isinstance(chosen, int):
-            if not 0 < chosen <= len(self):
-                raise ValueError(f"{self.name}/{self.split} has {len(self)} images here, not {chosen}")
-            chosen = slice(chosen)
-        elif not isinstance(chosen, slice):
-            chosen = torch.as_tensor(chosen, device=self.images.device)
+        chosen = rows(chosen, self.images, f"{self.name}/{self.split}", "images")
         labels = {question: vector[chosen] for question, vector in self.all_labels.items()}
         return replace(self, images=self.images[chosen], all_labels=labels)
 
@@ -90,3 +85,16 @@ class ImageSet:
             f"{self.name}/{self.split}: {len(self)} images {size} uint8 on {self.images.device}, "
             f"{self.question}: {len(self.classes)} classes ({classes}){also}"
         )
+
+
+def rows(chosen: int | slice | Sequence[int] | Tensor, among: Tensor, owner: str, what: str) -> slice | Tensor:
+    """What picks `chosen` along the first axis of `among`: the first n for an int, else as it is.
+
+    Raises:
+        ValueError: `owner` has fewer than n `what`.
+    """
+    if isinstance(chosen, int):
+        if not 0 < chosen <= len(among):
+            raise ValueError(f"{owner} has {len(among)} {what} here, not {chosen}")
+        return slice(chosen)
+    return chosen if isinstance(chosen, slice) else torch.as_tensor(chosen, device=among.device)

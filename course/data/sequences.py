@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course.data.imageset import rows
+
 PADDING, START, END, MASK = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<mask>")
 
@@ -96,12 +98,7 @@ class SequenceSet:
         Raises:
             ValueError: more sequences are asked for than there are.
         """
-        if isinstance(chosen, int):
-            if not 0 < chosen <= len(self):
-                raise ValueError(f"{self.name}/{self.split} has {len(self)} sequences here, not {chosen}")
-            chosen = slice(chosen)
-        elif not isinstance(chosen, slice):
-            chosen = torch.as_tensor(chosen, device=self.words.device)
+        chosen = rows(chosen, self.words, f"{self.name}/{self.split}", "sequences")
         return replace(self, words=self.words[chosen], labels=self.labels[chosen])
 
     def to(self, device: torch.device | str) -> "SequenceSet":

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from course.drawing import BLUE, GREY, PAGE, PALE, RED, SKY, SMALL, Picture, colours_of, new_figure
+from course.drawing import GREY, PAGE, PALE, SKY, SMALL, Picture, colours_of, new_figure
 
 CELL = 0.5  # of the drawn maps, in the unit of the axes
 SIDE, CHANNELS = 4, 5  # of the drawn map
@@ -109,31 +108,4 @@ def price_of_a_gate(rows: Sequence[tuple[str, str, float, float]]) -> Picture:
     )
     axis.set_ylim(0, max(saved for *_, saved in rows) + 0.25)
     axis.legend(frameon=False, fontsize=SMALL, loc="lower right", ncols=2)
-    return figure
-
-
-def reach(patterns: Mapping[str, np.ndarray]) -> Picture:
-    """Which places of a map one place depends on, a panel each: blue where it does, the place itself framed.
-
-    Args:
-        patterns: title -> (H, W), how strongly; 0: not at all. The place is the one in the middle.
-
-    Raises:
-        ValueError: a pattern is no map.
-    """
-    maps = {title: np.asarray(each) for title, each in patterns.items()}
-    if any(each.ndim != 2 for each in maps.values()):
-        raise ValueError("a pattern is a map (H, W)")
-    alt = "; ".join(f"{title}: {int((each != 0).sum())} of {each.size} places" for title, each in maps.items())
-    width = min(PAGE, 2.6 * len(maps))
-    figure, (axes,) = new_figure(f"the places that the middle one depends on. {alt}", 1, len(maps), width, 2.7)
-    for axis, (title, each) in zip(axes, maps.items()):
-        axis.imshow(each != 0, cmap="Blues", vmin=0, vmax=1.5)
-        row, column = each.shape[0] // 2, each.shape[1] // 2
-        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2))
-        axis.set_xticks(np.arange(-0.5, each.shape[1]), minor=True)
-        axis.set_yticks(np.arange(-0.5, each.shape[0]), minor=True)
-        axis.grid(which="minor", color=BLUE, linewidth=0.2)
-        axis.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
-        axis.set_title(title, fontsize=9.5)
     return figure

@@ -20,6 +20,7 @@ from torch import nn
 from course import budget, plots, setup
 from course.data import load
 from course.figures import beyond_local as figures
+from course.figures import metaformer
 from course.models import compare, create_model
 from course.models.count import count_macs, count_parameters
 from course.seeds import over_seeds
@@ -295,8 +296,9 @@ plain = lambda x: F.conv2d(F.conv2d(x, ones(3), padding=1), ones(3), padding=1)
 dilated = lambda x: F.conv2d(F.conv2d(x, ones(3), padding=4, dilation=4), ones(3),
                              padding=4, dilation=4)
 seven = lambda x: F.conv2d(x, ones(7), padding=3)
-figures.reach({"two 3 × 3": depends(plain, 19), "two 3 × 3, dilation 4": depends(dilated, 19),
-               "one 7 × 7 (CBAM)": depends(seven, 19)})
+metaformer.reach({"two 3 × 3": depends(plain, 19),
+                  "two 3 × 3, dilation 4": depends(dilated, 19),
+                  "one 7 × 7 (CBAM)": depends(seven, 19)})
 
 # %% [markdown]
 # With dilation the field is 17 × 17 places, and 25 of them are seen: a net with holes. (The 1 × 1 convolutions before and

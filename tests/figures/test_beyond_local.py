@@ -1,6 +1,5 @@
 """The figures of lecture 2 draw what they are given, and say so in words."""
 
-import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
@@ -39,15 +38,3 @@ def test_the_price_of_a_gate_is_a_point_a_row():
     assert "BAM in ResNet: 1.5 % more, 1.49 points" in picture.alt
     with pytest.raises(ValueError, match="without rows"):
         beyond_local.price_of_a_gate([])
-
-
-def test_reach_counts_the_places_and_frames_the_middle():
-    holes = np.zeros((9, 9))
-    holes[::4, ::4] = 2
-    picture = beyond_local.reach({"holes": holes, "all": np.ones((5, 5))})
-    assert_readable("lecture 2", picture)
-    assert "holes: 9 of 81 places" in picture.alt and "all: 25 of 25" in picture.alt
-    (frame,) = picture.axes[0].patches
-    assert frame.get_xy() == (3.5, 3.5)
-    with pytest.raises(ValueError, match="a map"):
-        beyond_local.reach({"flat": np.ones(4)})
