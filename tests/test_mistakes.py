@@ -334,6 +334,31 @@ def test_hidden_inputs_are_never_those_of_the_notebook(topic, name):
         assert public.calls_to_bytes(exercise.calls(seed)) != known, seed
 
 
+def text_before(source, name: str) -> str:
+    """The markdown of an exercise: from the heading above its cell."""
+    end = next(i for i, cell in enumerate(source.cells) if (cell.role, cell.name) == ("exercise", name))
+    starts = [i for i, cell in enumerate(source.cells[:end]) if re.search(r"^## ", cell.text, re.MULTILINE)]
+    return "\n".join(cell.text for cell in source.cells[starts[-1] : end] if cell.kind == "markdown")
+
+
+@every_exercise
+def test_gradients_are_compared_of_every_input_or_the_text_says_that_they_are_not(topic, name):
+    """Each homework promises that a lost gradient is seen."""
+    exercise = homework_in(topic).exercises[name]
+    if exercise.trains:
+        return
+    compared, numbers = set(), set()
+    for call in exercise.calls(public.PUBLIC_SEED):
+        floats = {key for key, value in call.arguments.items() if torch.is_tensor(value) and value.is_floating_point()}
+        numbers |= {(call.target, key) for key in floats}
+        compared |= {(call.target, key) for key in call.gradients}
+    if numbers - compared:
+        text = text_before(read_source(homework_in(topic).source, ROOT), name)
+        assert re.search(r"gradients?[^.]*\bcompared\b|no\s+gradients", re.sub(r"\s+", " ", text), re.IGNORECASE), (
+            numbers - compared
+        )
+
+
 @pytest.mark.parametrize("topic", FOLDERS)
 def test_points_promised_in_the_text_are_those_that_are_given(topic):
     homework = homework_in(topic)

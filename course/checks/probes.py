@@ -115,15 +115,17 @@ def _mean_of_visible(x: Tensor, visible: Tensor) -> Tensor:
 class WordClassifier(nn.Module):
     """A network on words that can be followed digit by digit: a table of scores, averaged over the words.
 
-    ``forward``: words (B, N) int64 -> scores (B, classes). Weight: ``table`` (vocabulary, classes).
+    ``forward``: words (B, N) int64 -> scores (B, classes). Weights: ``table`` (vocabulary, classes), ``bias`` (classes,):
+    two, so that a gradient that is clipped weight by weight differs from one that is clipped as a whole.
     """
 
-    def __init__(self, table: Tensor):
+    def __init__(self, table: Tensor, bias: Tensor):
         super().__init__()
         self.table = nn.Parameter(table)
+        self.bias = nn.Parameter(bias)
 
     def forward(self, words: Tensor) -> Tensor:
-        return self.table[words].mean(dim=1)  # (B, classes)
+        return self.table[words].mean(dim=1) + self.bias  # (B, classes)
 
 
 class NextWord(nn.Module):

@@ -257,7 +257,11 @@ def _(draw: Draw):
             if len({D, C, Ph, Pw}) == 4 and len({B, C, gh * Ph, gw * Pw}) == 4 and gh * gw != D and Ph * Pw <= 12:
                 break
         weights = {"weight": draw.normal(D, C, Ph, Pw) / (C * Ph * Pw) ** 0.5, "bias": draw.normal(D)}
-        yield Call(way, {"images": draw.normal(B, C, gh * Ph, gw * Pw), **weights}, gradients=("weight", "bias"))
+        yield Call(
+            way,
+            {"images": draw.normal(B, C, gh * Ph, gw * Pw), **weights},
+            gradients=("images", "weight", "bias"),
+        )
 
 
 def _embed(images, weight, bias, pixels="(gh ph) (gw pw)", tokens="(gh gw)"):

@@ -842,7 +842,8 @@ with when_done():
 # proof: values, MLPs and signs are left out.)
 #
 # **What.** `attention_rollout(q, k)`: queries and keys of all layers, first layer first, both $(L, B, h, N, d)$. The
-# weights of a layer are the softmax over the keys of $q k^\top / \sqrt d$, as always. Returns $R$, $(B, N, N)$.
+# weights of a layer are the softmax over the keys of $q k^\top / \sqrt d$, as always. Returns $R$, $(B, N, N)$. Nobody
+# trains through it: only the numbers count here, no gradients.
 #
 # **By hand.** Two tokens, two layers, one head. In layer 1 both look at token 0 only, in layer 2 both at
 # token 1 only. $\hat A_1 = \begin{pmatrix} 1 & 0 \\ .5 & .5 \end{pmatrix}$, $\hat A_2 = \begin{pmatrix} .5 & .5 \\ 0
@@ -911,7 +912,8 @@ with when_done():
 # grid that is `grid_width` patches wide, in reading order. The class token has no place: leave it out, and divide the
 # rest of each row by its sum, so that it sums to 1 again (below: $\tilde w$). Then, for each query, average the
 # distance to the keys by these weights: the straight (Euclidean) distance between the middles $m$ of the two patches,
-# **in pixels**. Return the mean over queries and images for each head, one tensor of shape $(h)$:
+# **in pixels**. Return the mean over queries and images for each head, one tensor of shape $(h)$; only the numbers
+# count, no gradients:
 #
 # $$\text{distance}_a = \frac1{B N} \sum_{b,\, i} \sum_{j} \tilde w_{b, a, i, j}\, \lVert m_i - m_j \rVert, \qquad a = 1, \dots, h.$$
 #
@@ -997,6 +999,7 @@ with when_done():
 # distillation** (Hinton et al. 2015).
 #
 # **What.** Scores are raw (before the softmax), $(B, K)$; both functions return one number, the mean over the batch.
+# The teacher is not trained: of the gradients, only those of the student's scores are compared.
 # * `soft_distillation_loss(scores, labels, teacher_scores, temperature, weight)`: the student follows the teacher's
 #   whole distribution. Let $p = \operatorname{softmax}(\text{teacher}/\tau)$ and $s =
 #   \operatorname{softmax}(\text{scores}/\tau)$ with the temperature $\tau$, and $\lambda$ the weight:

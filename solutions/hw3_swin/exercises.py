@@ -821,7 +821,7 @@ def _(draw: Draw):
         # Long enough that no axis comes back to itself, or to its mirror image, after two steps.
         H, W = draw.sizes(2, low=6, high=7)
         x = draw.normal(3, H, W, 4)
-        yield Call(target, {"x": x, "shift": draw.integer(1, 2)})
+        yield Call(target, {"x": x, "shift": draw.integer(1, 2)}, gradients=("x",))
 
 
 def down_and_right(x, shift):

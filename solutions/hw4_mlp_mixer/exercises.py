@@ -830,9 +830,11 @@ def _(draw: Draw):
                 "width": w,
                 "channels": D,
             },
+            gradients=("weight", "bias"),
         )
     E, D = draw.sizes(2, low=3, high=7)
-    yield Call("channel_kernels", {"weight": draw.normal(E, D), "bias": draw.normal(E)})
+    weights = {"weight": draw.normal(E, D), "bias": draw.normal(E)}
+    yield Call("channel_kernels", weights, gradients=("weight", "bias"))
 
 
 def _kernels(weight, height, width, channels):
@@ -1156,7 +1158,7 @@ def _(draw: Draw):
                 "new_height": new_h,
                 "new_width": new_w,
             },
-            gradients=("fc1_weight",),
+            gradients=("fc1_weight", "fc2_weight", "fc2_bias"),
         )
 
 
@@ -1321,6 +1323,7 @@ def _(draw: Draw):
             "weight": draw.normal(E, D),
             "bias": draw.normal(E),
         },
+        gradients=("alpha", "beta", "weight", "bias"),
     )
 
 

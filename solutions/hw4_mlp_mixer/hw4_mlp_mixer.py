@@ -89,7 +89,8 @@ plots.patches(image, 2)
 #
 # **What.** `mix_tokens(x, weight, bias)`: from `x` $(N, D)$, `weight` $(M, N)$ and `bias` $(M,)$ to $M$ new tokens
 # $(M, D)$, in one tensor (a list of rows will not do). $M$ may be any number. Write it with two loops, one over the
-# new tokens and one over the old ones; a row may be added in one go. From exercise 2 on, no loops.
+# new tokens and one over the old ones; a row may be added in one go. From exercise 2 on, no loops. (Gradients are
+# compared from exercise 2 on; here only the numbers count.)
 #
 # **By hand.** Two tokens $(1, 0, 4)$ and $(5, 2, 1)$, one new token with weights $(2, -1)$ and bias $3$:
 # $2 \cdot (1, 0, 4) - (5, 2, 1) + 3 = (0, 1, 10)$. The one bias goes to all three channels.

@@ -585,7 +585,7 @@ def _(draw: Draw):
                 "stride": stride,
                 "padding": padding,
             },
-            gradients=("weight", "bias") * (patch_size == 3),
+            gradients=("x", "weight", "bias") * (patch_size == 3),
         )
 
 
@@ -1047,7 +1047,7 @@ def _(draw: Draw):
     # and which is no num_parts either.
     for num_parts, C in ((6, 29), (7, 38)):
         H, W = draw.sizes(2, low=3, high=5)
-        yield Call("Shift", {"x": draw.normal(2, C, H, W)}, init={"num_parts": num_parts})
+        yield Call("Shift", {"x": draw.normal(2, C, H, W)}, init={"num_parts": num_parts}, gradients=("x",))
 
 
 LEFT, RIGHT, UP, DOWN = (0, -1), (0, 1), (-1, 0), (1, 0)

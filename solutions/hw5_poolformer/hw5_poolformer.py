@@ -685,6 +685,7 @@ with when_done():
 #   `make_block(kind, channels)`.
 # * `forward(images)`: embed, blocks, embed, blocks, … Then the average over all places, $(B, C)$; then
 #   **`norm`**, an `nn.LayerNorm(C, eps=1e-6)`; then **`head`**, an `nn.Linear` to $(B, \text{num\_classes})$.
+#   Only the numbers count here, no gradients: exercise 10 trains through your parts.
 #
 # (This order, average and then LayerNorm, is that of the `timm` library. The paper's own code norms the map
 # with GroupNorm and then averages. Both are called PoolFormer; weights of the one give wrong answers in the

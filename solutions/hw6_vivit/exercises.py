@@ -631,6 +631,7 @@ def _(draw: Draw):
         {"x": draw.normal(B, T, h, w, D)},
         init={"num_tokens": N, "embed_dim": D},
         parameters={"class_token": draw.normal(1, 1, D), "positions": draw.normal(1, 1 + N, D)},
+        gradients=("x",),
     )
     for size in (1.0, 0.003):  # of what the blocks give: where it is small, the eps of the norm shows
         T, h, w = shuffled(draw, 2, 3, 4)

@@ -53,7 +53,8 @@ def _(draw: Draw):
     for _ in range(2):
         B, D, H = draw.sizes(3, low=2, high=6)
         arguments = {"x": draw.normal(B, D), "h": draw.normal(B, H), "c": 2 * draw.normal(B, H)}
-        yield Call("lstm_cell", arguments | _lstm_weights(draw, D, H), gradients=("x", "h", "c"))
+        weights = _lstm_weights(draw, D, H)
+        yield Call("lstm_cell", arguments | weights, gradients=("x", "h", "c", *weights))
 
 
 def _step(x, h, c, w_x, w_h, bias, order="ifgo", forget=torch.sigmoid, candidate=torch.tanh, shown=torch.tanh):
@@ -166,7 +167,8 @@ def _(draw: Draw):
             lengths[draw.integer(0, B - 1)] = N
             lengths[lengths.argmin()] = 1 + draw.integer(0, 1)
         arguments = {"x": draw.normal(B, N, D), "lengths": lengths}
-        yield Call("run_lstm", arguments | _lstm_weights(draw, D, H), gradients=("x",))
+        weights = _lstm_weights(draw, D, H)
+        yield Call("run_lstm", arguments | weights, gradients=("x", *weights))
 
 
 def _outputs(x, lengths, w_x, w_h, bias, keep=True, from_right=False):
@@ -699,7 +701,7 @@ def _(draw: Draw):
                 "w_o": draw.normal(A, D) / A**0.5,
                 "num_heads": heads,
             },
-            gradients=("y", "memory"),
+            gradients=("y", "memory", "w_q", "w_k", "w_v", "w_o"),
         )
 
 
@@ -1287,11 +1289,11 @@ def _(draw: Draw):
     asked, _ = _held_out(draw)  # first of all, so that the goals below draw the same ones
     for steps, max_norm in ((4, 100.0), (5, 0.01)):
         classes, N = draw.sizes(2, low=3, high=6)
-        table = draw.normal(11, classes)
+        weights = {"table": draw.normal(11, classes), "bias": draw.normal(classes)}
         yield Call(
             "train_sentiment",
             {
-                "model": Probe("word_classifier", {"table": table}, ask=draw.integers(0, 10, 2, N)),
+                "model": Probe("word_classifier", weights, ask=draw.integers(0, 10, 2, N)),
                 "words": draw.integers(0, 10, 40, N),
                 "labels": draw.integers(0, classes - 1, 40),
                 "steps": steps,
@@ -1382,6 +1384,18 @@ def clipped_after_the_step(model, words, labels, steps, batch_size, learning_rat
 )
 def each_number_clipped(*arguments):
     return _train(*arguments, clip=lambda model, limit: nn.utils.clip_grad_value_(model.parameters(), limit))
+
+
+def _clip_each(model, max_norm):
+    for weights in model.parameters():
+        nn.utils.clip_grad_norm_([weights], max_norm)
+
+
+@training.mistake(
+    "You clip each weight tensor by itself. Asked for is the length of all gradients together, one number for the model."
+)
+def each_tensor_clipped(*arguments):
+    return _train(*arguments, clip=_clip_each)
 
 
 @training.mistake(
