@@ -518,7 +518,7 @@ with when_done():
 # `WindowAttention`; **`fc1`**, linear from $D$ to `mlp_ratio` $\cdot D$, and
 # **`fc2`**, back. (Instead of the two, an `nn.Sequential` called `mlp` of linear, GELU, linear is accepted.)
 # All the other parts are your functions of exercises 1, 4 and 5. The mask has to be where $x$ is:
-# `.to(x.device)`.
+# `.to(x.device)`. You may make it anew in each call, or once and keep it: all maps that one block sees are of one size.
 
 # %% exercise="SwinBlock"
 class SwinBlock(nn.Module):
