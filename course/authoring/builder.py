@@ -8,7 +8,7 @@ from pathlib import Path
 
 from course import glossary
 from course.atomic import write_together
-from course.authoring import notebooks
+from course.authoring import coverage, notebooks
 from course.authoring.examine import (
     check_data,
     checked,
@@ -102,6 +102,8 @@ def build(
             problems += error.lines
     if not paths and has_glossary(root):
         problems += glossary_problems(root) if check else _build_glossary(root, say)
+    if not paths and coverage.is_kept(root):
+        problems += coverage.page_problems(root) if check else _build_coverage(root, say)
     if check and not paths:
         problems += strays(root)
     return problems
@@ -134,6 +136,17 @@ def _build_glossary(root: Path, say: Callable[[str], None]) -> list[str]:
         path = root / "notebooks" / glossary.PAGE
         _write({path: (glossary.page().encode(), f"{shown(path, root)}: written")}, say)
     return []
+
+
+def _build_coverage(root: Path, say: Callable[[str], None]) -> list[str]:
+    if not coverage.page_problems(root):
+        return []
+    lists = coverage.Coverage(root)
+    problems = lists.problems()
+    if not problems:
+        path = root / "notebooks" / coverage.PAGE
+        _write({path: (lists.page().encode(), f"{shown(path, root)}: written")}, say)
+    return problems
 
 
 def write_assignment(work: HomeworkFiles) -> None:

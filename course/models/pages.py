@@ -306,7 +306,7 @@ def models_command(
         elif name:
             print(card(name), show(name), sep="\n\n")
         else:
-            text = table(list_models(), step)
+            text = f"{table(list_models(), step)}\n\nWhere each is taught and proved: notebooks/COVERAGE.md"
             print(text)
             if keep:
                 keep(text)

@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 from course.analysis import attention_weights, mean_attention_distance, rollout
 from course.data.normalise import Normalise
 from course.models import create_model
+from tests.models.parity import proves
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.randn(2, 3, 9, 8, generator=torch.Generator().manual_seed(1))  # (B, heads, N, d)
@@ -39,6 +40,7 @@ class Products(TorchFunctionMode):
         return result
 
 
+@proves(205)
 @pytest.mark.parametrize("name", SMALL)
 def test_weights_times_values_are_the_layers_own_output(name):
     torch.manual_seed(0)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from course.analysis.cka import centred_gram, cka
+from tests.models.parity import proves
 
 GENERATOR = torch.Generator().manual_seed(3)
 IMAGES = torch.randn(32, 3, 4, 4, generator=GENERATOR)
@@ -48,6 +49,7 @@ def of_first_layers(a, b):
     return float(cka(a, b, IMAGES, layers_a=["1"], layers_b=["1"]).values)
 
 
+@proves(171)
 @pytest.mark.parametrize("batch_size", [32, 8])
 def test_agrees_with_loops(batch_size):
     a, b = mlp(1), mlp(2)

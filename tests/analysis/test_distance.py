@@ -8,6 +8,7 @@ import torch
 from course.analysis import attention_weights, mean_attention_distance
 from course.analysis.token_grid import token_grid
 from course.models import create_model
+from tests.models.parity import proves
 
 
 def only(weights, image_size):
@@ -20,6 +21,7 @@ def one_hot(targets, heads=1):
     return torch.eye(len(targets))[targets].expand(1, heads, -1, -1)
 
 
+@proves(173)
 def test_it_is_what_loops_over_all_pairs_give():
     generator = torch.Generator().manual_seed(0)
     weights = (2 * torch.randn(2, 3, 13, 13, generator=generator)).softmax(dim=-1)  # a class token and 3×4 patches

@@ -6,6 +6,7 @@ from torch import nn
 
 from course.analysis.feature_visualisation import most_exciting
 from course.data.normalise import Normalise
+from tests.models.parity import proves
 
 SHAPE = 3, 16, 16
 
@@ -23,6 +24,7 @@ def roughness(images):
     return float(images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean())
 
 
+@proves(179)
 def test_each_image_is_what_its_class_likes():
     images = most_exciting(Templates(), [1, 0], SHAPE, jitter=0, roughness_cost=0.0)
     assert images.shape == (2, *SHAPE) and images.min() >= 0 and images.max() <= 1

@@ -7,6 +7,7 @@ from torch import nn
 
 from course.analysis import principal_filters
 from course.models import create_model
+from tests.models.parity import proves
 
 
 def filters(count=20, seed=0):
@@ -15,6 +16,7 @@ def filters(count=20, seed=0):
     return torch.randn(count, 3, 4, 4, generator=generator) * scale + 0.5
 
 
+@proves(175)
 def test_they_are_scikit_learns():
     weight = filters()
     found = principal_filters(weight, 6)

@@ -7,8 +7,10 @@ from torch import nn
 from course.analysis import position_similarity
 from course.models import create_model
 from course.models.stems import sinusoidal_2d
+from tests.models.parity import proves
 
 
+@proves(174)
 def test_it_is_the_cosine_of_each_pair():
     table = torch.randn(1 + 12, 8, generator=torch.Generator().manual_seed(0))  # a class token and 3×4 positions
     similarity = position_similarity(table, (3, 4))

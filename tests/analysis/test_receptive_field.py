@@ -6,10 +6,12 @@ from torch import nn
 
 from course.analysis.receptive_field import area, level, receptive_fields
 from course.models import create_model
+from tests.models.parity import proves
 
 IMAGES = torch.rand(3, 3, 31, 31, generator=torch.Generator().manual_seed(5))
 
 
+@proves(172)
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_a_stack_of_3x3_convolutions_sees_exactly_its_square(depth):
     torch.manual_seed(depth)

@@ -7,6 +7,7 @@ from torch import nn
 from course.analysis.robustness import drop_tiles, occlusion, shuffle_tiles, shuffling
 from course.data.normalise import Normalise
 from course.models import create_model
+from tests.models.parity import proves
 
 GENERATOR = torch.Generator().manual_seed(11)
 IMAGES = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8, generator=GENERATOR)
@@ -34,6 +35,7 @@ def vit(**options):
     return create_model("vit_cifar", img_size=16, embed_dim=32, depth=2, num_heads=2, num_classes=5, **options).eval()
 
 
+@proves(176)
 def test_gone_tiles_are_0_and_no_others():
     gone = torch.zeros(2, 16, dtype=torch.bool)
     gone[1, 6] = True  # row 1, column 2
@@ -78,6 +80,7 @@ def test_seeds_and_batches():
         assert measure()[1:] != measure(seed=1)[1:]
 
 
+@proves(177)
 def test_tiles_change_places_and_stay_whole():
     images = torch.arange(2 * 16 * 16).view(2, 1, 16, 16).float()
     shuffled = shuffle_tiles(images, 4, torch.Generator().manual_seed(0))
@@ -91,6 +94,7 @@ def test_tiles_change_places_and_stay_whole():
     assert torch.equal(shuffle_tiles(images, 1, torch.Generator()), images)
 
 
+@proves(177, 178)
 @pytest.mark.parametrize("grid", [2, 4])
 def test_without_positions_the_order_of_the_patches_is_nothing(grid):
     images = IMAGES.float() / 128 - 1

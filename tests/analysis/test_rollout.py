@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from course.analysis import rollout, rollout_maps
+from tests.models.parity import proves
 
 
 def random_layers(depth=4, heads=3, tokens=10, batch=2):
@@ -23,6 +24,7 @@ def test_who_looks_at_himself_only_stays_himself():
     assert torch.allclose(rollout([identity] * 5), torch.eye(10).expand(2, 10, 10))
 
 
+@proves(170)
 def test_it_is_the_papers_recursion_written_as_loops():
     layers = random_layers(depth=3, heads=2, tokens=4, batch=1)
     expected = [[float(i == j) for j in range(4)] for i in range(4)]

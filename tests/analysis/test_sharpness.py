@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from course.analysis.sharpness import direction, largest_eigenvalue, loss_surface
 from course.models import create_model
+from tests.models.parity import proves
 
 GENERATOR = torch.Generator().manual_seed(7)
 IMAGES = torch.randn(12, 3, 4, 4, generator=GENERATOR)
@@ -56,6 +57,7 @@ def bends(*curvatures):
     return lambda logits, labels: 0.5 * (torch.tensor(curvatures) * logits[0] ** 2).sum()
 
 
+@proves(153)
 @pytest.mark.parametrize("make", [mlp, small_vit])
 def test_agrees_with_the_whole_hessian(make):
     found = largest_eigenvalue(make(), DATA, tolerance=1e-3, most=500)
@@ -116,6 +118,7 @@ def test_each_filter_of_a_direction_is_as_long_as_its_weights():
     assert not torch.equal(direction(model, seed=1)["0.weight"], way["0.weight"])
 
 
+@proves(153)
 def test_the_surface_is_the_loss_where_one_goes():
     model = mlp()
     ways = direction(model), direction(model, seed=1)

@@ -21,6 +21,7 @@ from course.data.augment import (
 )
 from course.data.mix import Mix, RandomErasing
 from course.data.rand_augment import OPERATIONS, RandAugment
+from tests.models.parity import proves
 
 ON_PIXELS = AUGMENTATIONS | {"rand_augment": RandAugment(9, 0.5), "color_jitter": ColorJitter(0.4)}
 EVERY = ON_PIXELS | {"random_erasing": RandomErasing(0.5), "mixup": Mix(0.8, 0), "cutmix": Mix(0, 1)}
@@ -193,6 +194,7 @@ def every_crop(image: Tensor, padding: int) -> list[Tensor]:
     ]
 
 
+@proves(161)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize(("shape", "padding"), [((90, 3, 9, 7), 1), ((12, 1, 5, 6), 4), ((20, 2, 8, 8), 0)])
 def test_every_crop_is_one_that_padding_and_slicing_gives(shape, padding, dtype):
@@ -344,6 +346,7 @@ def test_blur_is_gaussian(size, kernel):
     ), "no farther than the image"
 
 
+@proves(92)
 def test_three_augment_is_one_of_three():
     images = photographs(24)
     drawn = ThreeAugment().draw(24, images.shape, seeded())
@@ -449,6 +452,7 @@ def test_two_operations_come_one_after_the_other():
     assert torch.equal(ours[5], images[5]), "moved at once: what leaves the image on the way is not lost"
 
 
+@proves(36, 162)
 def test_rand_augment_draws_as_deit():
     drawn = RandAugment(9, 0.5).draw(30_000, (3, 32, 32), seeded()).view(30_000, 2, 2)
     which, level = drawn.unbind(2)
@@ -465,6 +469,7 @@ def test_rand_augment_draws_as_deit():
 # ---------------------------------------------------------------------------------------------------
 
 
+@proves(162)
 def test_erasing_puts_noise_into_a_rectangle_of_some_images():
     images = torch.full((2000, 3, 20, 16), 7.0)
     erasing = RandomErasing(0.25)
@@ -493,6 +498,7 @@ def test_erasing_always_and_never():
     assert torch.equal(never, images) and (always != images).flatten(1).any(1).all()
 
 
+@proves(36, 162)
 def test_mixup_adds_a_share_of_the_neighbour():
     images = torch.randn(7, 3, 6, 6, generator=seeded())
     drawn = Mix(0.8, 0).draw(7, images.shape, seeded(3))
@@ -503,6 +509,7 @@ def test_mixup_adds_a_share_of_the_neighbour():
         torch.testing.assert_close(mixed[place], share[0] * images[place] + (1 - share[0]) * images[other])
 
 
+@proves(162)
 def test_cutmix_puts_in_a_rectangle_and_lambda_is_what_is_left():
     own = torch.arange(6.0)[:, None, None, None].expand(6, 2, 12, 10)
     seen = []

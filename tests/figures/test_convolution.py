@@ -5,6 +5,7 @@ import torch
 
 from course.figures import convolution as figures
 from course.figures.convolution import Counted
+from tests.models.parity import proves
 from tests.pictures import assert_readable
 
 
@@ -52,6 +53,7 @@ def test_a_chain_has_each_value_above_and_each_derivative_below():
     assert SHOWN["chain"]().alt.endswith("w = 0.5, derivative -1.25; L = w² = 0.25, derivative 1")
 
 
+@proves(194)
 def test_history_splits_the_parameters_and_counts_the_multiply_adds():
     picture = SHOWN["history"]()
     left, right = picture.axes

@@ -13,7 +13,8 @@ ROUNDINGS = 2  # in float32, so many times the public model's own rounding error
 
 
 def proves(*rows: int):
-    """Marks a test as the proof of these rows of ``course/models/references.csv``; ``test_rows.py`` looks for it."""
+    """Marks a test as the proof of these rows of ``course/models/references.csv``: ``course build`` looks for it, and
+    ``notebooks/COVERAGE.md`` names it."""
 
     def marked(test):
         test.proves = rows

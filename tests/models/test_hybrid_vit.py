@@ -34,7 +34,7 @@ def timm_pair():
     return pair("vit_b_r50", SMALL["vit_b_r50"], timm_hybrid(), "timm")
 
 
-@proves(11)
+@proves(11, 196)
 def test_agrees_with_timm():
     assert_agrees(*timm_pair(), IMAGES)
 

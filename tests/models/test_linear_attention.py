@@ -14,7 +14,7 @@ from course.models.token_mixers.performer import (
     log_features,
     orthogonal_features,
 )
-from tests.models.parity import assert_agrees, assert_catches, randomised
+from tests.models.parity import assert_agrees, assert_catches, proves, randomised
 
 SIZES = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=4, mlp_ratio=2, num_classes=10)
 SMALL = {
@@ -89,6 +89,7 @@ def slow_performer(module: PerformerAttention, x: Tensor) -> Tensor:
 MODULES = {"linformer": (linformer, slow_linformer), "performer": (performer, slow_performer)}
 
 
+@proves(157)
 @pytest.mark.parametrize("name", MODULES)
 def test_agrees_with_its_equation(name):
     make, slow = MODULES[name]

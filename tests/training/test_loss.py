@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from course.training.batches import Batch
 from course.training.loss import distillation_loss, label_loss, training_loss
 from course.training.recipe import Recipe
+from tests.models.parity import proves
 
 CLASSES = 5
 
@@ -30,6 +31,7 @@ def mixed() -> Batch:
     return Batch(torch.zeros(4, 1, 2, 2), LABELS, OTHERS, SHARE)
 
 
+@proves(36, 162)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_mixed_images_have_mixed_targets(logits, smoothing):
     targets = SHARE[:, None] * F.one_hot(LABELS, CLASSES) + (1 - SHARE[:, None]) * F.one_hot(OTHERS, CLASSES)
@@ -49,6 +51,7 @@ def test_binary_cross_entropy_has_every_class_that_is_there(logits):
     assert alone == pytest.approx(float(-(only * p.log() + (1 - only) * (1 - p).log()).mean()))
 
 
+@proves(90)
 def test_soft_distillation_by_hand():
     """Two classes: KL of (σ(a), 1-σ(a)) from (σ(b), 1-σ(b)), at temperature 3, times 9."""
     student, teacher, temperature = torch.tensor([[1.5, 0.0]]), torch.tensor([[-0.6, 0.0]]), 3.0
@@ -57,6 +60,7 @@ def test_soft_distillation_by_hand():
     assert distillation_loss(student, teacher, "soft", temperature) == pytest.approx(expected, rel=1e-5)
 
 
+@proves(90)
 def test_hard_distillation_is_the_teachers_decision(logits):
     taught = torch.eye(CLASSES, dtype=torch.float64)[[2, 2, 0, 1]] * 7
     expected = F.cross_entropy(logits, torch.tensor([2, 2, 0, 1]))

@@ -19,6 +19,7 @@ from course.training.optimizers import (
     layer_scales,
     make_optimizer,
 )
+from tests.models.parity import proves
 
 OPTIMIZERS = ("adamw", "sgd", "muon", "lamb")
 
@@ -136,6 +137,7 @@ def test_frozen_parameters_are_left_out_and_something_must_learn():
 # -----------------------------------------------------------------------------------------------------------
 
 
+@proves(107)
 def test_layer_decay_is_timms():
     ours, theirs = small_vit(), timm_vit()
     groups = timm_optim.param_groups_layer_decay(
@@ -258,6 +260,7 @@ def test_muon_needs_matrices():
 # -----------------------------------------------------------------------------------------------------------
 
 
+@proves(159)
 @pytest.mark.parametrize(("decay", "adapt"), [(0.1, True), (0.0, True), (0.0, False)])
 def test_lamb_is_timms_lamb(decay, adapt):
     """Which by default also clips the gradient to norm 1, and adapts only what it decays."""

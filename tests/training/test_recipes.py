@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from course.training import Recipe, recipes
+from tests.models.parity import proves
 
 
 def test_named_recipes():
@@ -306,6 +307,7 @@ TABLES = {
 }
 
 
+@proves(91, 92, 107, 167)
 @pytest.mark.parametrize("name", TABLES)
 def test_a_recipe_is_its_table(name):
     recipe, table = recipes.get(name), dict(TABLES[name])
@@ -315,6 +317,7 @@ def test_a_recipe_is_its_table(name):
     assert {field: getattr(recipe, field) for field in expected} == expected
 
 
+@proves(91)
 def test_what_deit_adds_to_vit():
     changed = {
         f.name for f in dataclasses.fields(Recipe) if getattr(recipes.vit, f.name) != getattr(recipes.deit, f.name)

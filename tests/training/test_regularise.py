@@ -10,6 +10,7 @@ from course.models import create_model
 from course.models.backbone import Block, Residual
 from course.training.parts import loaded
 from course.training.regularise import set_drop_path, set_dropout
+from tests.models.parity import proves
 
 
 def rates(model: nn.Module) -> dict[str, float]:
@@ -48,6 +49,7 @@ def test_as_create_model_would_have_it(name):
     assert not any(rates(model).values())
 
 
+@proves(36, 102)
 def test_stochastic_depth_is_in_training_only():
     model = small_vit()
     set_drop_path(model, 0.9)
@@ -77,6 +79,7 @@ def test_dropout_is_where_vit_has_it():
     assert set(model.state_dict()) == names  # weights still load
 
 
+@proves(161)
 def test_dropout_zeroes_that_share_and_can_be_changed():
     model = small_vit()
     images = torch.randn(64, 3, 32, 32)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from course.training.sam import buffers_kept, perturbed, sharpness_step
+from tests.models.parity import proves
 
 
 class Weights(nn.Module):
@@ -25,6 +26,7 @@ def gradient(model: nn.Module) -> list[float]:
     return [parameter.grad.item() for parameter in model.parameters()]
 
 
+@proves(152)
 def test_the_equations_on_a_quadratic():
     """g = H w = (3, 4), ‖g‖ = 5; e = 0.5 · g / 5 = (0.3, 0.4); gradient there H (w + e) = (3.3, 5.6)."""
     model = Weights(3.0, 1.0, curvature=(1.0, 4.0))

@@ -19,6 +19,7 @@ from course.training.update_rules import (
     nesterov,
     rmsprop,
 )
+from tests.models.parity import proves
 
 START = torch.tensor([[-1.5, 0.7, 2.0], [0.3, -0.2, 1.1]], dtype=torch.float64)
 STEPS = 12
@@ -82,6 +83,7 @@ def assert_same(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12)
 
 
+@proves(159)
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_rule_is_torchs(name):
     rule, options, make = PAIRS[name]
