@@ -42,7 +42,6 @@ def timm_coatnet_7(dims, depths, stem_width, dim_head, img_size, num_classes):
 
     The paper's step for it is that of section A.1 without the pooling, x <- Proj(x) + Attention(Norm(x)).
     """
-    from functools import partial
 
     from timm.layers import RelPosBias
     from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitTransformerCfg
