@@ -37,7 +37,7 @@ for _name, _width, _depth, _size, _says, _paper in (
     ("efficientnet_b5", 1.6, 2.2, 456, "30M 9.9G", PAPER),
     ("efficientnet_b6", 1.8, 2.6, 528, "43M 19G", PAPER),
     ("efficientnet_b7", 2.0, 3.1, 600, "66M 37G", PAPER),
-    ("efficientnet_l2", 4.3, 5.3, 800, "480M", "Xie et al. 2020, arXiv:1911.04252, table 2"),
+    ("efficientnet_l2", 4.3, 5.3, 800, "480M", "Xie et al. 2020, arXiv:1911.04252"),
 ):
     _spec = Whole(EfficientNet, width=_width, depth=_depth)
     register(_name, _spec, paper=_paper, says=_says, keys={"timm": TIMM}, usual_size=_size)

@@ -29,7 +29,7 @@ for _name, _dims, _depths, _group_width, _says in (
     register(
         _name,
         Whole(RegNetY, dims=_dims, depths=_depths, group_width=_group_width),
-        paper="Radosavovic et al. 2020, arXiv:2003.13678, table 4",
+        paper="Radosavovic et al. 2020, arXiv:2003.13678",
         says=_says,
         keys={"timm": numbered_as_in_timm(_depths)},
     )
