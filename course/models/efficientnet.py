@@ -94,8 +94,7 @@ class EfficientNet(Model):
     def __init__(self, width: float = 1.0, depth: float = 1.0, in_chans: int = 3, num_classes: int = 1000) -> None:
         super().__init__()
         in_dim = rounded(32 * width)
-        self.act = nn.SiLU(inplace=True)
-        self.stem = nn.Sequential(SameConv(in_chans, in_dim, 3, stride=2), batch_norm(in_dim), self.act)
+        self.stem = nn.Sequential(SameConv(in_chans, in_dim, 3, stride=2), batch_norm(in_dim), nn.SiLU(inplace=True))
         self.stages = nn.ModuleList()
         for kernel_size, stride, expand, dim, blocks in STAGES:
             dim = rounded(dim * width)
@@ -105,7 +104,7 @@ class EfficientNet(Model):
             in_dim = dim
         self.num_features = rounded(1280 * width)
         conv = nn.Conv2d(in_dim, self.num_features, 1, bias=False)
-        self.last = nn.Sequential(conv, batch_norm(self.num_features), self.act)
+        self.last = nn.Sequential(conv, batch_norm(self.num_features), nn.SiLU(inplace=True))
         self.fc = linear_or_nothing(self.num_features, num_classes)
 
     def features(self, images: Tensor) -> list[Tensor]:
