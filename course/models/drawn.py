@@ -183,7 +183,7 @@ def _blocks_in(model: nn.Module) -> dict[tuple[_Half, ...], str]:
 
 
 def _built(mixer: nn.Module) -> list[_Half]:
-    """The steps of a mixer that is one residual step, or several in turn."""
+    """The steps of a mixer that is one step, or several in turn. One of its own kind has its name and no more."""
     steps = mixer if isinstance(mixer, nn.Sequential) else [mixer]
     return [
         _Half(
@@ -191,8 +191,10 @@ def _built(mixer: nn.Module) -> list[_Half]:
             "" if isinstance(step.norm, nn.Identity) else type(step.norm).__name__,
             True,
         )
-        for step in steps
         if isinstance(step, Residual)
+        else _Half(type(step).__name__, "", False)
+        for step in steps
+        if not isinstance(step, nn.Identity)
     ]
 
 

@@ -59,6 +59,12 @@ def test_a_block_of_several_attentions_is_drawn_whole_in_rows():
     assert_nothing_is_cut_off("timesformer_axial", picture)
 
 
+def test_a_step_of_its_own_kind_is_not_left_out():
+    """The first block of a stage has one, which halves the map; with its MLP alone it would be another block."""
+    words = architecture("mvit_v2_t").alt
+    assert words.endswith("PooledResidual, LayerNorm, MLP, added") and words.count("PoolingAttention, added") == 1
+
+
 def test_cards_and_pages_show_it_with_its_words():
     for shown in (card("vit_cifar"), show("vit_cifar")):
         assert 'alt="vit_cifar: image gives 3 × 32 × 32' in shown._repr_html_()
