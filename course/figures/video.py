@@ -133,7 +133,7 @@ def flow_field(first: Tensor, second: Tensor, flow: Tensor, patch: int) -> Pictu
     alt = (
         f"two frames, their difference, and {len(found)} arrows of flow between them{', on average' * bool(mean)}{mean}"
     )
-    figure, ((one, two, three, four),) = new_figure(alt, 1, 4, PAGE, 2.25)
+    figure, ((one, two, three, four),) = new_figure(alt, 1, 4, PAGE, 2.55)
     show_image(one, first)
     show_image(two, second)
     change = (second.float() - first.float()).mean(dim=0).cpu()  # (H, W)

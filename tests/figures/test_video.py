@@ -65,6 +65,7 @@ def test_flow_has_an_arrow_where_there_is_flow():
     assert arrow.xyann == (5.5, 1.5) and arrow.xy[0] > 5.5 and arrow.xy[1] < 1.5  # right, and up
     assert len(last.lines) == 1  # a dot for what stands still
     assert "blue: brighter, red: darker" in [axis.get_xlabel() for axis in picture.axes]
+    assert_nothing_is_cut_off("flow", picture)
     assert "2 arrows" in picture.alt and "x +0.5, y -0.5" in picture.alt  # those that are no number have none
     with pytest.raises(ValueError, match=r"\(2, 2, 2\)"):
         video.flow_field(CLIP[0], CLIP[1], flow[:1], patch=4)
