@@ -5,6 +5,8 @@ A claim about numbers stands on at least three seeds, and a lecture has a minute
 ``course/stored_runs``, one file a lecture: numbers, and when, with what and by which command they were made.
 """
 
+import functools
+import inspect
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -60,6 +62,19 @@ def over_seeds(
     elif not others:
         print(f"This is one seed; `course bench lessons {lecture}` runs and stores {len(seeds)}.")
     return _together([here, *others], name)
+
+
+def cache(function: Callable) -> Callable:
+    """`functools.cache` for what takes long: a default counts the same whether it is given or left out."""
+    remembered, signature = functools.cache(function), inspect.signature(function)
+
+    @functools.wraps(function)
+    def once(*args, **options):
+        call = signature.bind(*args, **options)
+        call.apply_defaults()
+        return remembered(*call.args, **call.kwargs)
+
+    return once
 
 
 def stored_runs(lecture: str) -> dict[str, dict[str, dict]]:

@@ -30,6 +30,21 @@ raise RuntimeError("what stands below the last experiment is not run")
 """
 
 
+def test_what_was_trained_once_is_not_trained_again_where_the_seed_is_left_out():
+    trained = []
+
+    @seeds.cache
+    def network(kind, seed=0, *, fresh=False):
+        """A network."""
+        trained.append((kind, seed, fresh))
+        return object()
+
+    first = network("ViT")
+    assert first is network("ViT", 0) is network("ViT", seed=0) is network(kind="ViT", fresh=False)
+    assert first is not network("ViT", 1) and network("ViT", fresh=True) is not first
+    assert trained == [("ViT", 0, False), ("ViT", 1, False), ("ViT", 0, True)] and network.__doc__ == "A network."
+
+
 SHOWN = """
 # %%
 models = {}

@@ -21,7 +21,7 @@ from course.authoring.examine import (
 )
 from course.authoring.execute import execute
 from course.authoring.files import HomeworkFiles, LectureFiles, all_targets, shown, targets_of
-from course.authoring.outputs import hygiene
+from course.authoring.outputs import clean, hygiene
 from course.authoring.repository import AuthoringError, find_root
 from course.authoring.source import SourceFile, read_source, require_lecture
 from course.checks import Homework, public
@@ -184,7 +184,10 @@ def _fresh_notebook(
         before = notebooks.read_notebook(path) if path.is_file() else None
     except ValueError:
         before = None  # unreadable: made anew
-    kept = before is not None and notebooks.take_outputs(notebook, before) and not hygiene(notebook, root)
+    kept = before is not None and notebooks.take_outputs(notebook, before)
+    if kept:
+        clean(notebook)  # by the rules of today
+        kept = not hygiene(notebook, root)
     if run_again or not kept:
         with _folder_to_run_in(path, checks) as folder:
             seconds = execute(notebook, folder, name, source, step)

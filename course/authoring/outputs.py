@@ -10,7 +10,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-MOST_BYTES = 1000 * 1024  # of outputs in one notebook; each picture is there as PNG and as HTML
+MOST_BYTES = 500 * 1024  # of outputs in one notebook
 MOST_DPI = 100
 MOST_PIXELS = 1600  # either side of a picture
 
@@ -25,13 +25,15 @@ _MACHINE_PATH = re.compile(
     r"|\b[A-Z]:\\{1,2}[Uu]sers\\[^\s'\"<>]{0,80}|\bipykernel_\d+|/site-packages/"
 )
 _EMBEDDED = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
+_EMBEDDED_PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 
 def clean(notebook: NotebookNode) -> None:
     """Keep of every output what a reader will still want in a year. Changes the notebook itself.
 
     Gone are widgets (a picture beside one stays), progress bars, times of execution, frames of library code
-    in tracebacks, and all outputs of cells tagged ``no-output``. Cells are numbered 1, 2, ... as they ran.
+    in tracebacks, a picture that its HTML holds too, and all outputs of cells tagged ``no-output``. Cells are numbered
+    1, 2, ... as they ran.
     """
     notebook.metadata.pop("widgets", None)
     code = (cell for cell in notebook.cells if cell.cell_type == "code")
@@ -102,7 +104,16 @@ def _clean_output(output: NotebookNode, count: int) -> bool:
         if not any(kind.startswith("image/") for kind in output.data):
             return False
         output.metadata.pop(WIDGET, None)
+    if _stands_twice(output):
+        del output.data["image/png"]
+        output.metadata.pop("image/png", None)
     return not _BAR.search(output.data.get("text/plain", ""))
+
+
+def _stands_twice(output: NotebookNode) -> bool:
+    """Whether its PNG is in its HTML as well, with words for who cannot see it: then the HTML says all."""
+    png = "".join(output.data.get("image/png", "").split())
+    return bool(png) and png in output.data.get("text/html", "")
 
 
 def _output_problems(output: NotebookNode, root: Path) -> list[str]:
@@ -125,8 +136,9 @@ def _output_problems(output: NotebookNode, root: Path) -> list[str]:
     data = output.get("data", {})
     if WIDGET in data:
         problems.append("holds a widget, which shows nothing where no kernel runs: build again")
-    if "image/png" in data:
-        problems += _picture_problems(base64.b64decode("".join(data["image/png"])))
+    pictures = ["".join(data["image/png"])] if "image/png" in data else _EMBEDDED_PNG.findall(data.get("text/html", ""))
+    for picture in pictures:
+        problems += _picture_problems(base64.b64decode(picture))
     return problems
 
 

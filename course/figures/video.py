@@ -55,7 +55,7 @@ def space_time_slices(clips: Tensor, captions: Sequence[str]) -> Picture:
     if len(captions) != len(clips):
         raise ValueError(f"there are {len(clips)} clips and {len(captions)} captions")
     frames, side = clips.shape[1], min(1.5, PAGE / (len(clips) + 0.8))
-    moves = (f"{name}: x {_velocity(clip, 3):+.1f}, y {_velocity(clip, 2):+.1f}" for name, clip in zip(captions, clips))
+    moves = (f"{name}: x {_velocity(clip, 3)}, y {_velocity(clip, 2)}" for name, clip in zip(captions, clips))
     alt = (
         f"{len(clips)} clips from above and from the side; what is bright moves, in pixels a frame, {'; '.join(moves)}"
     )
@@ -75,11 +75,12 @@ def space_time_slices(clips: Tensor, captions: Sequence[str]) -> Picture:
     return figure
 
 
-def _velocity(clip: Tensor, axis: int) -> float:
+def _velocity(clip: Tensor, axis: int) -> str:
     """Pixels a frame along an axis of (T, C, H, W) by which the middle of what is bright moves."""
     bright = (clip > 0.5 * clip.max()).float().sum(dim=(1, 5 - axis))  # (T, H or W)
     middle = (bright * torch.arange(bright.shape[1])).sum(dim=1) / bright.sum(dim=1).clamp(min=1)  # (T,)
-    return float(middle[-1] - middle[0]) / max(len(clip) - 1, 1)
+    a_frame = float(middle[-1] - middle[0]) / max(len(clip) - 1, 1)
+    return f"{round(a_frame, 1) + 0.0:+.1f}"  # + 0.0: no minus before a zero
 
 
 def kernel_in_time(kernels: Mapping[str, Tensor]) -> Picture:
@@ -132,13 +133,14 @@ def flow_field(first: Tensor, second: Tensor, flow: Tensor, patch: int) -> Pictu
     alt = (
         f"two frames, their difference, and {len(found)} arrows of flow between them{', on average' * bool(mean)}{mean}"
     )
-    figure, ((one, two, three, four),) = new_figure(alt, 1, 4, PAGE, 2.25)
+    figure, ((one, two, three, four),) = new_figure(alt, 1, 4, PAGE, 2.55)
     show_image(one, first)
     show_image(two, second)
     change = (second.float() - first.float()).mean(dim=0).cpu()  # (H, W)
     top = float(change.abs().max()) or 1.0
     three.imshow(change.numpy(), cmap="RdBu", vmin=-top, vmax=top, interpolation="nearest")
     without_axes(three)
+    three.set_xlabel("blue: brighter, red: darker", fontsize=SMALL)
     show_image(four, 0.35 * first.float() / max(float(first.max()), 1e-9))
     for (row, column), _ in np.ndenumerate(np.zeros(flow.shape[:2])):
         x, y = flow[row, column].tolist()

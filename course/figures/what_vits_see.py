@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import torch
@@ -152,9 +153,10 @@ def dots(rows: Mapping[str, Sequence[float]], *, xlabel: str, level: tuple[str, 
 
 
 def _from_to(values: Sequence[float], digits: int) -> str:
-    """``"0.50 to 0.70"``, or the one number where they are the same."""
-    ends = (round(float(end), digits) + 0.0 for end in (min(values), max(values)))  # + 0.0: no minus before a zero
-    return " to ".join(dict.fromkeys(f"{end:.{digits}f}".replace("-", "−") for end in ends))
+    """``"0.50 to 0.70"``, or the one number where they are the same. A half is rounded up, as in the text."""
+    step = Decimal(10) ** -digits
+    ends = (Decimal(f"{float(end):.6g}").quantize(step, ROUND_HALF_UP) + 0 for end in (min(values), max(values)))
+    return " to ".join(dict.fromkeys(str(end).replace("-", "−") for end in ends))  # + 0: no minus before a zero
 
 
 def panels(

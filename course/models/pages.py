@@ -138,8 +138,7 @@ def _of_different_layouts(a: Spec, b: Spec) -> list[tuple[str, object, object]]:
 class Card:
     """A model's figures: counted here, printed in the paper, printed in the decks.
 
-    The decks are five sets of lecture slides on vision transformers, whose figures this course checks. The table of
-    references calls them S0 to S4.
+    The decks are five sets of lecture slides on vision transformers, whose figures this course checks.
 
     Attributes:
         name, paper: the model and whom to read.
@@ -199,7 +198,7 @@ def card(name: str) -> Card:
         printed = " ".join(filter(None, [row["deck_params"], row["deck_macs"]]))
         if printed:
             remark = "" if row["agrees"] in ("yes", "n/a") else f" ({row['agrees']})"
-            decks.append(f"{printed} ({row['decks']}): {_verdict(printed, parameters, macs)}{remark}")
+            decks.append(f"{printed}: {_verdict(printed, parameters, macs)}{remark}")
         notes += [row["note"]] if row["note"] else []
     return Card(
         name=name,

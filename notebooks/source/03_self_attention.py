@@ -59,7 +59,7 @@ plots.windows_on_image(test.images[3], centres=[(9, 5), (26, 4), (12, 22)], size
 
 # %%
 def small_field_cnn(more=0, padding="circular"):
-    """3 + more convolutions of 3 × 3: one place of the last feature map sees 9 + 4·more pixels."""
+    """3 + more convolutions of 3 × 3: a place of the last map sees 9 + 4·more pixels."""
     layers = []
     for before, after, stride in [(3, 16, 1), (16, 32, 2), (32, 32, 1)] + more * [(32, 32, 1)]:
         conv = nn.Conv2d(before, after, 3, stride, padding=1, padding_mode=padding, bias=False)
@@ -522,7 +522,7 @@ plots.regrouped(numbered, splits).described(
 
 # %%
 class Attention(nn.Module):
-    """Self-attention: (B, N, D) -> (B, N, D). `may_look`, (..., N, N), is True where i may look at j."""
+    """(B, N, D) -> (B, N, D). `may_look`, (..., N, N): True where i may look at j."""
 
     def __init__(self, embed_dim, num_heads):
         super().__init__()
@@ -579,7 +579,7 @@ f"largest difference: {(ours(tokens) - expected).abs().max():.1e}"
 
 # %%
 def cross_attention(layer, asking, tokens):
-    """(B, M, D) look at (B, N, D) -> (B, M, D) and the weights (B, h, M, N); `layer` is an Attention."""
+    """(B, M, D) look at (B, N, D) -> (B, M, D) and weights (B, h, M, N), by an `Attention`."""
     parts = "b n (qkv h d) -> qkv b h n d"
     queries = rearrange(layer.to_qkv(asking), parts,
                         qkv=3, h=layer.num_heads)[0]  # (B, h, M, d)
@@ -708,7 +708,7 @@ plots.patches(image, 4, order=torch.randperm(64)).described(
 
 # %%
 def wave_code(length, width, slowest=100.0):
-    """(length, width): sines, then cosines, of the place at width/2 rates from 1 down to 1/slowest."""
+    """(length, width): sines, then cosines, of the place, at rates from 1 to 1/slowest."""
     rates = slowest ** -torch.linspace(0, 1, width // 2)
     angles = torch.arange(length)[:, None] * rates  # (length, width/2)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -856,7 +856,7 @@ plots.curves(counts, work, log="xy", xlabel="tokens N", ylabel="MACs of one laye
 
 # %%
 class OneLook(nn.Module):
-    """A single layer of attention between patches and classes: images (B, C, H, W) -> logits (B, 10)."""
+    """Between patches and classes one attention: images (B, C, H, W) -> logits (B, 10)."""
 
     def __init__(self, channels, patch, embed_dim, num_heads, code):
         super().__init__()

@@ -614,8 +614,9 @@ accuracies = {name: {"relation": runs["relation"]} for name, runs in learned.ite
 plots.bars(accuracies, chance=0.1)
 
 # %% [markdown]
-# The order is the predicted one, with every seed. These networks have the same data, the same number of steps and, but
-# for the bias table, weights of the same shapes.
+# Where the ceilings differ the order is the predicted one, with every seed. (The last two have the same ceiling, 100
+# of 100, and are not equal: see below.) These networks have the same data, the same number of steps and, but for the bias
+# table, weights of the same shapes.
 #
 # * **Plain, plain, plain**: 35 to 37 %<!-- patterns / plain, plain, plain / relation -->. That is what the place of the
 #   plus alone is worth.
@@ -792,8 +793,8 @@ draw.accuracy_and_cost(
 #   (to 86.4 %). This is lecture 5, section 9, in real numbers: the less is built into a network, and the larger it
 #   is, the more it gains from images; where there are few, the built-in bias decides.
 # * **Multiply-adds are not time.** EfficientNet leads in this picture. But by the throughput in the same table, B5
-#   (83.6 %) runs 169 images a second and Swin-B (83.5 %) runs 278. And Swin-B at 384 pixels runs 84.7 where ViT-B
-#   runs 85.9, with more multiply-adds.
+#   (83.6 %) runs 169 images a second and Swin-B (83.5 %) runs 278. And at 384 pixels Swin-B runs 84.7 and ViT-B 85.9,
+#   though ViT-B has more multiply-adds (55.4 G against 47.0 G).
 # * **Printed numbers differ.** Table 8 of the paper prints 83.3 % for the Swin-B whose 83.5 % stands in table 1.
 #
 # What does each idea bring? Swin-T with one thing taken out (table 4; AP and mIoU are measures of detection and
@@ -811,7 +812,8 @@ draw.accuracy_and_cost(
 # together in the end anyway. To say what is *at a place*, the place itself must have heard of its
 # surroundings, as the plus in section 7. (The paper takes out neither the mask nor merging.)
 #
-# Detection and segmentation are what Swin was built for (tables 2 and 3):
+# Detection and segmentation are what Swin was built for (tables 2 and 3). Cascade Mask R-CNN is a detector and UperNet a
+# segmentation head: each backbone of a column has the same one behind it.
 #
 # | backbone | COCO, Cascade Mask R-CNN: box / mask AP | ADE20K, UperNet: mIoU |
 # |---|---:|---:|
@@ -823,7 +825,7 @@ draw.accuracy_and_cost(
 #
 # And why *shifted* windows, if each token could simply have a window around itself, like a convolution? Such sliding
 # windows are as accurate (81.4 %, table 6). But then neighbouring queries have different keys, and these have to be
-# gathered from memory for each query. Swin-T on a V100 runs 488 images a second with sliding windows and a kernel
+# gathered from memory for each query. Swin-T on a V100 (a GPU) runs 488 images a second with sliding windows and a kernel
 # written for them, and 755 with the cyclic shift (table 5). With padding instead of the cyclic shift it would be 670,
 # without any shift 770.
 

@@ -182,12 +182,13 @@ clip = clips[four[0]]  # (T, C, H, W): moves right
 video.flow_field(clip[1], clip[2], flow_between(clip[1], clip[2]), patch=4)
 
 # %% [markdown]
-# Every patch that is bright enough has moved one pixel to the right. Where it is dark there is too little to
+# The difference is the second frame minus the first: blue where it became brighter, red where it became darker. Every
+# patch that is bright enough has moved one pixel to the right. Where it is dark there is too little to
 # follow, and no arrow. (On a long straight edge the shift *along* the edge cannot be seen: the **aperture
 # problem**.) Real methods are finer, and find a vector for each pixel, but the idea is the same.
 #
 # The **two-stream network** (Simonyan and Zisserman, 2014) trains one CNN on a single frame and one on
-# the flow of ten steps, stacked as channels, and averages their predictions. Its table 4 (UCF-101): frame alone
+# the flow of ten steps, stacked as channels, and averages their predictions. Its table 4 (UCF-101: clips of 101 human actions): frame alone
 # 73.0 %, flow alone 83.7 %, average of both 86.9 %. The first stream knows *what* is there, the second *how* it moves.
 #
 # ### SlowFast: two frame rates
@@ -311,7 +312,7 @@ for name, dot in {"still ": still, "moving": moving}.items():
 # %% [markdown]
 # The central frame filter begins as plain frame sampling: it repeats what the image model says about frame 2.
 # The inflated filter begins as a *mean* over the frames, and a mean blurs motion. Which start is better?
-# ViViT's table 1 (Kinetics-400, top-1 accuracy):
+# ViViT's table 1 (Kinetics-400: clips of 400 human actions; top-1 accuracy):
 #
 # | table 1 | frame sampling | tubelets, random | tubelets, inflated | tubelets, central frame |
 # |---|--:|--:|--:|--:|
@@ -591,7 +592,7 @@ for layers in budget(tiny=[4], cpu=[4, 3, 2]):
 # %% [markdown]
 # The parameters agree with the paper's (89.0 is 88.95, which it cuts off), the work to 1 %<!-- = 100 * (455.2 - 451.5) / 455.2 -->:
 # we count products and convolutions, the authors' counter a little more. What does it buy? Table 2, Kinetics-400 and Epic Kitchens
-# (top-1): Model 1 80.0 and 43.1 %, Model 2 78.8
+# (a smaller set: cooking, filmed from the cook's head; top-1): Model 1 80.0 and 43.1 %, Model 2 78.8
 # and 43.7 %, Model 3 77.4 and 39.1 %. On the large set, joint attention is best; on the small one, the cheap Model 2,
 # which in the authors' measurement also ran 3.4 times<!-- = 58.9 / 17.4 --> faster (17.4 instead of 58.9 ms on a TPU).
 #
@@ -814,7 +815,8 @@ for who, same in seen_so_far["backwards"].items():
 # the clips, whatever their weights are: this is the equation above, and no training can change it. So somebody has to tell the
 # order.
 #
-# Keep these ceilings in mind when you read TimeSformer's table 1, top-1 in %:
+# Keep these ceilings in mind when you read TimeSformer's table 1, top-1 in %. (The classes of Something-Something v2 are
+# what hands do with some thing, whatever the thing is: "pushing something from left to right".)
 #
 # | | space | joint | divided | local + global | axial |
 # |---|--:|--:|--:|--:|--:|
@@ -875,7 +877,7 @@ plots.bars(over_seeds("14_video/leaks", leaks, live=False), chance=0.25)
 # %% [markdown]
 # ## 8 · Small data sets
 #
-# ViViT needs as many data as ViT, and video data sets are small. What helped on Epic Kitchens, one thing after the
+# ViViT needs as much data as ViT, and video data sets are small. What helped on Epic Kitchens, one thing after the
 # other (table 4, Model 2, top-1)? Guess before you look: which of these five brings most? Starting from weights trained on
 # Kinetics, stochastic depth (leaving out residual branches at random), RandAugment (random changes of the images), label
 # smoothing (a part of the target is spread over all classes), or mixup?

@@ -93,6 +93,17 @@ def test_a_changed_sentence_keeps_the_outputs_and_changed_code_runs(built, edit)
     assert check(built) == []
 
 
+def test_outputs_that_are_kept_are_cleaned_by_the_rules_of_today(built):
+    before = (built / LECTURE).read_bytes()
+    lecture = nbformat.read(built / LECTURE, as_version=4)
+    lecture.cells[3].outputs[
+        0
+    ].text += "100%|██████████| 5/5 [00:03<00:00,  1.3it/s]\n"  # as an older build might leave
+    nbformat.write(lecture, built / LECTURE)
+    assert rebuild(built) == ([], [f"{LECTURE}: written, outputs kept (no code changed)"])
+    assert (built / LECTURE).read_bytes() == before
+
+
 def test_what_a_cell_leaves_behind_is_cleaned(built):
     source = built / "notebooks/source/01_tiny.py"
     source.write_text(

@@ -28,6 +28,11 @@ def png(dpi=90, inches=(4, 3)):
     return new_output("display_data", {"image/png": base64.b64encode(out.getvalue()).decode()})
 
 
+def in_html(output):
+    address = f"data:image/png;base64,{output.data['image/png'].strip()}"
+    return new_output("display_data", {"text/html": f'<img src="{address}" alt="a line">'})
+
+
 def error(*frames):
     return new_output("error", ename="ValueError", evalue="no", traceback=list(frames))
 
@@ -82,6 +87,18 @@ def test_a_widget_goes_and_a_picture_beside_it_stays():
     assert "widgets" not in notebook.metadata
 
 
+def test_a_picture_is_stored_once_where_its_html_holds_it():
+    page = in_html(png())
+    lines = png().data["image/png"] + "\n"  # as a kernel may send it
+    twice = new_output("display_data", {"image/png": lines, **page.data}, metadata={"image/png": {"alt": "a line"}})
+    others = new_output("display_data", {**png(inches=(2, 2)).data, **page.data})
+    notebook = notebook_of(twice, others)
+    clean(notebook)
+    first, second = notebook.cells[0].outputs
+    assert dict(first) == dict(page)
+    assert set(second.data) == {"image/png", "text/html"}, "another picture than the one in the HTML stays"
+
+
 def test_timestamps_and_no_output_cells():
     notebook = notebook_of(stream("x"), tags=["no-output"])
     notebook.cells[0].metadata.execution = {"iopub.execute_input": "2026-01-01T00:00:00Z"}
@@ -124,7 +141,8 @@ BAD = {
     "error": (error("ValueError: no"), "stopped with ValueError"),
     "dpi": (png(dpi=150), "150 dpi: at most 100"),
     "pixels": (png(inches=(20, 2)), "1800 x 180 pixels"),
-    "size": (stream("x" * 1_200_000), "its outputs have 1172 KB, more than 1000"),
+    "dpi in HTML": (in_html(png(dpi=150)), "150 dpi: at most 100"),
+    "size": (stream("x" * 600_000), "its outputs have 586 KB, more than 500"),
 }
 
 

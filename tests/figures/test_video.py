@@ -37,6 +37,9 @@ def test_a_moving_dot_is_a_slanted_line_and_a_still_one_is_not():
     y_over_t = picture.axes[4].images[0].get_array()  # (T, H)
     assert y_over_t.shape == (3, 5) and y_over_t.argmax(axis=1).tolist() == [2, 2, 2]
     assert "moving: x +1.0, y +0.0; still: x +0.0, y +0.0" in picture.alt
+    still = torch.ones(1, 2, 1, 16, 16)
+    still[0, 1, 0, 0, 15] = 0  # so the middle of what is bright moves by 0.03 pixels, to the left and down
+    assert "a: x +0.0, y +0.0" in video.space_time_slices(still, ["a"]).alt
     with pytest.raises(ValueError, match="2 clips and 1 captions"):
         video.space_time_slices(clips, ["one"])
     with pytest.raises(ValueError, match="N, T, C, H, W"):
@@ -61,6 +64,8 @@ def test_flow_has_an_arrow_where_there_is_flow():
     (arrow,) = last.texts
     assert arrow.xyann == (5.5, 1.5) and arrow.xy[0] > 5.5 and arrow.xy[1] < 1.5  # right, and up
     assert len(last.lines) == 1  # a dot for what stands still
+    assert "blue: brighter, red: darker" in [axis.get_xlabel() for axis in picture.axes]
+    assert_nothing_is_cut_off("flow", picture)
     assert "2 arrows" in picture.alt and "x +0.5, y -0.5" in picture.alt  # those that are no number have none
     with pytest.raises(ValueError, match=r"\(2, 2, 2\)"):
         video.flow_field(CLIP[0], CLIP[1], flow[:1], patch=4)

@@ -89,6 +89,12 @@ def test_a_dot_for_each_seed_and_the_range_in_words(drawn):
     assert [text.get_text() for text in axis.texts] == ["0.50 to 0.70", "0.10", "chance"]
 
 
+def test_a_half_is_rounded_up_as_in_the_text():
+    assert figures.dots({"a": [0.125, 0.375]}, xlabel="x").alt == "x: a 0.13 to 0.38"
+    lines = {"a": ([0], {"ViT": ([0.445], [0.575])})}  # 57.49999999999999 when multiplied
+    assert figures.panels(lines, xlabel="x", ylabel="y", scale=100).alt == "y over x. a, ViT: 45 to 58 at 0"
+
+
 def test_panels_share_a_scale_and_show_every_seed(drawn):
     left, right = drawn["panels"].get_axes()
     assert left.get_ylim() == right.get_ylim()

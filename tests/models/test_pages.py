@@ -1,5 +1,6 @@
 """What a person reads: cards, comparisons, tables; and the errors of the registry."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def test_a_card_says_which_figure_is_wrong_and_why():
 def test_a_card_tells_that_307m_is_another_patch_size():
     assert "yes for L/32" in str(card("vit_l16"))
     assert "307M agrees" in str(card("vit_l32"))
+
+
+def test_a_card_names_no_deck_by_a_code_that_its_reader_does_not_know():
+    assert "the decks say" in str(card("vit_l16"))
+    assert re.findall(r"\bS[0-4]\b", str(card("vit_l16")) + card("vit_l16")._repr_html_()) == []
 
 
 def test_a_card_is_a_table_in_a_notebook():
