@@ -224,6 +224,8 @@ def test_the_name_of_a_level_stands_where_no_curve_covers_it():
 def test_whole_numbers_have_ticks_at_whole_numbers():
     (axis,) = plots.curves(range(1, 21), {"a": range(20)}).axes
     assert all(tick == round(tick) for tick in axis.get_xticks())
+    (axis,) = plots.curves(range(61), {"a": range(61)}).axes
+    assert all(tick % 10 == 0 for tick in axis.get_xticks())  # and at round ones
     (axis,) = plots.curves([0.0, 0.5], {"a": [1, 2]}).axes
     assert any(tick != round(tick) for tick in axis.get_xticks())
 

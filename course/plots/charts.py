@@ -71,7 +71,7 @@ def curves(
         yscale="log" if "y" in log else "linear",
     )
     if "x" not in log and np.all(x == np.round(x)):
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no layer 2.5
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))  # no layer 2.5
     if "x" in log and len(x) <= 8:  # the few values there are say more than powers of ten
         axis.set_xticks(x, [f"{value:g}" for value in x])
         axis.set_xticks([], minor=True)
