@@ -201,6 +201,35 @@ def test_the_names_of_many_curves_stand_below_them_and_cover_none():
     assert not many.axes[0].get_legend() and len(many.legends[0].get_texts()) == 4
 
 
+def test_the_name_of_a_level_stands_where_no_curve_covers_it():
+    def side(y, log="", level=0.1):
+        (name,) = plots.curves(range(7), {"a": y}, log=log, levels={"chance": level}).axes[0].texts
+        return name.get_horizontalalignment(), name.xy
+
+    falling = [0.95, 0.6, 0.4, 0.2, 0.15, 0.13, 0.12]
+    assert side(falling) == ("left", (0.02, 0.1)) and side(falling[::-1]) == ("right", (1, 0.1))
+    assert side(([0.9] * 7, falling))[0] == "left"  # one seed is enough
+    rising = [
+        10,
+        15,
+        30,
+        60,
+        100,
+        110,
+        120,
+    ]  # on a linear axis 50 lies nearer to the beginning, on a logarithmic to the end
+    assert side(rising, level=50)[0] == "right" and side(rising, log="y", level=50)[0] == "left"
+
+
+def test_whole_numbers_have_ticks_at_whole_numbers():
+    (axis,) = plots.curves(range(1, 21), {"a": range(20)}).axes
+    assert all(tick == round(tick) for tick in axis.get_xticks())
+    (axis,) = plots.curves(range(61), {"a": range(61)}).axes
+    assert all(tick % 10 == 0 for tick in axis.get_xticks())  # and at round ones
+    (axis,) = plots.curves([0.0, 0.5], {"a": [1, 2]}).axes
+    assert any(tick != round(tick) for tick in axis.get_xticks())
+
+
 def test_curves_say_where_they_begin_and_end():
     picture = plots.curves([1, 2], {"a": ([0.1, 0.5], [0.2, 0.9]), "b": [3, 4]}, xlabel="step")
     assert picture.alt == "curves over step: a from 0.1–0.2 to 0.5–0.9; b from 3 to 4"

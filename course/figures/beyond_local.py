@@ -107,5 +107,5 @@ def price_of_a_gate(rows: Sequence[tuple[str, str, float, float]]) -> Picture:
         xlim=(-0.8, most * 1.25),
     )
     axis.set_ylim(0, max(saved for *_, saved in rows) + 0.25)
-    axis.legend(frameon=False, fontsize=SMALL, loc="lower right", ncols=2)
+    figure.legend(frameon=False, fontsize=SMALL, loc="outside lower center", ncols=2)  # inside, its marks are points
     return figure

@@ -178,6 +178,10 @@ def descents(
         said.append(f"{title}: {', '.join(words)}")
         axis.set(xlim=(left, right), ylim=(bottom, top), title=title)
         axis.legend(frameon=False, fontsize=SMALL, loc="lower right")
+    for axis in axes[-1]:
+        axis.set_xlabel("first weight")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("second weight")
     figure.alt = f"ways down to a height of {low:g}, in steps. " + "; ".join(said)
     return figure
 

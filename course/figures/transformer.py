@@ -69,15 +69,15 @@ def lstm_cell() -> Picture:
 
 def encoder_decoder() -> Picture:
     """The Transformer from below: encoder on the left, decoder on the right, cross-attention between them."""
-    alt = """the transformer. Left, the encoder: words plus positions, then N times self-attention and MLP, each with add and
-        norm; its result is the memory. Right, the decoder: written words plus positions, then N times masked
+    alt = """the transformer. Left, the encoder: words plus positions, then L times self-attention and MLP, each with add and
+        norm; its result is the memory. Right, the decoder: written words plus positions, then L times masked
         self-attention, cross-attention whose keys and values come from the memory, and MLP, each with add and norm; then
         a linear layer and softmax give the next word. BERT and ViT are the left half, GPT the right one without
         cross-attention"""
     figure = empty_figure(alt, 6.6, 4.6)
     axis = figure.subplots()
     left, right = 2.2, 6.8
-    for x, top, name in ((left, 3.85, "encoder, N layers"), (right, 4.85, "decoder, N layers")):
+    for x, top, name in ((left, 3.85, "encoder, L layers"), (right, 4.85, "decoder, L layers")):
         frame = FancyBboxPatch(
             (x - 1.5, 1.4), 3.0, top - 1.4, facecolor="none", edgecolor=GREY, linestyle=(0, (4, 2)), zorder=1, **RIM
         )

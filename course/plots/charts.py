@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from course.drawing import GREY, RED, SMALL, Picture, colours_of, new_figure
 
@@ -30,7 +31,7 @@ def curves(
             is drawn as their mean in a band from the lowest to the highest.
         log: axes with a logarithmic scale: "", "x", "y" or "xy".
         marks: name -> (x, y), a dot with its name.
-        levels: name -> y, a thin level line with its name.
+        levels: name -> y, a thin level line with its name, at the side where the curves are farther from it.
     """
     x = np.asarray(x)
     alt = f"{title or ylabel or 'curves'} over {xlabel or 'x'}: " + "; ".join(
@@ -43,18 +44,21 @@ def curves(
         if len(seeds) > 1:
             axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0)
         axis.plot(x, seeds.mean(axis=0), dash, color=colour, label=name)
+    end = 1 + len(x) // 5  # points beside which a name may stand
     for name, level in (levels or {}).items():
         axis.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
+        first, last = slice(0, end), slice(len(x) - end, None)
+        at_left = _gap(lines, level, first, log) > _gap(lines, level, last, log)
         axis.annotate(
             name,
-            (1, level),
+            (0.02 if at_left else 1, level),
             (0, 2),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             fontsize=SMALL,
             color=GREY,
             va="bottom",
-            ha="right",
+            ha="left" if at_left else "right",
         )
     for name, point in (marks or {}).items():
         axis.plot(*point, "o", color=RED, markersize=5)
@@ -66,6 +70,8 @@ def curves(
         xscale="log" if "x" in log else "linear",
         yscale="log" if "y" in log else "linear",
     )
+    if "x" not in log and np.all(x == np.round(x)):
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))  # no layer 2.5
     if "x" in log and len(x) <= 8:  # the few values there are say more than powers of ten
         axis.set_xticks(x, [f"{value:g}" for value in x])
         axis.set_xticks([], minor=True)
@@ -125,6 +131,14 @@ def bars(
         handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
         figure.legend(handles, questions, frameon=False, fontsize=8, loc="outside lower center", ncols=len(questions))
     return figure
+
+
+def _gap(lines: Mapping[str, Sequence[float]], level: float, part: slice, log: str) -> float:
+    """How near any curve comes to a level in a part of the axis."""
+    scale = np.log if "y" in log else np.asarray
+    drawn = [scale(np.atleast_2d(np.asarray(y, dtype=float))) for y in lines.values()]  # (seeds, n) each
+    heights = np.concatenate([each[:, part].ravel() for each in drawn])
+    return float(np.abs(heights - scale(float(level))).min())
 
 
 def _in_words(x: np.ndarray, y) -> str:

@@ -644,7 +644,8 @@ with when_done():
 # ## 11 · In your own words ●●●○○
 #
 # **(a)** *(2 points)* One of the three networks had as many positions and as much attention as another and learned far less. Which one,
-# and why? Say what it would have to do to read "not good", and what in the other two makes that easy.
+# and why? Say what it would have to do to read "not good", and what in the other two makes that easy. Its training loss falls all the same: what does
+# it learn instead?
 #
 # **(b)** *(2 points)* Look-up tables are the opposite: "which number belonged to *f*?", asked after twelve pairs. Why is it hard for an LSTM
 # and easy for attention? Speak of the path between the question and the pair, and of what has to be kept.
@@ -654,11 +655,12 @@ with when_done():
 # ### BEGIN SOLUTION
 # **(a)** The encoder with positions alone. "not good" means: the word *directly before* is "not". Attention compares contents; to look exactly one place to the left,
 # its queries and keys must learn from the position vectors which rows are neighbours, for each of the 24 places separately, and combine that with the words, before
-# any of it lowers the loss: no count of words helps, so there is no first step in the right direction. The LSTM reads neighbours one after the other, so "not" is still in its state when "good"
+# any of it helps with *new* reviews: no count of words does, so there is no first step in the right direction. Its training loss falls to 0.2 to 0.3, for it learns the
+# 2,000 reviews by heart; of the held-out ones it has 56, 54 and 54 per cent with our three seeds, where the LSTM has 99, 100 and 100 and the one with pairs 100. The LSTM reads neighbours one after the other, so "not" is still in its state when "good"
 # comes. The convolution of width 2 puts the two side by side with the same weights at each place.
 #
-# *Marking: 1 point for the network and "relative place must be learned, for each place"; 1 point for order in time (LSTM) and shared weights for neighbours
-# (convolution).*
+# *Marking: 1 point for the network and "relative place must be learned, for each place"; half a point for order in time (LSTM) and shared weights for neighbours
+# (convolution); half a point for "by heart", seen in the gap between loss and held-out reviews.*
 #
 # **(b)** The LSTM must keep all twelve pairs in one vector of fixed size until the question comes, and the gradient from the answer to a pair runs through all
 # steps between. Attention keeps every pair at its own place; the question reaches each of them in one step, and the scores find the one with the same name by its

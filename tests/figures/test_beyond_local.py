@@ -36,5 +36,6 @@ def test_the_price_of_a_gate_is_a_point_a_row():
     points = sorted((x, y) for line in picture.axes[0].lines[:2] for x, y in zip(*line.get_data()))
     assert points == sorted((added, saved) for _, _, added, saved in ROWS)
     assert "BAM in ResNet: 1.5 % more, 1.49 points" in picture.alt
+    assert picture.legends and not picture.axes[0].get_legend()  # a mark of the legend is no point of the table
     with pytest.raises(ValueError, match="without rows"):
         beyond_local.price_of_a_gate([])

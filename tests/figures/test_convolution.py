@@ -71,6 +71,7 @@ def test_a_way_ends_where_it_arrives():
     assert picture.alt == "ways down to a height of 0.5, in steps. bowl: GD after 4, none not at all"
     lines = {line.get_label(): line for line in picture.axes[0].lines if not line.get_label().startswith("_")}
     assert len(lines["GD"].get_xdata()) == 5 and len(lines["none"].get_xdata()) == 2
+    assert (picture.axes[0].get_xlabel(), picture.axes[0].get_ylabel()) == ("first weight", "second weight")
 
 
 def test_arrival_is_the_first_step_below():
