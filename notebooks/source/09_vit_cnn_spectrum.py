@@ -6,7 +6,7 @@
 # | **You will understand** | the five choices in which a ViT and a CNN differ; pyramids and PVT's cheaper attention; what a convolutional stem changes in training; four heads; networks that stack convolution and attention, and networks that mix them in one layer; how ConViT's gates move |
 # | **You need** | [5 · The vision transformer](05_vision_transformer.ipynb); [8 · Swin](08_swin.ipynb); [2 · Beyond local](02_beyond_local.ipynb) for section 2 |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | 7 · Training with less data · **8 · Swin** · 9 · The ViT–CNN spectrum |
+# | **Before · after** | [8 · Swin](08_swin.ipynb) · **9 · The ViT–CNN spectrum** · [10 · All-MLP](10_all_mlp.ipynb) |
 
 # %% tags=["setup"]
 import torch
