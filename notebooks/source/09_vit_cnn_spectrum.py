@@ -16,11 +16,14 @@ from course import budget, plots, setup
 from course.data import load
 from course.figures import spectrum as figures
 from course.models import at_resolution, compare, create_model
+from course.models.channel_mixers.mlp import MLP
+from course.models.conv_stems import EarlyConvStem, PositionedPatchStem
 from course.models.count import count_macs, count_parameters
-from course.models.pages import on_the_map
+from course.models.heads import MeanHead
+from course.models.norms import LayerNorm
 from course.models.registry import entry
-from course.models.spec import part
-from course.models.stems import sinusoidal_2d
+from course.models.spec import Pyramid, part
+from course.models.stems import PatchEmbed, sinusoidal_2d
 from course.seeds import over_seeds
 from course.training import evaluate, fit, recipes
 setup(seed=0)
@@ -70,17 +73,8 @@ figures.spectrum({name: places(row) for name, row in ROWS.items()})
 # From top to bottom the table becomes purple, but not cell by cell: no network stands at the same place in every column.
 # There is no *single* line from ViT to CNN. That is why "hybrid" alone says little about a network.
 #
-# A drawing of words can be wrong. In this course most networks are written as data, a **spec**: the five choices
-# by name. So we can ask the specs:
-
-# %%
-for name in ("deit_s", "vit_c_4gf", "pvt_s", "cvt_13", "swin_t", "levit_256", "visformer_s"):
-    print(f"{name:12}", "; ".join(f"{axis}: {word}" for axis, word in
-                                  on_the_map(entry(name).spec).items() if axis != "channel mixer"))
-
-# %% [markdown]
-# (ConViT, CoAtNet and BoTNet are written as classes of their own, because their blocks do not fit the two layouts.) The
-# stages of all of them, with the number of blocks and the side of the map, counted from the models themselves:
+# (In this course most networks are written as data, a **spec**, with these choices by name; `compare` lists what differs between two of them, and we will use it all
+# the time.) The stages of nine networks, with the number of blocks and the side of the map, counted from the models themselves:
 
 # %%
 KINDS = {"resnet_50": "CCCC", "botnet_50": "CCCA", "coatnet_0": "CCAA", "visformer_s": "CAA",
@@ -97,8 +91,8 @@ def stages(name):
 figures.stages({name: stages(name) for name in KINDS})
 
 # %% [markdown]
-# Purple blocks convolve, green blocks attend. Look at DeiT at the bottom: one grid of 14 × 14 for all twelve blocks. Every
-# other network ends on 7 × 7 places or fewer. And wherever both kinds are there, convolution comes *first*. We will ask why.
+# Purple blocks convolve, green blocks attend. Look at DeiT at the bottom: one grid of 14 × 14 for all twelve blocks. All
+# others but LeViT begin on finer maps, and all but CvT end on 7 × 7 places or fewer. And wherever both kinds are there, convolution comes *first*. We will ask why.
 #
 # **Question 9.1** `compare("deit_s", "swin_t")` lists the differences of two specs. How many of the five choices changed?
 # Somebody concludes from their accuracies (79.8 and 81.3 %, Liu and others 2021, table 1) that windows are better than full attention. What is wrong with that?
@@ -122,7 +116,7 @@ compare("deit_s", "swin_t")
 #
 # The trouble is attention. On the 56 × 56 map of a first stage there are N = 3,136<!-- = 56 ** 2 --> tokens, and N² is
 # 256<!-- = 56 ** 4 / 14 ** 4 --> times as much as with 14 × 14. Swin (lecture 8) solved this with windows. **PVT**, the *Pyramid
-# Vision Transformer* (Wang and others 2021), some weeks earlier, had another idea: every place asks, but only a *reduced* map
+# Vision Transformer* (Wang and others 2021), a month earlier, had another idea: every place asks, but only a *reduced* map
 # answers. A convolution with kernel R × R and stride R makes one key and one value of R × R places:
 #
 # $$\mathrm{SRA}(x) = \mathrm{softmax}\Big(\frac{q\, k^\top}{\sqrt d}\Big)\, v, \qquad q = x W_q, \quad
@@ -163,17 +157,16 @@ def cost(make, pixels):  # multiply-adds of one layer, in G
     with torch.device("meta"):
         return count_macs(make(grid), 1, *grid, 64) / 1e9
 
-LAYERS = {"every place (ViT)": lambda grid: SelfAttention(64, num_heads=1),
-          "reduced, R = 8 (PVT)": lambda grid: SpatialReductionAttention(64, grid, 1, sr_ratio=8),
-          "windows of 7 × 7 (Swin)": lambda grid: WindowAttention(64, grid, 1, window_size=7)}
+LAYERS = {"ViT: every place": lambda grid: SelfAttention(64, num_heads=1),
+          "PVT: reduced, R = 8": lambda grid: SpatialReductionAttention(64, grid, 1, sr_ratio=8),
+          "Swin: windows of 7 × 7": lambda grid: WindowAttention(64, grid, 1, window_size=7)}
 sides = [224, 448, 896, 1792]
 costs = {name: [cost(make, pixels) for pixels in sides] for name, make in LAYERS.items()}
-plots.curves(sides, costs, log="xy", xlabel="side of the image, pixels", ylabel="multiply–adds, G")
-
-# %%
 for name, line in costs.items():
     growth = ", ".join(f"{after / before:.1f}" for before, after in zip(line, line[1:]))
-    print(f"{name:24} {line[0]:6.2f} G at 224 pixels; twice the side costs {growth} times as much")
+    print(f"{name:23} {line[0]:5.2f} G at 224 pixels; twice the side: {growth} times as much")
+plots.curves(sides, costs, log="xy", xlabel="side of the image, pixels",
+             ylabel="multiply–adds, G")
 
 # %% [markdown]
 # Twice the side is four times the places. Windows cost four times as much: **linear** in N. Full attention comes near 16
@@ -208,12 +201,6 @@ plots.image_grid(test, count=5)
 # were run once and stored; the cell looks them up.)*
 
 # %%
-from course.models.channel_mixers.mlp import MLP
-from course.models.conv_stems import PositionedPatchStem
-from course.models.heads import MeanHead
-from course.models.norms import LayerNorm
-from course.models.spec import Pyramid
-
 def one_stage(R):
     return Pyramid(stem=part(PositionedPatchStem, patch_size=4), downsample=None,
                    token_mixer=part(SpatialReductionAttention, num_heads=4, sr_ratio=R),
@@ -232,8 +219,7 @@ def reduction(seed):
     return found
 
 reduced = over_seeds("09_vit_cnn_spectrum/reduction", reduction, live=False)
-for R in (1, 4, 8):
-    print(f"R = {R}: {count_parameters(one_stage(R).build()):7,} parameters")
+print({f"R = {R}": count_parameters(one_stage(R).build()) for R in (1, 4, 8)}, "parameters")
 plots.bars(reduced, chance=0.1)
 
 # %% [markdown]
@@ -251,25 +237,15 @@ plots.bars(reduced, chance=0.1)
 compare("vit_s16", "vit_c_4gf")
 
 # %% [markdown]
-# (The width of the MLP changed too: their 4 GF model has 3 D in place of 4 D. Its own twin ViT_P has 12 blocks and
-# 3 D: 3.90<!-- printed --> G, and this is what a fair comparison needs.)
-
-# %%
-twin = {"embed_dim": 384, "num_heads": 6, "mlp_ratio": 3}
-with torch.device("meta"):
-    for name, depth in (("vit_s16", 12), ("vit_c_4gf", 11)):
-        macs = count_macs(create_model(name, depth=depth, **twin), 1, 3, 224, 224)
-        print(f"{name:10} with {depth} blocks: {macs / 1e9:.2f} G multiply-adds")
-
-# %% [markdown]
+# (The width of the MLP changed too: their 4 GF model has 3 D in place of 4 D. A fair comparison needs its own twin ViT_P, with 12 blocks and
+# 3 D; it takes 3.90<!-- = 3898.0 / 1000 --> G, as the cell below counts.)
+#
 # What does the paper promise? That ViT_C is *less sensitive* to learning rate and weight decay, learns faster, and
-# trains with SGD as well as with AdamW (its figures 3 to 6). Claims about sensitivity need many trainings. Ours are
+# trains with SGD as well as with AdamW (section 5). Claims about sensitivity need many trainings. Ours are
 # small, so we can do them: *texture*, 80 steps, two optimisers, three learning rates each, two stems, three seeds. To be
 # fair, the patch stem gets three blocks and the convolutional one two:
 
 # %%
-from course.models.conv_stems import EarlyConvStem
-
 SMALL = {"num_classes": 10, "embed_dim": 48, "num_heads": 4, "mlp_ratio": 2}
 PLAIN = {"class_tokens": 0, "position": "sinusoidal", "head": part(MeanHead)}
 STEMS = {"ViT with patches": {"depth": 3},
@@ -278,11 +254,17 @@ STEMS = {"ViT with patches": {"depth": 3},
 def with_stem(name):
     return create_model("vit_cifar", **SMALL, **PLAIN, **STEMS[name])
 
-for name in STEMS:
+def size(make, side):
+    """'parameters, multiply-adds' of a network on images of side × side pixels."""
     with torch.device("meta"):
-        model = with_stem(name)
-        macs = count_macs(model, 1, 3, 32, 32)
-    print(f"{name:17} {count_parameters(model):6,} parameters, {macs / 1e6:.2f} M multiply-adds")
+        model = make()
+        return (f"{count_parameters(model):10,} parameters, "
+                f"{count_macs(model, 1, 3, side, side) / 1e6:8,.2f} M multiply-adds")
+
+for name in STEMS:
+    print(f"{name:20}", size(lambda: with_stem(name), 32))
+print(f"{'ViT_C':20}", size(lambda: create_model("vit_c_4gf"), 224))
+print(f"{'its twin ViT_P':20}", size(lambda: create_model("vit_s16", mlp_ratio=3), 224))
 
 # %% [markdown]
 # **Predict**: which of the four lines will be flat? *(Price: none, 36<!-- = 3 * 12 --> stored trainings. `stem(3)` runs twelve new
@@ -319,8 +301,6 @@ figures.over_rates(
 # one patch of 16 × 16 pixels. How many tokens change behind the stem?
 
 # %%
-from course.models.stems import PatchEmbed
-
 images = torch.rand(1, 3, 224, 224)  # (B, C, H, W)
 painted = images.clone()
 painted[:, :, 80:96, 112:128] = 0  # the patch in row 5, column 7
@@ -351,8 +331,8 @@ plots.matrices(heard, numbers=False).described(
 # </details>
 #
 # > **What slides get wrong here.** "Works with SGD", "robust", "outperforms": four ticks beside ViT_C and four crosses
-# > beside ViT_P. The paper's claims are about 50 to 400 epochs of ImageNet; in its own figures ViT_P does train
-# > with SGD, only worse. And "a conv stem is problematic for mask-based self-supervision" is true for a reason that slides leave out:
+# > beside ViT_P. The paper's claims are about 50 to 400 epochs of ImageNet, and in its own figures ViT_P does train
+# > with SGD, only clearly worse. And "a conv stem is problematic for mask-based self-supervision" is true for a reason that slides leave out:
 # > overlapping windows let hidden pixels through. A stem of convolutions whose kernel equals the stride has no such problem.
 #
 # ## 4 · Head: who collects the answer?
@@ -389,8 +369,10 @@ print("the same as the class:", torch.allclose(pool.fc(pool.mlp(z)), pool(tokens
 print("weights of the first image:", ", ".join(f"{share:.2f}" for share in a[0].tolist()))
 
 # %% [markdown]
+# (A fresh query is small, and weighs all tokens nearly alike: attention pooling *starts* as the mean.)
+#
 # Does it matter? **Predict**, for *relation* and two blocks of 48 channels: which of the four heads is best, and which last?
-# *(Price: four trainings, about 15 seconds on two idle cores.)*
+# *(Price: none, twelve stored trainings. `heads(3)` runs four new ones in about half a minute.)*
 
 # %%
 CAIT = part(ClassAttentionHead, num_heads=4, mlp_ratio=2, class_depth=1, class_layer_scale=1.0)
@@ -398,6 +380,11 @@ HEADS = {"class token": {"class_tokens": 1},
          "mean": {"class_tokens": 0, "head": part(MeanHead)},
          "attention pooling": {"class_tokens": 0, "head": part(MAPHead, num_heads=4, mlp_ratio=2)},
          "class attention": {"class_tokens": 0, "head": CAIT}}
+for name, options in HEADS.items():
+    make = lambda: create_model("vit_cifar", depth=2, **SMALL, **options)
+    print(f"{name:18}", size(make, 32))
+
+# %%
 trained = {}
 
 def with_head(name, seed):
@@ -414,14 +401,7 @@ def heads(seed):
     return {name: {"relation": evaluate(with_head(name, seed), test.ask("relation"))}
             for name in HEADS}
 
-plots.bars(over_seeds("09_vit_cnn_spectrum/heads", heads), chance=0.1)
-
-# %%
-for name, options in HEADS.items():
-    with torch.device("meta"):
-        model = create_model("vit_cifar", depth=2, **SMALL, **options)
-        macs = count_macs(model, 1, 3, 32, 32)
-    print(f"{name:18} {count_parameters(model):6,} parameters, {macs / 1e6:.2f} M multiply-adds")
+plots.bars(over_seeds("09_vit_cnn_spectrum/heads", heads, live=False), chance=0.1)
 
 # %% [markdown]
 # HEADS_TEXT
@@ -444,7 +424,7 @@ def resolution(seed):
     return {name: {"relation": evaluate(at_resolution(with_head(name, seed), 48), asked)}
             for name in HEADS}
 
-plots.bars(over_seeds("09_vit_cnn_spectrum/resolution", resolution), chance=0.1)
+plots.bars(over_seeds("09_vit_cnn_spectrum/resolution", resolution, live=False), chance=0.1)
 
 # %% [markdown]
 # RESOLUTION_TEXT
@@ -452,18 +432,9 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/resolution", resolution), chance=0.1)
 # ### "The class token wastes memory"
 #
 # One token more than 196 is 0.5 %<!-- = 100 / 196 -->. How can that be a waste? Some hardware pads a dimension to a multiple of
-# 128 (Zhai and others 2022, section 3.2, on TPUs). Then it depends on N:
-
-# %%
-def padded(tokens, multiple=128):
-    return -(-tokens // multiple) * multiple
-
-for patch, pixels in ((16, 224), (14, 224), (32, 512), (16, 384)):
-    N = (pixels // patch) ** 2
-    print(f"patch {patch}, {pixels} pixels: {N} tokens take the room of {padded(N)}; "
-          f"with a class token {N + 1} take {padded(N + 1)}")
-
-# %% [markdown]
+# 128 (Zhai and others 2022, on TPUs). Then it depends on N: 196 tokens take the room of 256, and so do
+# 197. But 256 tokens (patches of 14 pixels, the size of ViT-H) fill it exactly, and 257 take the room of 384<!-- = 3 * 128 -->.
+#
 # > **What slides get wrong here.** "Class token: wastes memory on some hardware." With patches of 14 pixels, or 32 pixels on 512, it does: 257 tokens
 # > take the room of 384, half as much again. With patches of 16 at 224 or 384 pixels it costs nothing at all: the room for it is there anyway. The
 # > statement is about certain *sizes*. "The choice is not very important" is about ImageNet accuracy after long
@@ -479,17 +450,17 @@ for patch, pixels in ((16, 224), (14, 224), (32, 512), (16, 384)):
 compare("resnet_50", "botnet_50")
 
 # %% [markdown]
-# 4.7 million<!-- = 25.56 - 20.85 --> parameters fewer. Count it by hand: in the last stage a 3 × 3 convolution with 512 channels has $9 D^2$
+# There are 4.7<!-- = 25.56 - 20.85 --> million parameters fewer. Count it by hand: in the last stage a 3 × 3 convolution with 512 channels has $9 D^2$
 # weights, and attention $3 D^2$ (queries, keys and values; BoTNet has no last linear layer) and a few for positions.
-
-# %%
-D, d, side = 512, 128, 14  # width, width of a head, side of the map in the first of the three blocks
-convolution = 3 * 9 * D**2
-attention = 3 * 3 * D**2 + (2 * (2 * side - 1) + 2 * 2 * (side - 1)) * d  # rows and columns
-print(f"three convolutions {convolution:,}, three attentions {attention:,}: "
-      f"{(convolution - attention) / 1e6:.2f} M fewer")
-
-# %% [markdown]
+# Three times $6 D^2$ is 4.72<!-- = 3 * 6 * 512 ** 2 / 10 ** 6 --> million; the positions take 0.01 million back.
+#
+# **Question 9.4** To see the whole map of 7 × 7 places at once, a convolution needs at least a kernel of 7 × 7. Put 49 in place of 9: how many weights have three of them? What does reach cost a convolution, and what attention?
+#
+# <details><summary>Answer</summary>
+#
+# Three such convolutions have 38.5<!-- = 3 * 49 * 512 ** 2 / 10 ** 6 --> million weights: they grow with the square of the reach. Attention's $3 D^2$ do not depend on reach; only its table of offsets grows, and in proportion to the side.
+# </details>
+#
 # BoTNet's scores have a part that knows places: each offset in rows and in columns has a learned vector r that speaks to the query,
 #
 # $$\mathrm{score}_{ij} = q_i^\top k_j + q_i^\top \big(r^{\text{row}}_{j - i} + r^{\text{column}}_{j - i}\big).$$
@@ -518,10 +489,7 @@ def last_block(seed):
     return found
 
 for name in LAST:
-    with torch.device("meta"):
-        model = small_resnet(name)
-        macs = count_macs(model, 1, 3, 32, 32)
-    print(f"{name:22} {count_parameters(model):6,} parameters, {macs / 1e6:.2f} M multiply-adds")
+    print(f"{name:22}", size(lambda: small_resnet(name), 32))
 plots.bars(over_seeds("09_vit_cnn_spectrum/last block", last_block, live=False), chance=0.1)
 
 # %% [markdown]
@@ -530,7 +498,7 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/last block", last_block, live=False),
 # ### In which order?
 #
 # **Visformer** (Chen et al. 2021) has one stage of convolutions and two of attention. **CoAtNet** (Dai and others 2021) asked which order
-# is best, and compared four: C-C-C-C, C-C-C-T, C-C-T-T and C-T-T-T, where C is a stage of inverted bottlenecks (a widening, a
+# is best, and compared C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T and a ViT, where C is a stage of inverted bottlenecks (a widening, a
 # depthwise 3 × 3 convolution, a narrowing) and T a stage of Transformer blocks. On ImageNet, without other data, more C generalised better; with JFT's 300
 # million images more T had the larger capacity; C-C-T-T was chosen for both (section 2.2). We can ask small questions with two stages, on maps of
 # 8 × 8 and 4 × 4 places:
@@ -541,8 +509,8 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/last block", last_block, live=False),
 from course.models.families.coatnet import CoAtNet
 
 def two_stages(layout, biases=0.0):
-    model = CoAtNet(img_size=32, num_classes=10, layout=layout, dims=(32, 48), depths=(1, 1),
-                    stem_dim=16, head_dim=16)
+    model = CoAtNet(img_size=32, num_classes=10, layout=layout, dims=(32, 48), strides=(2, 2),
+                    depths=(1, 1), stem_dim=16, head_dim=16)
     for name, weight in model.named_parameters():
         if biases and name.endswith("bias_table"):
             nn.init.normal_(weight, std=biases)  # ((2h−1)(2w−1), heads)
@@ -567,19 +535,13 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/order", order, live=False), chance=0.
 # ORDER_TEXT
 #
 # **LeViT** (Graham and others 2021) is the hybrid that was made for *speed*. Its stem of four convolutions is CNN, its stages attend, and all its
-# details come from fast CNNs:
-
-# %%
-compare("deit_s", "levit_256")
-
-# %% [markdown]
-# No norm stands before a block (`norm None`): each linear layer has a batch norm behind it, which can be folded into the weights after training (lecture 11, section 7).
+# details come from fast CNNs (`compare("deit_s", "levit_256")` lists them). No norm stands before a block: each linear layer has a batch norm behind it, which can be folded into the weights after training (lecture 11, section 7).
 # The map is halved *by attention*: every second place asks, all places answer (`ShrinkingAttention`). Keys are narrow (32) and values twice as wide. A learned number for each
 # offset (|dy|, |dx|) replaces positions. A quarter of DeiT-S's multiply–adds.
 #
 # > **What slides get wrong here.** The table of BoTNet-50 on slides shows one changed cell, "MHSA, 512", and a reader concludes that three cells of
-# > attention explain its accuracy. The paper trains ResNet-50 anew with the same, longer recipe, and reports for BoTNet a gain that depends on
-# > image size and augmentation (Srinivas and others 2021, section 4). And CoAtNet stands on slides under both headings, "stacked" and "locality prior":
+# > attention explain its accuracy. The paper trains its ResNets anew with the same recipes, and its gains, on COCO, grow with
+# > longer training and stronger augmentation (Srinivas and others 2021, section 4). And CoAtNet stands on slides under both headings, "stacked" and "locality prior":
 # > rightly, as it does both. It is *two* ideas, and one accuracy cannot tell them apart.
 #
 # ## 6 · Mixing of places, option 2: locality inside attention
@@ -688,6 +650,19 @@ def gates(seed):
 
 moved = over_seeds("09_vit_cnn_spectrum/gates", gates)
 
+# %%
+for question in STEPS:
+    for what in ("last gate", "last distance", "accuracy"):
+        shown = ", ".join(f"{float(value):.2f}" for value in moved[question][what])
+        print(f"{question:8} {what:13} {shown}")
+steps = range(len(moved["texture"]["gate"][0]))
+plots.curves(steps, {question: moved[question]["gate"] for question in STEPS},
+             xlabel="step", ylabel="σ(g), mean of nine heads")
+
+# %%
+plots.curves(steps, {question: moved[question]["distance"] for question in STEPS},
+             xlabel="step", ylabel="distance by place, patches")
+
 # %% [markdown]
 # GATES_TEXT
 #
@@ -734,23 +709,24 @@ for name in ("t2t_vit_14", "pit_s", "pvt_s", "pvt_v2_b2", "swin_t", "cvt_13"):
         model = create_model(name)
         maps = model.features(torch.empty(1, 3, 224, 224))  # (1, N, D) or (1, H, W, D) each
     shown = " → ".join(f"{int(m[..., 0].numel() ** 0.5)}² × {m.shape[-1]}" for m in maps)
-    print(f"{name:11} {type(entry(name).spec).__name__:9} {shown:44} "
+    print(f"{name:11} {type(entry(name).spec).__name__:9} {shown:63} "
           f"{count_parameters(model) / 1e6:.1f} M")
 
 # %% [markdown]
-# T2T-ViT has one stage. **PiT** (Heo and others 2021) has three, and halves the map between them by a depthwise convolution. *MVIT_TEXT*
+# T2T-ViT has one stage. **PiT** (Heo and others 2021) has three, and halves the map between them by a depthwise convolution. MViT (Fan and others 2021) pools queries too, so that the map becomes
+# smaller *inside* an attention layer; so do LeViT's shrinking layers.
 #
 # > **What slides get wrong here.** T2T-ViT stands among the *pyramids* on slides. Its name, tokens to tokens, describes its stem: there the grid shrinks twice, from 56 × 56 to 14 × 14 tokens.
 # > Behind it follow 14 blocks on *one* grid with *one* width (Yuan and others 2021, table 1). It is a DeiT with another stem: choice 2, not choice 1. And "pro: improvement in accuracy and fewer parameters": PVT-Small has the accuracy
-# > of DeiT-S, 79.8 %, with 11 % *more* parameters<!-- = 100 * (24.49 - 22.05) / 22.05 --> and 17 % fewer multiply–adds<!-- = 100 * (4.60 - 3.82) / 4.60 -->; only PVT-Large has fewer, 61 million against DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and others 2021, table 2).
+# > of DeiT-S, 79.8 %, with 11 %<!-- = 100 * (24.49 - 22.05) / 22.05 --> *more* parameters and 17 %<!-- = 100 * (4.60 - 3.82) / 4.60 --> fewer multiply–adds; only PVT-Large has fewer, 61 million against DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and others 2021, table 2).
 #
-# Others that surveys name, in one sentence each: **MobileViT** (Mehta and Rastegari 2022) puts attention inside a mobile CNN; **Twins** (Chu and others 2021) alternates windows with PVT's reduction; **XCiT** (El-Nouby and others 2021) lets
+# Others that surveys name: **MobileViT** (Mehta and Rastegari 2022) puts attention inside a mobile CNN; **Twins** (Chu and others 2021) alternates windows with PVT's reduction; **XCiT** (El-Nouby and others 2021) lets
 # channels attend to channels, so that the cost is linear in N; **CoaT** (Xu and others 2021) lets several scales attend to each other.
 #
 # ### UViT's question
 #
 # Chen and others (2022) asked what a pyramid is good for, on the task where it seemed needed most: detection, with large images. They removed one part after the other (spatial reduction, doubled channels, features of many scales), and
-# ended with **UViT**, the *Universal Vision Transformer*: patches of 8 × 8 pixels, one grid, one width, and windows in the early blocks that grow with depth. It was as good as Swin at equal cost on COCO (their figure 1).
+# ended with **UViT**, the *Universal Vision Transformer*: patches of 8 × 8 pixels, one grid, one width, and windows in the early blocks that grow with depth. It was at least as good as Swin at equal cost on COCO (their figure 1).
 # So the pyramid was not what mattered there.
 #
 # What does "one grid" cost on large images? Count whole networks:
@@ -796,14 +772,38 @@ SUMMARY_TEXT
 #
 # | section | what its cells show |
 # |---|---|
-# | 1 | the table of five choices; what the specs say; stages, counted |
+# | 1 | the table of five choices; stages, counted; what `compare` says of DeiT and Swin |
 # | 2 | reduced attention by hand; cost over the side of the image; *relation* with 64, 16, 4 and 1 keys |
 # | 3 | the fair twin; accuracy over optimiser and learning rate; how many tokens hear one patch |
-# | 4 | four heads drawn; attention pooling by hand; their accuracy, at 32 and at 48 pixels; padding |
-# | 5 | BoTNet counted; the last block exchanged; the order of two stages; LeViT's differences |
+# | 4 | four heads drawn; attention pooling by hand; their accuracy, at 32 and at 48 pixels |
+# | 5 | BoTNet compared; the last block exchanged; the order of two stages |
 # | 6 | nine heads as a kernel; one head by hand; gates over the training; CvT's weights |
 # | 7 | pyramids counted; whole networks on large images |
-EXERCISES_TEXT
+#
+# ## Exercises
+#
+# | | | minutes |
+# |---|---|---|
+# | 1 | ●○○ `compare("pvt_s", "pvt_v2_b2")`: which of the five choices changed? How does PVT v2 know where its tokens are? | 10 |
+# | 2 | ●○○ Section 3 paints one patch. CvT's stem is `ConvStem(384, patch_size=7, stride=4, padding=2)`: paint 4 × 4 pixels, and predict how many of its 56 × 56 tokens change. | 10 |
+# | 3 | ●●○ Which images of s × s pixels, with patches of 16, have a class token that costs an extra block of 128 rows? | 10 |
+# | 4 | ●●○ At 448 pixels, which `sr_ratio` leaves PVT-Small 49 keys in its first three stages? (The last one has a class token, and stays at 1.) Count parameters and multiply–adds of `create_model("pvt_s", img_size=448, sr_ratio=per_stage(...))`, with `per_stage` from `course.models.spec`. | 15 |
+# | 5 | ●●○ Leave `register_parametrization` out of `small_convit`. How far do the gates move in 150 steps? | 10 |
+# | 6 | ●●● CoAtNet's paper chose C-C-T-T. Write down an experiment that would decide, for one data set, whether the order or the positions made the difference in section 5. Which networks, which control, how many seeds? | 20 |
+#
+# <details><summary>Answers</summary>
+#
+# 1. Stem (7 × 7 convolution, overlapping), head (mean), and the details: convolutions in the MLP and as downsampling, a norm behind each stage. Positions are gone. The zeros around the map, which each
+#    depthwise convolution sees, tell it where it is.
+# 2. Nine, 3 × 3: a window reaches from 2 pixels before its patch to 1 behind it, so patches on both sides see some painted pixels.
+# 3. N = (s / 16)² must be a multiple of 128, so that the next token begins a new block. s / 16 must be a multiple of 16: 256, 512, 768 pixels and so on.
+# 4. `per_stage(16, 8, 4, 1)`. 15.1 G multiply–adds in place of 16.9 G. But 38.5 million parameters in place of 25.7: a reduction has R² D² weights. So making attention cheaper on a larger image has a
+#    price that does not show in multiply–adds.
+# 5. Hardly. One run of ours (seed 0, with two gated blocks) ended with all gates between 0.73 and 0.76, and was right in 0.942 of the test images of *relation*. So a gate that has not
+#    moved proves nothing: it may not have had the time.
+# 6. For example: CC and CT, each with relative biases that start at 0 and at a large value, and each with absolute sines as well; the control is the number of steps (150 and 1,500), since
+#    biases may only need time; at least three seeds, one table, and the same learning rates tried for all.
+# </details>
 #
 # ## References
 #
@@ -815,7 +815,7 @@ EXERCISES_TEXT
 # * T. Xiao, M. Singh, E. Mintun, T. Darrell, P. Dollár, R. Girshick. *Early Convolutions Help Transformers See Better.*
 #   NeurIPS 2021. [arXiv:2106.14881](https://arxiv.org/abs/2106.14881).
 # * X. Zhai, A. Kolesnikov, N. Houlsby, L. Beyer. *Scaling Vision Transformers.* CVPR 2022.
-#   [arXiv:2106.04560](https://arxiv.org/abs/2106.04560). Heads and memory: section 3.2. J. Lee and others. *Set Transformer.* ICML 2019.
+#   [arXiv:2106.04560](https://arxiv.org/abs/2106.04560). Heads and memory: section 3. J. Lee and others. *Set Transformer.* ICML 2019.
 #   [arXiv:1810.00825](https://arxiv.org/abs/1810.00825). H. Touvron and others. *Going Deeper with Image Transformers* (CaiT). ICCV 2021 (2021b here).
 #   [arXiv:2103.17239](https://arxiv.org/abs/2103.17239).
 # * A. Srinivas, T.-Y. Lin, N. Parmar, J. Shlens, P. Abbeel, A. Vaswani. *Bottleneck Transformers for Visual Recognition.*
