@@ -116,6 +116,8 @@ CASES = (
     ),
     Case("coatnet_0", "timm", _timm("coatnet_0_224"), {}, 2),
     Case("levit_256", "timm", _timm("levit_256")),
+    Case("pit_s", "timm", _timm("pit_s_224")),
+    Case("mvit_v2_t", "timm", _timm("mvitv2_tiny"), {}, 2),
     Case("visformer_s", "timm", _timm("visformer_small"), {}, 2),
     Case("mixer_s16", "timm", _timm_mixer(512), dict(depth=3)),
     Case("mixer_b16", "timm", _timm_mixer(768), dict(depth=3)),
@@ -131,6 +133,8 @@ CASES = (
     Case("resnext_50_32x4d", "torchvision", _torchvision("resnext50_32x4d")),
     Case("vgg_16", "torchvision", _torchvision("vgg16"), {}, 1),
     Case("mobilenet_v1", "timm", _timm("mobilenetv1_100")),
+    Case("regnety_4gf", "timm", _timm("regnety_040"), {}, 2),
+    Case("efficientnet_b3", "timm", _timm("tf_efficientnet_b3"), {}, 2),
     Case("se_resnet_50", "timm", _timm("seresnet50"), dict(stride="v1.5")),
     Case(
         "vivit_model1",

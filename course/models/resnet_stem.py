@@ -18,7 +18,7 @@ class StandardisedConv(nn.Conv2d):
         super().__init__(in_chans, out_chans, kernel_size, stride=stride, bias=False)
 
     def kernels(self) -> Tensor:
-        return F.layer_norm(self.weight, self.weight.shape[1:], eps=1e-8)
+        return F.layer_norm(self.weight, self.weight.shape[1:], eps=1e-8)  # (C', C, k, k)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(padded(x, self.kernel_size[0], self.stride[0]), self.kernels(), stride=self.stride)

@@ -235,7 +235,7 @@ register(
         stem_dim=192,
         head_dim=128,
     ),
-    paper="Dai et al. 2021, arXiv:2106.04803, table 5 and the appendix's sizes of CoAtNet-6 and 7",
+    paper="Dai et al. 2021, arXiv:2106.04803, figures at 512 pixels, sizes in the appendix",
     says="2440M 2586G",
     keys={"timm": timm_names("CCCTT")},
 )

@@ -41,7 +41,7 @@ register(
         dims=(144, 288, 576),
         depths=(2, 6, 4),
     ),
-    paper="Heo et al. 2021, arXiv:2103.16302, table 1",
+    paper="Heo et al. 2021, arXiv:2103.16302",
     says="23.5M 2.9G",
     keys={"timm": TIMM},
 )

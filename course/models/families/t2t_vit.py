@@ -51,7 +51,7 @@ register(
         embed_dim=384,
         depth=14,
     ),
-    paper="Yuan et al. 2021, arXiv:2101.11986, tables 1 and 2",
+    paper="Yuan et al. 2021, arXiv:2101.11986, table 1",
     says="21.5M 4.8G",
     keys={"official": OFFICIAL},
 )
