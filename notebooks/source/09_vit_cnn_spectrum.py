@@ -35,8 +35,8 @@ setup(seed=0)
 # ViT: attention on one grid of tokens. In the same year dozens of papers built something *between* the two, and each
 # of them changed several things at once. Who wants to learn from them has to take them apart.
 #
-# Chen and others (2021) did this in a good way: they walked from DeiT to ResNet-50 in small steps, and called their result
-# *Visformer*. A walk needs directions. There are five:
+# Chen and others (2021) did this in a good way: they walked from DeiT to ResNet-50 in small steps, and called their
+# result *Visformer*. A walk needs directions. There are five:
 #
 # 1. **Layout**: one grid of tokens from the first block to the last (*isotropic*), or **stages**, on ever smaller
 #    and wider maps (a *pyramid*).
@@ -65,16 +65,18 @@ ROWS = {
 
 def places(row):  # "16 × 16 patch V" -> ("16 × 16 patch", 0.0)
     words = [cell.rsplit(" ", 1) for cell in row.split(" | ")]
-    return {axis: (word, {"V": V, "B": B, "C": C}[end]) for axis, (word, end) in zip(AXES, words)}
+    colour = {"V": V, "B": B, "C": C}
+    return {axis: (word, colour[end]) for axis, (word, end) in zip(AXES, words)}
 
 figures.spectrum({name: places(row) for name, row in ROWS.items()})
 
 # %% [markdown]
-# From top to bottom the table becomes purple, but not cell by cell: no network stands at the same place in every column.
-# There is no *single* line from ViT to CNN. That is why "hybrid" alone says little about a network.
+# From top to bottom the table becomes purple, but not cell by cell: no network stands at the same place in every
+# column. There is no *single* line from ViT to CNN. That is why "hybrid" alone says little about a network.
 #
-# (In this course most networks are written as data, a **spec**, with these choices by name; `compare` lists what differs between two of them, and we will use it all
-# the time.) The stages of nine networks, with the number of blocks and the side of the map, counted from the models themselves:
+# (In this course most networks are written as data, a **spec**, with these choices by name; `compare` lists what
+# differs between two of them, and we will use it all the time.) The stages of nine networks, with the number of
+# blocks and the side of the map, counted from the models themselves:
 
 # %%
 KINDS = {"resnet_50": "CCCC", "botnet_50": "CCCA", "coatnet_0": "CCAA", "visformer_s": "CAA",
@@ -91,11 +93,13 @@ def stages(name):
 figures.stages({name: stages(name) for name in KINDS})
 
 # %% [markdown]
-# Purple blocks convolve, green blocks attend. Look at DeiT at the bottom: one grid of 14 × 14 for all twelve blocks. All
-# others but LeViT begin on finer maps, and all but CvT end on 7 × 7 places or fewer. And wherever both kinds are there, convolution comes *first*. We will ask why.
+# Purple blocks convolve, green blocks attend. Look at DeiT at the bottom: one grid of 14 × 14 for all twelve blocks.
+# All others but LeViT begin on finer maps, and all but CvT end on 7 × 7 places or fewer. And wherever both kinds are
+# there, convolution comes *first*. We will ask why.
 #
-# **Question 9.1** `compare("deit_s", "swin_t")` lists the differences of two specs. How many of the five choices changed?
-# Somebody concludes from their accuracies (79.8 and 81.3 %, Liu and others 2021, table 1) that windows are better than full attention. What is wrong with that?
+# **Question 9.1** `compare("deit_s", "swin_t")` lists the differences of two specs. How many of the five choices
+# changed? Somebody concludes from their accuracies (79.8 and 81.3 %, Liu and others 2021, table 1) that windows are
+# better than full attention. What is wrong with that?
 
 # %%
 compare("deit_s", "swin_t")
@@ -103,8 +107,8 @@ compare("deit_s", "swin_t")
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Layout, stem (4 × 4 patches), mixing of places and head: four of five. Only the norm stayed. The 1.5
-# points belong to all four together, and to two different training recipes. The comparison cannot say what windows alone do.
+# Layout, stem (4 × 4 patches), mixing of places and head: four of five. Only the norm stayed. The 1.5 points belong
+# to all four together, and to two different training recipes. The comparison cannot say what windows alone do.
 # </details>
 #
 # The rest of this lecture changes **one choice at a time**.
@@ -114,10 +118,11 @@ compare("deit_s", "swin_t")
 # Why stages? Two reasons. Tasks with fine answers (detection, segmentation) need fine maps, and 14 × 14 is coarse.
 # And early features are simple: they need many places and few channels. CNNs have always been built so.
 #
-# The trouble is attention. On the 56 × 56 map of a first stage there are N = 3,136<!-- = 56 ** 2 --> tokens, and N² is
-# 256<!-- = 56 ** 4 / 14 ** 4 --> times as much as with 14 × 14. Swin (lecture 8) solved this with windows. **PVT**, the *Pyramid
-# Vision Transformer* (Wang and others 2021), a month earlier, had another idea: every place asks, but only a *reduced* map
-# answers. A convolution with kernel R × R and stride R makes one key and one value of R × R places:
+# The trouble is attention. On the 56 × 56 map of a first stage there are N = 3,136<!-- = 56 ** 2 --> tokens, and N²
+# is 256<!-- = 56 ** 4 / 14 ** 4 --> times as much as with 14 × 14. Swin (lecture 8) solved this with windows.
+# **PVT**, the *Pyramid Vision Transformer* (Wang and others 2021), a month earlier, had another idea: every place
+# asks, but only a *reduced* map answers. A convolution with kernel R × R and stride R makes one key and one value of
+# R × R places:
 #
 # $$\mathrm{SRA}(x) = \mathrm{softmax}\Big(\frac{q\, k^\top}{\sqrt d}\Big)\, v, \qquad q = x W_q, \quad
 #   [k, v] = \mathrm{LN}(\mathrm{conv}_{R \times R}(x))\, W_{kv}$$
@@ -138,15 +143,15 @@ print("the same as the class:", torch.allclose(y, sra(x).view(32, 6), atol=1e-6)
 print("weights:", tuple(weights.shape), "in place of (32, 32)")
 
 # %% [markdown]
-# The table of weights is R² times narrower. PVT takes R = 8, 4, 2, 1 in its four stages, so that all of them have 7 × 7 =
-# 49<!-- = 7 ** 2 --> keys at 224 pixels. What changes from DeiT to PVT?
+# The table of weights is R² times narrower. PVT takes R = 8, 4, 2, 1 in its four stages, so that all of them have 7 ×
+# 7 = 49<!-- = 7 ** 2 --> keys at 224 pixels. What changes from DeiT to PVT?
 
 # %%
 compare("deit_s", "pvt_s")
 
 # %% [markdown]
-# How does the cost grow with the image? Count the multiply–adds of *one* attention layer with 64 channels on the map of
-# a first stage (4 × 4 patches), for images of 224 to 1,792 pixels:
+# How does the cost grow with the image? Count the multiply–adds of *one* attention layer with 64 channels on the map
+# of a first stage (4 × 4 patches), for images of 224 to 1,792 pixels:
 
 # %%
 from course.models.token_mixers.attention import SelfAttention
@@ -158,7 +163,7 @@ def cost(make, pixels):  # multiply-adds of one layer, in G
         return count_macs(make(grid), 1, *grid, 64) / 1e9
 
 LAYERS = {"ViT: every place": lambda grid: SelfAttention(64, num_heads=1),
-          "PVT: reduced, R = 8": lambda grid: SpatialReductionAttention(64, grid, 1, sr_ratio=8),
+          "PVT: reduced, R = 8": lambda grid: SpatialReductionAttention(64, grid, 1, 8),
           "Swin: windows of 7 × 7": lambda grid: WindowAttention(64, grid, 1, window_size=7)}
 sides = [224, 448, 896, 1792]
 costs = {name: [cost(make, pixels) for pixels in sides] for name, make in LAYERS.items()}
@@ -169,10 +174,10 @@ plots.curves(sides, costs, log="xy", xlabel="side of the image, pixels",
              ylabel="multiply–adds, G")
 
 # %% [markdown]
-# Twice the side is four times the places. Windows cost four times as much: **linear** in N. Full attention comes near 16
-# times: **quadratic**. PVT starts with 64<!-- = 8 ** 2 --> times fewer products, and is quadratic all the same: R is
-# fixed, so the number of keys grows with the image. Reduction makes the *factor* smaller, not the *law*. (PVT v2 has a
-# linear variant, which pools the keys to 7 × 7, whatever the image is: Wang and others 2022.)
+# Twice the side is four times the places. Windows cost four times as much: **linear** in N. Full attention comes near
+# 16 times: **quadratic**. PVT starts with 64<!-- = 8 ** 2 --> times fewer products, and is quadratic all the same: R
+# is fixed, so the number of keys grows with the image. Reduction makes the *factor* smaller, not the *law*. (PVT v2
+# has a linear variant, which pools the keys to 7 × 7, whatever the image is: Wang and others 2022.)
 #
 # ### What does the reduction lose?
 #
@@ -186,8 +191,9 @@ STEPS = {"texture": 80, "relation": 150}
 
 def train_on(question, model, seed, lr=4e-3, **changes):
     """The model after a short training; the seed sets the order of the images."""
-    recipe = recipes.cpu_minute.but(steps=budget(tiny=2, cpu=STEPS[question]), lr=lr, seed=seed)
-    fit(model, train.ask(question), recipe.but(**changes), plot=False, progress=False)
+    recipe = recipes.cpu_minute.but(steps=budget(tiny=2, cpu=STEPS[question]), lr=lr)
+    recipe = recipe.but(seed=seed, **changes)
+    fit(model, train.ask(question), recipe, plot=False, progress=False)
     return model
 
 def with_sines(positions, grid=(8, 8)):  # lecture 5: positions have to be large enough
@@ -196,9 +202,9 @@ def with_sines(positions, grid=(8, 8)):  # lecture 5: positions have to be large
 plots.image_grid(test, count=5)
 
 # %% [markdown]
-# One stage of two blocks on 8 × 8 tokens of 48 channels, R = 1, 4 and 8. **Predict**: how much of *relation* is left with
-# R = 4, that is 2 × 2 keys? And with R = 8, that is *one* key for the whole image? *(Price: none. The nine trainings
-# were run once and stored; the cell looks them up.)*
+# One stage of two blocks on 8 × 8 tokens of 48 channels, R = 1, 4 and 8. **Predict**: how much of *relation* is left
+# with R = 4, that is 2 × 2 keys? And with R = 8, that is *one* key for the whole image? *(Price: none. The nine
+# trainings were run once and stored; the cell looks them up.)*
 
 # %%
 def one_stage(R):
@@ -223,27 +229,45 @@ print({f"R = {R}": count_parameters(one_stage(R).build()) for R in (1, 4, 8)}, "
 plots.bars(reduced, chance=0.1)
 
 # %% [markdown]
-# REDUCTION_TEXT
+# The reduction does not make it worse in this short training: R = 4 reaches 62 to 64
+# %<!-- reduction / R = 4, 4 keys / relation -->, and *one key* for the whole image 68 to 75
+# %<!-- reduction / R = 8, 1 keys / relation -->. With all 64 keys the seeds differ so much (38 to 77
+# %<!-- reduction / R = 1, 64 keys / relation -->) that no order can be told. Many people predict chance for a single
+# key. Before you read the answer: how can one key be enough?
+#
+# Look at the parameters, too: 44,026, 118,042 and 339,226<!-- printed -->. The convolution that reduces has R² D²
+# weights. So this is no comparison at equal size.
+#
+# **Question 9.2** With R = 8 there is one key. What is the softmax of a single score? So what does each place get
+# from this attention? And which gate of lecture 2 is it almost?
+#
+# <details><summary>Answer</summary>
+#
+# The softmax of one number is 1, whatever the query is. Every place gets the same vector: a weighted sum over all 8 ×
+# 8 places, with a learned weight for each place and channel (and a norm). That is what *gather-excite θ* gathers
+# (lecture 2, section 3); there it multiplies, here it is added. It knows places because each of them has weights of
+# its own. The queries do nothing at all.
+# </details>
 #
 # ## 3 · Stem: a few convolutions in place of one large patch
 #
-# ViT's stem is one convolution with a kernel of 16 × 16 and a stride of 16 (lecture 5, section 2). No CNN was ever built
-# like this: a large kernel with a large stride, and nothing before it. Xiao and others (2021) replaced it with what
-# CNNs have: four 3 × 3 convolutions of stride 2, each with batch norm and ReLU, and a 1 × 1 convolution. They call the
-# old network ViT_P (patchify) and the new one ViT_C. The rest stays as it is, with one block less, because
+# ViT's stem is one convolution with a kernel of 16 × 16 and a stride of 16 (lecture 5, section 2). No CNN was ever
+# built like this: a large kernel with a large stride, and nothing before it. Xiao and others (2021) replaced it with
+# what CNNs have: four 3 × 3 convolutions of stride 2, each with batch norm and ReLU, and a 1 × 1 convolution. They
+# call the old network ViT_P (patchify) and the new one ViT_C. The rest stays as it is, with one block less, because
 # the new stem costs about as much as a block:
 
 # %%
 compare("vit_s16", "vit_c_4gf")
 
 # %% [markdown]
-# (The width of the MLP changed too: their 4 GF model has 3 D in place of 4 D. A fair comparison needs its own twin ViT_P, with 12 blocks and
-# 3 D; it takes 3.90<!-- = 3898.0 / 1000 --> G, as the cell below counts.)
+# (The width of the MLP changed too: their 4 GF model has 3 D in place of 4 D. A fair comparison needs its own twin
+# ViT_P, with 12 blocks and 3 D; it takes 3.90<!-- = 3898.0 / 1000 --> G, as the cell below counts.)
 #
 # What does the paper promise? That ViT_C is *less sensitive* to learning rate and weight decay, learns faster, and
-# trains with SGD as well as with AdamW (section 5). Claims about sensitivity need many trainings. Ours are
-# small, so we can do them: *texture*, 80 steps, two optimisers, three learning rates each, two stems, three seeds. To be
-# fair, the patch stem gets three blocks and the convolutional one two:
+# trains with SGD as well as with AdamW (section 5). Claims about sensitivity need many trainings. Ours are small, so
+# we can do them: *texture*, 80 steps, two optimisers, three learning rates each, two stems, three seeds. To be fair,
+# the patch stem gets three blocks and the convolutional one two:
 
 # %%
 SMALL = {"num_classes": 10, "embed_dim": 48, "num_heads": 4, "mlp_ratio": 2}
@@ -267,8 +291,8 @@ print(f"{'ViT_C':20}", size(lambda: create_model("vit_c_4gf"), 224))
 print(f"{'its twin ViT_P':20}", size(lambda: create_model("vit_s16", mlp_ratio=3), 224))
 
 # %% [markdown]
-# **Predict**: which of the four lines will be flat? *(Price: none, 36<!-- = 3 * 12 --> stored trainings. `stem(3)` runs twelve new
-# ones in about a minute.)*
+# **Predict**: which of the four lines will be flat? *(Price: none, 36<!-- = 3 * 12 --> stored trainings. `stem(3)`
+# runs twelve new ones in about a minute.)*
 
 # %%
 OPTIMISERS = {"AdamW": ({"optimizer": "adamw"}, [1e-3, 4e-3, 1.6e-2]),
@@ -293,12 +317,28 @@ figures.over_rates(
     chance=0.1)
 
 # %% [markdown]
-# STEM_TEXT
+# **SGD** shows it clearly, with every seed. With the convolutional stem: 48 to 60
+# %<!-- stem / SGD / CNN stem / 0.03 -->, 98 to 100 %<!-- stem / SGD / CNN stem / 0.1 --> and 100
+# %<!-- stem / SGD / CNN stem / 0.3 --> at the three rates. With patches: 12 to 14
+# %<!-- stem / SGD / ViT with patches / 0.03 -->, 49 to 65 %<!-- stem / SGD / ViT with patches / 0.1 --> and 91 to 96
+# %<!-- stem / SGD / ViT with patches / 0.3 -->. At the lowest rate one learns and the other only guesses. So much of
+# the paper's claim is there in 80 steps: *with SGD the stem decides*. Note also that the patches do train with SGD,
+# at the right rate.
+#
+# **AdamW** tells less. At the lowest rate the convolutional stem is ahead by 14 to 17
+# points<!-- stem / AdamW / CNN stem / 0.001 - stem / AdamW / ViT with patches / 0.001 -->; at the two others the
+# seeds differ more than the stems do: by −4 to 23
+# points<!-- stem / AdamW / CNN stem / 0.004 - stem / AdamW / ViT with patches / 0.004 -->, and by −7 to 5
+# points<!-- stem / AdamW / CNN stem / 0.016 - stem / AdamW / ViT with patches / 0.016 -->. Nothing here says that a
+# convolutional stem is more *robust* under AdamW.
+#
+# What this does not show: weight decay was not varied, *texture* is a question that convolutions answer well (lecture
+# 5, section 9), and 80 steps are the very beginning of a training.
 #
 # ### What a convolutional stem makes harder
 #
-# Patches that lie side by side have one quality of their own: each token knows its own pixels and *nothing else*. Change
-# one patch of 16 × 16 pixels. How many tokens change behind the stem?
+# Patches that lie side by side have one quality of their own: each token knows its own pixels and *nothing else*.
+# Change one patch of 16 × 16 pixels. How many tokens change behind the stem?
 
 # %%
 images = torch.rand(1, 3, 224, 224)  # (B, C, H, W)
@@ -316,24 +356,26 @@ plots.matrices(heard, numbers=False).described(
     f"{'; '.join(f'{name}: {count} changed' for name, count in counts.items())}")
 
 # %% [markdown]
-# One token with patches; four with convolutions, whose windows overlap. Methods that *hide patches* and let the network
-# guess them (masked image modelling, lecture 16) live from the left picture: what is hidden must not be seen
+# One token with patches; four with convolutions, whose windows overlap. Methods that *hide patches* and let the
+# network guess them (masked image modelling, lecture 16) live from the left picture: what is hidden must not be seen
 # elsewhere. With the right one, the neighbours tell.
 #
-# **Question 9.3** How many tokens change with three convolutions of stride 2 (`widths=(48, 96, 192)`, tokens of 8 × 8 pixels),
-# if again 16 × 16 pixels are painted? Predict, then add a third stem to the cell: `lambda **o: EarlyConvStem(**o, widths=(48, 96, 192))`.
+# **Question 9.3** How many tokens change with three convolutions of stride 2 (`widths=(48, 96, 192)`, tokens of 8 × 8
+# pixels), if again 16 × 16 pixels are painted? Predict, then add a third stem to the cell:
+# `lambda **o: EarlyConvStem(**o, widths=(48, 96, 192))`.
 #
 # <details><summary>Answer</summary>
 #
-# Nine: the four tokens that lie on the black square, and one more column to the right and one more row below, 3 × 3. Each
-# convolution looks one pixel beyond its place, to the left and above; so what is painted is heard one token further, to the right
-# and below.
+# Nine: the four tokens that lie on the black square, and one more column to the right and one more row below, 3 × 3.
+# Each convolution looks one pixel beyond its place, to the left and above; so what is painted is heard one token
+# further, to the right and below.
 # </details>
 #
-# > **What slides get wrong here.** "Works with SGD", "robust", "outperforms": four ticks beside ViT_C and four crosses
-# > beside ViT_P. The paper's claims are about 50 to 400 epochs of ImageNet, and in its own figures ViT_P does train
-# > with SGD, only clearly worse. And "a conv stem is problematic for mask-based self-supervision" is true for a reason that slides leave out:
-# > overlapping windows let hidden pixels through. A stem of convolutions whose kernel equals the stride has no such problem.
+# > **What slides get wrong here.** "Works with SGD", "robust", "outperforms": four ticks beside ViT_C and four
+# > crosses beside ViT_P. The paper's claims are about 50 to 400 epochs of ImageNet, and in its own figures ViT_P does
+# > train with SGD, only clearly worse. And "a conv stem is problematic for mask-based self-supervision" is true for a
+# > reason that slides leave out: overlapping windows let hidden pixels through. A stem of convolutions whose kernel
+# > equals the stride has no such problem.
 #
 # ## 4 · Head: who collects the answer?
 #
@@ -343,15 +385,16 @@ plots.matrices(heard, numbers=False).described(
 figures.heads()
 
 # %% [markdown]
-# * **Class token** (lecture 5): a learned token runs through *all* blocks. It collects in every one of them, and the patches
-#   see it, too.
+# * **Class token** (lecture 5): a learned token runs through *all* blocks. It collects in every one of them, and the
+#   patches see it, too.
 # * **Mean**, or *global average pooling*: every place counts the same. CNNs have done so since 2014.
-# * **Attention pooling** (MAP: multi-head attention pooling; Lee and others 2019, in ViTs Zhai and others 2022): one learned query, behind the
-#   last block, weighs the tokens once. A small MLP follows.
-# * **Class attention** (CaiT, Touvron and others 2021b): a class token that joins behind the last block, and one or two
-#   blocks in which *only it* changes.
+# * **Attention pooling** (MAP: multi-head attention pooling; Lee and others 2019, in ViTs Zhai and others 2022): one
+#   learned query, behind the last block, weighs the tokens once. A small MLP follows.
+# * **Class attention** (CaiT, Touvron and others 2021b): a class token that joins behind the last block, and one or
+#   two blocks in which *only it* changes.
 #
-# Mean and attention pooling are one formula with two kinds of weights. For a query u that is learned and the same for every image:
+# Mean and attention pooling are one formula with two kinds of weights. For a query u that is learned and the same for
+# every image:
 #
 # $$z = \sum_{n=1}^{N} a_n\, W_v x_n, \qquad a = \tfrac{1}{N}(1, \dots, 1)\ \ (\text{mean}) \quad\text{or}\quad
 #   a = \mathrm{softmax}_n\Big(\frac{(W_q u)^\top W_k x_n}{\sqrt d}\Big)\ \ (\text{attention pooling})$$
@@ -371,14 +414,16 @@ print("weights of the first image:", ", ".join(f"{share:.2f}" for share in a[0].
 # %% [markdown]
 # (A fresh query is small, and weighs all tokens nearly alike: attention pooling *starts* as the mean.)
 #
-# Does it matter? **Predict**, for *relation* and two blocks of 48 channels: which of the four heads is best, and which last?
-# *(Price: none, twelve stored trainings. `heads(3)` runs four new ones in about half a minute.)*
+# Does it matter? **Predict**, for *relation* and two blocks of 48 channels: which of the four heads is best, and
+# which last? *(Price: none, twelve stored trainings. `heads(3)` runs four new ones in about half a minute.)*
 
 # %%
+MAP = part(MAPHead, num_heads=4, mlp_ratio=2)
+MAP = part(MAPHead, num_heads=4, mlp_ratio=2)
 CAIT = part(ClassAttentionHead, num_heads=4, mlp_ratio=2, class_depth=1, class_layer_scale=1.0)
 HEADS = {"class token": {"class_tokens": 1},
          "mean": {"class_tokens": 0, "head": part(MeanHead)},
-         "attention pooling": {"class_tokens": 0, "head": part(MAPHead, num_heads=4, mlp_ratio=2)},
+         "attention pooling": {"class_tokens": 0, "head": MAP},
          "class attention": {"class_tokens": 0, "head": CAIT}}
 for name, options in HEADS.items():
     make = lambda: create_model("vit_cifar", depth=2, **SMALL, **options)
@@ -404,13 +449,23 @@ def heads(seed):
 plots.bars(over_seeds("09_vit_cnn_spectrum/heads", heads, live=False), chance=0.1)
 
 # %% [markdown]
-# HEADS_TEXT
+# Class token (82 to 92 %<!-- heads / class token / relation -->) and mean (85 to 90
+# %<!-- heads / mean / relation -->) cannot be told apart. Attention pooling varies (65 to 87
+# %<!-- heads / attention pooling / relation -->): with one seed it is the best of all, with another the last. Class
+# attention is behind the class token with every seed, by 15 to 16
+# points<!-- heads / class token / relation - heads / class attention / relation -->, although it has 43
+# %<!-- = 100 * (63034 - 44026) / 44026 --> more parameters.
+#
+# So in a short training the *simple* heads win, and "learned" does not mean "better": a query has to be learned
+# first, and the mean has nothing to learn. The class token asks from the first block on; class attention asks only
+# once. The limits: one question, one learning rate, 150 steps, blocks of two; CaiT's class attention was made for 24
+# to 48 blocks and 400 epochs.
 #
 # ### Heads and resolution
 #
-# A head meets another number of tokens when the images become larger. The mean divides by the new N. A softmax spreads
-# over more tokens. Does one of them suffer? The four trained networks, tested on images that were enlarged from
-# 32 to 48 pixels, with positions resized (lecture 5, section 10) and no further training:
+# A head meets another number of tokens when the images become larger. The mean divides by the new N. A softmax
+# spreads over more tokens. Does one of them suffer? The four trained networks, tested on images that were enlarged
+# from 32 to 48 pixels, with positions resized (lecture 5, section 10) and no further training:
 
 # %%
 def enlarged(data, size):
@@ -427,53 +482,67 @@ def resolution(seed):
 plots.bars(over_seeds("09_vit_cnn_spectrum/resolution", resolution, live=False), chance=0.1)
 
 # %% [markdown]
-# RESOLUTION_TEXT
+# None of them suffers. From 32 to 48 pixels the class token gains 0 to 5
+# points<!-- resolution / class token / relation - heads / class token / relation -->, the mean −1 to
+# 4<!-- % resolution / mean / relation - heads / mean / relation -->, attention pooling 0 to
+# 4<!-- % resolution / attention pooling / relation - heads / attention pooling / relation --> and class attention 2
+# to 7<!-- % resolution / class attention / relation - heads / class attention / relation -->. More tokens show the
+# same glyphs, so a mean over them stays what it was, and a softmax spreads over the copies. What has to be resized
+# are the positions, and those belong to the tokens, not to the head.
 #
 # ### "The class token wastes memory"
 #
-# One token more than 196 is 0.5 %<!-- = 100 / 196 -->. How can that be a waste? Some hardware pads a dimension to a multiple of
-# 128 (Zhai and others 2022, on TPUs). Then it depends on N: 196 tokens take the room of 256, and so do
-# 197. But 256 tokens (patches of 14 pixels, the size of ViT-H) fill it exactly, and 257 take the room of 384<!-- = 3 * 128 -->.
+# One token more than 196 is 0.5 %<!-- = 100 / 196 -->. How can that be a waste? Some hardware pads a dimension to a
+# multiple of 128 (Zhai and others 2022, on TPUs). Then it depends on N: 196 tokens take the room of 256, and so do
+# 197. But 256 tokens (patches of 14 pixels, the size of ViT-H) fill it exactly, and 257 take the room of
+#      384<!-- = 3 * 128 -->.
 #
-# > **What slides get wrong here.** "Class token: wastes memory on some hardware." With patches of 14 pixels, or 32 pixels on 512, it does: 257 tokens
-# > take the room of 384, half as much again. With patches of 16 at 224 or 384 pixels it costs nothing at all: the room for it is there anyway. The
-# > statement is about certain *sizes*. "The choice is not very important" is about ImageNet accuracy after long
-# > training; our bars show a short one.
+# > **What slides get wrong here.** "Class token: wastes memory on some hardware." With patches of 14 pixels, or 32
+# > pixels on 512, it does: 257 tokens take the room of 384, half as much again. With patches of 16 at 224 or 384
+# > pixels it costs nothing at all: the room for it is there anyway. The statement is about certain *sizes*. "The
+# > choice is not very important" is about ImageNet accuracy after long training; our bars show a short one.
 #
 # ## 5 · Mixing of places, option 1: stacked hybrids
 #
-# Now the choice that everybody talks about. A **stacked hybrid** has blocks of convolution and blocks of attention, one kind behind
-# the other. The smallest step from a CNN is **BoTNet** (Srinivas and others 2021): ResNet-50, in whose last three blocks self-attention stands
-# in the place of the 3 × 3 convolution. Nothing else:
+# Now the choice that everybody talks about. A **stacked hybrid** has blocks of convolution and blocks of attention,
+# one kind behind the other. The smallest step from a CNN is **BoTNet** (Srinivas and others 2021): ResNet-50, in
+# whose last three blocks self-attention stands in the place of the 3 × 3 convolution. Nothing else:
 
 # %%
 compare("resnet_50", "botnet_50")
 
 # %% [markdown]
-# There are 4.7<!-- = 25.56 - 20.85 --> million parameters fewer. Count it by hand: in the last stage a 3 × 3 convolution with 512 channels has $9 D^2$
-# weights, and attention $3 D^2$ (queries, keys and values; BoTNet has no last linear layer) and a few for positions.
-# Three times $6 D^2$ is 4.72<!-- = 3 * 6 * 512 ** 2 / 10 ** 6 --> million; the positions take 0.01 million back.
+# There are 4.7<!-- = 25.56 - 20.85 --> million parameters fewer. Count it by hand: in the last stage a 3 × 3
+# convolution with 512 channels has $9 D^2$ weights, and attention $3 D^2$ (queries, keys and values; BoTNet has no
+# last linear layer) and a few for positions. Three times $6 D^2$ is 4.72<!-- = 3 * 6 * 512 ** 2 / 10 ** 6 -->
+# million; the positions take 0.01 million back.
 #
-# **Question 9.4** To see the whole map of 7 × 7 places at once, a convolution needs at least a kernel of 7 × 7. Put 49 in place of 9: how many weights have three of them? What does reach cost a convolution, and what attention?
+# **Question 9.4** To see the whole map of 7 × 7 places at once, a convolution needs at least a kernel of 7 × 7. Put
+# 49 in place of 9: how many weights have three of them? What does reach cost a convolution, and what attention?
 #
 # <details><summary>Answer</summary>
 #
-# Three such convolutions have 38.5<!-- = 3 * 49 * 512 ** 2 / 10 ** 6 --> million weights: they grow with the square of the reach. Attention's $3 D^2$ do not depend on reach; only its table of offsets grows, and in proportion to the side.
+# Three such convolutions have 38.5<!-- = 3 * 49 * 512 ** 2 / 10 ** 6 --> million weights: they grow with the square
+# of the reach. Attention's $3 D^2$ do not depend on reach; only its table of offsets grows, and in proportion to the
+# side.
 # </details>
 #
-# BoTNet's scores have a part that knows places: each offset in rows and in columns has a learned vector r that speaks to the query,
+# BoTNet's scores have a part that knows places: each offset in rows and in columns has a learned vector r that speaks
+# to the query,
 #
 # $$\mathrm{score}_{ij} = q_i^\top k_j + q_i^\top \big(r^{\text{row}}_{j - i} + r^{\text{column}}_{j - i}\big).$$
 #
-# Does attention help there? A ResNet of two blocks for 32 × 32 images; the second block with a convolution, or with attention.
-# As in the paper's BoTNet-S1 the last stage keeps its map, 8 × 8, so that attention has something to look at.
+# Does attention help there? A ResNet of two blocks for 32 × 32 images; the second block with a convolution, or with
+# attention. As in the paper's BoTNet-S1 the last stage keeps its map, 8 × 8, so that attention has something to look
+# at.
 
 # %%
 from course.models.resnet import ResNet
 from course.models.token_mixers.relative_attention import RelativeAttention
 
 LAST = {"CNN: convolution last": {},
-        "attention last": {"mixer": (None, RelativeAttention), "mixer_options": {"num_heads": 4}}}
+        "attention last": {"mixer": (None, RelativeAttention),
+                           "mixer_options": {"num_heads": 4}}}
 
 def small_resnet(name):
     return ResNet(depths=(1, 1), width=24, grid=(32, 32), num_classes=10,
@@ -493,17 +562,26 @@ for name in LAST:
 plots.bars(over_seeds("09_vit_cnn_spectrum/last block", last_block, live=False), chance=0.1)
 
 # %% [markdown]
-# BOT_TEXT
+# Here it does not: 90 to 92 %<!-- last block / attention last / relation --> with attention and 93 to 94
+# %<!-- last block / CNN: convolution last / relation --> with the convolution, 2 to 4
+# points<!-- last block / CNN: convolution last / relation - last block / attention last / relation --> more with
+# every seed; but with 19 %<!-- = 100 * (70306 - 56842) / 70306 --> fewer parameters and 9
+# %<!-- = 100 * (4.96 - 4.52) / 4.96 --> fewer multiply–adds. Two blocks of convolution behind a stem of stride 4 see
+# nearly the whole image of 32 pixels, so attention has nothing to add that the convolution lacks. A layer that sees
+# everything helps where the others do *not*: with larger maps, as in detection, where BoTNet gains most (Srinivas and
+# others 2021, section 4).
 #
 # ### In which order?
 #
-# **Visformer** (Chen et al. 2021) has one stage of convolutions and two of attention. **CoAtNet** (Dai and others 2021) asked which order
-# is best, and compared C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T and a ViT, where C is a stage of inverted bottlenecks (a widening, a
-# depthwise 3 × 3 convolution, a narrowing) and T a stage of Transformer blocks. On ImageNet, without other data, more C generalised better; with JFT's 300
-# million images more T had the larger capacity; C-C-T-T was chosen for both (section 2.2). We can ask small questions with two stages, on maps of
-# 8 × 8 and 4 × 4 places:
+# **Visformer** (Chen et al. 2021) has one stage of convolutions and two of attention. **CoAtNet** (Dai and others
+# 2021) asked which order is best, and compared C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T and a ViT, where C is a stage of
+# inverted bottlenecks (a widening, a depthwise 3 × 3 convolution, a narrowing) and T a stage of Transformer blocks.
+# On ImageNet, without other data, more C generalised better; with JFT's 300 million images more T had the larger
+# capacity; C-C-T-T was chosen for both (section 2.2). We can ask small questions with two stages, on maps of 8 × 8
+# and 4 × 4 places:
 #
-# **Predict**: CC, CT and TT, for *texture* and for *relation*. Which letter decides texture, the first or the second? *(Price: none, 21<!-- = 3 * 7 --> stored trainings.)*
+# **Predict**: CC, CT and TT, for *texture* and for *relation*. Which letter decides texture, the first or the second?
+# *(Price: none, 21<!-- = 3 * 7 --> stored trainings.)*
 
 # %%
 from course.models.families.coatnet import CoAtNet
@@ -532,24 +610,42 @@ def order(seed):
 plots.bars(over_seeds("09_vit_cnn_spectrum/order", order, live=False), chance=0.1)
 
 # %% [markdown]
-# ORDER_TEXT
+# **Texture** is decided by the first letter: CC gets 100 %<!-- order / CC / texture -->, CT 81 to 100
+# %<!-- order / CT / texture -->, TT 25 to 38 %<!-- order / TT / texture -->. Early layers have to find stripes,
+# edges, colours. A convolution is made for that, and attention has to learn it. This is why all hybrids of section 1
+# begin with convolutions.
 #
-# **LeViT** (Graham and others 2021) is the hybrid that was made for *speed*. Its stem of four convolutions is CNN, its stages attend, and all its
-# details come from fast CNNs (`compare("deit_s", "levit_256")` lists them). No norm stands before a block: each linear layer has a batch norm behind it, which can be folded into the weights after training (lecture 11, section 7).
-# The map is halved *by attention*: every second place asks, all places answer (`ShrinkingAttention`). Keys are narrow (32) and values twice as wide. A learned number for each
-# offset (|dy|, |dx|) replaces positions. A quarter of DeiT-S's multiply–adds.
+# **Relation** turns the order of the paper around: CC gets 45 to 53 %<!-- order / CC / relation -->, CT and TT stay
+# at chance (8 to 9 %<!-- order / CT / relation --> and 9 to 10 %<!-- order / TT / relation -->), although attention
+# sees all places. Lecture 5 knows the reason by now: CoAtNet's attention knows places only by its relative biases,
+# and these *start at 0*. The last bar tests it: the same CT with biases that start as random numbers of size 3 gets
+# 34 to 70 %<!-- order / CT, large biases / relation -->. So what failed was not the order but the start, in a
+# training of 150 steps. (Whether it then beats CC is open: with one seed it does, with two it does not.)
 #
-# > **What slides get wrong here.** The table of BoTNet-50 on slides shows one changed cell, "MHSA, 512", and a reader concludes that three cells of
-# > attention explain its accuracy. The paper trains its ResNets anew with the same recipes, and its gains, on COCO, grow with
-# > longer training and stronger augmentation (Srinivas and others 2021, section 4). And CoAtNet stands on slides under both headings, "stacked" and "locality prior":
-# > rightly, as it does both. It is *two* ideas, and one accuracy cannot tell them apart.
+# At the other end of size stands **CoAtNet-7**, layout C-C-C-T-T, with 2,440 million parameters and 90.88 % on
+# ImageNet after JFT-3B (Dai and others 2021, table 5). Our CoAtNet-7 counts 2,444 million. Between our CT and that
+# network lie a factor of fifty thousand in size and all conclusions about order.
+#
+# **LeViT** (Graham and others 2021) is the hybrid that was made for *speed*. Its stem of four convolutions is CNN,
+# its stages attend, and all its details come from fast CNNs (`compare("deit_s", "levit_256")` lists them). No norm
+# stands before a block: each linear layer has a batch norm behind it, which can be folded into the weights after
+# training (lecture 11, section 7). The map is halved *by attention*: every second place asks, all places answer
+# (`ShrinkingAttention`). Keys are narrow (32) and values twice as wide. A learned number for each offset (|dy|, |dx|)
+# replaces positions. A quarter of DeiT-S's multiply–adds.
+#
+# > **What slides get wrong here.** The table of BoTNet-50 on slides shows one changed cell, "MHSA, 512", and a reader
+# > concludes that three cells of attention explain its accuracy. The paper trains its ResNets anew with the same
+# > recipes, and its gains, on COCO, grow with longer training and stronger augmentation (Srinivas and others 2021,
+# > section 4). And CoAtNet stands on slides under both headings, "stacked" and "locality prior": rightly, as it does
+# > both. It is *two* ideas, and one accuracy cannot tell them apart.
 #
 # ## 6 · Mixing of places, option 2: locality inside attention
 #
-# Instead of stacking two kinds of layers, one layer can be made of both. Attention asks *what* is there; convolution asks *where* it is, seen from here.
-# Both are weighted sums over places, so their weights can be added.
+# Instead of stacking two kinds of layers, one layer can be made of both. Attention asks *what* is there; convolution
+# asks *where* it is, seen from here. Both are weighted sums over places, so their weights can be added.
 #
-# **CoAtNet** adds before the softmax: a learned number for each offset, as in Swin (lecture 8), but over the whole map,
+# **CoAtNet** adds before the softmax: a learned number for each offset, as in Swin (lecture 8), but over the whole
+# map,
 #
 # $$A = \mathrm{softmax}_j\Big(\frac{q_i^\top k_j}{\sqrt d} + b_{j - i}\Big).$$
 #
@@ -558,9 +654,11 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/order", order, live=False), chance=0.
 # $$A = \big(1 - \sigma(g)\big)\, \mathrm{softmax}_j\Big(\frac{q_i^\top k_j}{\sqrt d}\Big) + \sigma(g)\, \mathrm{softmax}_j\big(u^\top r_{j - i}\big),
 #   \qquad r = (\Delta x,\ \Delta y,\ \Delta x^2 + \Delta y^2)$$
 #
-# This is **gated positional self-attention** (GPSA). σ(g) = 1: the head looks at places only, whatever is there. σ(g) = 0: content only, as in a ViT. And each
-# head *starts* as one tap of a convolution: with u = (2a, 2b, −1) the score is largest at the offset (a, b), because
-# $2a\Delta x + 2b\Delta y - \Delta x^2 - \Delta y^2 = a^2 + b^2 - (\Delta x - a)^2 - (\Delta y - b)^2$. Nine heads start as a 3 × 3 kernel. Here are their weights, seen from the middle of a map:
+# This is **gated positional self-attention** (GPSA). σ(g) = 1: the head looks at places only, whatever is there. σ(g)
+# = 0: content only, as in a ViT. And each head *starts* as one tap of a convolution: with u = (2a, 2b, −1) the score
+# is largest at the offset (a, b), because
+# $2a\Delta x + 2b\Delta y - \Delta x^2 - \Delta y^2 = a^2 + b^2 - (\Delta x - a)^2 - (\Delta y - b)^2$. Nine heads
+# start as a 3 × 3 kernel. Here are their weights, seen from the middle of a map:
 
 # %%
 from course.models.token_mixers.gated_positional import GatedPositionalAttention
@@ -575,9 +673,9 @@ plots.matrices(panels, numbers=False, shared=True).described(
     f"{middle.max():.2f}, at one of the 3 by 3 places around the middle")
 
 # %% [markdown]
-# A soft kernel: a head puts 32 %<!-- = 100 / 1.7726 ** 2 --> of its weight on its own place and the rest around it. (The paper has a factor for sharpness; as made here it is 1.)
-# As published, g starts at 1, so that σ(g) = 0.73<!-- printed -->: mostly place, and some content from the first step on.
-# By hand, for one head:
+# A soft kernel: a head puts 32 %<!-- = 100 / 1.7726 ** 2 --> of its weight on its own place and the rest around it.
+# (The paper has a factor for sharpness; as made here it is 1.) As published, g starts at 1, so that σ(g) =
+# 0.73<!-- printed -->: mostly place, and some content from the first step on. By hand, for one head:
 
 # %%
 tokens = torch.randn(1, 49, 18)  # (B, N, D)
@@ -596,12 +694,15 @@ print(f"σ(g) = {gate:.2f}; the same as the class:",
 # %% [markdown]
 # ### Watch the gates
 #
-# Convolution at the start, attention if it is needed: does a network *move* its gates? *Texture* can be answered from any small patch. *Relation* needs two
-# places that are far apart. **Predict**: σ(g) starts at 0.73 in every head. Where does it go for each question?
+# Convolution at the start, attention if it is needed: does a network *move* its gates? *Texture* can be answered from
+# any small patch. *Relation* needs two places that are far apart. **Predict**: σ(g) starts at 0.73 in every head.
+# Where does it go for each question?
 #
-# A network can open up in a second way: u is learned, too. A head that looks at places only may still look *further*. So we watch two numbers over the training: the
-# mean of σ(g), and how far from its query a head looks by place, in patches. ConViT trains for 300 epochs; ours has 150 steps. So that the gates can move as far in so few steps, we let them learn 20 times as fast:
-# `g = 20 · raw`.
+# A network can open up in a second way: u is learned, too. A head that looks at places only may still look *further*.
+# So we watch two numbers over the training: the mean of σ(g), and how far from its query a head looks by place, in
+# patches. ConViT trains for 300 epochs; ours has 150 steps. So that the gates can move as far in so few steps, we let
+# them learn 20 times as fast: `g = 20 · raw`. Our ConViT has one gated block and one global one. *(Price: none, six
+# stored trainings. `gates(3)` runs two new ones in about half a minute.)*
 
 # %%
 from course.models.families.convit import ConViT
@@ -648,7 +749,7 @@ def gates(seed):
                            "last distance": gate_and_distance(layer)[1]}
     return found
 
-moved = over_seeds("09_vit_cnn_spectrum/gates", gates)
+moved = over_seeds("09_vit_cnn_spectrum/gates", gates, live=False)
 
 # %%
 for question in STEPS:
@@ -664,13 +765,20 @@ plots.curves(steps, {question: moved[question]["distance"] for question in STEPS
              xlabel="step", ylabel="distance by place, patches")
 
 # %% [markdown]
-# GATES_TEXT
+# The gates move, with every seed, and **the other way round** than most people predict (we did, too). On *relation*
+# they *close*: σ(g) rises to 0.92 to 0.93<!-- gates / relation / last gate -->, the heads look at places nearly
+# alone. On *texture* they *open*: σ(g) falls to 0.41 to 0.45<!-- gates / texture / last gate -->, more than half of
+# the weight goes to content. The distance by place hardly changes, 1.2<!-- gates / relation / last distance --> and
+# 1.1<!-- gates / texture / last distance --> patches at the end. So the kernels neither grow nor shrink.
 #
-# ### CvT: a convolution before the attention
+# Why? The experiment does not say. Two guesses. For *relation* somebody has to look far: but there is a second block,
+# a global one, and it can. What it needs from the first are clean tokens that know their neighbourhood and their
+# place; a gated head that mixes in far tokens spoils them. For *texture* the whole image shows the same stripes; a
+# head that collects *similar* patches from everywhere averages their noise away.
 #
-# **CvT** (Wu and others 2021) puts locality into the *projections*. Before a token becomes query, key or value, a depthwise 3 × 3 convolution looks at its neighbours. For
-# keys and values that convolution has stride 2, so there are four times fewer of them, as in PVT. Because the convolutions' zero padding tells where the border is, CvT has no
-# positions at all.
+# What does it show, then? That a soft bias is *used*: it is strengthened or given up within 80 steps, by what the
+# question needs of that layer. And that a story about a mechanism ("it starts local and opens up when it must") wants
+# a measurement before it is told. (On ImageNet many gates fall during training: d'Ascoli and others 2021.)
 
 # %%
 from course.models.token_mixers.conv_projection import ConvProjection, ConvProjectionAttention
@@ -684,27 +792,31 @@ print(f"a linear projection, as in ViT: {count_parameters(linear):,} parameters;
       f"CvT's: {count_parameters(projection):,}")
 
 # %% [markdown]
-# > **What slides get wrong here.** "The linear projection is *replaced* with a depthwise separable convolution." The paper says so too; look at the list of weights.
-# > The pointwise half of a separable convolution *is* the linear projection. It is all there, and a small depthwise convolution and a batch norm were put in front of it:
-# > 704<!-- = 9 * 64 + 2 * 64 --> more numbers beside 4,160<!-- = 64 ** 2 + 64 -->. And Swin is often listed as a "locality *prior*". A prior can be
-# > overruled by data, as ConViT's gates can; Swin's windows are a *wall*, which no training moves. Its prior is the relative position bias.
+# > **What slides get wrong here.** "The linear projection is *replaced* with a depthwise separable convolution." The
+# > paper says so too; look at the list of weights. The pointwise half of a separable convolution *is* the linear
+# > projection. It is all there, and a small depthwise convolution and a batch norm were put in front of it:
+# > 704<!-- = 9 * 64 + 2 * 64 --> more numbers beside 4,160<!-- = 64 ** 2 + 64 -->. And Swin is often listed as a
+# > "locality *prior*". A prior can be overruled by data, as ConViT's gates can; Swin's windows are a *wall*, which no
+# > training moves. Its prior is the relative position bias.
 #
-# **Question 9.5** Which of these can a trained network give up, if the data ask for it: the windows of Swin; the gates of ConViT; the offsets' biases of CoAtNet; the 3 × 3
-# convolutions of CvT?
+# **Question 9.5** Which of these can a trained network give up, if the data ask for it: the windows of Swin; the
+# gates of ConViT; the offsets' biases of CoAtNet; the 3 × 3 convolutions of CvT?
 #
 # <details><summary>Answer</summary>
 #
-# The gates (σ(g) → 0), the biases (all equal) and CvT's depthwise kernels (all weight on the middle) can: then a plain ViT remains. The windows cannot: no weight of Swin
-# connects two places of different windows within a layer. (Shifting lets them meet layers later.)
+# The gates (σ(g) → 0), the biases (all equal) and CvT's depthwise kernels (all weight on the middle) can: then a
+# plain ViT remains. The windows cannot: no weight of Swin connects two places of different windows within a layer.
+# (Shifting lets them meet layers later.)
 # </details>
 #
 # ## 7 · More complicated, or simpler?
 #
-# Many lectures about vision transformers end with a debate: should ViTs become *more* complicated (convolutions, pyramids, windows, gates), or *less*?
-# Slides give a list of pyramids at this point: T2T-ViT, PiT, PVT, PVT v2, Swin, CvT, MViT. It is worth counting first: what leaves each stage, as side² × width?
+# Many lectures about vision transformers end with a debate: should ViTs become *more* complicated (convolutions,
+# pyramids, windows, gates), or *less*? Slides give a list of pyramids at this point: T2T-ViT, PiT, PVT, PVT v2, Swin,
+# CvT, MViT. It is worth counting first: what leaves each stage, as side² × width?
 
 # %%
-for name in ("t2t_vit_14", "pit_s", "pvt_s", "pvt_v2_b2", "swin_t", "cvt_13"):
+for name in ("t2t_vit_14", "pit_s", "pvt_s", "pvt_v2_b2", "swin_t", "cvt_13", "mvit_v2_t"):
     with torch.device("meta"):
         model = create_model(name)
         maps = model.features(torch.empty(1, 3, 224, 224))  # (1, N, D) or (1, H, W, D) each
@@ -713,21 +825,30 @@ for name in ("t2t_vit_14", "pit_s", "pvt_s", "pvt_v2_b2", "swin_t", "cvt_13"):
           f"{count_parameters(model) / 1e6:.1f} M")
 
 # %% [markdown]
-# T2T-ViT has one stage. **PiT** (Heo and others 2021) has three, and halves the map between them by a depthwise convolution. MViT (Fan and others 2021) pools queries too, so that the map becomes
-# smaller *inside* an attention layer; so do LeViT's shrinking layers.
+# T2T-ViT has one stage. **PiT** (Heo and others 2021) has three, and halves the map between them by a depthwise
+# convolution. MViT (Fan and others 2021) pools queries too, so that the map becomes smaller *inside* an attention
+# layer; so do LeViT's shrinking layers.
 #
-# > **What slides get wrong here.** T2T-ViT stands among the *pyramids* on slides. Its name, tokens to tokens, describes its stem: there the grid shrinks twice, from 56 × 56 to 14 × 14 tokens.
-# > Behind it follow 14 blocks on *one* grid with *one* width (Yuan and others 2021, table 1). It is a DeiT with another stem: choice 2, not choice 1. And "pro: improvement in accuracy and fewer parameters": PVT-Small has the accuracy
-# > of DeiT-S, 79.8 %, with 11 %<!-- = 100 * (24.49 - 22.05) / 22.05 --> *more* parameters and 17 %<!-- = 100 * (4.60 - 3.82) / 4.60 --> fewer multiply–adds; only PVT-Large has fewer, 61 million against DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and others 2021, table 2).
+# > **What slides get wrong here.** T2T-ViT stands among the *pyramids* on slides. Its name, tokens to tokens,
+# > describes its stem: there the grid shrinks twice, from 56 × 56 to 14 × 14 tokens. Behind it follow 14 blocks on
+# > *one* grid with *one* width (Yuan and others 2021, table 1). It is a DeiT with another stem: choice 2, not choice
+# > 1. And "pro: improvement in accuracy and fewer parameters": PVT-Small has the accuracy of DeiT-S, 79.8 %, with 11
+# > %<!-- = 100 * (24.49 - 22.05) / 22.05 --> *more* parameters and 17 %<!-- = 100 * (4.60 - 3.82) / 4.60 --> fewer
+# > multiply–adds; only PVT-Large has fewer, 61 million against DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and
+# > others 2021, table 2).
 #
-# Others that surveys name: **MobileViT** (Mehta and Rastegari 2022) puts attention inside a mobile CNN; **Twins** (Chu and others 2021) alternates windows with PVT's reduction; **XCiT** (El-Nouby and others 2021) lets
-# channels attend to channels, so that the cost is linear in N; **CoaT** (Xu and others 2021) lets several scales attend to each other.
+# Others that surveys name: **MobileViT** (Mehta and Rastegari 2022) puts attention inside a mobile CNN; **Twins**
+# (Chu and others 2021) alternates windows with PVT's reduction; **XCiT** (El-Nouby and others 2021) lets channels
+# attend to channels, so that the cost is linear in N; **CoaT** (Xu and others 2021) lets several scales attend to
+# each other.
 #
 # ### UViT's question
 #
-# Chen and others (2022) asked what a pyramid is good for, on the task where it seemed needed most: detection, with large images. They removed one part after the other (spatial reduction, doubled channels, features of many scales), and
-# ended with **UViT**, the *Universal Vision Transformer*: patches of 8 × 8 pixels, one grid, one width, and windows in the early blocks that grow with depth. It was at least as good as Swin at equal cost on COCO (their figure 1).
-# So the pyramid was not what mattered there.
+# Chen and others (2022) asked what a pyramid is good for, on the task where it seemed needed most: detection, with
+# large images. They removed one part after the other (spatial reduction, doubled channels, features of many scales),
+# and ended with **UViT**, the *Universal Vision Transformer*: patches of 8 × 8 pixels, one grid, one width, and
+# windows in the early blocks that grow with depth. It was at least as good as Swin at equal cost on COCO (their
+# figure 1). So the pyramid was not what mattered there.
 #
 # What does "one grid" cost on large images? Count whole networks:
 
@@ -737,19 +858,20 @@ def whole(name, pixels):
         return count_macs(create_model(name, img_size=pixels), 1, 3, pixels, pixels) / 1e9
 
 sides = [224, 448, 896]
-grows = {name: [whole(name, pixels) for pixels in sides] for name in ("deit_s", "pvt_s", "swin_t")}
-for name, line in grows.items():
-    print(f"{name:8}", ", ".join(f"{pixels} pixels {macs:6.1f} G" for pixels, macs in zip(sides, line)))
+for name in ("deit_s", "pvt_s", "swin_t"):
+    print(f"{name:8}", ", ".join(f"{pixels} pixels {whole(name, pixels):6.1f} G" for pixels in sides))
 N, D = (896 // 16) ** 2, 384
 products = 12 * 2 * N**2 * D / 1e9
 print(f"of DeiT-S's, the products of N² weights with 896 pixels: {products:.1f} G; "
       f"with windows of 14 × 14 they would be {products * 14**2 / N:.1f} G")
 
 # %% [markdown]
-# DeiT-S grows fastest, and the N² products are the reason; with windows in most blocks, as UViT has them, they nearly vanish, and one grid costs no more than a
-# pyramid. So the pyramid is *one* answer to the cost of attention, and windows are another.
+# DeiT-S grows fastest, and the N² products are the reason; with windows in most blocks, as UViT has them, they nearly
+# vanish, and one grid costs no more than a pyramid. So the pyramid is *one* answer to the cost of attention, and
+# windows are another.
 #
-# **For discussion.** Collect the evidence of this lecture for each side, and say for each piece what it does *not* show:
+# **For discussion.** Collect the evidence of this lecture for each side, and say for each piece what it does *not*
+# show:
 #
 # | "more complicated" | "simpler" |
 # |---|---|
@@ -760,13 +882,32 @@ print(f"of DeiT-S's, the products of N² weights with 896 pixels: {products:.1f}
 #
 # <details><summary>A possible answer</summary>
 #
-# The two columns do not speak about the same situation. Built-in locality saves *data and steps*: it helps where both are scarce. A plain network saves *decisions*: it
-# helps where data are plenty, and where one network should serve many tasks or kinds of data. None of our bars shows more than short trainings of small networks on two drawn
-# questions; none of the papers' tables changes one choice at a time under one recipe. Lecture 11 does the first, and lecture 12 asks how much of all this was recipe.
+# The two columns do not speak about the same situation. Built-in locality saves *data and steps*: it helps where both
+# are scarce. A plain network saves *decisions*: it helps where data are plenty, and where one network should serve
+# many tasks or kinds of data. None of our bars shows more than short trainings of small networks on two drawn
+# questions; none of the papers' tables changes one choice at a time under one recipe. Lecture 11 does the first, and
+# lecture 12 asks how much of all this was recipe.
 # </details>
 #
 # ## Summary
-SUMMARY_TEXT
+#
+# 1. **Five choices** lie between ViT and CNN: layout, stem, mixing of places, head, details. No line joins the two
+#    ends; a paper that changes four of them at once says little about each.
+# 2. **PVT** keeps all queries and reduces keys and values by R × R. That divides the cost by R²; it stays quadratic.
+#    A reduction is a learned convolution, and with one key it is gather-excite.
+# 3. **A convolutional stem** makes SGD work: 98 to 100 %<!-- stem / SGD / CNN stem / 0.1 --> against 49 to 65
+#    %<!-- stem / SGD / ViT with patches / 0.1 --> at a rate of 0.1. Under AdamW our runs do not decide. Its windows
+#    overlap, so hidden pixels leak to three more tokens.
+# 4. **Heads**: mean and class token are alike (85 to 90 %<!-- heads / mean / relation --> and 82 to 92
+#    %<!-- heads / class token / relation -->), class attention needs more training than we gave it. All four stand a
+#    larger image.
+# 5. **Stacked hybrids** convolve first, and *texture* shows why (CC 100 %<!-- order / CC / texture -->, TT 25 to 38
+#    %<!-- order / TT / texture -->). That attention later helps *relation* depends on positions that are large enough
+#    at the start.
+# 6. **Locality inside attention** can be a bias that data overrule (gates, relative biases, projections) or a wall
+#    (windows). ConViT's gates went to places on *relation* (0.92 to 0.93<!-- gates / relation / last gate -->) and to
+#    content on *texture* (0.41 to 0.45<!-- gates / texture / last gate -->).
+# 7. **UViT's question**, whether the pyramid is needed at all, is about cost on large maps; windows answer it, too.
 #
 # ## To revise: which cell shows what
 #
@@ -793,33 +934,41 @@ SUMMARY_TEXT
 #
 # <details><summary>Answers</summary>
 #
-# 1. Stem (7 × 7 convolution, overlapping), head (mean), and the details: convolutions in the MLP and as downsampling, a norm behind each stage. Positions are gone. The zeros around the map, which each
-#    depthwise convolution sees, tell it where it is.
-# 2. Nine, 3 × 3: a window reaches from 2 pixels before its patch to 1 behind it, so patches on both sides see some painted pixels.
-# 3. N = (s / 16)² must be a multiple of 128, so that the next token begins a new block. s / 16 must be a multiple of 16: 256, 512, 768 pixels and so on.
-# 4. `per_stage(16, 8, 4, 1)`. 15.1 G multiply–adds in place of 16.9 G. But 38.5 million parameters in place of 25.7: a reduction has R² D² weights. So making attention cheaper on a larger image has a
-#    price that does not show in multiply–adds.
-# 5. Hardly. One run of ours (seed 0, with two gated blocks) ended with all gates between 0.73 and 0.76, and was right in 0.942 of the test images of *relation*. So a gate that has not
-#    moved proves nothing: it may not have had the time.
-# 6. For example: CC and CT, each with relative biases that start at 0 and at a large value, and each with absolute sines as well; the control is the number of steps (150 and 1,500), since
-#    biases may only need time; at least three seeds, one table, and the same learning rates tried for all.
+# 1. Stem (7 × 7 convolution, overlapping), head (mean), and the details: convolutions in the MLP and as downsampling,
+#    a norm behind each stage. Positions are gone. The zeros around the map, which each depthwise convolution sees,
+#    tell it where it is.
+# 2. Nine, 3 × 3: a window reaches from 2 pixels before its patch to 1 behind it, so patches on both sides see some
+#    painted pixels.
+# 3. N = (s / 16)² must be a multiple of 128, so that the next token begins a new block. s / 16 must be a multiple of
+#    16: 256, 512, 768 pixels and so on.
+# 4. `per_stage(16, 8, 4, 1)`. 15.1 G multiply–adds in place of 16.9 G. But 38.5 million parameters in place of 25.7:
+#    a reduction has R² D² weights. So making attention cheaper on a larger image has a price that does not show in
+#    multiply–adds.
+# 5. Hardly. One run of ours (seed 0, with two gated blocks) ended with all gates between 0.73 and 0.76, and was right
+#    in 0.942 of the test images of *relation*. So a gate that has not moved proves nothing: it may not have had the
+#    time.
+# 6. For example: CC and CT, each with relative biases that start at 0 and at a large value, and each with absolute
+#    sines as well; the control is the number of steps (150 and 1,500), since biases may only need time; at least
+#    three seeds, one table, and the same learning rates tried for all.
 # </details>
 #
 # ## References
 #
 # * Z. Chen, L. Xie, J. Niu, X. Liu, L. Wei, Q. Tian. *Visformer: The Vision-friendly Transformer.* ICCV 2021.
 #   [arXiv:2104.12533](https://arxiv.org/abs/2104.12533). The walk from DeiT to ResNet: section 3.
-# * W. Wang, E. Xie, X. Li, D.-P. Fan, K. Song, D. Liang, T. Lu, P. Luo, L. Shao. *Pyramid Vision Transformer.* ICCV 2021.
-#   [arXiv:2102.12122](https://arxiv.org/abs/2102.12122). Reduction: section 3.3; accuracies: table 2. *PVT v2.* 2022,
-#   [arXiv:2106.13797](https://arxiv.org/abs/2106.13797).
-# * T. Xiao, M. Singh, E. Mintun, T. Darrell, P. Dollár, R. Girshick. *Early Convolutions Help Transformers See Better.*
-#   NeurIPS 2021. [arXiv:2106.14881](https://arxiv.org/abs/2106.14881).
+# * W. Wang, E. Xie, X. Li, D.-P. Fan, K. Song, D. Liang, T. Lu, P. Luo, L. Shao. *Pyramid Vision Transformer.* ICCV
+#   2021. [arXiv:2102.12122](https://arxiv.org/abs/2102.12122). Reduction: section 3.3; accuracies: table 2. *PVT v2.*
+#   2022, [arXiv:2106.13797](https://arxiv.org/abs/2106.13797).
+# * T. Xiao, M. Singh, E. Mintun, T. Darrell, P. Dollár, R. Girshick. *Early Convolutions Help Transformers See
+#   Better.* NeurIPS 2021. [arXiv:2106.14881](https://arxiv.org/abs/2106.14881).
 # * X. Zhai, A. Kolesnikov, N. Houlsby, L. Beyer. *Scaling Vision Transformers.* CVPR 2022.
-#   [arXiv:2106.04560](https://arxiv.org/abs/2106.04560). Heads and memory: section 3. J. Lee and others. *Set Transformer.* ICML 2019.
-#   [arXiv:1810.00825](https://arxiv.org/abs/1810.00825). H. Touvron and others. *Going Deeper with Image Transformers* (CaiT). ICCV 2021 (2021b here).
+#   [arXiv:2106.04560](https://arxiv.org/abs/2106.04560). Heads and memory: section 3. J. Lee and others. *Set
+#   Transformer.* ICML 2019. [arXiv:1810.00825](https://arxiv.org/abs/1810.00825). H. Touvron and others. *Going
+#   Deeper with Image Transformers* (CaiT). ICCV 2021 (2021b here).
 #   [arXiv:2103.17239](https://arxiv.org/abs/2103.17239).
-# * A. Srinivas, T.-Y. Lin, N. Parmar, J. Shlens, P. Abbeel, A. Vaswani. *Bottleneck Transformers for Visual Recognition.*
-#   CVPR 2021. [arXiv:2101.11605](https://arxiv.org/abs/2101.11605). Network: table 1; positions: figure 4.
+# * A. Srinivas, T.-Y. Lin, N. Parmar, J. Shlens, P. Abbeel, A. Vaswani. *Bottleneck Transformers for Visual
+#   Recognition.* CVPR 2021. [arXiv:2101.11605](https://arxiv.org/abs/2101.11605). Network: table 1; positions: figure
+#   4.
 # * Z. Dai, H. Liu, Q. V. Le, M. Tan. *CoAtNet: Marrying Convolution and Attention for All Data Sizes.* NeurIPS 2021.
 #   [arXiv:2106.04803](https://arxiv.org/abs/2106.04803). The order of stages: section 2.2.
 # * B. Graham, A. El-Nouby, H. Touvron, P. Stock, A. Joulin, H. Jégou, M. Douze. *LeViT.* ICCV 2021.
@@ -828,12 +977,15 @@ SUMMARY_TEXT
 #   [arXiv:2103.10697](https://arxiv.org/abs/2103.10697). Gates: section 3.
 # * H. Wu, B. Xiao, N. Codella, M. Liu, X. Dai, L. Yuan, L. Zhang. *CvT.* ICCV 2021.
 #   [arXiv:2103.15808](https://arxiv.org/abs/2103.15808). Projections: section 3.2.
-# * W. Chen, X. Du, F. Yang, L. Beyer, X. Zhai, T.-Y. Lin, H. Chen, J. Li, X. Song, Z. Wang, D. Zhou. *A Simple Single-Scale
-#   Vision Transformer for Object Detection and Instance Segmentation* (UViT). ECCV 2022. [arXiv:2112.09747](https://arxiv.org/abs/2112.09747).
-# * L. Yuan and others. *Tokens-to-Token ViT.* ICCV 2021. [arXiv:2101.11986](https://arxiv.org/abs/2101.11986). B. Heo and others.
-#   *Rethinking Spatial Dimensions of Vision Transformers* (PiT). ICCV 2021. [arXiv:2103.16302](https://arxiv.org/abs/2103.16302). H. Fan and
-#   others. *Multiscale Vision Transformers.* ICCV 2021. [arXiv:2104.11227](https://arxiv.org/abs/2104.11227).
+# * W. Chen, X. Du, F. Yang, L. Beyer, X. Zhai, T.-Y. Lin, H. Chen, J. Li, X. Song, Z. Wang, D. Zhou. *A Simple
+#   Single-Scale Vision Transformer for Object Detection and Instance Segmentation* (UViT). ECCV 2022.
+#   [arXiv:2112.09747](https://arxiv.org/abs/2112.09747).
+# * L. Yuan and others. *Tokens-to-Token ViT.* ICCV 2021. [arXiv:2101.11986](https://arxiv.org/abs/2101.11986). B. Heo
+#   and others. *Rethinking Spatial Dimensions of Vision Transformers* (PiT). ICCV 2021.
+#   [arXiv:2103.16302](https://arxiv.org/abs/2103.16302). H. Fan and others. *Multiscale Vision Transformers.* ICCV
+#   2021. [arXiv:2104.11227](https://arxiv.org/abs/2104.11227).
 # * S. Mehta, M. Rastegari. *MobileViT.* ICLR 2022. X. Chu and others. *Twins.* NeurIPS 2021. A. El-Nouby and others.
 #   *XCiT.* NeurIPS 2021. W. Xu and others. *Co-Scale Conv-Attentional Image Transformers* (CoaT). ICCV 2021.
-# * Z. Liu and others. *Swin Transformer.* ICCV 2021. [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). H. Touvron and
-#   others. *Training Data-Efficient Image Transformers.* ICML 2021. [arXiv:2012.12877](https://arxiv.org/abs/2012.12877).
+# * Z. Liu and others. *Swin Transformer.* ICCV 2021. [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). H. Touvron
+#   and others. *Training Data-Efficient Image Transformers.* ICML 2021.
+#   [arXiv:2012.12877](https://arxiv.org/abs/2012.12877).
