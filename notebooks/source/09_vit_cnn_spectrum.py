@@ -225,15 +225,16 @@ def reduction(seed):
     return found
 
 reduced = over_seeds("09_vit_cnn_spectrum/reduction", reduction, live=False)
-print({f"R = {R}": count_parameters(one_stage(R).build()) for R in (1, 4, 8)}, "parameters")
+counts = [f"{count_parameters(one_stage(R).build()):,}" for R in (1, 4, 8)]
+print("parameters:", ", ".join(counts))
 plots.bars(reduced, chance=0.1)
 
 # %% [markdown]
-# The reduction does not make it worse in this short training: R = 4 reaches 62 to 64
-# %<!-- reduction / R = 4, 4 keys / relation -->, and *one key* for the whole image 68 to 75
-# %<!-- reduction / R = 8, 1 keys / relation -->. With all 64 keys the seeds differ so much (38 to 77
-# %<!-- reduction / R = 1, 64 keys / relation -->) that no order can be told. Many people predict chance for a single
-# key. Before you read the answer: how can one key be enough?
+# *One key* for the whole image reaches 68 to 75 %<!-- reduction / R = 8, 1 keys / relation -->, with every seed more than
+# four keys (45 to 64 %<!-- reduction / R = 4, 4 keys / relation -->). With all 64 keys the seeds differ very much, 38 to
+# 87 %<!-- reduction / R = 1, 64 keys / relation -->: best with two of them, last with the third. So "the more is reduced,
+# the more is lost" is not what we see. Many people predict chance for a single key. Before you read the answer: how can
+# one key be enough?
 #
 # Look at the parameters, too: 44,026, 118,042 and 339,226<!-- printed -->. The convolution that reduces has R² D²
 # weights. So this is no comparison at equal size.
@@ -262,7 +263,7 @@ compare("vit_s16", "vit_c_4gf")
 
 # %% [markdown]
 # (The width of the MLP changed too: their 4 GF model has 3 D in place of 4 D. A fair comparison needs its own twin
-# ViT_P, with 12 blocks and 3 D; it takes 3.90<!-- = 3898.0 / 1000 --> G, as the cell below counts.)
+# ViT_P, with 12 blocks and 3 D; the cell below counts both.)
 #
 # What does the paper promise? That ViT_C is *less sensitive* to learning rate and weight decay, learns faster, and
 # trains with SGD as well as with AdamW (section 5). Claims about sensitivity need many trainings. Ours are small, so
@@ -325,7 +326,7 @@ figures.over_rates(
 # the paper's claim is there in 80 steps: *with SGD the stem decides*. Note also that the patches do train with SGD,
 # at the right rate.
 #
-# **AdamW** tells less. At the lowest rate the convolutional stem is ahead by 14 to 17
+# **AdamW** tells less. At the lowest rate the convolutional stem is ahead by 15 to 17
 # points<!-- stem / AdamW / CNN stem / 0.001 - stem / AdamW / ViT with patches / 0.001 -->; at the two others the
 # seeds differ more than the stems do: by −4 to 23
 # points<!-- stem / AdamW / CNN stem / 0.004 - stem / AdamW / ViT with patches / 0.004 -->, and by −7 to 5
@@ -859,7 +860,8 @@ def whole(name, pixels):
 
 sides = [224, 448, 896]
 for name in ("deit_s", "pvt_s", "swin_t"):
-    print(f"{name:8}", ", ".join(f"{pixels} pixels {whole(name, pixels):6.1f} G" for pixels in sides))
+    print(f"{name:8}", ", ".join(f"{whole(name, pixels):6.1f} G" for pixels in sides),
+          "at 224, 448 and 896 pixels")
 N, D = (896 // 16) ** 2, 384
 products = 12 * 2 * N**2 * D / 1e9
 print(f"of DeiT-S's, the products of N² weights with 896 pixels: {products:.1f} G; "
