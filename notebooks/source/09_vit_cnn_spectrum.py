@@ -111,6 +111,9 @@ compare("deit_s", "swin_t")
 # to all four together, and to two different training recipes. The comparison cannot say what windows alone do.
 # </details>
 #
+# > **What slides get wrong here.** "Transformers have uniform width, CNNs are built from stages." That was so in 2020. In the
+# > table above eight networks of eleven have stages, and seven of these eight attend. A layout belongs to nobody.
+#
 # The rest of this lecture changes **one choice at a time**.
 #
 # ## 2 · Layout: pyramids, and how PVT pays for them
@@ -249,6 +252,11 @@ plots.bars(reduced, chance=0.1)
 # (lecture 2, section 3); there it multiplies, here it is added. It knows places because each of them has weights of
 # its own. The queries do nothing at all.
 # </details>
+#
+# > **What slides get wrong here.** "Pro: improvement in accuracy, fewer parameters." PVT-Small has the accuracy of
+# > DeiT-S, 79.8 %, with 11 %<!-- = 100 * (24.49 - 22.05) / 22.05 --> *more* parameters and
+# > 17 %<!-- = 100 * (4.60 - 3.82) / 4.60 --> fewer multiply–adds; only PVT-Large has fewer parameters, 61 million against
+# > DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and others 2021, table 2).
 #
 # ## 3 · Stem: a few convolutions in place of one large patch
 #
@@ -496,7 +504,7 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/resolution", resolution, live=False),
 # One token more than 196 is 0.5 %<!-- = 100 / 196 -->. How can that be a waste? Some hardware pads a dimension to a
 # multiple of 128 (Zhai and others 2022, on TPUs). Then it depends on N: 196 tokens take the room of 256, and so do
 # 197. But 256 tokens (patches of 14 pixels, the size of ViT-H) fill it exactly, and 257 take the room of
-#      384<!-- = 3 * 128 -->.
+# 384<!-- = 3 * 128 -->.
 #
 # > **What slides get wrong here.** "Class token: wastes memory on some hardware." With patches of 14 pixels, or 32
 # > pixels on 512, it does: 257 tokens take the room of 384, half as much again. With patches of 16 at 224 or 384
@@ -613,8 +621,8 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/order", order, live=False), chance=0.
 # %% [markdown]
 # **Texture** is decided by the first letter: CC gets 100 %<!-- order / CC / texture -->, CT 81 to 100
 # %<!-- order / CT / texture -->, TT 25 to 38 %<!-- order / TT / texture -->. Early layers have to find stripes,
-# edges, colours. A convolution is made for that, and attention has to learn it. This is why all hybrids of section 1
-# begin with convolutions.
+# edges, colours. A convolution is made for that, and attention has to learn it. This is one
+# reason why all hybrids of section 1 begin with convolutions.
 #
 # **Relation** turns the order of the paper around: CC gets 45 to 53 %<!-- order / CC / relation -->, CT and TT stay
 # at chance (8 to 9 %<!-- order / CT / relation --> and 9 to 10 %<!-- order / TT / relation -->), although attention
@@ -780,6 +788,13 @@ plots.curves(steps, {question: moved[question]["distance"] for question in STEPS
 # What does it show, then? That a soft bias is *used*: it is strengthened or given up within 80 steps, by what the
 # question needs of that layer. And that a story about a mechanism ("it starts local and opens up when it must") wants
 # a measurement before it is told. (On ImageNet many gates fall during training: d'Ascoli and others 2021.)
+#
+# ### CvT: a convolution before the attention
+#
+# **CvT** (Wu and others 2021) puts locality into the *projections*. Before a token becomes query, key or value, a
+# depthwise 3 × 3 convolution looks at its neighbours. For keys and values that convolution has stride 2, so there are
+# four times fewer of them, as in PVT. The zeros around the map, which its convolutions see, tell where the border is, and
+# CvT has no positions at all.
 
 # %%
 from course.models.token_mixers.conv_projection import ConvProjection, ConvProjectionAttention
@@ -833,10 +848,7 @@ for name in ("t2t_vit_14", "pit_s", "pvt_s", "pvt_v2_b2", "swin_t", "cvt_13", "m
 # > **What slides get wrong here.** T2T-ViT stands among the *pyramids* on slides. Its name, tokens to tokens,
 # > describes its stem: there the grid shrinks twice, from 56 × 56 to 14 × 14 tokens. Behind it follow 14 blocks on
 # > *one* grid with *one* width (Yuan and others 2021, table 1). It is a DeiT with another stem: choice 2, not choice
-# > 1. And "pro: improvement in accuracy and fewer parameters": PVT-Small has the accuracy of DeiT-S, 79.8 %, with 11
-# > %<!-- = 100 * (24.49 - 22.05) / 22.05 --> *more* parameters and 17 %<!-- = 100 * (4.60 - 3.82) / 4.60 --> fewer
-# > multiply–adds; only PVT-Large has fewer, 61 million against DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and
-# > others 2021, table 2).
+# > 1.
 #
 # Others that surveys name: **MobileViT** (Mehta and Rastegari 2022) puts attention inside a mobile CNN; **Twins**
 # (Chu and others 2021) alternates windows with PVT's reduction; **XCiT** (El-Nouby and others 2021) lets channels
@@ -916,7 +928,7 @@ print(f"of DeiT-S's, the products of N² weights with 896 pixels: {products:.1f}
 # | section | what its cells show |
 # |---|---|
 # | 1 | the table of five choices; stages, counted; what `compare` says of DeiT and Swin |
-# | 2 | reduced attention by hand; cost over the side of the image; *relation* with 64, 16, 4 and 1 keys |
+# | 2 | reduced attention by hand; cost over the side of the image; *relation* with 64, 4 and 1 keys |
 # | 3 | the fair twin; accuracy over optimiser and learning rate; how many tokens hear one patch |
 # | 4 | four heads drawn; attention pooling by hand; their accuracy, at 32 and at 48 pixels |
 # | 5 | BoTNet compared; the last block exchanged; the order of two stages |
