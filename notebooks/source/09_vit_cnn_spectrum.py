@@ -710,8 +710,7 @@ print(f"σ(g) = {gate:.2f}; the same as the class:",
 # A network can open up in a second way: u is learned, too. A head that looks at places only may still look *further*.
 # So we watch two numbers over the training: the mean of σ(g), and how far from its query a head looks by place, in
 # patches. ConViT trains for 300 epochs; ours has 150 steps. So that the gates can move as far in so few steps, we let
-# them learn 20 times as fast: `g = 20 · raw`. Our ConViT has one gated block and one global one. *(Price: none, six
-# stored trainings. `gates(3)` runs two new ones in about half a minute.)*
+# them learn 20 times as fast: `g = 20 · raw`. Our ConViT has one gated block and one global one. *(Price: two trainings, less than half a minute on one CPU core. This is seed 0; the others are stored.)*
 
 # %%
 from course.models.families.convit import ConViT
@@ -758,7 +757,7 @@ def gates(seed):
                            "last distance": gate_and_distance(layer)[1]}
     return found
 
-moved = over_seeds("09_vit_cnn_spectrum/gates", gates, live=False)
+moved = over_seeds("09_vit_cnn_spectrum/gates", gates)
 
 # %%
 for question in STEPS:
@@ -802,7 +801,7 @@ from course.models.token_mixers.conv_projection import ConvProjection, ConvProje
 D = 64
 projection = ConvProjection(D, kernel_size=3, stride=1)
 for name, weight in projection.named_parameters():
-    print(f"{name:18} {str(tuple(weight.shape)):15} {weight.numel():6,}")
+    print(f"{name:18} {tuple(weight.shape)!s:15} {weight.numel():6,}")
 linear = nn.Linear(D, D)
 print(f"a linear projection, as in ViT: {count_parameters(linear):,} parameters; "
       f"CvT's: {count_parameters(projection):,}")
