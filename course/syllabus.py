@@ -154,7 +154,7 @@ LECTURES = (
         on_map=(2, 2.5),
         needs=(8,),
         about="five choices apart: pyramids, stems, heads, stacked hybrids, locality inside attention",
-        minutes=75,
+        minutes=85,
     ),
     Lecture(
         "10_all_mlp",

@@ -111,8 +111,9 @@ compare("deit_s", "swin_t")
 # to all four together, and to two different training recipes. The comparison cannot say what windows alone do.
 # </details>
 #
-# > **What slides get wrong here.** "Transformers have uniform width, CNNs are built from stages." That was so in 2020. In the
-# > table above eight networks of eleven have stages, and seven of these eight attend. A layout belongs to nobody.
+# > **What slides get wrong here.** "Transformers have uniform width, CNNs are built from stages." That was so in
+# > 2020. In the table above eight networks of eleven have stages, and seven of these eight attend. A layout belongs
+# > to nobody.
 #
 # The rest of this lecture changes **one choice at a time**.
 #
@@ -233,11 +234,11 @@ print("parameters:", ", ".join(counts))
 plots.bars(reduced, chance=0.1)
 
 # %% [markdown]
-# *One key* for the whole image reaches 68 to 75 %<!-- reduction / R = 8, 1 keys / relation -->, with every seed more than
-# four keys (45 to 64 %<!-- reduction / R = 4, 4 keys / relation -->). With all 64 keys the seeds differ very much, 38 to
-# 87 %<!-- reduction / R = 1, 64 keys / relation -->: best with two of them, last with the third. So "the more is reduced,
-# the more is lost" is not what we see. Many people predict chance for a single key. Before you read the answer: how can
-# one key be enough?
+# *One key* for the whole image reaches 68 to 75 %<!-- reduction / R = 8, 1 keys / relation -->, with every seed more
+# than four keys (45 to 64 %<!-- reduction / R = 4, 4 keys / relation -->). With all 64 keys the seeds differ very
+# much, 38 to 87 %<!-- reduction / R = 1, 64 keys / relation -->: best with two of them, last with the third. So "the
+# more is reduced, the more is lost" is not what we see. Many people predict chance for a single key. Before you read
+# the answer: how can one key be enough?
 #
 # Look at the parameters, too: 44,026, 118,042 and 339,226<!-- printed -->. The convolution that reduces has R² D²
 # weights. So this is no comparison at equal size.
@@ -254,9 +255,9 @@ plots.bars(reduced, chance=0.1)
 # </details>
 #
 # > **What slides get wrong here.** "Pro: improvement in accuracy, fewer parameters." PVT-Small has the accuracy of
-# > DeiT-S, 79.8 %, with 11 %<!-- = 100 * (24.49 - 22.05) / 22.05 --> *more* parameters and
-# > 17 %<!-- = 100 * (4.60 - 3.82) / 4.60 --> fewer multiply–adds; only PVT-Large has fewer parameters, 61 million against
-# > DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and others 2021, table 2).
+# > DeiT-S, 79.8 %, with 11 %<!-- = 100 * (24.49 - 22.05) / 22.05 --> *more* parameters and 17
+# > %<!-- = 100 * (4.60 - 3.82) / 4.60 --> fewer multiply–adds; only PVT-Large has fewer parameters, 61 million
+# > against DeiT-B's 86 million, for 81.7 % against 81.8 (Wang and others 2021, table 2).
 #
 # ## 3 · Stem: a few convolutions in place of one large patch
 #
@@ -427,7 +428,6 @@ print("weights of the first image:", ", ".join(f"{share:.2f}" for share in a[0].
 # which last? *(Price: none, twelve stored trainings. `heads(3)` runs four new ones in about half a minute.)*
 
 # %%
-MAP = part(MAPHead, num_heads=4, mlp_ratio=2)
 MAP = part(MAPHead, num_heads=4, mlp_ratio=2)
 CAIT = part(ClassAttentionHead, num_heads=4, mlp_ratio=2, class_depth=1, class_layer_scale=1.0)
 HEADS = {"class token": {"class_tokens": 1},
@@ -710,7 +710,8 @@ print(f"σ(g) = {gate:.2f}; the same as the class:",
 # A network can open up in a second way: u is learned, too. A head that looks at places only may still look *further*.
 # So we watch two numbers over the training: the mean of σ(g), and how far from its query a head looks by place, in
 # patches. ConViT trains for 300 epochs; ours has 150 steps. So that the gates can move as far in so few steps, we let
-# them learn 20 times as fast: `g = 20 · raw`. Our ConViT has one gated block and one global one. *(Price: two trainings, less than half a minute on one CPU core. This is seed 0; the others are stored.)*
+# them learn 20 times as fast: `g = 20 · raw`. Our ConViT has one gated block and one global one. *(Price: two
+# trainings, less than half a minute on one CPU core. This is seed 0; the others are stored.)*
 
 # %%
 from course.models.families.convit import ConViT
@@ -792,8 +793,8 @@ plots.curves(steps, {question: moved[question]["distance"] for question in STEPS
 #
 # **CvT** (Wu and others 2021) puts locality into the *projections*. Before a token becomes query, key or value, a
 # depthwise 3 × 3 convolution looks at its neighbours. For keys and values that convolution has stride 2, so there are
-# four times fewer of them, as in PVT. The zeros around the map, which its convolutions see, tell where the border is, and
-# CvT has no positions at all.
+# four times fewer of them, as in PVT. The zeros around the map, which its convolutions see, tell where the border is,
+# and CvT has no positions at all.
 
 # %%
 from course.models.token_mixers.conv_projection import ConvProjection, ConvProjectionAttention
