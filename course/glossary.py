@@ -60,6 +60,13 @@ TERMS = (
         chinese="自注意力",
     ),
     Term(
+        "attention pooling",
+        "A head in which one learned query weighs all tokens once, behind the last block; also called multi-head "
+        "attention pooling, MAP (Lee et al. 2019; Zhai et al. 2022).",
+        9,
+        also=("MAP",),
+    ),
+    Term(
         "attention rollout",
         "The attention maps of all blocks multiplied with each other, each mixed with the identity for the residual "
         "connection: an estimate of how much each input token reaches each output token.",
@@ -120,6 +127,12 @@ TERMS = (
         also=("channel-mixing MLP",),
     ),
     Term("chance", "The accuracy of guessing: 10 % where there are ten classes, all equally frequent.", 3),
+    Term(
+        "class attention",
+        "Blocks behind the others in which only the class token changes: it asks the patches, and they do not ask "
+        "(CaiT: Touvron et al. 2021).",
+        9,
+    ),
     Term(
         "class token",
         "A learned token that is put before the tokens of the image. It attends to all of them, and the head reads it.",
@@ -215,11 +228,23 @@ TERMS = (
     ),
     Term("GELU", "Gaussian error linear unit: x times the share of a normal distribution below x; a smooth ReLU.", 5),
     Term(
+        "gated positional self-attention",
+        "Attention whose heads choose, by a learned gate, between what is at a place and where it lies (ConViT: "
+        "d'Ascoli et al. 2021).",
+        9,
+        also=("GPSA",),
+    ),
+    Term(
         "gradient",
         "The derivative of the loss by a weight, or of an output by the input: where to, and how strongly.",
         6,
     ),
     Term("head", "The last layers, which turn features into logits. (Not to be confused with a head of attention.)", 3),
+    Term(
+        "hybrid",
+        "A network with both convolution and attention: stacked, one behind the other, or both within one layer.",
+        9,
+    ),
     Term(
         "inductive bias",
         "What a network assumes before it has seen data: a convolution assumes that near pixels belong together and that "
@@ -229,6 +254,11 @@ TERMS = (
         korean="inductive bias",
     ),
     Term("invariance", "If the input is changed in a certain way, the output stays the same.", 3),
+    Term(
+        "isotropic",
+        "Of one grid and one width from the first block to the last, as ViT; a pyramid is not.",
+        9,
+    ),
     Term(
         "layer norm",
         "Normalises the numbers of each token by their own mean and variance, then scales and shifts each channel by "
@@ -322,6 +352,11 @@ TERMS = (
         chinese="預訓練",
         korean="pretraining",
     ),
+    Term(
+        "pyramid",
+        "A layout in stages: from one to the next the map becomes smaller and wider, as in most CNNs, Swin and PVT.",
+        9,
+    ),
     Term("receptive field", "The part of the input that can change one output.", 3),
     Term("ReLU", "The activation max(0, x): what is negative becomes 0.", 1),
     Term(
@@ -346,6 +381,12 @@ TERMS = (
         "In every second block Swin moves its windows by half their size, so that neighbours across a border meet.",
         8,
         chinese="移動窗口",
+    ),
+    Term(
+        "spatial-reduction attention",
+        "Attention in which every place asks and only patches of R × R places answer (PVT: Wang et al. 2021).",
+        9,
+        also=("SRA",),
     ),
     Term("softmax", "Turns scores into shares that are positive and sum to 1: exponentials divided by their sum.", 3),
     Term(

@@ -147,7 +147,15 @@ LECTURES = (
         minutes=80,
         homework=Homework("hw3_swin", "Swin", 240),
     ),
-    Lecture("09_vit_cnn_spectrum", "The ViT–CNN spectrum", box="the ViT–CNN\nspectrum", on_map=(2, 2.5), needs=(8,)),
+    Lecture(
+        "09_vit_cnn_spectrum",
+        "The ViT–CNN spectrum",
+        box="the ViT–CNN\nspectrum",
+        on_map=(2, 2.5),
+        needs=(8,),
+        about="five choices apart: pyramids, stems, heads, stacked hybrids, locality inside attention",
+        minutes=85,
+    ),
     Lecture(
         "10_all_mlp",
         "All-MLP",

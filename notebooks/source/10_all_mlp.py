@@ -6,7 +6,7 @@
 # | **You will understand** | how the MLP-Mixer mixes a table of tokens along its two sides; which weights are shared; what follows: no position code, one image size, many images needed; and its relatives (ResMLP, gMLP, S²-MLP, AS-MLP, CycleMLP, Vision Permutator, GFNet) on one scale from fixed to free |
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb), [5 · The vision transformer](05_vision_transformer.ipynb), what a depthwise convolution is |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | 9 · The ViT–CNN spectrum · **10 · All-MLP** · [11 · MetaFormer](11_metaformer.ipynb) |
+# | **Before · after** | [9 · The ViT–CNN spectrum](09_vit_cnn_spectrum.ipynb) · **10 · All-MLP** · [11 · MetaFormer](11_metaformer.ipynb) |
 # | **Homework** | [hw4 · MLP-Mixer](../assignments/hw4_mlp_mixer/hw4_mlp_mixer.ipynb): you build it, prove that it is a convolution, and three of its relatives |
 
 # %% tags=["setup"]

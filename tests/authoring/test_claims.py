@@ -20,6 +20,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "05_vision_transformer",
     "06_what_vits_see",
     "08_swin",
+    "09_vit_cnn_spectrum",
     "10_all_mlp",
     "11_metaformer",
     "14_video",
