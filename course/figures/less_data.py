@@ -172,7 +172,8 @@ def worst_nearby(
     axis.plot([], [], "o", color=BLUE, label="L(w)")
     axis.plot([], [], "^", color=RED, label=f"the worst within ρ = {rho:g}")
     axis.set(xlabel="w", ylabel="loss", ylim=(float(loss(line).min()) - 0.35, None))
-    axis.legend(frameon=False, fontsize=SMALL, loc="upper right")
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=2)
     return figure
 
 
