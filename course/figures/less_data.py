@@ -67,7 +67,7 @@ def ranking(recipes: Mapping[str, Mapping[str, Seeds]], *, chance: float) -> Pic
     axis.axhline(100 * chance, color=GREY, linewidth=0.8, linestyle=":")
     axis.set_xticks(range(len(recipes)), list(recipes))
     axis.set(xlim=(-0.3, len(recipes) - 0.7), ylim=(0, 104), ylabel="accuracy, %")
-    axis.legend(frameon=False, fontsize=SMALL)
+    axis.legend(frameon=False, fontsize=SMALL, loc="lower right")
     return figure
 
 
@@ -192,17 +192,21 @@ def flatness(results: Mapping[str, Mapping[str, Mapping[str, Seeds]]]) -> Pictur
     figure, ((left, right),) = new_figure(
         f"largest eigenvalue of the Hessian and accuracy. {said}", 1, 2, PAGE, 0.95 + 0.3 * len(rows), sharey=True
     )
-    ticks, y = [], 0.0
+    names, y = [], 0.0
     for name, method in results.items():
         for how, row in method.items():
             colour, mark = (GREY, BLUE)[methods.index(how) % 2], MARKS[methods.index(how) % 4]
             left.plot(row["λ_max"], [y] * len(row["λ_max"]), mark, color=colour, markersize=6)
             right.plot(100 * np.asarray(row["accuracy"]), [y] * len(row["accuracy"]), mark, color=colour, markersize=6)
-            ticks.append((y, f"{name}, {how}"))
+            names.append((y, f"{name}, {how}"))
             y += 1
         y += 0.5
-    left.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
+    left.set_yticks([y for y, _ in names], [name for _, name in names])
     left.set(xscale="log", xlabel="λ_max of the loss, a dot a seed", ylim=(y - 0.9, -0.6))
+    every = [value for row in rows.values() for value in row["λ_max"]]
+    ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 200) if min(every) / 2 <= t <= 2 * max(every)]
+    left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    left.set_xticks([], minor=True)
     right.set(xlabel="accuracy on new digits, %")
     for axis in (left, right):
         axis.grid(axis="y", color=PALE, linewidth=0.6)

@@ -93,6 +93,9 @@ def test_flatness_has_a_row_a_method_and_a_dot_a_seed():
     assert [list(line.get_xdata()) for line in left.lines] == [[30, 20], [10, 5]]
     assert [list(line.get_xdata()) for line in right.lines] == [pytest.approx([90, 92]), pytest.approx([88, 89])]
     assert picture.alt.endswith("ViT with AdamW + SAM: 5.0 to 10.0, 88–89 %")
+    # A logarithmic axis of one decade would write "3 × 10⁰" beside each other, over each other.
+    assert [tick.get_text() for tick in left.get_xticklabels()] == ["5", "10", "20", "50"]
+    assert not len(left.get_xticks(minor=True))
 
 
 def test_surfaces_share_one_scale():
