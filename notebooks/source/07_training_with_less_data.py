@@ -431,11 +431,11 @@ for title, column in columns.items():
 # dropout, and in their place seven words of sections 2 and 4. **DeiT III** (Touvron and others 2022) is shorter
 # again: *3-Augment* (grey, solarise or blur, one of the three at random) in place of RandAugment and erasing, no
 # label smoothing, LayerScale, the optimiser LAMB, and **binary cross-entropy**: each class is asked for itself, "is
-# it in the picture?", which suits CutMix, where two are. "None" in the row drop_path says that the table does not
-# name it.
+# it in the picture?", which suits CutMix, where two are. (Its table says only *that* it has stochastic depth; the
+# 0.05 and the 800 epochs are from the authors' published commands.)
 #
-# None of the three was found by theory. They were found by training a few networks very many times *on ImageNet*, and
-# their authors say so. Section 3 has shown what such a recipe is worth on other images.
+# None of the three was found by theory. They were found by training a few networks very many times *on ImageNet*.
+# Section 3 has shown what such a recipe is worth on other images.
 #
 # **Question 7.4** One slide gives DeiT's learning rate as 0.0005 · batch/512, another as 1 · 10⁻³. Which is right?
 # And what is it for batches of 256? (`recipes.deit.at_batch_size(256).lr`)
@@ -591,10 +591,10 @@ figures.printed({
 }, xlabel="DeiT-B, ImageNet top-1, % (Touvron and others 2021)")
 
 # %% [markdown]
-# Both numbers of the slide are from **384 pixels**, and it does not say so; every table beside it is at 224. At 224
-# pixels the pair is 83.4 and 81.8 (tables 3 and 5 of the paper). And the 85.2 was trained for 1,000 epochs, the 83.1
-# for 300. At equal resolution and length, distillation is worth 1.6<!-- = 83.4 - 81.8 --> points at 224 pixels and
-# 1.4<!-- = 84.5 - 83.1 --> at 384. The other 0.7<!-- = 85.2 - 84.5 --> are the longer training.
+# Both numbers of the slide are from **384 pixels**, and it does not say so. At 224 pixels the pair is 83.4 and 81.8
+# (tables 3 and 5 of the paper). And the 85.2 was trained for 1,000 epochs, the 83.1 for 300. At equal resolution and
+# length, distillation is worth 1.6<!-- = 83.4 - 81.8 --> points at 224 pixels and 1.4<!-- = 84.5 - 83.1 --> at 384.
+# The other 0.7<!-- = 85.2 - 84.5 --> are the longer training.
 #
 # How it is distilled, at 224 pixels (table 3 of the paper): no teacher 81.8, soft 81.8, hard 83.0, two tokens 83.4.
 # So there *hard* is what makes the difference, and the second token adds 0.4 points. The best teacher was a CNN, a
