@@ -374,7 +374,7 @@ plots.matrices(kept, numbers=False, **names).described(
 
 # %% [markdown]
 # Each row is another network, with shared weights. It needs residual connections, so it is not in our ladder: our CNN
-# has none. In recipes for deep ViTs it is the most important word: DeiT-B takes 0.1 for 12 blocks (Touvron and others
+# has none. The deeper the ViT, the more of it a recipe takes: DeiT-B takes 0.1 for 12 blocks (Touvron and others
 # 2021, table 9), and DeiT III up to 0.6 for ViT-H (the authors' published commands).
 #
 # ### Repeated augmentation: one image several times in a batch
