@@ -159,6 +159,11 @@ TERMS = (
         3,
     ),
     Term(
+        "CutMix",
+        "A rectangle of one image is put into another; the targets are mixed by the share of the area (Yun et al. 2019).",
+        7,
+    ),
+    Term(
         "decoder",
         "The half of a transformer that writes: masked self-attention, cross-attention to what was read, an MLP.",
         4,
@@ -179,6 +184,17 @@ TERMS = (
         "A convolution whose weights stand some places apart: it sees further with as many weights, and leaves holes.",
         2,
         also=("dilation",),
+    ),
+    Term(
+        "distillation",
+        "A network, the student, also learns from the answers of a trained one, the teacher (Hinton et al. 2015).",
+        7,
+        chinese="蒸餾",
+    ),
+    Term(
+        "distillation token",
+        "A second class token of DeiT, whose answer is compared with the teacher (Touvron et al. 2021).",
+        7,
     ),
     Term(
         "dropout",
@@ -246,6 +262,11 @@ TERMS = (
         9,
     ),
     Term(
+        "Hessian",
+        "The matrix of all second derivatives of the loss: how it bends in each direction.",
+        7,
+    ),
+    Term(
         "inductive bias",
         "What a network assumes before it has seen data: a convolution assumes that near pixels belong together and that "
         "place does not matter.",
@@ -258,6 +279,11 @@ TERMS = (
         "isotropic",
         "Of one grid and one width from the first block to the last, as ViT; a pyramid is not.",
         9,
+    ),
+    Term(
+        "label smoothing",
+        "A part of the target, often a tenth, is spread over all classes (Szegedy et al. 2016).",
+        7,
     ),
     Term(
         "layer norm",
@@ -307,6 +333,12 @@ TERMS = (
         "mixup",
         "Training on weighted means of two images with the same weighted mean of their labels (Zhang et al. 2018).",
         14,
+    ),
+    Term(
+        "neural tangent kernel",
+        "How much a small step on one image changes the output for another: products of gradients (Jacot et al. 2018).",
+        7,
+        also=("NTK",),
     ),
     Term(
         "non-local block",
@@ -360,6 +392,11 @@ TERMS = (
     Term("receptive field", "The part of the input that can change one output.", 3),
     Term("ReLU", "The activation max(0, x): what is negative becomes 0.", 1),
     Term(
+        "RandAugment",
+        "Random changes of an image from a fixed list, all of one strength (Cubuk et al. 2020).",
+        7,
+    ),
+    Term(
         "relative position bias",
         "A learned number for each displacement from query to key, which is added to the score of that pair.",
         8,
@@ -375,6 +412,12 @@ TERMS = (
         "seed",
         "The number from which random weights and orders follow: another seed is another run of the same experiment.",
         3,
+    ),
+    Term(
+        "SAM",
+        "Sharpness-aware minimisation: the gradient is taken a small step uphill, so that training ends in flat minima (Foret et al. 2021).",
+        7,
+        also=("sharpness-aware minimisation",),
     ),
     Term(
         "shifted window",

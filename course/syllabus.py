@@ -136,6 +136,8 @@ LECTURES = (
         box="training with\nless data",
         on_map=(2, 0.5),
         needs=(6,),
+        about="augmentation, one recipe for two networks, DeiT's tables, distillation, flat minima (SAM), transfer",
+        minutes=85,
     ),
     Lecture(
         "08_swin",

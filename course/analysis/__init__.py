@@ -10,6 +10,7 @@
 ``receptive_field``        how much does each pixel move the middle of a layer?
 ``robustness``             what is left of the accuracy when patches are gone or change places?
 ``sharpness``              how sharply does the loss bend around the weights?
+``tangent_kernel``         how alike are two images to a training, and how evenly is everything learned?
 ``feature_visualisation``  which image excites a class the most?
 ``features``               what comes out of every layer, for all of these
 ``plots``                  figures of all these
@@ -25,10 +26,12 @@ from course.analysis.receptive_field import receptive_fields
 from course.analysis.robustness import occlusion, shuffling
 from course.analysis.rollout import rollout, rollout_maps
 from course.analysis.sharpness import direction, largest_eigenvalue, loss_surface
+from course.analysis.tangent_kernel import condition_number, tangent_kernel
 
 __all__ = [
     "attention_weights",
     "cka",
+    "condition_number",
     "direction",
     "largest_eigenvalue",
     "loss_surface",
@@ -41,4 +44,5 @@ __all__ = [
     "rollout",
     "rollout_maps",
     "shuffling",
+    "tangent_kernel",
 ]

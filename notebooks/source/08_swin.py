@@ -6,7 +6,7 @@
 # | **You will understand** | why one coarse feature map is not enough for detection and segmentation; how windows make attention linear in the number of tokens; what the shift, its mask, the relative position bias and merging are for, and what a small experiment says about each of them |
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb), above all its masks and its costs; [5 · The vision transformer](05_vision_transformer.ipynb) |
 # | **It takes** | {reading time}; all cells together run in under a minute on two CPU cores |
-# | **Before · after** | 7 · Training with less data · **8 · Swin** · [9 · The ViT–CNN spectrum](09_vit_cnn_spectrum.ipynb) |
+# | **Before · after** | [7 · Training with less data](07_training_with_less_data.ipynb) · **8 · Swin** · [9 · The ViT–CNN spectrum](09_vit_cnn_spectrum.ipynb) |
 # | **Homework** | [hw3 · Swin](../assignments/hw3_swin/hw3_swin.ipynb): you build it, and load the public weights into it |
 
 # %% tags=["setup"]
