@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from course.models.downsampling import PositionedPatches, conv_norm_relu
 from course.models.norms import BatchNorm, Conv
-from course.models.stems import divided
+from course.models.stems import Tokens, divided
 
 
 class ConvStem(nn.Module):
@@ -53,6 +53,33 @@ class ConvStem(nn.Module):
         # A convolution keeps the order in memory: without the copy all maps to come would lie there channels first.
         x = images.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
         return self.norm(self.conv(x))  # (B, h, w, D)
+
+
+class TokenStem(ConvStem):
+    """Overlapping patches with learned positions, a class token in front: (B, C, H, W) -> (B, 1 + h*w, D) (PiT's stem).
+
+    Args:
+        dim: D.
+        img_size: (H, W) in pixels; what is left over at the right and below is not seen.
+        in_chans: C.
+        patch_size: P, in pixels.
+        stride: s, from patch to patch; h = (H - P) / s + 1, rounded down.
+
+    Raises:
+        ValueError: the image is smaller than a patch.
+    """
+
+    def __init__(
+        self, dim: int, img_size: tuple[int, int], in_chans: int = 3, patch_size: int = 16, stride: int = 8
+    ) -> None:
+        if min(img_size) < patch_size:
+            raise ValueError(f"an image of {img_size[0]}×{img_size[1]} is smaller than a patch of {patch_size} pixels")
+        super().__init__(dim, img_size, in_chans, patch_size, stride, padding=0)
+        # timm and the authors keep the class token beside the map, where no position reaches it.
+        self.tokens = Tokens(dim, self.grid, class_tokens=1, position="learned", position_on_class=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.tokens(super().forward(images))  # (B, 1 + h*w, D)
 
 
 class PatchConvStem(nn.Module):

@@ -1,5 +1,6 @@
 """What stands between the stages of a pyramid: (B, H, W, D) -> (B, H/2, W/2, D')."""
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -125,6 +126,35 @@ class PositionedPatches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.tokens(self.norm(self.proj(x)))  # (B, h*w, D') or (B, 1 + h*w, D')
         return x if self.class_token else x.unflatten(1, self.grid)  # (B, h, w, D')
+
+
+class TokenPooling(nn.Module):
+    """A map that comes as tokens, halved, its class token taken along: (B, 1 + H*W, D) -> (B, 1 + h*w, D').
+
+    PiT (Heo et al. 2021, arXiv:2103.16302, section 3.2): a depthwise 3×3 convolution of stride 2, in which each channel
+    makes D'/D new ones, and a linear layer for the class token. Odd sides are rounded up.
+
+    Args:
+        in_dim, dim: D and D'.
+        grid: (H, W).
+
+    Raises:
+        ValueError: D does not divide D'.
+    """
+
+    def __init__(self, in_dim: int, dim: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        if dim % in_dim:
+            raise ValueError(
+                f"each of {in_dim} channels makes as many new ones, so {dim} cannot follow: a multiple can"
+            )
+        self.grid = grid
+        self.conv = Conv(in_dim, dim, kernel_size=3, stride=2, padding=1, groups=in_dim)
+        self.fc = nn.Linear(in_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = self.conv(x[:, 1:].unflatten(1, self.grid))  # (B, h, w, D')
+        return torch.cat([self.fc(x[:, :1]), image.flatten(1, 2)], dim=1)  # (B, 1 + h*w, D')
 
 
 def conv_norm_relu(in_dim: int, dim: int, kernel_size: int, stride: int = 1, depthwise: bool = False) -> nn.Sequential:

@@ -17,9 +17,11 @@ class StandardisedConv(nn.Conv2d):
     def __init__(self, in_chans: int, out_chans: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__(in_chans, out_chans, kernel_size, stride=stride, bias=False)
 
+    def kernels(self) -> Tensor:
+        return F.layer_norm(self.weight, self.weight.shape[1:], eps=1e-8)
+
     def forward(self, x: Tensor) -> Tensor:
-        weight = F.layer_norm(self.weight, self.weight.shape[1:], eps=1e-8)
-        return F.conv2d(padded(x, self.kernel_size[0], self.stride[0]), weight, stride=self.stride)
+        return F.conv2d(padded(x, self.kernel_size[0], self.stride[0]), self.kernels(), stride=self.stride)
 
 
 def padded(x: Tensor, kernel_size: int, stride: int, value: float = 0.0) -> Tensor:

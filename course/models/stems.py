@@ -66,7 +66,8 @@ class Tokens(nn.Module):
         dim: D.
         grid: (h, w).
         class_tokens: n, learned tokens that do not depend on the image (ViT: 1; distilled DeiT: 2).
-        position: "learned", "sinusoidal" (fixed, half of the channels for each axis) or None.
+        position: "learned", "sinusoidal" (fixed, half of the channels for each axis), "sequence" (fixed, of the place in
+            the row of all tokens, as in a text) or None.
         position_on_class: whether the class tokens have learned positions too (DeiT III: no).
     """
 
@@ -88,10 +89,13 @@ class Tokens(nn.Module):
         elif position == "sinusoidal":
             rows = torch.zeros(class_tokens if position_on_class else 0, dim)
             self.register_buffer("position", torch.cat([rows, sinusoidal_2d(grid, dim)]), persistent=False)
+        elif position == "sequence":
+            rows = grid[0] * grid[1] + (class_tokens if position_on_class else 0)
+            self.register_buffer("position", sinusoidal(torch.arange(rows), dim), persistent=False)
         elif position is None:
             self.position = None
         else:
-            raise ValueError(f"position is 'learned', 'sinusoidal' or None, and not {position!r}")
+            raise ValueError(f"position is 'learned', 'sinusoidal', 'sequence' or None, and not {position!r}")
 
     def resized(self, name: str, weight: Tensor, trained: "Tokens | None" = None) -> Tensor:
         """Learned positions of another grid for this one. Of a public network's grid nothing is known: it is a square."""

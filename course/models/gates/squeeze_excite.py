@@ -12,13 +12,15 @@ class SqueezeExcite(nn.Module):
         dim: D.
         reduction: the hidden layer has D / reduction units.
         act: class of the activation between the two layers (mobile networks: SiLU).
+        hidden: units of the hidden layer, where they do not follow from D.
     """
 
-    def __init__(self, dim: int, reduction: int = 16, act: type = nn.ReLU) -> None:
+    def __init__(self, dim: int, reduction: int = 16, act: type = nn.ReLU, hidden: int | None = None) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, dim // reduction)
+        hidden = hidden or dim // reduction
+        self.fc1 = nn.Linear(dim, hidden)
         self.act = act()
-        self.fc2 = nn.Linear(dim // reduction, dim)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         z = x.mean(dim=(1, 2))  # (B, D)
