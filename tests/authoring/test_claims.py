@@ -22,6 +22,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "08_swin",
     "10_all_mlp",
     "11_metaformer",
+    "13_scaling",
     "14_video",
 )
 
