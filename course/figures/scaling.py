@@ -116,7 +116,7 @@ def class_attention() -> Picture:
     alt = """ViT, above: the class token stands beside the patches from the first block on, and every block changes both. CaiT,
         below: the blocks see patches only; then two layers of class attention, in which the class token asks all tokens
         and the patches are not changed. Behind both stands the head, which reads the class token"""
-    figure = empty_figure(alt, PAGE, 3.0)
+    figure = empty_figure(alt, PAGE, 3.2)
     axis = figure.subplots()
     for y, name, late in ((3.1, "ViT", False), (0.9, "CaiT", True)):
         axis.text(-0.15, y, name, ha="right", va="center", fontsize=10)
@@ -135,7 +135,9 @@ def class_attention() -> Picture:
                     **RIM,
                 )
             )
-            axis.text(1.875 + 1.55 * x, y, label, ha="center", va="center", fontsize=9, zorder=3)
+            height = y - 0.82 if last else y  # below the box, in which arrows run
+            va = "top" if last else "center"
+            axis.text(1.875 + 1.55 * x, height, label, ha="center", va=va, fontsize=9, zorder=3)
         start = 5.5 if late else 0.55
         _arrow(axis, (start, y + 0.5), (9.3, y + 0.5), RED)
         _arrow(axis, (0.55, y - 0.4), (9.3 if not late else 8.55, y - 0.4), BLUE)
@@ -147,7 +149,7 @@ def class_attention() -> Picture:
                 axis.annotate(
                     "", (x, y + 0.45), (x - 0.12, y - 0.38), arrowprops={"arrowstyle": "-|>", "color": BLUE}, zorder=4
                 )
-    axis.set(xlim=(-0.8, 10.0), ylim=(-0.1, 4.1))
+    axis.set(xlim=(-0.8, 10.0), ylim=(-0.6, 4.1))
     axis.axis("off")
     return figure
 
