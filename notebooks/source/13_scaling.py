@@ -205,9 +205,8 @@ figures.law(as_numbers, P, lambda parameters, images: law((parameters, images), 
 #
 # **Does it predict?** A law that only repeats what it was fitted to is worth little. So the cell also fits it to the
 # three smaller widths alone, and predicts the largest. For width 32 the smaller networks predict the error well with
-# 1,400 images (4.5 %<!-- printed -->; the mean of the runs is 4.4 %<!-- printed -->) and promise too much with 88
-# (33.3 %<!-- printed --> against 41.8 %<!-- printed -->): with few images a wide network overfits, and no term of the
-# law says so.
+# 1,400 images (4.5 %<!-- printed -->, as measured) and promise too much with 88 (33.3 %<!-- printed --> against 41.8
+# %<!-- printed -->): with few images a wide network overfits, and no term of the law says so.
 #
 # **Question 13.1** According to the fitted law, what is better for the network of width 16 at 350 images: four times
 # the images, or width 32? Compute both with `law` before you look at the table.
@@ -290,10 +289,10 @@ plots.curves(DEPTHS, lines, log="x", xlabel="blocks", ylabel="test loss after 50
              levels={"guessing": np.log(10)})
 
 # %% [markdown]
-# Without LayerScale 24 blocks have learned next to nothing: a loss of 2.16 to 2.30<!-- depth / none / 24 / loss -->,
-# and guessing has 2.30<!-- = 2.302585 -->. With a start of 10⁻⁵ it is 1.25 to 1.51<!-- depth / 1e-5 / 24 / loss -->,
-# and *lower* than with 2 blocks (1.76 to 1.98<!-- depth / 1e-5 / 2 / loss -->): here depth helps. A start of 0.1 lies
-# between, 1.75 to 2.03<!-- depth / 0.1 / 24 / loss -->.
+# Without LayerScale 24 blocks have learned little or nothing: a loss of 2.16 to 2.30<!-- depth / none / 24 / loss
+# -->, and guessing has 2.30<!-- = 2.302585 -->. With a start of 10⁻⁵ it is 1.25 to 1.51<!-- depth / 1e-5 / 24 / loss
+# -->, and *lower* than with 2 blocks (1.76 to 1.98<!-- depth / 1e-5 / 2 / loss -->): here depth helps. A start of 0.1
+# lies between, 1.75 to 2.03<!-- depth / 0.1 / 24 / loss -->.
 #
 # Two controls at 24 blocks. LayerScale that starts at **1** has the same learned numbers and another start. And **no
 # LayerScale, but a quarter of the learning rate**: perhaps small steps are all that is needed?
@@ -307,7 +306,7 @@ for name, row in deep.items():
 
 # %% [markdown]
 # * **The start is what counts, not the learned scale.** With a start of 1 the loss is 2.09 to 2.30<!-- depth / 1 / 24
-#   / loss -->, that of no LayerScale.
+#   / loss -->, about that of no LayerScale.
 # * **Smaller steps help a little**, 2.02 to 2.11<!-- depth / none, rate ÷ 4 / 24 / loss -->, and are not enough. A
 #   longer warm-up, or other tricks, may do more; we tried one.
 # * **It is not the size of the gradient.** Without LayerScale the first layer's gradient is 0.05 to 0.13<!-- depth /
@@ -329,8 +328,9 @@ plots.curves(range(1, 13), {"attention": after["token_mixer"], "MLP": after["cha
              log="y", xlabel="block", ylabel="mean size of LayerScale")
 
 # %% [markdown]
-# They leave 10⁻⁵ at once and grow to some hundredths, in all blocks: the network *chooses* how much each half may
-# add. (The paper starts at 10⁻⁵ for 24 blocks and at 10⁻⁶ for 36.)
+# They leave 10⁻⁵ at once: after 50 steps they are hundreds to thousands of times as large, in all blocks, those of
+# attention larger than those of the MLP. The network *chooses* how much each half may add. (The paper starts at 10⁻⁵
+# for 24 blocks and at 10⁻⁶ for 36.)
 #
 # **Question 13.2** With 24 blocks, the gradient of the first layer is below 0.001<!-- < depth / 1e-5 / 24 / gradient
 # --> at the start with 10⁻⁵. How can the network train at all?
