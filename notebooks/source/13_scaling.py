@@ -122,7 +122,7 @@ def trained(network, count=len(train), steps=400, lr=4e-3, seed=0):
     fit(network, train.subset(count), recipe, plot=False, progress=False)
     return network
 
-plots.image_grid(train, count=6)
+plots.image_grid(train, count=5)
 
 # %% [markdown]
 # Twelve runs: four widths times three numbers of images, all with 400 steps. Three seeds each. **Predict** before you
@@ -674,7 +674,7 @@ for name in ("vit_s16", "vit_moe_s16"):
 # With our count of k = 2 choices a token it is 2 when all experts get the same, and more when some get most. We train
 # a ViT with 8 experts in its second block with three weights of this loss. Beside accuracy and load we measure how
 # many choices find **no place**: in practice every expert has a box of fixed size (here 1.05 times its fair share,
-# for each image), and who comes too late is left out. *(Price: three trainings, about 10 seconds.)*
+# for each image), and who comes too late is left out. *(Price: none, the runs are stored.)*
 
 # %%
 mean, spread = train.images.float().mean(), train.images.float().std()
@@ -732,7 +732,8 @@ for weight, found in over_seeds("13_scaling/balance", balance, live=False).items
 # balanced, 41 to 48 %<!-- balance / 0 / no place --> when not. With 17 tokens an image such a box has five places;
 # large batches are kinder.
 #
-# Which patch goes where? The number on each patch is its first choice (with the weight 0.01, seed 0):
+# Which patch goes where? The number on each patch is its first choice (weight 0.01, seed 0; one training, about 5
+# seconds):
 
 # %%
 _, logits = routed(0.01, seed=0)  # (n, N + 1, E)
@@ -742,7 +743,9 @@ figures.routing(test.images[:5], rearrange(chosen[:5, 1:, 0], "n (h w) -> n h w"
                 {"weight 0.01": loads.tolist()})
 
 # %% [markdown]
-# Patches that look alike go to the same expert: empty corners together, strokes together. Nobody told the router.
+# What an expert is for cannot be read off. In the first image the four black patches of the left column go to
+# different experts: the router sees the token, in which content and *place* are added. Do not expect an expert for
+# strokes.
 #
 # **Question 13.4** Put `top_k=1`, in `create_model(...)` and in the loss. Without the balancing loss, what does the
 # router learn?
@@ -779,8 +782,8 @@ for form in (retention.recurrent_retention, retention.chunkwise_retention):
     difference = (form(q, k, v, gamma) - parallel).abs().max() / parallel.abs().max()
     print(f"{form.__name__}: largest difference {difference:.0e}")
 place = torch.arange(6)
-decay = {f"head {head}: γ = {rate:.3f}": (rate ** (place[:, None] - place).clamp(min=0)).tril()
-         for head, rate in enumerate(gamma[[0, 3]].tolist())}
+decay = {f"head {head}: γ = {gamma[head]:.3f}":
+         (gamma[head] ** (place[:, None] - place).clamp(min=0)).tril() for head in (0, 3)}
 plots.matrices(decay)
 
 # %% [markdown]
