@@ -911,8 +911,8 @@ figures.roofline(on_roof, peak=PEAK, bandwidth=BANDWIDTH)
 # </details>
 #
 # > **What slides get wrong here.** "ViTs make more efficient use of GPU / TPU hardware" is right for *wide, plain*
-# > ViTs. It is not a property of attention: the products of attention are the part with the lowest intensity of a
-# > ViT. And on a phone, where a chip is made for 3 × 3 convolutions, the order can turn (lecture 11).
+# > ViTs. It is not a property of attention: the products of attention are the matrix products with the lowest
+# > intensity in it. And on a phone, where a chip is made for 3 × 3 convolutions, the order can turn (lecture 11).
 
 # %% [markdown]
 # ## 10 · What to make of it
