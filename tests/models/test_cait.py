@@ -11,7 +11,7 @@ from course.models.backbone import Residual
 from course.models.count import count_macs, count_parameters
 from course.models.norms import LayerNorm
 from course.models.registry import entry
-from course.models.spec import part
+from course.models.spec import Isotropic, part
 from course.models.token_mixers.class_attention import ClassAttention
 from course.models.token_mixers.talking_heads import TalkingHeadsAttention
 from tests.models.parity import (
@@ -88,6 +88,7 @@ def test_talking_heads_are_timms():
 
 
 DEIT, CAIT = entry("deit_s").spec, entry("cait_s36").spec
+assert isinstance(DEIT, Isotropic) and isinstance(CAIT, Isotropic)
 TALKING = replace(DEIT, token_mixer=part(TalkingHeadsAttention, num_heads=8))
 # The rows of the paper's ablation table that change the network: spec, millions of parameters, billions of multiply-adds
 STEPS = {
