@@ -52,6 +52,12 @@ TERMS = (
         also=("top-1", "top-5"),
     ),
     Term(
+        "arithmetic intensity",
+        "Operations for each byte that is moved between processor and memory. Below a certain value, 201 on one kind of "
+        "GPU, the processor waits for its memory.",
+        13,
+    ),
+    Term(
         "attention",
         "Each token takes a weighted mean of the values of all tokens. The weights come from its query and their keys: "
         "a softmax over their scalar products.",
@@ -299,6 +305,11 @@ TERMS = (
     ),
     Term("linear layer", "A matrix product and a bias, y = W x + b, the same for every token.", 5),
     Term(
+        "load balancing",
+        "Making the router of a mixture of experts use all experts alike, by a term of the loss.",
+        13,
+    ),
+    Term(
         "LSTM",
         "Long short-term memory: a recurrent network whose memory is changed by gates (Hochreiter and Schmidhuber 1997).",
         4,
@@ -316,6 +327,13 @@ TERMS = (
         "minibatch",
         "The examples from which one step's gradient is computed: more than one, fewer than all.",
         1,
+    ),
+    Term(
+        "mixture of experts",
+        "Many MLPs in place of one. A router rates them for each token, and the token goes to the best few: many "
+        "parameters, few multiply-adds.",
+        13,
+        also=("MoE",),
     ),
     Term(
         "momentum",
@@ -389,6 +407,12 @@ TERMS = (
         "A layout in stages: from one to the next the map becomes smaller and wider, as in most CNNs, Swin and PVT.",
         9,
     ),
+    Term(
+        "random features",
+        "Random directions with which a kernel, such as the exponential of a product, is estimated as a product of two "
+        "vectors.",
+        13,
+    ),
     Term("receptive field", "The part of the input that can change one output.", 3),
     Term("ReLU", "The activation max(0, x): what is negative becomes 0.", 1),
     Term(
@@ -408,6 +432,24 @@ TERMS = (
         also=("skip connection",),
     ),
     Term("residual stream", "What runs through all blocks and to which every branch adds: x in x + f(x).", 5),
+    Term(
+        "retention",
+        "Attention without a softmax, in which the past fades by a fixed factor at each step. It can be computed in "
+        "parallel or step by step.",
+        13,
+        also=("RetNet",),
+    ),
+    Term(
+        "roofline",
+        "The speed that a processor can reach at an arithmetic intensity: rising where memory sets the limit, flat where "
+        "arithmetic does.",
+        13,
+    ),
+    Term(
+        "scaling law",
+        "A formula, mostly a power law, for how the error falls with parameters, images or computing.",
+        13,
+    ),
     Term(
         "seed",
         "The number from which random weights and orders follow: another seed is another run of the same experiment.",
@@ -441,6 +483,11 @@ TERMS = (
     Term("stem", "The first layers, which turn an image into tokens or into the first feature map.", 5),
     Term("stride", "By how many pixels a kernel or a window moves on.", 3),
     Term(
+        "talking heads",
+        "Two small matrices that mix the tables of all attention heads, before the softmax and after it.",
+        13,
+    ),
+    Term(
         "teacher forcing",
         "Training a decoder with the right beginning at every place, whatever it would have written itself.",
         4,
@@ -453,9 +500,24 @@ TERMS = (
     ),
     Term("tubelet", "A patch with a length in time: some pixels wide and high, some frames long.", 14),
     Term(
+        "VTAB",
+        "The Visual Task Adaptation Benchmark: nineteen tasks with 1,000 examples each, to which a trained network is "
+        "transferred.",
+        13,
+    ),
+    Term(
         "warm-up",
         "A learning rate that rises from near 0 during the first steps of a training.",
         4,
+    ),
+    Term(
+        "weak label",
+        "A label that nobody checked: a hashtag, a word on a page. A pseudo-label is what another network says.",
+        13,
+        also=(
+            "pseudo-label",
+            "weak labels",
+        ),
     ),
     Term("weight decay", "Shrinking the weights a little at each step, which keeps them small.", 5),
     Term(

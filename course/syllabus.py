@@ -185,7 +185,15 @@ LECTURES = (
         on_map=(5, 2.5),
         needs=(11,),
     ),
-    Lecture("13_scaling", "Scaling", box="scaling", on_map=(3, 0.5), needs=(7,)),
+    Lecture(
+        "13_scaling",
+        "Scaling",
+        box="scaling",
+        on_map=(3, 0.5),
+        needs=(7,),
+        about="a scaling law fitted, LayerScale, CaiT recounted, cheaper attention, experts, retention, intensity",
+        minutes=85,
+    ),
     Lecture(
         "14_video",
         "Video",

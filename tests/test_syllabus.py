@@ -167,15 +167,16 @@ def test_a_source_or_a_row_alone_is_named_with_the_file_to_edit(tmp_path):
         (tmp_path / "solutions" / work.name).mkdir()
     assert of_files(tmp_path) == []
     (tmp_path / "notebooks" / "source" / "17_new.py").touch()
-    (tmp_path / "notebooks" / "source" / "13_scaling.py").touch()
+    later = Lecture("18_later", "Later", box="later", on_map=(5, 0.5), needs=(16,))
+    (tmp_path / "notebooks" / "source" / "18_later.py").touch()
     (tmp_path / "notebooks" / "source" / "08_swin.py").unlink()
     (tmp_path / "solutions" / "hw999_new").mkdir()
     (tmp_path / "solutions" / "hw6_vivit").rmdir()
-    assert of_files(tmp_path) == [
+    assert of_files(tmp_path, (*LECTURES, later)) == [
         "notebooks/source/17_new.py is in no row of LECTURES in course/syllabus.py: add one",
         "course/syllabus.py gives 08_swin minutes, but notebooks/source/08_swin.py does not exist: write it, or take "
         "them out",
-        "notebooks/source/13_scaling.py exists, but its row in course/syllabus.py has no `minutes`: give it `about` "
+        "notebooks/source/18_later.py exists, but its row in course/syllabus.py has no `minutes`: give it `about` "
         "and `minutes`",
         "solutions/hw999_new is in no row of LECTURES in course/syllabus.py: add it",
         "course/syllabus.py lists hw6_vivit, but solutions/hw6_vivit does not exist",
