@@ -22,6 +22,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "08_swin",
     "10_all_mlp",
     "11_metaformer",
+    "12_convnets_strike_back",
     "14_video",
 )
 
