@@ -175,7 +175,7 @@ LECTURES = (
         on_map=(5, 2.5),
         needs=(11,),
         about="from ResNet to ConvNeXt step by step, ConvMixer, kernels of 31 and 51, equal compute",
-        minutes=60,
+        minutes=75,
     ),
     Lecture("13_scaling", "Scaling", box="scaling", on_map=(3, 0.5), needs=(7,)),
     Lecture(

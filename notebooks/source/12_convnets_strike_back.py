@@ -779,6 +779,10 @@ f"the ViT takes {ratio(*both, images):.2f} times as long as the ConvNeXt"
 # > transformers are used for other reasons (masked patches, several kinds of input, text beside images: lecture 16)
 # > nothing was compared.
 #
+# Both will stay. A convolution is equivariant to translations and self-attention to permutations (lectures 1 and 3):
+# the first suits patterns that may lie anywhere and concern neighbours, the second suits parts whose place matters
+# less. Many networks therefore begin with convolutions and attend later (lecture 9).
+#
 # ## Summary
 #
 # 1. **Between ResNet and Swin lie many differences**, and attention is one of them. The recipe alone is worth 2.7
