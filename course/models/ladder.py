@@ -128,7 +128,9 @@ class LadderNet(Model):
                 in_dim, stride = dim, 1
             self.downsamples.append(entry)
             first = LadderBlock(in_dim, hidden, dim, stride, **blocks)
-            self.stages.append(nn.Sequential(first, *(LadderBlock(dim, hidden, dim, **blocks) for _ in range(1, depth))))
+            self.stages.append(
+                nn.Sequential(first, *(LadderBlock(dim, hidden, dim, **blocks) for _ in range(1, depth)))
+            )
             in_dim = dim
         self.num_features = in_dim
         self.norm = norm(in_dim) if between else nn.Identity()

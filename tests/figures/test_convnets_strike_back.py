@@ -16,7 +16,9 @@ def test_steps_are_a_dot_at_the_mean_and_a_line_from_lowest_to_highest():
     picture = figures.steps(ROWS, NOTES, level=("Swin-T", 95.0), xlabel="accuracy, %")
     assert_readable("lecture 12", picture)
     (axis,) = picture.axes
-    dots = {tuple(float(v) for line in line.get_data() for v in line) for line in axis.lines if line.get_marker() == "o"}
+    dots = {
+        tuple(float(v) for line in line.get_data() for v in line) for line in axis.lines if line.get_marker() == "o"
+    }
     assert dots == {(99.0, 0.0), (98.0, 1.0), (93.0, 0.0)}
     relation = [line for line in axis.lines if line.get_color() == MEANINGS["relation"]]
     assert [90.0, 97.0] in [list(line.get_xdata()) for line in relation]

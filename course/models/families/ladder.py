@@ -3,7 +3,7 @@
 With layer scale behind each block, the last is ConvNeXt; the paper counts layer scale as part of the recipe (table 5).
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from course.models.ladder import LadderNet
 from course.models.norms import LayerNorm
@@ -20,15 +20,21 @@ RESNET = {
     **{f"layer{i + 1}.#.{theirs}": f"stages.{i}.#.{ours}" for i in range(4) for theirs, ours in _BLOCK.items()},
     "fc.*": "fc.*",
 }
-_MATRIX = lambda weight: weight[..., None, None] if weight.ndim == 2 else weight  # noqa: E731  of a 1×1 convolution
+
+
+def _kernel_of(weight: Tensor) -> Tensor:
+    """A linear layer's matrix (D, C) as the kernel (D, C, 1, 1) of a convolution; its bias as it is."""
+    return weight[..., None, None] if weight.ndim == 2 else weight
+
+
 CONVNEXT = {
     "stem.*": "stem.*",
     "stages.#.downsample.0.*": "downsamples.#.norm.*",
     "stages.#.downsample.1.*": "downsamples.#.conv.*",
     "stages.#.blocks.#.conv_dw.*": "stages.#.#.convs.0.*",
     "stages.#.blocks.#.norm.*": "stages.#.#.norms.0.*",
-    "stages.#.blocks.#.mlp.fc1.*": ("stages.#.#.convs.1.*", _MATRIX),
-    "stages.#.blocks.#.mlp.fc2.*": ("stages.#.#.convs.2.*", _MATRIX),
+    "stages.#.blocks.#.mlp.fc1.*": ("stages.#.#.convs.1.*", _kernel_of),
+    "stages.#.blocks.#.mlp.fc2.*": ("stages.#.#.convs.2.*", _kernel_of),
     "head.norm.*": "norm.*",
     "head.fc.*": "fc.*",
 }
