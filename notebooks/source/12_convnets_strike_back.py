@@ -445,8 +445,8 @@ for field in fields(recipes.swin):
 # > over ViT it is −0.1, 0.2 and 0.0; and over seeds alone the standard deviation is up to 0.18 (table 10). What the
 # > paper shows is that *attention was not needed* for these numbers.
 #
-# **Question 12.3** One of the twelve steps could have come from no transformer, since it is older: which, and where
-# is it from? (Lecture 1 has it.)
+# **Question 12.3** Which of the twelve steps are older than vision transformers, and where do they come from?
+# (Lecture 1 has them.)
 #
 # <details><summary>Answer</summary>
 #
