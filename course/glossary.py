@@ -44,6 +44,7 @@ class Term:
 
 
 TERMS = (
+    Term("ablation", "Changing or taking out one part of a network at a time, to see what each is worth.", 12),
     Term(
         "accuracy",
         "The share of the test images whose class is predicted rightly. Top-1 accuracy asks for the class with the "
@@ -282,6 +283,11 @@ TERMS = (
     ),
     Term("invariance", "If the input is changed in a certain way, the output stays the same.", 3),
     Term(
+        "inverted bottleneck",
+        "A block that is wide inside and narrow outside, as a transformer's MLP; a bottleneck is narrow inside.",
+        12,
+    ),
+    Term(
         "isotropic",
         "Of one grid and one width from the first block to the last, as ViT; a pyramid is not.",
         9,
@@ -424,6 +430,11 @@ TERMS = (
         "relative position bias",
         "A learned number for each displacement from query to key, which is added to the score of that pair.",
         8,
+    ),
+    Term(
+        "re-parameterisation",
+        "Computing one layer that does what several together do, once training is over.",
+        12,
     ),
     Term(
         "residual connection",

@@ -184,6 +184,8 @@ LECTURES = (
         box="convnets\nstrike back",
         on_map=(5, 2.5),
         needs=(11,),
+        about="from ResNet to ConvNeXt step by step, ConvMixer, kernels of 31 and 51, equal compute",
+        minutes=75,
     ),
     Lecture(
         "13_scaling",

@@ -196,9 +196,9 @@ def test_a_readme_with_another_row_is_told_the_whole_table():
     [
         ("# # 11 · MetaFormer:", "# # 11 · Metaformer:", "the heading should begin with `# 11 · MetaFormer`"),
         (
-            "**11 · MetaFormer** · 12",
-            "**11 · MetaFormer** · 13",
-            "the row `Before · after` should say `[10 · All-MLP](10_all_mlp.ipynb) · **11 · MetaFormer** · 12 · ConvNets",
+            "**11 · MetaFormer** · [12",
+            "**11 · MetaFormer** · [13",
+            "the row `Before · after` should say `[10 · All-MLP](10_all_mlp.ipynb) · **11 · MetaFormer** · [12 · ConvNets",
         ),
         ("[hw5 · PoolFormer](", "[hw5 · Pools](", "the row `Homework` should begin with `[hw5 · PoolFormer](../assign"),
         ("[3 · Self-attention](", "[3 · Attention](", "`[3 · Attention](03_self_attention.ipynb)` is no lecture"),
@@ -212,8 +212,8 @@ def test_what_a_header_says_otherwise_is_named_with_what_it_should_say(old, new,
 
 
 def test_a_lecture_that_is_to_come_is_named_without_a_link():
-    assert _link(BY_NUMBER[12]) == "12 · ConvNets strike back"
-    assert _link(replace(BY_NUMBER[12], minutes=60)) == "[12 · ConvNets strike back](12_convnets_strike_back.ipynb)"
+    assert _link(replace(BY_NUMBER[12], minutes=0)) == "12 · ConvNets strike back"
+    assert _link(BY_NUMBER[12]) == "[12 · ConvNets strike back](12_convnets_strike_back.ipynb)"
 
 
 def of_map(notebook: dict, wanted: str) -> list[str]:

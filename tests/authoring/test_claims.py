@@ -24,6 +24,7 @@ WITHOUT_LOOSE_NUMBERS = (
     "09_vit_cnn_spectrum",
     "10_all_mlp",
     "11_metaformer",
+    "12_convnets_strike_back",
     "13_scaling",
     "14_video",
 )
