@@ -136,6 +136,7 @@ LECTURES = (
         box="training with\nless data",
         on_map=(2, 0.5),
         needs=(6,),
+        homework=Homework("hw8_training", "How transformers are trained", 240),
     ),
     Lecture(
         "08_swin",
