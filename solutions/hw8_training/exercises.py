@@ -135,6 +135,12 @@ def looks_ahead(w, g, v, learning_rate, decay):
     return w + decay * v - learning_rate * g, v
 
 
+@ball.mistake("Your v has the other sign: here it is the step itself, which is added to the weights.")
+def step_with_the_other_sign(w, g, v, learning_rate, decay):
+    v = decay * v + learning_rate * g
+    return w - v, v
+
+
 @ball.mistake("You return v first and w second. Asked for is the other order.")
 def memory_before_weights(w, g, v, learning_rate, decay):
     return _ball(w, g, v, learning_rate, decay)[::-1]
@@ -259,6 +265,13 @@ def _rate(step, steps, warmup_steps, peak, floor, climb=None, done=None, fall=No
 )
 def first_step_for_nothing(step, steps, warmup_steps, peak, floor):
     return _rate(step, steps, warmup_steps, peak, floor, climb=lambda: peak * step / warmup_steps)
+
+
+@schedule.mistake(
+    "Your warm-up climbs from 0 to the peak in W - 1 parts, so its first step teaches nothing. It has W parts, and begins with one."
+)
+def climbs_in_one_part_less(step, steps, warmup_steps, peak, floor):
+    return _rate(step, steps, warmup_steps, peak, floor, climb=lambda: peak * step / (warmup_steps - 1))
 
 
 @schedule.mistake(
@@ -470,6 +483,14 @@ def corrects_one_step_early(*arguments):
 def always_the_first_step(*arguments):
     once = lambda beta, step: 1 - beta
     return _adam(*arguments, lacks=(once, once))
+
+
+@adam.mistake(
+    "You take the root before the correction. The mean of the square is corrected first, then comes its root."
+)
+def root_before_the_correction(w, g, m, v, step, learning_rate, beta1, beta2, eps):
+    divisor = lambda v_hat, eps: v_hat.sqrt() / math.sqrt(_lacks(beta2, step)) + eps
+    return _adam(w, g, m, v, step, learning_rate, beta1, beta2, eps, divisor=divisor)
 
 
 @adam.mistake("Your eps stands inside the root. It is added to the root.")
@@ -1250,6 +1271,11 @@ def rows_for_columns(height, width, share, row, column):
     return _box(width, height, share, row, column)
 
 
+@box.mistake("Row and column of the middle have changed places.")
+def middle_turned_over(height, width, share, row, column):
+    return _box(height, width, share, column, row)
+
+
 @box.mistake("Your box is a square. Its sides are to each other as those of the image.")
 def always_a_square(height, width, share, row, column):
     side = lambda length, share: int(height * math.sqrt(1 - share))
@@ -1585,6 +1611,25 @@ def momentum_for_the_old(*arguments):
 @bn.mistake("Your running variance takes in the variance divided by n. It takes the one divided by n - 1.")
 def running_variance_by_n(*arguments):
     return _bn(*arguments, of_running=0)
+
+
+@bn.mistake("Your n counts the images alone. A channel has batch times rows times columns numbers.")
+def counts_images_alone(x, scale, shift, running_mean, running_var, training, momentum, eps):
+    y, mean, var = _bn(x, scale, shift, running_mean, running_var, training, momentum, eps)
+    if training:
+        var = _blend(running_var, _statistics(x)[1] * len(x) / (len(x) - 1), momentum)
+    return y, mean, var
+
+
+@bn.mistake(
+    "Your variance is the mean of the images' own. Images differ in their means too: take it over all of them at once."
+)
+def mean_of_the_images_variances(x, scale, shift, running_mean, running_var, training, momentum, eps):
+    if not training:
+        return _bn(x, scale, shift, running_mean, running_var, training, momentum, eps)
+    n, mean, var = x.numel() / x.shape[1], x.mean((0, 2, 3)), x.var((2, 3), correction=0).mean(0)
+    running = _blend(running_mean, mean, momentum), _blend(running_var, var * n / (n - 1), momentum)
+    return _apply(x, mean, var, scale, shift, eps), *running
 
 
 @bn.mistake("You normalise with the variance divided by n - 1. In the batch itself it is divided by n.")
@@ -2102,26 +2147,32 @@ sharp = homework.exercise(
 )
 
 
+def _slope(scale, shift, weight, bias, images, labels) -> float:
+    """The length of the gradient of the probe below, over its four tensors together."""
+    weights = [tensor.clone().requires_grad_() for tensor in (scale, shift, weight, bias)]
+    x = F.layer_norm(images.flatten(1), scale.shape, *weights[:2])  # (B, H·W)
+    return float(_length(torch.autograd.grad(F.cross_entropy(F.linear(x, *weights[2:]), labels), weights)))
+
+
 @sharp.inputs
 def _(draw: Draw):
-    for classes_first, rho in ((True, 0.4), (False, 0.8)):
+    for B, K, share in ((4, 5, 0.4), (7, 4, 1.7)):  # rho is shorter than the gradient, then longer
         H, W = draw.sizes(2, low=2, high=3)
-        B, K = (4, 5) if classes_first else (7, 4)
-        n = H * W
         weights = {
-            "scale": 1 + 0.5 * draw.normal(n),
-            "shift": draw.normal(n),
-            "weight": 1.5 * draw.normal(K, n) / n**0.5,
+            "scale": 1 + 0.5 * draw.normal(H * W),
+            "shift": draw.normal(H * W),
+            "weight": 1.5 * draw.normal(K, H * W) / (H * W) ** 0.5,
             "bias": draw.normal(K),
         }
+        images, labels = 2 * draw.normal(B, 1, H, W), torch.randperm(K, generator=draw.generator).repeat(2)[:B]
         yield Call(
             "sam_step",
             {
                 "model": Probe("normed_classifier", weights, ask=2 * draw.normal(6, 1, H, W)),
-                "images": 2 * draw.normal(B, 1, H, W),
-                "labels": torch.randperm(K, generator=draw.generator).repeat(2)[:B],
+                "images": images,
+                "labels": labels,
                 "learning_rate": _between(draw, 0.3, 0.6),
-                "rho": rho,
+                "rho": share * _slope(*weights.values(), images, labels),
             },
         )
 
@@ -2169,6 +2220,14 @@ def stays_uphill(*arguments):
 )
 def radius_not_normalised(model, images, labels, learning_rate, rho):
     return _sam(model, images, labels, learning_rate, rho, climb=lambda uphill: [rho * g for g in uphill])
+
+
+@sharp.mistake(
+    "You only shorten a gradient that is longer than rho. What you add has the length rho, also where the gradient is short."
+)
+def only_shortened(model, images, labels, learning_rate, rho):
+    climb = lambda uphill: [g * (rho / _length(uphill)).clamp(max=1) for g in uphill]
+    return _sam(model, images, labels, learning_rate, rho, climb=climb)
 
 
 @sharp.mistake(

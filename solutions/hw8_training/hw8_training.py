@@ -749,7 +749,7 @@ with when_done():
     distances, lines = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0], {}
     for name, rho in (("plain steps", 1e-6), ("SAM, ρ = 0.3", 0.3)):
         model = small_network()
-        for _ in range(budget(tiny=5, cpu=600)):
+        for _ in range(budget(tiny=5, cpu=300)):
             sam_step(model, standard(few.images), few.labels, 0.1, rho)
         lines[name] = loss_nearby(model, distances)
     said = "; ".join(f"{name}: {line[0]:.3f} there, {line[-1]:.2f} at a distance of 4" for name, line in lines.items())
@@ -831,14 +831,15 @@ FULL = {"warmup": 0.1, "floor": 0.01, "decay": 0.05, "smoothing": 0.1, "mix": 0.
 PEAK = 2e-3  # the learning rate of both
 
 def step_all(parameters, memory, step, rate, decay):
-    """One step of your AdamW in place; only what has two axes or more decays."""
-    with torch.no_grad():
-        for w in parameters:
-            m, v = memory.get(w, (torch.zeros_like(w), torch.zeros_like(w)))
-            share = decay if w.ndim > 1 else 0.0
-            new, m, v = adamw_step(w, w.grad, m, v, step + 1, rate, 0.9, 0.999, 1e-8, share)
-            w.copy_(new)
-            memory[w] = m, v
+    """One step of your AdamW in place, all numbers in a row; only what has two axes or more decays."""
+    for is_matrix, share in ((True, decay), (False, 0.0)):
+        group = [w for w in parameters if (w.ndim > 1) is is_matrix]
+        w = torch.cat([each.detach().flatten() for each in group])  # (n,)
+        g = torch.cat([each.grad.flatten() for each in group])  # (n,)
+        m, v = memory.get(is_matrix, (torch.zeros_like(w), torch.zeros_like(w)))
+        w, m, v = adamw_step(w, g, m, v, step + 1, rate, 0.9, 0.999, 1e-8, share)
+        memory[is_matrix] = m, v
+        nn.utils.vector_to_parameters(w, group)
 
 def mixed_batch(images, labels, mix, generator):
     """Images and targets of a batch, each mixed with the next one by a share of its own (mix = 0: not at all)."""
@@ -860,7 +861,7 @@ def learned(kind, recipe_name, seed):
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = (SmallViT if kind == "ViT" else SmallCNN)(drop=recipe["drop"])
-    parameters, memory, steps = list(model.parameters()), {}, budget(tiny=3, cpu=300)
+    parameters, memory, steps = list(model.parameters()), {}, budget(tiny=3, cpu=200)
     for step in range(steps):
         chosen = torch.randint(len(few.labels), (32,), generator=generator)
         images, targets = mixed_batch(standard(few.images[chosen]), few.labels[chosen], recipe["mix"], generator)
