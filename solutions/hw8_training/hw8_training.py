@@ -1,10 +1,11 @@
 # %% [markdown]
 # # Homework 8 · How transformers are trained
 #
-# **You build** every part of a modern training recipe: update rules, the learning rate's way, softened and mixed labels,
-# stochastic depth, batch norm, a teacher, layer-wise rates, sharpness-aware steps; then you train two networks by one recipe
-# and find out which of them needed it · **needs** lecture `07_training_with_less_data` and homework 2 · **takes** about four
-# hours, of which reading takes {reading time} · **computing** about a minute on a laptop · **70 points**
+# **You build** every part of a modern training recipe: update rules, the learning rate's way, softened and mixed
+# labels, stochastic depth, batch norm, a teacher, layer-wise rates, sharpness-aware steps; then you train two networks
+# by one recipe and find out which of them needed it · **needs** lecture `07_training_with_less_data` and homework 2 ·
+# **takes** about four hours, of which reading takes {reading time} · **computing** about a minute on a laptop ·
+# **70 points**
 #
 # | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
@@ -22,29 +23,31 @@
 # | 12 | `sam_step` | ●●●●○ | 25 | 7 |
 # | 13 | a discussion | ●●●○○ | 25 | 6 |
 #
-# Under each exercise stands a check. It tries your code on inputs of its own, compares the numbers, and if it
-# knows your mistake it tells you which one it is. Run it as often as you like. When you hand in, the same is
-# done with other inputs. No exercise needs an earlier one to be right, so you may skip and come back. Cells that need code
-# you have not written yet wait for it.
+# Under each exercise stands a check. It tries your code on inputs of its own, compares the numbers, and if it knows
+# your mistake it tells you which one it is. Run it as often as you like. When you hand in, the same is done with other
+# inputs. No exercise needs an earlier one to be right, so you may skip and come back. Cells that need code you have not
+# written yet wait for it.
 #
-# The letters: $B$ examples in a batch, $C$ channels of $H \times W$ numbers, $K$ classes, $w$ weights, $g$ their gradient,
-# $\eta$ the learning rate. You may use everything in torch except what does the exercise for you: no `torch.optim` and no `course.training` in
-# any answer, no batch, group or instance norm of torch's in exercise 9, no cross entropy of torch's in exercise 5, no
-# `F.kl_div` in exercise 10, no `torchvision.ops.stochastic_depth`, no `torchvision.transforms.v2.MixUp` or `CutMix`.
+# The letters: $B$ examples in a batch, $C$ channels of $H \times W$ numbers, $K$ classes, $w$ weights, $g$ their
+# gradient, $\eta$ the learning rate. You may use everything in torch except what does the exercise for you: no
+# `torch.optim` and no `course.training` in any answer, no batch, group or instance norm of torch's in exercise 9, no
+# cross entropy of torch's in exercise 5, no `F.kl_div` in exercise 10, no `torchvision.ops.stochastic_depth`, no
+# `torchvision.transforms.v2.MixUp` or `CutMix`.
 #
 # **What counts as right.**
 # * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers must be exact.
-# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a number, a plain
-#   Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or a list, in the order of
-#   the text.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a number,
+#   a plain Python number, one of NumPy or a tensor without axes will do. Several results stand in a tuple or a list, in
+#   the order of the text.
 # * *Inputs.* Inputs stay as they are: make new tensors, and do not write into those you were given. One exercise says
 #   otherwise: `sam_step` moves the weights of its model in place.
-# * *Gradients.* In exercises 5, 6 and 8 to 10 gradients are compared too: no `.detach()`, `torch.no_grad()` or `.item()` on the
-#   way, but for what exercises 9 and 10 ask to be cut off. The update rules of exercises 1, 3 and 4 need none.
-# * *Arguments.* They are passed by position and none has a default, so you may rename them; use them all, also where a paper
-#   has a usual value. Every `eps` and every share is given.
-# * *Points.* Exercises 5, 6, 8, 9 and 10: right numbers with wrong gradients earn eight tenths, results of the right shape alone
-#   one tenth. The others are all or nothing.
+# * *Gradients.* In exercises 5, 6 and 8 to 10 gradients are compared too: no `.detach()`, `torch.no_grad()` or
+#   `.item()` on the way, but for what exercises 9 and 10 ask to be cut off. The update rules of exercises 1, 3 and 4
+#   need none.
+# * *Arguments.* They are passed by position and none has a default, so you may rename them; use them all, also where a
+#   paper has a usual value. Every `eps` and every share is given.
+# * *Points.* Exercises 5, 6, 8, 9 and 10: right numbers with wrong gradients earn eight tenths, results of the right
+#   shape alone one tenth. The others are all or nothing.
 # * *Hints.* If a card is not right yet, **hints** wait folded under it: open one, try it, and only then the next.
 #
 # **Your own cells count.** What you add or change is run when you hand in, statement by statement in the order of
@@ -64,21 +67,22 @@ setup(seed=0)
 # %% [markdown]
 # ## 1 · Momentum, in both forms ●○○○○
 #
-# **Why.** The gradient of one small batch points somewhere else each time, and in a narrow valley it points across rather
-# than along. **Momentum** (Polyak 1964) remembers: steps that agree add up, steps to and fro cancel. Papers write it in two
-# forms, which want *different learning rates*. Who copies a rate from one into the other trains ten times too fast or too
-# slowly.
+# **Why.** The gradient of one small batch points somewhere else each time, and in a narrow valley it points across
+# rather than along. **Momentum** (Polyak 1964) remembers: steps that agree add up, steps to and fro cancel. Papers
+# write it in two forms, which want *different learning rates*. Who copies a rate from one into the other trains ten
+# times too fast or too slowly.
 #
-# **What.** Both take the weights `w`, their gradient `g` and the memory `v` (three tensors of one shape, any number of axes), the
-# learning rate $\eta$ and the `decay` $\beta$. Both return the tuple `(w, v)` of the new ones.
+# **What.** Both take the weights `w`, their gradient `g` and the memory `v` (three tensors of one shape, any number of
+# axes), the learning rate $\eta$ and the `decay` $\beta$. Both return the tuple `(w, v)` of the new ones.
 #
 # * `sgd_momentum(w, g, v, learning_rate, decay)`: $\quad v' = \beta v - \eta\, g, \qquad w' = w + v'$
-# * `sgd_momentum_averaged(w, g, v, learning_rate, decay)`: $\quad v' = \beta v - (1 - \beta)\, g, \qquad w' = w + \eta\, v'$
+# * `sgd_momentum_averaged(w, g, v, learning_rate, decay)`:
+#   $\quad v' = \beta v - (1 - \beta)\, g, \qquad w' = w + \eta\, v'$
 #
 # In the first, `v` is a step; in the second, a running mean of gradients with the sign turned.
 #
-# **By hand.** $w = 1$, $g = 2$, $v = 0.4$, $\eta = 0.1$, $\beta = 0.5$. First form: $v' = 0.2 - 0.2 = 0$, $w' = 1$. Second form:
-# $v' = 0.2 - 1 = -0.8$, $w' = 1 - 0.08 = 0.92$.
+# **By hand.** $w = 1$, $g = 2$, $v = 0.4$, $\eta = 0.1$, $\beta = 0.5$. First form: $v' = 0.2 - 0.2 = 0$, $w' = 1$.
+# Second form: $v' = 0.2 - 1 = -0.8$, $w' = 1 - 0.08 = 0.92$.
 
 # %% exercise="sgd_momentum"
 def sgd_momentum(w, g, v, learning_rate, decay):
@@ -100,8 +104,9 @@ def sgd_momentum_averaged(w, g, v, learning_rate, decay):
 check("hw8.sgd_momentum", sgd_momentum, sgd_momentum_averaged)
 
 # %% [markdown]
-# **Look at it.** A valley, fifty times as steep across as along, $f(w) = \frac12 (w_1^2 + 50\, w_2^2)$. How high is the ball after each
-# step? The first form with $\eta = 0.004$, the second with the same rate, and the second with $\eta / (1 - \beta)$.
+# **Look at it.** A valley, fifty times as steep across as along, $f(w) = \frac12 (w_1^2 + 50\, w_2^2)$. How high is the
+# ball after each step? The first form with $\eta = 0.004$, the second with the same rate, and the second with
+# $\eta / (1 - \beta)$.
 
 # %%
 from course import plots
@@ -124,24 +129,25 @@ with when_done():
     display(picture.described(f"heights; after 100 steps {ends}"))
 
 # %% [markdown]
-# Two of the three curves are one. torch has a third way: its `v` is $\beta v + g$, and the step is $-\eta v$. That is the first
-# form, as long as $\eta$ stays the same; when a schedule lowers $\eta$, torch's old steps shrink with it.
+# Two of the three curves are one. torch has a third way: its `v` is $\beta v + g$, and the step is $-\eta v$. That is
+# the first form, as long as $\eta$ stays the same; when a schedule lowers $\eta$, torch's old steps shrink with it.
 
 # %% [markdown]
 # ## 2 · The learning rate's way ●●○○○
 #
-# **Why.** In the first steps gradients are large and change their direction, and the averages of the update rules rest on very few
-# of them: so the rate climbs from small (**warm-up**). At the end, small steps settle what large ones have found: so it falls
-# along half a **cosine** (Loshchilov and Hutter 2017). Nearly every recipe for transformers has this curve, and an error by one
-# step in it is never seen in the results.
+# **Why.** In the first steps gradients are large and change their direction, and the averages of the update rules rest
+# on very few of them: so the rate climbs from small (**warm-up**). At the end, small steps settle what large ones have
+# found: so it falls along half a **cosine** (Loshchilov and Hutter 2017). Nearly every recipe for transformers has this
+# curve, and an error by one step in it is never seen in the results.
 #
-# **What.** `lr_schedule(step, steps, warmup_steps, peak, floor)` returns the rate of step $s$ = `step` $= 0, 1, \dots, S - 1$, a number. $S$ =
-# `steps`; $W$ = `warmup_steps`, from 0 (no warm-up) to $S - 1$:
+# **What.** `lr_schedule(step, steps, warmup_steps, peak, floor)` returns the rate of step $s$ = `step`
+# $= 0, 1, \dots, S - 1$, a number. $S$ = `steps`; $W$ = `warmup_steps`, from 0 (no warm-up) to $S - 1$:
 #
 # $$\eta_s = \begin{cases} \text{peak} \cdot \dfrac{s + 1}{W} & s < W \\[6pt]
 # \text{floor} + (\text{peak} - \text{floor}) \cdot \dfrac12 \left(1 + \cos \pi\, \dfrac{s - W}{S - W}\right) & s \ge W \end{cases}$$
 #
-# The first step has a rate above 0, steps $W - 1$ and $W$ both have the peak, and the floor itself would come at step $S$, which is never taken.
+# The first step has a rate above 0, steps $W - 1$ and $W$ both have the peak, and the floor itself would come at step
+# $S$, which is never taken.
 #
 # **By hand.** $S = 6$, $W = 2$, peak 1, floor 0.2: the rates are 0.5, 1, 1, 0.88, 0.6, 0.32.
 
@@ -166,7 +172,8 @@ def lr_schedule(step, steps, warmup_steps, peak, floor):
 check("hw8.lr_schedule", lr_schedule)
 
 # %% [markdown]
-# **Look at it.** DeiT's curve: 300 epochs, 5 of them warm-up, peak 0.001, floor 0.00001, and the same with three other warm-ups.
+# **Look at it.** DeiT's curve: 300 epochs, 5 of them warm-up, peak 0.001, floor 0.00001, and the same with three other
+# warm-ups.
 
 # %%
 with when_done():
@@ -179,21 +186,23 @@ with when_done():
 # %% [markdown]
 # ## 3 · Adam ●●○○○
 #
-# **Why.** In a transformer gradients of different weights differ by factors of a thousand. One rate for all is too large for some and too
-# small for others. **Adam** (Kingma and Ba 2015) divides each number's step by the size that its gradient usually has. It keeps two running means:
-# $m$ of the gradient and $v$ of its square. Both begin at zero and would be too small at first; so each is divided by what it still lacks.
+# **Why.** In a transformer gradients of different weights differ by factors of a thousand. One rate for all is too
+# large for some and too small for others. **Adam** (Kingma and Ba 2015) divides each number's step by the size that its
+# gradient usually has. It keeps two running means: $m$ of the gradient and $v$ of its square. Both begin at zero and
+# would be too small at first; so each is divided by what it still lacks.
 #
-# **What.** `adam_step(w, g, m, v, step, learning_rate, beta1, beta2, eps)`: four tensors of one shape and numbers; `step` is $t$ and counts
-# **from 1**. Squares, roots and fractions are taken number by number:
+# **What.** `adam_step(w, g, m, v, step, learning_rate, beta1, beta2, eps)`: four tensors of one shape and numbers;
+# `step` is $t$ and counts **from 1**. Squares, roots and fractions are taken number by number:
 #
 # $$m' = \beta_1 m + (1 - \beta_1)\, g, \qquad v' = \beta_2 v + (1 - \beta_2)\, g^2$$
 # $$\hat m = \frac{m'}{1 - \beta_1^t}, \qquad \hat v = \frac{v'}{1 - \beta_2^t}, \qquad w' = w - \eta\, \frac{\hat m}{\sqrt{\hat v} + \epsilon}$$
 #
-# Return the tuple `(w', m', v')`. What is remembered are the means *as they are*, $m'$ and $v'$, not those with a hat. $\epsilon$ = `eps` stands **outside the
-# root**. It is usually $10^{-8}$; here it is given, and some checks give a large one, so that its place shows.
+# Return the tuple `(w', m', v')`. What is remembered are the means *as they are*, $m'$ and $v'$, not those with a hat.
+# $\epsilon$ = `eps` stands **outside the root**. It is usually $10^{-8}$; here it is given, and some checks give a
+# large one, so that its place shows.
 #
-# **By hand.** $t = 1$, $m = v = 0$, $g = 3$: $\hat m = 3$, $\hat v = 9$, so the step is $-\eta \cdot 3 / 3 = -\eta$ (with $\epsilon = 0$). The first step has the length $\eta$,
-# however large the gradient is.
+# **By hand.** $t = 1$, $m = v = 0$, $g = 3$: $\hat m = 3$, $\hat v = 9$, so the step is $-\eta \cdot 3 / 3 = -\eta$
+# (with $\epsilon = 0$). The first step has the length $\eta$, however large the gradient is.
 
 # %% exercise="adam_step"
 def adam_step(w, g, m, v, step, learning_rate, beta1, beta2, eps):
@@ -242,18 +251,21 @@ with when_done():
 # %% [markdown]
 # ## 4 · AdamW: decay that stays out of the gradient ●●○○○
 #
-# **Why.** Large weights are kept down by letting every weight shrink a little in each step. With plain gradient descent one may as well add
-# $\lambda w$ to the gradient (an "L2 penalty"). In Adam that goes wrong: the addition is divided by $\sqrt{\hat v}$ like everything else, so weights with large gradients
-# hardly decay. **AdamW** (Loshchilov and Hutter 2019) takes the decay out: it is *decoupled*.
+# **Why.** Large weights are kept down by letting every weight shrink a little in each step. With plain gradient descent
+# one may as well add $\lambda w$ to the gradient (an "L2 penalty"). In Adam that goes wrong: the addition is divided by
+# $\sqrt{\hat v}$ like everything else, so weights with large gradients hardly decay. **AdamW** (Loshchilov and
+# Hutter 2019) takes the decay out: it is *decoupled*.
 #
-# **What.** `adamw_step(w, g, m, v, step, learning_rate, beta1, beta2, eps, weight_decay)`: as `adam_step` with the same $g$, $m$, $v$, and besides the weight **before the step** shrinks by
-# $\eta \lambda$ of its size ($\lambda$ = `weight_decay`):
+# **What.** `adamw_step(w, g, m, v, step, learning_rate, beta1, beta2, eps, weight_decay)`: as `adam_step` with the same
+# $g$, $m$, $v$, and besides the weight **before the step** shrinks by $\eta \lambda$ of its size ($\lambda$ =
+# `weight_decay`):
 #
 # $$w' = w - \eta\, \lambda\, w - \eta\, \frac{\hat m}{\sqrt{\hat v} + \epsilon}$$
 #
 # Return `(w', m', v')`. Use your `adam_step`.
 #
-# **By hand.** $g = 0$ and $m = v = 0$, $w = 2$, $\eta = 0.1$, $\lambda = 0.5$: $w' = 2 - 0.1 \cdot 0.5 \cdot 2 = 1.9$, and $m'$ and $v'$ are still 0: no gradient, no memory.
+# **By hand.** $g = 0$ and $m = v = 0$, $w = 2$, $\eta = 0.1$, $\lambda = 0.5$: $w' = 2 - 0.1 \cdot 0.5 \cdot 2 = 1.9$,
+# and $m'$ and $v'$ are still 0: no gradient, no memory.
 
 # %% exercise="adamw_step"
 def adamw_step(w, g, m, v, step, learning_rate, beta1, beta2, eps, weight_decay):
@@ -267,8 +279,8 @@ def adamw_step(w, g, m, v, step, learning_rate, beta1, beta2, eps, weight_decay)
 check("hw8.adamw_step", adamw_step)
 
 # %% [markdown]
-# **Look at it.** Four weights begin at 1; their gradients are pure noise, of four sizes. AdamW lets all shrink alike. With $\lambda w$ in the gradient, who shrinks
-# depends on the noise.
+# **Look at it.** Four weights begin at 1; their gradients are pure noise, of four sizes. AdamW lets all shrink alike.
+# With $\lambda w$ in the gradient, who shrinks depends on the noise.
 
 # %%
 with when_done():
@@ -289,21 +301,25 @@ with when_done():
 # %% [markdown]
 # ## 5 · Softer labels ●●○○○
 #
-# **Why.** Cross entropy with a hard label is never satisfied: the score of the right class should be infinitely far above the others. On few images a network reaches
-# for that and gets far too sure. **Label smoothing** (Szegedy et al. 2016) asks for a little less: the share $\varepsilon$ of every target is spread over *all* classes.
-# The loss must then take targets that are shares, not class numbers; the same loss will serve mixed labels (exercise 6) and a teacher (exercise 10).
+# **Why.** Cross entropy with a hard label is never satisfied: the score of the right class should be infinitely far
+# above the others. On few images a network reaches for that and gets far too sure. **Label smoothing** (Szegedy et
+# al. 2016) asks for a little less: the share $\varepsilon$ of every target is spread over *all* classes. The loss must
+# then take targets that are shares, not class numbers; the same loss will serve mixed labels (exercise 6) and a teacher
+# (exercise 10).
 #
 # **What.**
-# * `label_smoothing(targets, smoothing)`: from `targets` $(B, K)$, rows of shares that sum to 1 (one-hot or mixed), to $(B, K)$:
-#   $\quad q' = (1 - \varepsilon)\, q + \varepsilon / K$. The right class gets its part of $\varepsilon$ too, and rows still sum to 1.
-# * `soft_cross_entropy(scores, targets)`: raw scores (before the softmax) and targets, $(B, K)$ each, to one number, the **mean over the batch**:
+# * `label_smoothing(targets, smoothing)`: from `targets` $(B, K)$, rows of shares that sum to 1 (one-hot or mixed), to
+#   $(B, K)$: $\quad q' = (1 - \varepsilon)\, q + \varepsilon / K$. The right class gets its part of $\varepsilon$ too,
+#   and rows still sum to 1.
+# * `soft_cross_entropy(scores, targets)`: raw scores (before the softmax) and targets, $(B, K)$ each, to one number,
+#   the **mean over the batch**:
 #
 # $$-\frac1B \sum_{b} \sum_{k} q_{bk} \log p_{bk}, \qquad p_b = \operatorname{softmax}(\text{scores}_b)$$
 #
 # Scores may be some hundreds large: the logarithm of a softmax must not pass through a probability that rounds to 0.
 #
-# **By hand.** $K = 4$, $\varepsilon = 0.2$: $(0, 1, 0, 0)$ becomes $(0.05, 0.85, 0.05, 0.05)$. With equal scores all $p = \frac14$, and the loss is $\ln 4 = 1.386$, whatever
-# the targets.
+# **By hand.** $K = 4$, $\varepsilon = 0.2$: $(0, 1, 0, 0)$ becomes $(0.05, 0.85, 0.05, 0.05)$. With equal scores all
+# $p = \frac14$, and the loss is $\ln 4 = 1.386$, whatever the targets.
 
 # %% exercise="label_smoothing"
 def label_smoothing(targets, smoothing):
@@ -340,22 +356,27 @@ with when_done():
     display(picture.described(f"loss by distance, least at {said}"))
 
 # %% [markdown]
-# Without smoothing the curve falls for ever; with it there is a distance that is enough, $\ln \frac{1 - \varepsilon + \varepsilon / K}{\varepsilon / K}$.
+# Without smoothing the curve falls for ever; with it there is a distance that is enough,
+# $\ln \frac{1 - \varepsilon + \varepsilon / K}{\varepsilon / K}$.
 
 # %% [markdown]
 # ## 6 · Mixed images, mixed labels ●●○○○
 #
-# **Why.** Between two training images a network may do as it likes, and with few images there is a lot of "between". **Mixup** (Zhang et al. 2018) asks for a straight line: halfway between a cat
-# and a dog, say half cat, half dog. The share $\lambda$ comes from a Beta distribution; DeiT's recipe mixes every batch. Nobody would call the mixture a photograph, and it
-# is one of the strongest parts of the recipe.
+# **Why.** Between two training images a network may do as it likes, and with few images there is a lot of "between".
+# **Mixup** (Zhang et al. 2018) asks for a straight line: halfway between a cat and a dog, say half cat, half dog. The
+# share $\lambda$ comes from a Beta distribution; DeiT's recipe mixes every batch. Nobody would call the mixture a
+# photograph, and it is one of the strongest parts of the recipe.
 #
-# **What.** `partners` $(B)$ int64 says with which image of the batch each one is mixed, `shares` $(B)$ how much of **its own** it keeps, from 0 to 1. Both are given, so nothing is drawn here.
+# **What.** `partners` $(B)$ int64 says with which image of the batch each one is mixed, `shares` $(B)$ how much of
+# **its own** it keeps, from 0 to 1. Both are given, so nothing is drawn here.
 #
-# * `mixup_images(images, partners, shares)`: $(B, C, H, W) \to (B, C, H, W)$: $\quad \lambda_b\, x_b + (1 - \lambda_b)\, x_{\text{partner}(b)}$
-# * `mixup_targets(labels, partners, shares, num_classes)`: `labels` $(B)$ int64 $\to (B, K)$ float: $\lambda_b$ at the own class and $1 - \lambda_b$ at the partner's. If both have the same
-#   class, that one gets all: 1.
+# * `mixup_images(images, partners, shares)`: $(B, C, H, W) \to (B, C, H, W)$:
+#   $\quad \lambda_b\, x_b + (1 - \lambda_b)\, x_{\text{partner}(b)}$
+# * `mixup_targets(labels, partners, shares, num_classes)`: `labels` $(B)$ int64 $\to (B, K)$ float: $\lambda_b$ at the
+#   own class and $1 - \lambda_b$ at the partner's. If both have the same class, that one gets all: 1.
 #
-# **By hand.** Labels $(2, 0)$, each the other's partner, shares $(0.7, 0.9)$, $K = 3$: targets $(0.3, 0, 0.7)$ and $(0.9, 0, 0.1)$.
+# **By hand.** Labels $(2, 0)$, each the other's partner, shares $(0.7, 0.9)$, $K = 3$: targets $(0.3, 0, 0.7)$ and
+# $(0.9, 0, 0.1)$.
 
 # %% exercise="mixup_targets"
 def mixup_images(images, partners, shares):
@@ -401,21 +422,28 @@ with when_done():
 # %% [markdown]
 # ## 7 · A box from another image ●●●○○
 #
-# **Why.** A mixture of two images is blurred everywhere, and a network for *places* learns little from it. **CutMix** (Yun et al. 2019) puts a rectangle of one image into the other; the label is mixed by area. The
-# place is drawn so that the box may reach over the edge. What lies outside does not exist, so **the share has to be counted again** from the box that is left. Forget it, and labels promise a dog of
-# which hardly a hair is in the image.
+# **Why.** A mixture of two images is blurred everywhere, and a network for *places* learns little from it. **CutMix**
+# (Yun et al. 2019) puts a rectangle of one image into the other; the label is mixed by area. The place is drawn so that
+# the box may reach over the edge. What lies outside does not exist, so **the share has to be counted again** from the
+# box that is left. Forget it, and labels promise a dog of which hardly a hair is in the image.
 #
-# **What.** `cutmix_box(height, width, share, row, column)`: the image is $H \times W$ pixels, `share` is $\lambda$, what the image should keep of itself (above 0 and below 1), and `row`, `column` the whole numbers of the pixel on which the
-# box is centred ($0 \le$ row $< H$, $0 \le$ column $< W$). The box has the image's shape and $1 - \lambda$ of its area:
+# **What.** `cutmix_box(height, width, share, row, column)`: the image is $H \times W$ pixels, `share` is $\lambda$,
+# what the image should keep of itself (above 0 and below 1), and `row`, `column` the whole numbers of the pixel on
+# which the box is centred ($0 \le$ row $< H$, $0 \le$ column $< W$). The box has the image's shape and $1 - \lambda$ of
+# its area:
 #
 # 1. Its sides are $h = \lfloor H \sqrt{1 - \lambda} \rfloor$ and $w = \lfloor W \sqrt{1 - \lambda} \rfloor$.
-# 2. It begins at $\text{top} = \text{row} - \lfloor h / 2 \rfloor$ and ends before $\text{bottom} = \text{top} + h$; left and right in the same way.
-# 3. What is outside is **cut off**: top and bottom into $0 \dots H$, left and right into $0 \dots W$. The box is not moved.
-# 4. The share that is kept is counted from what is left: $\lambda' = 1 - \dfrac{(\text{bottom} - \text{top})(\text{right} - \text{left})}{H W}$.
+# 2. It begins at $\text{top} = \text{row} - \lfloor h / 2 \rfloor$ and ends before $\text{bottom} = \text{top} + h$;
+#    left and right in the same way.
+# 3. What is outside is **cut off**: top and bottom into $0 \dots H$, left and right into $0 \dots W$. The box is not
+#    moved.
+# 4. The share that is kept is counted from what is left:
+#    $\lambda' = 1 - \dfrac{(\text{bottom} - \text{top})(\text{right} - \text{left})}{H W}$.
 #
 # Return the five numbers `(top, left, bottom, right, λ')`, whole numbers but for the last.
 #
-# **By hand.** $H = 8$, $W = 12$, $\lambda = 0.75$, row 1, column 6: $h = 4$, $w = 6$; rows $-1$ to 3, cut to 0 to 3; columns 3 to 9. $3 \cdot 6 = 18$ of 96 pixels are replaced: $\lambda' = 0.8125$.
+# **By hand.** $H = 8$, $W = 12$, $\lambda = 0.75$, row 1, column 6: $h = 4$, $w = 6$; rows $-1$ to 3, cut to 0 to 3;
+# columns 3 to 9. $3 \cdot 6 = 18$ of 96 pixels are replaced: $\lambda' = 0.8125$.
 
 # %% exercise="cutmix_box"
 def cutmix_box(height, width, share, row, column):
@@ -460,14 +488,19 @@ with when_done():
 # %% [markdown]
 # ## 8 · Leaving out whole branches ●●○○○
 #
-# **Why.** A deep network with residual connections, $x + f(x)$, can be trained with some branches $f$ left out at random: **stochastic depth** (Huang et al. 2016), in code mostly `drop_path`. Each image then
-# goes through a shallower network of its own, and no block may rely on the one before. Vision transformers are trained with it rather than with dropout.
+# **Why.** A deep network with residual connections, $x + f(x)$, can be trained with some branches $f$ left out at
+# random: **stochastic depth** (Huang et al. 2016), in code mostly `drop_path`. Each image then goes through a shallower
+# network of its own, and no block may rely on the one before. Vision transformers are trained with it rather than with
+# dropout.
 #
-# **What.** `drop_path(branch, rate, training, generator)`: `branch` is $f(x)$, $(B, \dots)$ with any number of axes behind; returns the same shape.
+# **What.** `drop_path(branch, rate, training, generator)`: `branch` is $f(x)$, $(B, \dots)$ with any number of axes
+# behind; returns the same shape.
 #
 # * If `training` is False, the branch comes back as it is: nothing is left out, nothing is scaled.
-# * If it is True, draw one number for each **sample**, `torch.rand(len(branch), generator=generator, device=branch.device)`. Where it is **below** `rate`, the whole branch of that sample becomes 0. Where it
-#   is not, the branch is divided by $1 - \text{rate}$, so that on average everything stays as large as it was. `rate` is at least 0 and below 1.
+# * If it is True, draw one number for each **sample**,
+#   `torch.rand(len(branch), generator=generator, device=branch.device)`. Where it is **below** `rate`, the whole branch
+#   of that sample becomes 0. Where it is not, the branch is divided by $1 - \text{rate}$, so that on average everything
+#   stays as large as it was. `rate` is at least 0 and below 1.
 #
 # **By hand.** Three samples, each with $f(x) = 6$, rate 0.25, drawn 0.9, 0.1, 0.5: the result is 8, 0, 8.
 
@@ -486,15 +519,16 @@ def drop_path(branch, rate, training, generator):
 check("hw8.drop_path", drop_path)
 
 # %% [markdown]
-# **Look at it.** The rate grows from 0 in the first block to its highest value in the last. In a network of 12 blocks: through how many does an image go?
+# **Look at it.** The rate grows from 0 in the first block to its highest value in the last. In a network of 12 blocks:
+# through how many does an image go?
 
 # %%
 with when_done():
     generator, found = torch.Generator().manual_seed(0), {}
     for highest in (0.1, 0.3, 0.5):
         rates = torch.linspace(0, highest, 12).tolist()
-        alive = torch.stack([drop_path(torch.ones(4000, 1), rate, True, generator) > 0 for rate in rates])  # (12, 4000, 1)
-        depths = alive.sum(dim=0).flatten()  # (4000,)
+        alive = [drop_path(torch.ones(4000, 1), rate, True, generator) > 0 for rate in rates]  # (4000, 1) each
+        depths = torch.stack(alive).sum(dim=0).flatten()  # (4000,)
         found[f"up to {highest}"] = [(depths == n).float().mean().item() for n in range(13)]
         print(f"rate up to {highest}: {depths.float().mean():.1f} of 12 blocks on average")
     display(plots.curves(range(13), found, xlabel="blocks that an image goes through", ylabel="share of the images"))
@@ -502,24 +536,32 @@ with when_done():
 # %% [markdown]
 # ## 9 · Batch norm, in training and after it ●●●○○
 #
-# **Why.** Half of this course's networks are normalised over a token's own numbers (layer norm). ConvNets mostly use **batch norm** (Ioffe and Szegedy 2015): it normalises each channel by mean and variance *of the batch*. So an image's result depends on
-# its neighbours in the batch, and at test time, when one image may come alone, other numbers have to be used: a running mean of what was seen in training. Two modes, two variances, a running mean: more goes wrong here than in any other layer.
+# **Why.** Transformers are normalised over a token's own numbers (layer norm). ConvNets mostly use
+# **batch norm** (Ioffe and Szegedy 2015): it normalises each channel by mean and variance *of the batch*. So an image's
+# result depends on its neighbours in the batch, and at test time, when one image may come alone, other numbers have to
+# be used: a running mean of what was seen in training. Two modes, two variances, a running mean: more goes wrong here
+# than in any other layer.
 #
-# **What.** `batch_norm(x, scale, shift, running_mean, running_var, training, momentum, eps)`: `x` $(B, C, H, W)$; the next four $(C)$, one number for a channel. Returns the tuple `(y, running_mean, running_var)`: $(B, C, H, W)$ and the two running ones
-# as they are *afterwards*, new tensors $(C)$ each. With $n = B H W$ numbers in a channel:
+# **What.** `batch_norm(x, scale, shift, running_mean, running_var, training, momentum, eps)`: `x` $(B, C, H, W)$; the
+# next four $(C)$, one number for a channel. Returns the tuple `(y, running_mean, running_var)`: $(B, C, H, W)$ and the
+# two running ones as they are *afterwards*, new tensors $(C)$ each. With $n = B H W$ numbers in a channel:
 #
-# * **`training` True:** $\mu$ and $\sigma^2$ are mean and variance of each channel over batch, rows and columns, the variance **divided by $n$**. Then
+# * **`training` True:** $\mu$ and $\sigma^2$ are mean and variance of each channel over batch, rows and columns, the
+#   variance **divided by $n$**. Then
 #
 # $$y = \text{scale} \cdot \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \text{shift}$$
 # $$\text{running\_mean}' = (1 - m)\, \text{running\_mean} + m\, \mu, \qquad \text{running\_var}' = (1 - m)\, \text{running\_var} + m\, \frac{n}{n - 1}\, \sigma^2$$
 #
-#   $m$ = `momentum` is the share of the **new**, as in torch. The running variance takes the estimate **divided by $n - 1$**, because it is to be true of images that were not in the batch.
+#   $m$ = `momentum` is the share of the **new**, as in torch. The running variance takes the estimate **divided by
+#   $n - 1$**, because it is to be true of images that were not in the batch.
 # * **`training` False:** the running ones stand for $\mu$ and $\sigma^2$ as they are, and come back unchanged.
 #
-# $\epsilon$ = `eps` stands inside the root. Gradients flow through $\mu$ and $\sigma^2$ into $x$; but the **running ones are detached** from the graph, or each of them would keep all batches so far in memory.
+# $\epsilon$ = `eps` stands inside the root. Gradients flow through $\mu$ and $\sigma^2$ into $x$; but the **running
+# ones are detached** from the graph, or each of them would keep all batches so far in memory.
 #
-# **By hand.** One channel, two images of one pixel each: $x = (1, 5)$, scale 1, shift 0, $\epsilon = 0$, $m = 0.1$, running 0 and 1. $\mu = 3$, $\sigma^2 = 4$, so $y = (-1, 1)$; afterwards the running mean is 0.3 and the
-# running variance $0.9 + 0.1 \cdot 8 = 1.7$.
+# **By hand.** One channel, two images of one pixel each: $x = (1, 5)$, scale 1, shift 0, $\epsilon = 0$, $m = 0.1$,
+# running 0 and 1. $\mu = 3$, $\sigma^2 = 4$, so $y = (-1, 1)$; afterwards the running mean is 0.3 and the running
+# variance $0.9 + 0.1 \cdot 8 = 1.7$.
 
 # %% exercise="batch_norm"
 def batch_norm(x, scale, shift, running_mean, running_var, training, momentum, eps):
@@ -551,7 +593,8 @@ def batch_norm(x, scale, shift, running_mean, running_var, training, momentum, e
 check("hw8.batch_norm", batch_norm)
 
 # %% [markdown]
-# **Look at it.** A channel with mean 5 and variance 4 comes by in batches of 8 × 3 × 3 numbers. Running mean and variance begin at 0 and 1. How many steps until they know?
+# **Look at it.** A channel with mean 5 and variance 4 comes by in batches of 8 × 3 × 3 numbers. Running mean and
+# variance begin at 0 and 1. How many steps until they know?
 
 # %%
 with when_done():
@@ -569,24 +612,31 @@ with when_done():
     display(picture.described(f"running variances; after 100 steps {ends}; the true one is 4"))
 
 # %% [markdown]
-# A small momentum forgets its beginning slowly, a large one never stops trembling. A training of 50 steps with momentum 0.01 is *tested* with numbers that are still half zeros.
+# A small momentum forgets its beginning slowly, a large one never stops trembling. A training of 50 steps with momentum
+# 0.01 is *tested* with numbers more than half of which are those from before it.
 
 # %% [markdown]
 # ## 10 · A teacher ●●●○○
 #
-# **Why.** A teacher that has already been trained says more than a label: that this cat is a little like a lynx and not at all like a lorry. In DeiT a ConvNet taught the transformer, and with it 1.3 million images were
-# enough (Touvron et al. 2021). In homework 2 you wrote that loss for labels that are class numbers. In a whole recipe the labels are smoothed and mixed, and the teacher must stay as it is while the student learns.
+# **Why.** A teacher that has already been trained says more than a label: that this cat is a little like a lynx and not
+# at all like a lorry. In DeiT a ConvNet taught the transformer, and with it 1.3 million images were enough (Touvron et
+# al. 2021). In homework 2 you wrote that loss for labels that are class numbers. In a whole recipe the labels are
+# smoothed and mixed, and the teacher must stay as it is while the student learns.
 #
-# **What.** `distillation_loss(scores, targets, teacher_scores, temperature, weight)`: all three $(B, K)$; scores are raw (before the softmax), targets are shares that sum to 1. Returns one number. With $\tau$ = `temperature`, $\alpha$ = `weight` and
-# $t = \operatorname{softmax}(\text{teacher\_scores} / \tau)$, $s = \operatorname{softmax}(\text{scores} / \tau)$:
+# **What.** `distillation_loss(scores, targets, teacher_scores, temperature, weight)`: all three $(B, K)$; scores are
+# raw (before the softmax), targets are shares that sum to 1. Returns one number. With $\tau$ = `temperature`,
+# $\alpha$ = `weight` and $t = \operatorname{softmax}(\text{teacher\_scores} / \tau)$,
+# $s = \operatorname{softmax}(\text{scores} / \tau)$:
 #
 # $$(1 - \alpha) \cdot \frac1B \sum_{b, k} -q_{bk} \log \operatorname{softmax}(\text{scores})_{bk} \;+\; \alpha\, \tau^2 \cdot \frac1B \sum_{b, k} t_{bk} \log \frac{t_{bk}}{s_{bk}}$$
 #
 # * The first part, with the targets $q$, has no temperature.
-# * The second is the divergence of the student *from the teacher*: the teacher's shares stand in front. It is 0 if both agree. $\tau^2$ keeps its gradient as large as at $\tau = 1$.
+# * The second is the divergence of the student *from the teacher*: the teacher's shares stand in front. It is 0 if both
+#   agree. $\tau^2$ keeps its gradient as large as at $\tau = 1$.
 # * The **teacher does not learn**: detach its scores. The gradient with respect to them is compared, and it is 0.
 #
-# **By hand.** Two classes, $\tau = 1$, $\alpha = 1$, one image: teacher $(\frac34, \frac14)$, student $(\frac12, \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With the two in exchange it would be 0.144.
+# **By hand.** Two classes, $\tau = 1$, $\alpha = 1$, one image: teacher $(\frac34, \frac14)$, student
+# $(\frac12, \frac12)$: $\frac34 \ln \frac32 + \frac14 \ln \frac12 = 0.131$. With the two in exchange it would be 0.144.
 
 # %% exercise="distillation_loss"
 def distillation_loss(scores, targets, teacher_scores, temperature, weight):
@@ -602,7 +652,8 @@ def distillation_loss(scores, targets, teacher_scores, temperature, weight):
 check("hw8.distillation_loss", distillation_loss)
 
 # %% [markdown]
-# **Look at it.** What pulls at the student's score of each class? A label "cat" alone, a teacher that is nearly sure, and the same teacher at temperature 4. The student knows nothing yet: all its scores are 0.
+# **Look at it.** What pulls at the student's score of each class? A label "cat" alone, a teacher that is nearly sure,
+# and the same teacher at temperature 4. The student knows nothing yet: all its scores are 0.
 
 # %%
 with when_done():
@@ -620,10 +671,13 @@ with when_done():
 # %% [markdown]
 # ## 11 · Lower layers move less ●●○○○
 #
-# **Why.** A pre-trained network is fine-tuned on a few images. Its first layers know edges and colours, which are the same everywhere; its last ones know the old classes. So each layer gets a learning rate of its own, which falls from the head down to the patches by a
-# factor a layer: **layer-wise decay** (BEiT, Bao et al. 2022). Most errors here are by one layer, or in the reading of a parameter's name.
+# **Why.** A pre-trained network is fine-tuned on a few images. Its first layers know edges and colours, which are the
+# same everywhere; its last ones know the old classes. So each layer gets a learning rate of its own, which falls from
+# the head down to the patches by a factor a layer: **layer-wise decay** (BEiT, Bao et al. 2022). Most errors here are
+# by one layer, or in the reading of a parameter's name.
 #
-# **What.** `layer_decay(name, depth, decay)`: the *name* of one parameter of a vision transformer with `depth` blocks; returns the factor of its learning rate, a number, $\text{decay}^{\,\text{depth} + 1 - \text{layer}}$, where
+# **What.** `layer_decay(name, depth, decay)`: the *name* of one parameter of a vision transformer with `depth` blocks;
+# returns the factor of its learning rate, a number, $\text{decay}^{\,\text{depth} + 1 - \text{layer}}$, where
 #
 # | name | layer |
 # |-|-|
@@ -631,9 +685,11 @@ with when_done():
 # | begins with `blocks.` $i$ `.` | $i + 1$ |
 # | everything else: `norm.`…, `head.`… | depth + 1 |
 #
-# Blocks are counted from 0 and may have two digits. Only the *beginning* of a name counts: `blocks.3.norm1.weight` belongs to block 3.
+# Blocks are counted from 0 and may have two digits. Only the *beginning* of a name counts: `blocks.3.norm1.weight`
+# belongs to block 3.
 #
-# **By hand.** Depth 2, decay $\frac12$: `patch_embed.weight` $\frac18$, `blocks.0.mlp.fc1.bias` $\frac14$, `blocks.1.norm2.weight` $\frac12$, `norm.bias` and `head.weight` 1.
+# **By hand.** Depth 2, decay $\frac12$: `patch_embed.weight` $\frac18$, `blocks.0.mlp.fc1.bias` $\frac14$,
+# `blocks.1.norm2.weight` $\frac12$, `norm.bias` and `head.weight` 1.
 
 # %% exercise="layer_decay"
 def layer_decay(name, depth, decay):
@@ -653,7 +709,8 @@ def layer_decay(name, depth, decay):
 check("hw8.layer_decay", layer_decay)
 
 # %% [markdown]
-# **Look at it.** Twelve blocks, three decays. BEiT fine-tuned its base model with 0.65: the patches move at less than half a per cent of the head's rate.
+# **Look at it.** Twelve blocks, three decays. BEiT fine-tuned its base model with 0.65: the patches move at less than
+# half a per cent of the head's rate.
 
 # %%
 with when_done():
@@ -666,11 +723,14 @@ with when_done():
 # %% [markdown]
 # ## 12 · Towards flat places ●●●●○
 #
-# **Why.** Two networks fit the training images equally well; at one of them the loss rises steeply as soon as a weight is changed a little, at the other hardly. The flat one tends to do better on new images. **Sharpness-aware minimisation** (SAM, Foret et
-# al. 2021) looks for flat places: it climbs a short way *uphill* first, to where the loss is worst nearby, takes the gradient **there**, and makes the step with it **from where it came**. Vision transformers trained from scratch gain much from it
-# (Chen et al. 2022). It costs two gradients a step.
+# **Why.** Two networks fit the training images equally well; at one of them the loss rises steeply as soon as a weight
+# is changed a little, at the other hardly. The flat one tends to do better on new images. **Sharpness-aware
+# minimisation** (SAM, Foret et al. 2021) looks for flat places: it climbs a short way *uphill* first, to where the loss
+# is worst nearby, takes the gradient **there**, and makes the step with it **from where it came**. Vision transformers
+# trained from scratch gain much from it (Chen et al. 2022). It costs two gradients a step.
 #
-# **What.** `sam_step(model, images, labels, learning_rate, rho)` makes one step in place. The loss $L$ is the cross entropy of `model(images)`, $(B, K)$, and `labels` $(B)$; `F.cross_entropy` is allowed here.
+# **What.** `sam_step(model, images, labels, learning_rate, rho)` makes one step in place. The loss $L$ is the cross
+# entropy of `model(images)`, $(B, K)$, and `labels` $(B)$; `F.cross_entropy` is allowed here.
 #
 # $$g = \nabla L(w), \qquad e = \rho\, \frac{g}{\lVert g \rVert}, \qquad w' = w - \eta\, \nabla L(w + e)$$
 #
@@ -681,7 +741,8 @@ with when_done():
 #
 # You may rely on it that the gradient is not 0.
 #
-# **By hand.** One weight, $L = w^2$, $w = 1$, $\rho = 0.5$, $\eta = 0.1$: $g = 2$, $e = 0.5$, the gradient at 1.5 is 3, so $w' = 1 - 0.3 = 0.7$, and 1 is returned.
+# **By hand.** One weight, $L = w^2$, $w = 1$, $\rho = 0.5$, $\eta = 0.1$: $g = 2$, $e = 0.5$, the gradient at 1.5 is 3,
+# so $w' = 1 - 0.3 = 0.7$, and 1 is returned.
 
 # %% exercise="sam_step"
 def sam_step(model, images, labels, learning_rate, rho):
@@ -716,7 +777,8 @@ def sam_step(model, images, labels, learning_rate, rho):
 check("hw8.sam_step", sam_step)
 
 # %% [markdown]
-# **Look at it.** A small network learns 200 digits, once by plain steps ($\rho$ nearly 0) and once by yours. Then all weights are moved by a random step of growing length: how fast does the loss rise?
+# **Look at it.** A small network learns 200 digits, once by plain steps ($\rho$ nearly 0) and once by yours. Then all
+# weights are moved by a random step of growing length: how fast does the loss rise?
 
 # %%
 few = digits.subset(200)
@@ -759,8 +821,11 @@ with when_done():
 # %% [markdown]
 # ## All together: one recipe, two architectures
 #
-# Nothing to write here. Two networks of about the same size learn the digits from 200 of them: a **ViT** of three blocks on patches of 2 × 2 pixels, and a **CNN** of three residual blocks with your batch norm. Both leave out branches by your
-# `drop_path`. Two recipes, out of your parts alone: the **bare** one is AdamW's step with a constant rate and hard labels; the **full** one has warm-up and cosine, decay, smoothed and mixed labels and stochastic depth. Three seeds each.
+# Nothing to write here. Two networks of about the same size learn the digits from 200 of them: a **ViT** of three
+# blocks on patches of 2 × 2 pixels, and a **CNN** of three residual blocks with your batch norm. Both leave out
+# branches by your `drop_path`. Two recipes, out of your parts alone: the **bare** one is AdamW's step with a constant
+# rate and hard labels; the **full** one has warm-up and cosine, decay, smoothed and mixed labels and stochastic depth.
+# Three seeds each.
 
 # %%
 class BatchNorm(nn.Module):
@@ -888,13 +953,18 @@ with when_done():
     display(plots.bars(results, chance=0.1))
 
 # %% [markdown]
-# Each bar is the mean of three seeds, the marks are the single ones. A difference is one if the marks do not overlap. How much does the recipe give to each network? And is the *ranking* of the two the same under both recipes? Then exercise 13 asks you why.
+# Each bar is the mean of three seeds, the marks are the single ones. A difference is one if the marks do not overlap.
+# How much does the recipe give to each network? And is the *ranking* of the two the same under both recipes? Then
+# exercise 13 asks you why.
 #
-# **Change a number.** Take one part out of `FULL` at a time. Which one carries most, and for which network? And with `few = digits.subset(1000)`?
+# **Change a number.** Take one part out of `FULL` at a time. Which one carries most, and for which network? And with
+# `few = digits.subset(1000)`?
 #
-# **A GPU, if there is one:** your two networks, larger, on CIFAR-10, under a bare and a full recipe of the course's own training loop, which keeps everything on the GPU. (Your `drop_path` has to draw on the device of its branch.)
+# **A GPU, if there is one:** your two networks, larger, on CIFAR-10, under a bare and a full recipe of the course's own
+# training loop, which keeps everything on the GPU. (Your `drop_path` has to draw on the device of its branch.)
 #
-# *Price: estimated, not measured: some minutes for all four on a recent GPU; without one it does nothing. One seed, so read it accordingly.*
+# *Price: estimated, not measured: some minutes for all four on a recent GPU; without one it does nothing. One seed, so
+# read it accordingly.*
 
 # %%
 def train_on_cifar():
@@ -928,12 +998,15 @@ with when_done():
 #
 # A few sentences for each part. This one is read by a person.
 #
-# **(a)** *(2 points)* Two networks are trained by *one* recipe, and network A is ahead of network B. "So A is the better architecture." Give two reasons why this does not follow, and say how you would compare the two fairly. Use your
-# own bars: name one number that would have misled you.
+# **(a)** *(2 points)* Two networks are trained by *one* recipe, and network A is ahead of network B. "So A is the
+# better architecture." Give two reasons why this does not follow, and say how you would compare the two fairly. Use
+# your own bars: name one number that would have misled you.
 #
-# **(b)** *(1 point)* Mixup, CutMix and erasing are said to "replace" an inductive bias. What does a ViT have to learn from such images that a ConvNet has built in?
+# **(b)** *(1 point)* Mixup, CutMix and erasing are said to "replace" an inductive bias. What does a ViT have to learn
+# from such images that a ConvNet has built in?
 #
-# **(c)** *(3 points)* The accuracies (ImageNet top-1, in per cent, all at 384² pixels) are from the paper on Swin (Liu et al. 2021, table 1).
+# **(c)** *(3 points)* The accuracies (ImageNet top-1, in per cent, all at 384² pixels) are from the paper on Swin (Liu
+# et al. 2021, table 1).
 #
 # | | trained on 1.3 million images | first on 14 million |
 # |-|-:|-:|
@@ -942,32 +1015,45 @@ with when_done():
 # | Swin-B | 84.5 | 86.4 |
 # | DeiT-B | 83.1 | |
 #
-# DeiT-B is ViT-B/16 *in another recipe*. Explain the table by inductive bias × size of the pre-training: why the larger ViT is worse on little data and better on much; why Swin gains
-# least. Then say what DeiT's number does to that explanation.
+# DeiT-B is ViT-B/16 *in another recipe*. Explain the table by inductive bias × size of the pre-training: why the larger
+# ViT is worse on little data and better on much; why Swin gains least. Then say what DeiT's number does to that
+# explanation.
 #
 # ### BEGIN SOLUTION
-# **(a)** A recipe is tuned for the architecture it was made with (rate, decay, augmentation, length), so B may be ahead under its own. It may also change more than one thing at once: A's recipe regularises, and B, which regularises itself by its bias, is only
-# held back by it, or it is too short for B. And one seed is no comparison. Fair: tune rate and regularisation for each within the same budget (same images seen, same compute, same resolution), report both under both recipes, several seeds. From the bars: any single one of
-# the four, for example the full recipe's effect read from one network alone, or one seed whose mark lies on the other side of the mean.
+# **(a)** A recipe is tuned for the architecture it was made with (rate, decay, augmentation, length), so B may be ahead
+# under its own. It may also change more than one thing at once: A's recipe regularises, and B, which regularises itself
+# by its bias, is only held back by it, or it is too short for B. And one seed is no comparison. Fair: tune rate and
+# regularisation for each within the same budget (same images seen, same compute, same resolution), report both under
+# both recipes, several seeds. From the bars: any single one of the four, for example the full recipe's effect read from
+# one network alone, or one seed whose mark lies on the other side of the mean.
 #
-# *Marking: half a point for each of two reasons, half a point for a fair comparison (each tuned with the same budget, several seeds), half a point for a number of one's own bars with what it would have suggested.*
+# *Marking: half a point for each of two reasons, half a point for a fair comparison (each tuned with the same budget,
+# several seeds), half a point for a number of one's own bars with what it would have suggested.*
 #
-# **(b)** That parts count by themselves and wherever they lie (locality, sharing over places), and that what happens between or on top of images changes the answer smoothly: a ConvNet's small kernels, equal at all places, have the first two built in. The ViT gets them as
-# examples: a piece of a dog anywhere in another image is still a dog.
+# **(b)** That parts count by themselves and wherever they lie (locality, sharing over places), and that what happens
+# between or on top of images changes the answer smoothly: a ConvNet's small kernels, equal at all places, have the
+# first two built in. The ViT gets them as examples: a piece of a dog anywhere in another image is still a dog.
 #
-# *Marking: the point for locality or equality of places, tied to what the augmented image shows; half for "more data" alone.*
+# *Marking: the point for locality or equality of places, tied to what the augmented image shows; half for "more data"
+# alone.*
 #
-# **(c)** Little bias leaves many functions that fit 1.3 million images, and the larger ViT has more of the wrong ones to choose from: it overfits. With 14 million, data rule these out and its capacity is used. Swin assumes what is true of photographs (nearby belongs together,
-# from small to large), so it needs fewer images and has less left to gain; the assumption may even bind it later. DeiT has the same architecture and the same images as the 77.9 and comes 5.2 higher: much of what the table shows as
-# bias was recipe. Augmentation and regularisation are a prior as well, put into the data and the loss; they do some of the work of bias and of data. Bias still counts: Swin, under a similar recipe, is ahead by 1.4.
+# **(c)** Little bias leaves many functions that fit 1.3 million images, and the larger ViT has more of the wrong ones
+# to choose from: it overfits. With 14 million, data rule these out and its capacity is used. Swin assumes what is true
+# of photographs (nearby belongs together, from small to large), so it needs fewer images and has less left to gain; the
+# assumption may even bind it later. DeiT has the same architecture and the same images as the 77.9 and comes 5.2
+# higher: much of what the table shows as bias was recipe. Augmentation and regularisation are a prior as well, put into
+# the data and the loss; they do some of the work of bias and of data. Bias still counts: Swin, under a similar recipe,
+# is ahead by 1.4.
 #
-# *Marking: 1 point for the larger ViT (capacity × data), 1 point for Swin (its assumptions do part of what data would), 1 point for DeiT (same network, same images: recipe, not bias alone).*
+# *Marking: 1 point for the larger ViT (capacity × data), 1 point for Swin (its assumptions do part of what data would),
+# 1 point for DeiT (same network, same images: recipe, not bias alone).*
 # ### END SOLUTION
 
 # %% [markdown]
 # ## What you have now
 #
-# * Momentum in two forms, with two learning rates; Adam divides by the usual size of a gradient, and AdamW's decay stays out of that division.
+# * Momentum in two forms, with two learning rates; Adam divides by the usual size of a gradient, and AdamW's decay
+#   stays out of that division.
 # * The rate climbs, then falls along half a cosine.
 # * Labels are shares: smoothed, mixed by shares or by area, or a teacher's. One loss takes them all.
 # * Stochastic depth is drawn for each sample, and rescaled; batch norm has two modes and two variances.
@@ -976,8 +1062,12 @@ with when_done():
 #
 # **Next:** lecture `13_scaling` asks what more data and more depth need.
 #
-# **References.** B. Polyak, *Some methods of speeding up the convergence of iteration methods*, 1964. · D. Kingma and J. Ba, *Adam*, ICLR 2015. · I. Loshchilov and F. Hutter, *SGDR*, ICLR 2017 (cosine) and *Decoupled weight decay
-# regularization*, ICLR 2019. · C. Szegedy et al., *Rethinking the Inception architecture*, CVPR 2016 (label smoothing). · H. Zhang et al., *mixup*, ICLR 2018. · S. Yun et al., *CutMix*, ICCV 2019. · G. Huang et al., *Deep networks with stochastic
-# depth*, ECCV 2016. · S. Ioffe and C. Szegedy, *Batch normalization*, ICML 2015. · H. Touvron et al., *Training data-efficient image transformers & distillation through attention*, ICML 2021. · G. Hinton et al., *Distilling the knowledge in a neural
-# network*, 2015. · H. Bao et al., *BEiT*, ICLR 2022. · P. Foret et al., *Sharpness-aware minimization*, ICLR 2021. · X. Chen et al., *When vision transformers outperform ResNets without pre-training or strong data augmentations*, ICLR 2022. · Z. Liu
-# et al., *Swin transformer*, ICCV 2021.
+# **References.** B. Polyak, *Some methods of speeding up the convergence of iteration methods*, 1964. · D. Kingma and
+# J. Ba, *Adam*, ICLR 2015. · I. Loshchilov and F. Hutter, *SGDR*, ICLR 2017 (cosine) and *Decoupled weight decay
+# regularization*, ICLR 2019. · C. Szegedy et al., *Rethinking the Inception architecture*, CVPR 2016 (label smoothing).
+# · H. Zhang et al., *mixup*, ICLR 2018. · S. Yun et al., *CutMix*, ICCV 2019. · G. Huang et al., *Deep networks with
+# stochastic depth*, ECCV 2016. · S. Ioffe and C. Szegedy, *Batch normalization*, ICML 2015. · H. Touvron et al.,
+# *Training data-efficient image transformers & distillation through attention*, ICML 2021. · G. Hinton et al.,
+# *Distilling the knowledge in a neural network*, 2015. · H. Bao et al., *BEiT*, ICLR 2022. · P. Foret et al.,
+# *Sharpness-aware minimization*, ICLR 2021. · X. Chen et al., *When vision transformers outperform ResNets without
+# pre-training or strong data augmentations*, ICLR 2022. · Z. Liu et al., *Swin transformer*, ICCV 2021.
