@@ -1359,7 +1359,8 @@ def _seed_with_both(draw: Draw, B: int, rate: float) -> int:
         kept = drawn >= rate
         others = [normal >= rate, elsewhere >= rate, drawn < rate, drawn < 1 - rate, drawn >= 1 - rate]
         share = float(kept.float().mean())
-        clear = (drawn - rate).abs().min() > 1e-3 and (drawn - 1 + rate).abs().min() > 1e-3
+        # The first one is left out, so who draws once for all leaves out all of them.
+        clear = drawn[0] < rate and min((drawn - rate).abs().min(), (drawn - 1 + rate).abs().min()) > 1e-3
         if clear and 0 < share < 1 and abs(share - 1 + rate) > 0.05 and not any(torch.equal(kept, o) for o in others):
             return seed
 
@@ -1391,6 +1392,16 @@ def _drop(branch, rate, training, generator, draw=_per_sample, scale=None, after
         return branch if after is None else after(branch, rate)
     kept = draw(branch, generator) >= rate
     return branch * kept * (1 / (1 - rate) if scale is None else scale(rate))
+
+
+@path.mistake("In training nothing is left out in yours: every sample comes back as it was.")
+def nothing_left_out(branch, rate, training, generator):
+    return branch
+
+
+@path.mistake("In training nothing is left out in yours, and everything is scaled up as if something were.")
+def scaled_and_nothing_left_out(branch, rate, training, generator):
+    return branch / (1 - rate) if training else branch
 
 
 @path.mistake("The whole batch loses its branch, or keeps it, together. Each sample has a draw of its own.")
