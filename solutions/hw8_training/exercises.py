@@ -2198,10 +2198,10 @@ def _length(gradients):
     return torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
 
 
-@torch.no_grad()
 def _move(weights, directions, factor):
-    for w, direction in zip(weights, directions):
-        w += factor * direction
+    with torch.no_grad():
+        for w, direction in zip(weights, directions):
+            w += factor * direction
 
 
 def _sam(model, images, labels, learning_rate, rho, climb=None, step=None, told=None, begin=None):
