@@ -138,6 +138,7 @@ LECTURES = (
         needs=(6,),
         about="augmentation, one recipe for two networks, DeiT's tables, distillation, flat minima (SAM), transfer",
         minutes=85,
+        homework=Homework("hw8_training", "How transformers are trained", 240),
     ),
     Lecture(
         "08_swin",

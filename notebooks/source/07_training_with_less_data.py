@@ -7,9 +7,7 @@
 # | **You need** | [5 · The vision transformer](05_vision_transformer.ipynb), above all its section 9 |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
 # | **Before · after** | [6 · What ViTs see](06_what_vits_see.ipynb) · **7 · Training with less data** · [8 · Swin](08_swin.ipynb) |
-#
-# What this lecture uses (mixup, label smoothing, stochastic depth, the distillation loss, SAM) you will write
-# yourself in homework 8.
+# | **Homework** | [hw8 · How transformers are trained](../assignments/hw8_training/hw8_training.ipynb): mixup, label smoothing, stochastic depth, the distillation loss, SAM, written by yourself |
 
 # %% tags=["setup"]
 import torch

@@ -6,7 +6,7 @@
 # | **You will understand** | how a ResNet becomes a ConvNeXt in twelve steps, and what each step costs; why a gain belongs to a recipe and a task; what ConvMixer leaves out; why and how kernels became 31 and 51 places wide; how to compare two networks at equal compute |
 # | **You need** | [1 · Convolution](01_convolution.ipynb); [8 · Swin](08_swin.ipynb); [11 · MetaFormer](11_metaformer.ipynb) |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | [11 · MetaFormer](11_metaformer.ipynb) · **12 · ConvNets strike back** · 13 · Scaling |
+# | **Before · after** | [11 · MetaFormer](11_metaformer.ipynb) · **12 · ConvNets strike back** · [13 · Scaling](13_scaling.ipynb) |
 
 # %% tags=["setup"]
 import statistics

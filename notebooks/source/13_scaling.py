@@ -6,7 +6,7 @@
 # | **You will understand** | what more images and more parameters buy, and how to measure it by a scaling law; what makes 36 blocks trainable (LayerScale) and what CaiT changed row by row; class attention and talking heads; three ways to more for less: cheaper attention, a mixture of experts, retention; why a ViT keeps a GPU busy |
 # | **You need** | [5 · The vision transformer](05_vision_transformer.ipynb); a power law is a straight line on logarithmic axes |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | 12 · ConvNets strike back · **13 · Scaling** · [14 · Video](14_video.ipynb) |
+# | **Before · after** | [12 · ConvNets strike back](12_convnets_strike_back.ipynb) · **13 · Scaling** · [14 · Video](14_video.ipynb) |
 
 # %% tags=["setup"]
 import time
