@@ -458,7 +458,7 @@ def heads(seed):
 plots.bars(over_seeds("09_vit_cnn_spectrum/heads", heads, live=False), chance=0.1)
 
 # %% [markdown]
-# Class token (82 to 92 %<!-- heads / class token / relation -->) and mean (85 to 90
+# Class token (83 to 92 %<!-- heads / class token / relation -->) and mean (85 to 90
 # %<!-- heads / mean / relation -->) cannot be told apart. Attention pooling varies (65 to 87
 # %<!-- heads / attention pooling / relation -->): with one seed it is the best of all, with another the last. Class
 # attention is behind the class token with every seed, by 15 to 16
@@ -491,7 +491,7 @@ def resolution(seed):
 plots.bars(over_seeds("09_vit_cnn_spectrum/resolution", resolution, live=False), chance=0.1)
 
 # %% [markdown]
-# None of them suffers. From 32 to 48 pixels the class token gains 0 to 5
+# None of them suffers. From 32 to 48 pixels the class token gains 1 to 3
 # points<!-- resolution / class token / relation - heads / class token / relation -->, the mean −1 to
 # 4<!-- % resolution / mean / relation - heads / mean / relation -->, attention pooling 0 to
 # 4<!-- % resolution / attention pooling / relation - heads / attention pooling / relation --> and class attention 2
@@ -912,7 +912,7 @@ print(f"of DeiT-S's, the products of N² weights with 896 pixels: {products:.1f}
 # 3. **A convolutional stem** makes SGD work: 98 to 100 %<!-- stem / SGD / CNN stem / 0.1 --> against 49 to 65
 #    %<!-- stem / SGD / ViT with patches / 0.1 --> at a rate of 0.1. Under AdamW our runs do not decide. Its windows
 #    overlap, so hidden pixels leak to three more tokens.
-# 4. **Heads**: mean and class token are alike (85 to 90 %<!-- heads / mean / relation --> and 82 to 92
+# 4. **Heads**: mean and class token are alike (85 to 90 %<!-- heads / mean / relation --> and 83 to 92
 #    %<!-- heads / class token / relation -->), class attention needs more training than we gave it. All four stand a
 #    larger image.
 # 5. **Stacked hybrids** convolve first, and *texture* shows why (CC 100 %<!-- order / CC / texture -->, TT 25 to 38
