@@ -48,6 +48,9 @@ def fit(
 ) -> History:
     """Train a classifier in place; it comes back in eval mode, with ``model.normalise_images`` set.
 
+    Or whatever gives its own loss: a model that makes of images a scalar needs no labels (MAE, SimMIM and DINO in
+    ``course.models``). If it has a method ``after_step(step, steps)``, it is called after each update.
+
     What happens in a step depends only on the recipe, the number of the step and the weights. So a training
     that was stopped goes on from its checkpoint as if nothing had happened: on a CPU, to the last bit.
 
@@ -55,10 +58,11 @@ def fit(
     first one shows and saves.
 
     Args:
-        model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes).
-        data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,).
+        model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes) or to a loss ().
+        data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,); images alone where the model
+            gives its own loss.
         recipe: what to do; ``recipes.cpu_minute.but(steps=100)``.
-        val: likewise; its accuracy is measured at `val_points` even distances and at the end.
+        val: images and labels likewise, for a model that gives logits; its accuracy is measured at `val_points` even distances and at the end.
         val_points: how often.
         teacher: a trained classifier of the same images and classes, for a recipe that distils.
         speed: precision, attention kernel and compilation; default: the fastest that was measured here.
@@ -107,7 +111,10 @@ class _Training:
         self.model, self.recipe = model, recipe
         self.processes = Processes.running()
         self.device = default_device() if device is None else torch.device(device)
-        images, labels = _checked(data, "data")
+        alone = isinstance(data, Tensor)
+        if alone:
+            data = data, torch.full(data.shape[:1], -1, device=data.device)
+        images, labels = _checked(data, "data", lowest=-1 if alone else 0)
         classes = 1 + int(labels.max())
         if val is not None:
             val = tuple(part.to(self.device) for part in _checked(val, "val"))
@@ -181,6 +188,11 @@ class _Training:
         self.model.train()
         seed = mixed_seed(self.recipe.seed, step, 0, self.processes.rank)
         self.unread.append(self.step_of(self.batches(step), step, seed, self.path))
+        if self.step_of.own_loss and self.val is not None:
+            raise ValueError(
+                "val= measures accuracy, and this model gives a loss and no logits: course.analysis.linear_probe says "
+                "what its features are good for"
+            )
         at = step + 1  # steps are counted from 1 where a person sees them
         if self._reads_at(at):
             self._read_losses()
@@ -354,8 +366,12 @@ class _Display:
             self.output.show({"text/plain": repr(self.history)})
 
 
-def _checked(data, name: str) -> tuple[Tensor, Tensor]:
-    """Images and int64 labels of a data set, or a ValueError that says what is wrong with them."""
+def _checked(data, name: str, lowest: int = 0) -> tuple[Tensor, Tensor]:
+    """Images and int64 labels of a data set, or a ValueError that says what is wrong with them.
+
+    Args:
+        lowest: the lowest label; -1 stands for none.
+    """
     try:
         images, labels = data
     except (TypeError, ValueError):
@@ -374,7 +390,7 @@ def _checked(data, name: str) -> tuple[Tensor, Tensor]:
         )
     if len(images) == 0:
         raise ValueError(f"{name}: there is no image in it")
-    if labels.min() < 0:
+    if labels.min() < lowest:
         raise ValueError(f"{name}: labels are counted from 0; there is a {int(labels.min())} among them")
     return images, labels.long()
 

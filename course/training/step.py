@@ -24,9 +24,16 @@ class Step:
     Attributes:
         optimizer: with what it has gathered.
         ema: the running mean of the weights; None without `recipe.ema`.
+        own_loss: whether the model turned out to give its loss itself, and no logits.
     """
 
+    own_loss = False
+
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int, classes: int, teacher: nn.Module | None) -> None:
+        """
+        Args:
+            classes: how many there are in the labels; 0: there are no labels.
+        """
         if (recipe.distill is None) != (teacher is None):
             has, lacks = (
                 ("a recipe with distill", "teacher=") if teacher is None else ("teacher=", "a recipe with distill")
@@ -79,13 +86,25 @@ class Step:
             if self.checks_finite and not torch.isfinite(norm):
                 raise self._error(step, "the gradient is not finite", gradient_cause(self.model), path)
         self.optimizer.step()
+        if hasattr(self.model, "after_step"):
+            self.model.after_step(step, self.steps)
         if self.ema:
             self.ema.update(self.model)
         return loss.detach()
 
     def _loss(self, batch: Batch, teacher_logits: Tensor | None) -> Tensor:
         with self.speed.applied(self.device):
-            logits = self.network(batch.images)  # (B, classes), or a pair of those
+            logits = self.network(batch.images)  # (B, classes), or a pair of those; or a loss of its own
+            if isinstance(logits, Tensor) and logits.ndim == 0:
+                self.own_loss = True
+                if teacher_logits is not None:
+                    raise ValueError("distillation is for a model that gives logits; this one gives a loss of its own")
+                return logits.float()
+            if self.classes == 0:
+                raise ValueError(
+                    "labels are needed, for the model gives no loss of its own: data is an ImageSet from load(), or a "
+                    "pair (images, labels)"
+                )
             answers = logits if isinstance(logits, tuple) and teacher_logits is not None else (logits, logits)
             for one in answers:
                 check_logits(one, len(batch.images), self.classes)

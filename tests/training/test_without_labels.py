@@ -1,0 +1,131 @@
+"""Training by a loss that the model itself gives: `fit` needs no labels, and a training goes on to the last bit."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from course.data import load
+from course.data.normalise import Normalise
+from course.models import create_model
+from course.models.masked_images import MAE, SimMIM
+from course.training import Recipe, fit
+from course.training.batches import mixed_seed
+from course.training.regularise import set_drop_path
+from tests.training.after_steps import after_each_step
+
+QUICK = Recipe(steps=12, batch_size=16, lr=3e-3, augment=("random_crop",), drop_path=0.1, ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load("digits", device="cpu").images[:200]
+
+
+def encoder(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    sizes = dict(img_size=8, patch_size=2, in_chans=1, embed_dim=16, depth=2, num_heads=2)
+    return create_model("vit_cifar", num_classes=0, **sizes)
+
+
+def mae(seed: int = 0) -> MAE:
+    return MAE(encoder(seed), decoder_dim=8, decoder_depth=1, decoder_heads=2)
+
+
+def simmim(seed: int = 0) -> SimMIM:
+    return SimMIM(encoder(seed), mask_size=2)
+
+
+METHODS = [mae, simmim]
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("make", METHODS)
+def test_it_learns_without_labels(images, make):
+    model = make()
+    history = fit(model, images, QUICK.but(steps=60, drop_path=None, ema=None))
+    assert len(history.loss) == 60 and history.final_accuracy is None
+    assert sum(history.loss[-10:]) < 0.93 * sum(history.loss[:10])
+    assert not model.training and model.normalise_images == model.encoder.normalise_images == Normalise.of(images)
+
+
+@pytest.mark.parametrize("make", METHODS)
+def test_labels_that_are_there_change_nothing(images, make):
+    models = [make(), make()]
+    losses = [fit(model, data, QUICK).loss for model, data in zip(models, (images, (images, torch.arange(200))))]
+    assert losses[0] == losses[1] and same_weights(*models)
+
+
+@pytest.mark.parametrize("make", METHODS)
+def test_resumed_is_bit_for_bit_the_undisturbed_run(images, make, tmp_path):
+    undisturbed, path = make(), tmp_path / "run.safetensors"
+    expected = fit(undisturbed, images, QUICK)
+    for seed, stop in ((0, 3), (1, 8)):  # from the second on, the checkpoint's weights count
+
+        def stopped(step, stop=stop):
+            if step == stop:
+                raise KeyboardInterrupt
+
+        with after_each_step(stopped):
+            assert fit(make(seed), images, QUICK, checkpoint=path).interrupted
+    model = make(2)
+    assert fit(model, images, QUICK, checkpoint=path).loss == expected.loss
+    assert same_weights(model, undisturbed)
+
+
+def test_one_step_is_what_plain_pytorch_does(images):
+    recipe = Recipe(steps=1, batch_size=16, lr=1e-2, warmup=0.0, schedule="constant", weight_decay=0.0, grad_clip=None)
+    model = mae()
+    by_hand = copy.deepcopy(model)
+    history = fit(model, images, recipe)
+
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(mixed_seed(0, 0, 1)))[:16]
+    torch.manual_seed(mixed_seed(0, 0, 0, 0))
+    loss = by_hand(Normalise.of(images)(images[order]))
+    loss.backward()
+    torch.optim.AdamW(by_hand.parameters(), lr=1e-2, betas=(0.9, 0.98), weight_decay=0.0).step()
+    assert history.loss == [loss.item()]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), by_hand.parameters()))
+
+
+def test_after_step_is_told_each_step_after_its_update(images):
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(()))
+            self.seen = []
+
+        def forward(self, images):
+            return self.w * images.square().mean()
+
+        def after_step(self, step, steps):
+            self.seen.append((step, steps, self.w.item()))
+
+    model = Counting()
+    fit(model, images, Recipe(steps=3, batch_size=16, lr=0.1))
+    assert [seen[:2] for seen in model.seen] == [(0, 3), (1, 3), (2, 3)]
+    assert model.seen[-1][2] == model.w.item() < model.seen[0][2] < 1
+
+
+def test_what_needs_logits_or_labels_is_refused(images):
+    labelled = images, torch.arange(200) % 10
+    with pytest.raises(ValueError, match="val= measures accuracy.*linear_probe"):
+        fit(mae(), images, QUICK, val=labelled)
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(ValueError, match="loss of its own"):
+        fit(mae(), labelled, QUICK.but(distill="soft"), teacher=teacher)
+    with pytest.raises(ValueError, match="labels are needed"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), images, QUICK.but(drop_path=None))
+    with pytest.raises(ValueError, match="counted from 0; there is a -1"):
+        fit(mae(), (images, torch.full((200,), -1)), QUICK)
+
+
+def test_stochastic_depth_is_the_encoders():
+    model = mae()
+    set_drop_path(model, 0.2)
+    rates = [module.drop_path for module in model.modules() if hasattr(module, "drop_path")]
+    assert rates == pytest.approx([0, 0, 0.2, 0.2, 0, 0]), "two blocks of the encoder, and one of the decoder"
