@@ -11,7 +11,6 @@ whole, as Swin needs it, and has one linear layer for a decoder.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 

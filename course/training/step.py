@@ -39,6 +39,11 @@ class Step:
                 ("a recipe with distill", "teacher=") if teacher is None else ("teacher=", "a recipe with distill")
             )
             raise ValueError(f"distillation needs both: there is {has} but no {lacks}")
+        if recipe.views > 1 and not getattr(model, "takes_views", False):
+            raise ValueError(
+                f"the recipe makes {recipe.views} views of each image, for a model that compares them (DINO), and "
+                f"{type(model).__name__} takes the image: recipe.but(views=1, local_views=None)"
+            )
         self.model, self.recipe, self.steps, self.classes, self.teacher = model, recipe, steps, classes, teacher
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not self.parameters:

@@ -9,9 +9,11 @@ from torch import nn
 from course.data import load
 from course.data.normalise import Normalise
 from course.models import create_model
+from course.models.dino import DINO
 from course.models.masked_images import MAE, SimMIM
 from course.training import Recipe, fit
-from course.training.batches import mixed_seed
+from course.training.batches import Batches, mixed_seed
+from course.training.parallel import Processes
 from course.training.regularise import set_drop_path
 from tests.training.after_steps import after_each_step
 
@@ -37,14 +39,23 @@ def simmim(seed: int = 0) -> SimMIM:
     return SimMIM(encoder(seed), mask_size=2)
 
 
-METHODS = [mae, simmim]
+def dino(seed: int = 0) -> DINO:
+    return DINO(encoder(seed), prototypes=16, hidden=32, bottleneck=8, momentum=0.9)
+
+
+METHODS = [mae, simmim, dino]
+VIEWS = dict(augment=("random_resized_crop", "random_flip"), crop_area=(0.4, 1.0), views=2, local_views=(2, 4))
+
+
+def recipe_for(make, **changes) -> Recipe:
+    return QUICK.but(**(VIEWS if make is dino else {}) | changes)
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("make", METHODS)
+@pytest.mark.parametrize("make", [mae, simmim])
 def test_it_learns_without_labels(images, make):
     model = make()
     history = fit(model, images, QUICK.but(steps=60, drop_path=None, ema=None))
@@ -56,14 +67,17 @@ def test_it_learns_without_labels(images, make):
 @pytest.mark.parametrize("make", METHODS)
 def test_labels_that_are_there_change_nothing(images, make):
     models = [make(), make()]
-    losses = [fit(model, data, QUICK).loss for model, data in zip(models, (images, (images, torch.arange(200))))]
+    losses = [
+        fit(model, data, recipe_for(make)).loss for model, data in zip(models, (images, (images, torch.arange(200))))
+    ]
     assert losses[0] == losses[1] and same_weights(*models)
 
 
 @pytest.mark.parametrize("make", METHODS)
 def test_resumed_is_bit_for_bit_the_undisturbed_run(images, make, tmp_path):
     undisturbed, path = make(), tmp_path / "run.safetensors"
-    expected = fit(undisturbed, images, QUICK)
+    recipe = recipe_for(make)
+    expected = fit(undisturbed, images, recipe)
     for seed, stop in ((0, 3), (1, 8)):  # from the second on, the checkpoint's weights count
 
         def stopped(step, stop=stop):
@@ -71,9 +85,9 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(images, make, tmp_path):
                 raise KeyboardInterrupt
 
         with after_each_step(stopped):
-            assert fit(make(seed), images, QUICK, checkpoint=path).interrupted
+            assert fit(make(seed), images, recipe, checkpoint=path).interrupted
     model = make(2)
-    assert fit(model, images, QUICK, checkpoint=path).loss == expected.loss
+    assert fit(model, images, recipe, checkpoint=path).loss == expected.loss
     assert same_weights(model, undisturbed)
 
 
@@ -120,6 +134,8 @@ def test_what_needs_logits_or_labels_is_refused(images):
         fit(mae(), labelled, QUICK.but(distill="soft"), teacher=teacher)
     with pytest.raises(ValueError, match="labels are needed"):
         fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), images, QUICK.but(drop_path=None))
+    with pytest.raises(ValueError, match="2 views of each image.*MAE takes the image"):
+        fit(mae(), images, recipe_for(dino))
     with pytest.raises(ValueError, match="counted from 0; there is a -1"):
         fit(mae(), (images, torch.full((200,), -1)), QUICK)
 
@@ -129,3 +145,48 @@ def test_stochastic_depth_is_the_encoders():
     set_drop_path(model, 0.2)
     rates = [module.drop_path for module in model.modules() if hasattr(module, "drop_path")]
     assert rates == pytest.approx([0, 0, 0.2, 0.2, 0, 0]), "two blocks of the encoder, and one of the decoder"
+
+
+# views
+
+
+def shares_of(images: torch.Tensor, side: int) -> torch.Tensor:
+    """How much of an image a view of it shows: its pixels tell their column and row, in channels."""
+    low, high = images.flatten(2).amin(2), images.flatten(2).amax(2)  # (B, 2)
+    return ((high - low) / (side - 1)).prod(1)
+
+
+def test_views_are_of_the_sizes_asked_for_and_each_its_own():
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    ramps = torch.stack([rows, columns]).expand(40, 2, 64, 64).contiguous()
+    recipe = QUICK.but(**VIEWS, batch_size=40, drop_path=None).but(
+        local_views=(3, 16), augment=("random_resized_crop",)
+    )
+    made = Batches(ramps, torch.zeros(40), lambda images: images, recipe, Processes())
+    views = made(0).images
+    assert [tuple(view.shape) for view in views] == [(40, 2, 64, 64)] * 2 + [(40, 2, 16, 16)] * 3
+    assert len({view.sum().item() for view in views}) == 5
+    for view in views[:2]:
+        assert shares_of(view, 64).min() > 0.35 and shares_of(view, 64).max() > 0.8
+    for view in views[2:]:
+        assert shares_of(view, 64).min() > 0.02 and shares_of(view, 64).max() < 0.42
+    again = made(0).images
+    assert all(torch.equal(a, b) for a, b in zip(views, again)), "a step depends on nothing that came before"
+    half = Batches(ramps, torch.zeros(40), lambda images: images, recipe, Processes(1, 2))(0).images
+    assert all(torch.equal(a[20:], b) for a, b in zip(views, half)), "a process gets its rows of each view"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"crop_area": (0.5, 0.2)}, "crop_area is the least and the largest"),
+        ({"crop_area": (0.0, 1.0)}, "crop_area is the least and the largest"),
+        ({"views": 0}, "views is a whole number"),
+        ({"views": 2, "mixup": 0.8}, "views are not mixed"),
+        ({"local_views": (2, 4)}, "beside two views"),
+        ({"views": 2, "local_views": (2, 4)}, "random_resized_crop of augment"),
+    ],
+)
+def test_views_that_cannot_be(changes, words):
+    with pytest.raises(ValueError, match=words):
+        Recipe(steps=1, **changes)
