@@ -4,17 +4,21 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from course.data import load
 from course.data.normalise import Normalise
+from course.data.sequences import MASK
 from course.models import create_model
 from course.models.dino import DINO
+from course.models.language import BERT, MaskedLanguageModel, hide_words
 from course.models.masked_images import MAE, SimMIM
-from course.training import Recipe, fit
+from course.training import Recipe, evaluate, fit
 from course.training.batches import Batches, mixed_seed
 from course.training.parallel import Processes
 from course.training.regularise import set_drop_path
+from tests.models.parity import proves
 from tests.training.after_steps import after_each_step
 
 QUICK = Recipe(steps=12, batch_size=16, lr=3e-3, augment=("random_crop",), drop_path=0.1, ema=0.9)
@@ -190,3 +194,68 @@ def test_views_are_of_the_sizes_asked_for_and_each_its_own():
 def test_views_that_cannot_be(changes, words):
     with pytest.raises(ValueError, match=words):
         Recipe(steps=1, **changes)
+
+
+# words
+
+
+def language_model(seed: int = 0) -> MaskedLanguageModel:
+    torch.manual_seed(seed)
+    body = BERT(45, dim=16, num_heads=2, depth=1, mlp_ratio=2, max_length=24)
+    return MaskedLanguageModel(body, mask=MASK, special=4)
+
+
+WORDS_RECIPE = Recipe(steps=30, batch_size=64, lr=1e-2)
+
+
+@proves(151)
+def test_one_step_on_masked_words_is_what_plain_pytorch_does():
+    words = load("sentiment", size=200, device="cpu").words
+    recipe = WORDS_RECIPE.but(steps=1, warmup=0.0, schedule="constant", grad_clip=None, weight_decay=0.0)
+    model = language_model()
+    by_hand = copy.deepcopy(model)
+    history = fit(model, words, recipe)
+
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(mixed_seed(0, 0, 1)))[:64]
+    torch.manual_seed(mixed_seed(0, 0, 0, 0))
+    read, chosen = hide_words(words[order], 45, mask=MASK, special=4)
+    loss = F.cross_entropy(by_hand.head(by_hand.body(read))[chosen], words[order][chosen])
+    loss.backward()
+    torch.optim.AdamW(by_hand.parameters(), lr=1e-2, betas=(0.9, 0.98), weight_decay=0.0).step()
+    assert history.loss == [pytest.approx(loss.item(), rel=1e-6)]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), by_hand.parameters()))
+
+
+@proves(151)
+def test_masked_words_are_learned_and_resumed_bit_for_bit(tmp_path):
+    sentences = load("sentiment", size=400, device="cpu")
+    undisturbed, path = language_model(), tmp_path / "run.safetensors"
+    expected = fit(undisturbed, sentences, WORDS_RECIPE)
+    assert sum(expected.loss[-5:]) < 0.9 * sum(expected.loss[:5])
+
+    def stop(step):
+        if step == 11:
+            raise KeyboardInterrupt
+
+    with after_each_step(stop):
+        assert fit(language_model(), sentences, WORDS_RECIPE, checkpoint=path).interrupted
+    model = language_model(1)
+    assert fit(model, sentences, WORDS_RECIPE, checkpoint=path).loss == expected.loss and same_weights(
+        model, undisturbed
+    )
+
+
+def test_a_classifier_of_words_is_trained_and_evaluated():
+    sentences = load("sentiment", size=400, device="cpu")
+
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.head = nn.Embedding(45, 8), nn.Linear(8, 2)
+
+        def forward(self, words):
+            return self.head(self.words(words).mean(1))
+
+    model = Bag()
+    history = fit(model, sentences, WORDS_RECIPE.but(steps=120), val=sentences, val_points=1)
+    assert history.final_accuracy == evaluate(model, sentences) > 0.6
