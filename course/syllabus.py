@@ -193,6 +193,7 @@ LECTURES = (
         box="self-supervision\n& multimodal",
         on_map=(4, 0.5),
         needs=(13,),
+        homework=Homework("hw9_self_supervision", "Learning without labels", 240),
     ),
 )
 
