@@ -157,7 +157,9 @@ def normal_draws(x, keep, generator):
     return _masked(x, torch.randn(x.shape[:2], generator=generator).argsort(dim=1), keep)
 
 
-@masking.mistake("You hide the tokens with the smallest numbers and keep the others: as many are hidden as should stay.")
+@masking.mistake(
+    "You hide the tokens with the smallest numbers and keep the others: as many are hidden as should stay."
+)
 def hides_as_many_as_should_stay(x, keep, generator):
     return _masked(x, _order(x, generator), x.shape[1] - keep)
 
@@ -578,9 +580,7 @@ def simmim_by_choosing(images, predicted, mask, patch_size):
 
 @simmim.alternative
 def simmim_by_patches(images, predicted, mask, patch_size):
-    errors = reduce(
-        (predicted - images).abs(), "b c (h p) (w q) -> b h w", "mean", p=patch_size, q=patch_size
-    )
+    errors = reduce((predicted - images).abs(), "b c (h p) (w q) -> b h w", "mean", p=patch_size, q=patch_size)
     return (errors * mask).sum() / mask.sum()
 
 
@@ -782,7 +782,11 @@ def _(draw: Draw):
             },
             gradients=("student", "teacher", "centre"),
         )
-        arguments = {"centre": draw.normal(K), "teacher": draw.normal(2, B, K) + 1, "momentum": _between(draw, 0.6, 0.9)}
+        arguments = {
+            "centre": draw.normal(K),
+            "teacher": draw.normal(2, B, K) + 1,
+            "momentum": _between(draw, 0.6, 0.9),
+        }
         yield Call("update_centre", arguments)
 
 
@@ -828,9 +832,7 @@ def student_centred_too(student, teacher, centre, student_temperature, teacher_t
     return _dino(student - centre, teacher, centre, student_temperature, teacher_temperature)
 
 
-@dino.mistake(
-    "You take the centre away after dividing by the temperature. It is a mean of raw scores, and goes first."
-)
+@dino.mistake("You take the centre away after dividing by the temperature. It is a mean of raw scores, and goes first.")
 def centred_after_the_temperature(student, teacher, centre, student_temperature, teacher_temperature):
     target = lambda t: (t / teacher_temperature - centre).softmax(-1)
     return _dino(student, teacher, centre, student_temperature, teacher_temperature, target=target)
@@ -938,7 +940,9 @@ def one_centre_for_all(centre, teacher, momentum):
     return momentum * centre + (1 - momentum) * teacher.mean()
 
 
-@dino.mistake("The batch counts whole in your new centre. It gets the share that momentum leaves.", target="update_centre")
+@dino.mistake(
+    "The batch counts whole in your new centre. It gets the share that momentum leaves.", target="update_centre"
+)
 def batch_counts_whole(centre, teacher, momentum):
     return momentum * centre + teacher.mean((0, 1))
 
@@ -1201,7 +1205,9 @@ def _probed(backbone, images, labels, test_images, num_classes, penalty, **parts
     return asked @ W + offset
 
 
-@probe.mistake("You standardised the test features by their own mean and deviation. Those of the training images serve for both.")
+@probe.mistake(
+    "You standardised the test features by their own mean and deviation. Those of the training images serve for both."
+)
 def test_has_its_own_statistics(*arguments):
     return _probed(*arguments, own_statistics=True)
 
@@ -1261,7 +1267,9 @@ def scores_through_softmax(*arguments):
     return _probed(*arguments).softmax(dim=1)
 
 
-@probe.mistake("Your probe fits the class numbers, as if class 2 were twice class 1. Each class has a column of its own.")
+@probe.mistake(
+    "Your probe fits the class numbers, as if class 2 were twice class 1. Each class has a column of its own."
+)
 def fits_class_numbers(backbone, images, labels, test_images, num_classes, penalty):
     as_numbers = lambda labels: labels.float()[:, None]
     with torch.no_grad():
@@ -1363,7 +1371,9 @@ def _giou(a, b):
     return overlap / union - (hull - union) / hull
 
 
-@giou.mistake("You return the plain IoU: all pairs of boxes that lie apart are 0 alike, and nothing pulls them together.")
+@giou.mistake(
+    "You return the plain IoU: all pairs of boxes that lie apart are 0 alike, and nothing pulls them together."
+)
 def plain_iou(a, b):
     overlap, union, _ = _overlap_and_hull(a, b)
     return overlap / union
@@ -1399,7 +1409,9 @@ def empty_part_of_the_union(a, b):
     return overlap / union - (hull - union) / union
 
 
-@giou.mistake("You take away the overlap's share of the hull. What counts is the part of the hull that neither box covers.")
+@giou.mistake(
+    "You take away the overlap's share of the hull. What counts is the part of the hull that neither box covers."
+)
 def hull_without_overlap(a, b):
     overlap, union, hull = _overlap_and_hull(a, b)
     return overlap / union - (hull - overlap) / hull
@@ -1426,7 +1438,9 @@ def both_x_first(a, b):
     return _giou(a[:, [0, 2, 1, 3]], b[:, [0, 2, 1, 3]])
 
 
-@giou.mistake("Sides are one too long in yours, as if boxes were counted in whole pixels. A side is the difference of its ends.")
+@giou.mistake(
+    "Sides are one too long in yours, as if boxes were counted in whole pixels. A side is the difference of its ends."
+)
 def one_pixel_more(a, b):
     one = torch.tensor([0.0, 0.0, 1.0, 1.0])
     return _giou(a + one, b + one)
@@ -1442,7 +1456,9 @@ def loss_of_boxes(a, b):
     return 1 - _giou(a, b)
 
 
-@giou.mistake("You punish the distance of the centres, as another measure does (DIoU). Here it is the empty part of the hull.")
+@giou.mistake(
+    "You punish the distance of the centres, as another measure does (DIoU). Here it is the empty part of the hull."
+)
 def distance_of_centres(a, b):
     overlap, union, _ = _overlap_and_hull(a, b)
     far = ((a[:, None, :2] + a[:, None, 2:] - b[:, :2] - b[:, 2:]) / 2).square().sum(-1)
@@ -1604,7 +1620,9 @@ def _cost(scores, boxes, labels, targets, l1_weight, giou_weight, shares=None, f
     return -shares[:, labels] + l1_weight * apart - giou_weight * near(boxes, targets)
 
 
-@match.mistake("Likely classes cost more in your table. A probable class should make the pair cheap.", target="match_cost")
+@match.mistake(
+    "Likely classes cost more in your table. A probable class should make the pair cheap.", target="match_cost"
+)
 def likely_is_dear(*arguments):
     return _cost(*arguments, shares=lambda scores: -scores.softmax(-1))
 
@@ -1622,7 +1640,9 @@ def cost_of_raw_scores(*arguments):
     return _cost(*arguments, shares=lambda scores: scores)
 
 
-@match.mistake("Your probabilities are those of sigmoids. Each query has one softmax over all classes.", target="match_cost")
+@match.mistake(
+    "Your probabilities are those of sigmoids. Each query has one softmax over all classes.", target="match_cost"
+)
 def cost_of_sigmoids(*arguments):
     return _cost(*arguments, shares=torch.sigmoid)
 
@@ -1632,7 +1652,9 @@ def cost_over_queries(*arguments):
     return _cost(*arguments, shares=lambda scores: scores.softmax(0))
 
 
-@match.mistake("Your softmax leaves out the class for no object. It takes its share of the probability too.", target="match_cost")
+@match.mistake(
+    "Your softmax leaves out the class for no object. It takes its share of the probability too.", target="match_cost"
+)
 def cost_without_no_object(*arguments):
     return _cost(*arguments, shares=lambda scores: scores[:, :-1].softmax(-1))
 
@@ -1647,22 +1669,33 @@ def cost_of_squares(*arguments):
     return _cost(*arguments, far=lambda a, b: (a[:, None] - b[None]).square().sum(-1))
 
 
-@match.mistake("You took the straight distance of boxes, with squares and a root. Sizes of differences are added up.", target="match_cost")
+@match.mistake(
+    "You took the straight distance of boxes, with squares and a root. Sizes of differences are added up.",
+    target="match_cost",
+)
 def cost_of_straight_distance(*arguments):
     return _cost(*arguments, far=torch.cdist)
 
 
-@match.mistake("Boxes that cover each other cost more in yours: the sign of the generalised IoU is wrong.", target="match_cost")
+@match.mistake(
+    "Boxes that cover each other cost more in yours: the sign of the generalised IoU is wrong.", target="match_cost"
+)
 def overlap_is_dear(*arguments):
     return _cost(*arguments, near=lambda a, b: -_giou(a, b))
 
 
-@match.mistake("Your cost has the generalised IoU's loss, one minus it. The matching stays the same, but the table differs from the text.", target="match_cost")
+@match.mistake(
+    "Your cost has the generalised IoU's loss, one minus it. The matching stays the same, but the table differs from the text.",
+    target="match_cost",
+)
 def cost_with_one_minus(*arguments):
     return _cost(*arguments, near=lambda a, b: _giou(a, b) - 1)
 
 
-@match.mistake("Your cost takes the plain IoU, which is 0 for all boxes that lie apart. The generalised one is asked for.", target="match_cost")
+@match.mistake(
+    "Your cost takes the plain IoU, which is 0 for all boxes that lie apart. The generalised one is asked for.",
+    target="match_cost",
+)
 def cost_of_plain_iou(*arguments):
     return _cost(*arguments, near=plain_iou)
 
@@ -1682,17 +1715,26 @@ def rows_for_objects(*arguments):
     return _cost(*arguments).T
 
 
-@match.mistake("Each object takes its cheapest query in yours, even if another has it. A query belongs to one object.", target="match_boxes")
+@match.mistake(
+    "Each object takes its cheapest query in yours, even if another has it. A query belongs to one object.",
+    target="match_boxes",
+)
 def each_takes_the_cheapest(cost):
     return cost.argmin(dim=0)
 
 
-@match.mistake("Objects choose one after another in yours. The first gets the best, and the total is not the least.", target="match_boxes")
+@match.mistake(
+    "Objects choose one after another in yours. The first gets the best, and the total is not the least.",
+    target="match_boxes",
+)
 def objects_choose_in_turn(cost):
     return torch.tensor(_one_after_another(cost))
 
 
-@match.mistake("The cheapest pair of all is taken first in yours, then the next. A dear one is then left, and the total is not the least.", target="match_boxes")
+@match.mistake(
+    "The cheapest pair of all is taken first in yours, then the next. A dear one is then left, and the total is not the least.",
+    target="match_boxes",
+)
 def cheapest_pair_first(cost):
     return torch.tensor(_cheapest_first(cost))
 
@@ -1707,7 +1749,10 @@ def cost_without_its_sign(cost):
     return torch.tensor(_least(cost.abs()))
 
 
-@match.mistake("You try queries in rising order only, so object 0 always stands before object 1. Every order counts.", target="match_boxes")
+@match.mistake(
+    "You try queries in rising order only, so object 0 always stands before object 1. Every order counts.",
+    target="match_boxes",
+)
 def rising_queries_only(cost):
     return torch.tensor(_in_order(cost))
 
@@ -1717,7 +1762,10 @@ def least_worst_pair(cost):
     return torch.tensor(_fair(cost))
 
 
-@match.mistake("Your queries are those of the least total, sorted by themselves. They stand in the order of the objects.", target="match_boxes")
+@match.mistake(
+    "Your queries are those of the least total, sorted by themselves. They stand in the order of the objects.",
+    target="match_boxes",
+)
 def queries_sorted(cost):
     return torch.tensor(_least(cost)).sort().values
 
@@ -1859,12 +1907,16 @@ def no_object_counts_whole(scores, boxes, labels, targets, queries, no_object_we
     return _set(scores, boxes, labels, targets, queries, 1.0, *rest)
 
 
-@whole.mistake("You divide the classes' part by the number of queries. It is a weighted mean: divide by the sum of the weights.")
+@whole.mistake(
+    "You divide the classes' part by the number of queries. It is a weighted mean: divide by the sum of the weights."
+)
 def divided_by_queries(*arguments):
     return _set(*arguments, below=len)
 
 
-@whole.mistake("The classes' part counts matched queries only. The others have to learn to say that there is no object.")
+@whole.mistake(
+    "The classes' part counts matched queries only. The others have to learn to say that there is no object."
+)
 def only_matched_classes(scores, boxes, labels, targets, queries, no_object_weight, *rest):
     return _set(scores, boxes, labels, targets, queries, 0.0, *rest)
 
@@ -1909,12 +1961,16 @@ def minus_the_overlap(*arguments):
     return _set(*arguments, near=lambda a, b: -_giou(a, b).diagonal().sum())
 
 
-@whole.mistake("Your loss takes the generalised IoU of all pairs of boxes. Only a query and its own object belong together.")
+@whole.mistake(
+    "Your loss takes the generalised IoU of all pairs of boxes. Only a query and its own object belong together."
+)
 def all_pairs_of_boxes(*arguments):
     return _set(*arguments, near=lambda a, b: (1 - _giou(a, b)).sum())
 
 
-@whole.mistake("Your loss takes the plain IoU, which has no gradient where boxes lie apart. The generalised one is asked for.")
+@whole.mistake(
+    "Your loss takes the plain IoU, which has no gradient where boxes lie apart. The generalised one is asked for."
+)
 def set_of_plain_iou(*arguments):
     return _set(*arguments, near=lambda a, b: (1 - plain_iou(a, b).diagonal()).sum())
 
@@ -1924,7 +1980,9 @@ def first_queries_with_objects(scores, boxes, labels, targets, queries, *rest):
     return _set(scores, boxes, labels, targets, torch.arange(len(labels)), *rest)
 
 
-@whole.mistake("Your boxes are compared in the order of the queries. Object m belongs to the m-th of the matched queries.")
+@whole.mistake(
+    "Your boxes are compared in the order of the queries. Object m belongs to the m-th of the matched queries."
+)
 def boxes_in_the_order_of_queries(scores, boxes, labels, targets, queries, *rest):
     rising = boxes.clone()
     rising[queries] = boxes[queries.sort().values]

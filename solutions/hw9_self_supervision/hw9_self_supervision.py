@@ -5,7 +5,7 @@
 # DINO with its teacher), the linear probe that tells what was learned, and the matching and the loss of DETR; then you
 # train a small masked autoencoder and ask what its probe proves · **needs** lectures `15_dense_prediction` and
 # `16_self_supervision_and_multimodal`, homework 2 · **takes** about four hours, of which reading takes {reading time} ·
-# **computing** under a minute on a laptop · **70 points**
+# **computing** about a minute on a laptop · **70 points**
 #
 # | | exercise | difficulty | minutes (estimate) | points |
 # |-|-|-|-:|-:|
@@ -59,6 +59,7 @@ from einops import einsum, rearrange, repeat
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 from course import budget, check, setup, when_done
+
 setup(seed=0)
 
 # %% [markdown]
@@ -89,6 +90,7 @@ setup(seed=0)
 # 0). So kept is (token 2, token 0), the mask (False, True, False), and places $(1, 2, 0)$. Mind the difference: the *order*
 # is $(2, 0, 1)$, and places is its inverse. `unmask` gives (token 0, mask token, token 2).
 
+
 # %% exercise="random_masking"
 def random_masking(x, keep, generator):
     """Keep the tokens that drew the smallest numbers.
@@ -117,6 +119,7 @@ def unmask(kept, places, mask_token):
     ordered = torch.cat([kept, hidden], dim=1)  # (B, N, D) in the new order
     return ordered.gather(1, places[:, :, None].expand(-1, -1, kept.shape[2]))  # (B, N, D)
     ### END SOLUTION
+
 
 # %% check="random_masking"
 check("hw9.random_masking", random_masking, unmask)
@@ -176,6 +179,7 @@ with when_done():
 # **By hand.** One patch of $P = 2$ numbers, 1 and 3: $\mu = 2$, $v = 2$, so with $\epsilon = 0$ the target is
 # $(-0.71, 0.71)$. If 0 is predicted for both, the loss is $0.5$.
 
+
 # %% exercise="mae_loss"
 def mae_loss(images, predicted, mask, patch_size, eps):
     """The mean square over hidden patches, of targets that are normalised patch by patch.
@@ -198,6 +202,7 @@ def mae_loss(images, predicted, mask, patch_size, eps):
     errors = (predicted - target).square().mean(dim=-1)  # (B, N)
     return errors[mask].mean()
     ### END SOLUTION
+
 
 # %% check="mae_loss"
 check("hw9.mae_loss", mae_loss)
@@ -222,8 +227,8 @@ with when_done():
     display(plots.matrices({"loss of a network that says 0": table}, rows=list(pictures), columns=["2 × 2", "4 × 4"]))
 
 # %% [markdown]
-# It is $(P - 1) / P$, whatever the pictures are: that is what normalised targets are for. Only patches of one colour, of
-# which the digits have many, cost nothing: their variance is 0, and so is their target.
+# For noise it is $(P - 1) / P$, and would be so for pictures ten times as bright: that is what normalised targets are for. The digits have many patches
+# of one colour. Their variance is 0, so is their target, and to say 0 of them costs nothing.
 
 # %% [markdown]
 # ## 3 · SimMIM: bare pixels, and their distance ●●○○○
@@ -244,6 +249,7 @@ with when_done():
 # **By hand.** $p = 2$, an image of one channel and $2 \times 4$ pixels, its right patch hidden. All pixels are 1, all
 # predictions 0.25: the sum is $4 \cdot 0.75$, divided by 4 hidden pixels: 0.75.
 
+
 # %% exercise="simmim_loss"
 def simmim_loss(images, predicted, mask, patch_size):
     """images, predicted (B, C, H, W), mask (B, H / p, W / p) bool -> the mean difference of hidden pixels, a number."""
@@ -252,12 +258,14 @@ def simmim_loss(images, predicted, mask, patch_size):
     return (predicted - images)[hidden].abs().mean()
     ### END SOLUTION
 
+
 # %% check="simmim_loss"
 check("hw9.simmim_loss", simmim_loss)
 
 # %% [markdown]
 # **Look at it.** Why hide in large squares? Say the network simply copies the nearest visible pixel to the left. Half of
 # 64 pixels are hidden, in squares of several sizes.
+
 
 # %%
 def copy_from_the_left(images, hidden):
@@ -297,6 +305,7 @@ with when_done():
 # **By hand.** $B = 2$, $a_1 = b_1 = (1, 0)$, $a_2 = b_2 = (0, 5)$, $\tau = 1$: $s$ is 1 on the diagonal and 0 elsewhere, so
 # the loss is $-\log \frac{e}{e + 1} = 0.31$.
 
+
 # %% exercise="info_nce"
 def info_nce(a, b, temperature):
     """a, b (B, D), row by row partners -> the contrastive loss in both directions, a number."""
@@ -307,6 +316,7 @@ def info_nce(a, b, temperature):
     partners = torch.arange(len(a))  # (B,)
     return (F.cross_entropy(logits, partners) + F.cross_entropy(logits.T, partners)) / 2
     ### END SOLUTION
+
 
 # %% check="info_nce"
 check("hw9.info_nce", info_nce)
@@ -322,7 +332,9 @@ with when_done():
     temperatures = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     losses = [info_nce(one, two, t).item() for t in temperatures]
     levels = {"guessing": math.log(64)}
-    picture = plots.curves(temperatures, {"pixels": losses}, xlabel="temperature", ylabel="loss", log="x", levels=levels)
+    picture = plots.curves(
+        temperatures, {"pixels": losses}, xlabel="temperature", ylabel="loss", log="x", levels=levels
+    )
     display(picture.described("losses " + ", ".join(f"{t}: {loss:.2f}" for t, loss in zip(temperatures, losses))))
 
 # %% [markdown]
@@ -355,6 +367,7 @@ with when_done():
 # **By hand.** $T = S = 2$, $B = 1$, $K = 2$, centre 0, both temperatures 1, all scores 0: each $t$ and $s$ is
 # $(\frac12, \frac12)$, each of the two pairs costs $\ln 2$, and so does the loss.
 
+
 # %% exercise="dino_loss"
 def dino_loss(student, teacher, centre, student_temperature, teacher_temperature):
     """The student says of one view what the teacher says of another.
@@ -383,6 +396,7 @@ def update_centre(centre, teacher, momentum):
     return momentum * centre + (1 - momentum) * teacher.mean(dim=(0, 1))
     ### END SOLUTION
 
+
 # %% check="dino_loss"
 check("hw9.dino_loss", dino_loss, update_centre)
 
@@ -390,6 +404,7 @@ check("hw9.dino_loss", dino_loss, update_centre)
 # **Look at it.** First, what centre and temperature do to a teacher that has a favourite: scores of 256 images, in which output 0 is ahead for
 # all. Two numbers: how undecided it is about one image (entropy; 0: one output has it all), and how many outputs all images together use
 # (the exponential of the entropy of their mean). Then a network that has collapsed: whatever it sees, it says output 0. What does that cost?
+
 
 # %%
 def entropy(shares):
@@ -400,8 +415,11 @@ with when_done():
     scores = torch.randn(1, 256, 16, generator=torch.Generator().manual_seed(0))  # (T, B, K)
     scores[..., 0] += 4  # the favourite
     found = update_centre(torch.zeros(16), scores, 0.0)  # (K,)
-    for name, centre, temperature in (("centred and sharpened", found, 0.1), ("sharpened only", 0 * found, 0.1),
-                                      ("centred only", found, 2.0)):
+    for name, centre, temperature in (
+        ("centred and sharpened", found, 0.1),
+        ("sharpened only", 0 * found, 0.1),
+        ("centred only", found, 2.0),
+    ):
         shares = ((scores - centre) / temperature).softmax(dim=-1)[0]  # (B, K)
         undecided, used = entropy(shares).mean().item(), entropy(shares.mean(dim=0)).exp().item()
         print(f"{name:22} entropy of one image {undecided:.2f} of {math.log(16):.2f}, outputs in use {used:4.1f} of 16")
@@ -428,6 +446,7 @@ with when_done():
 #
 # **By hand.** One weight each, teacher 1, student 3, $m = 0.75$: the teacher becomes $0.75 + 0.75 = 1.5$, and the distance is 1.5.
 
+
 # %% exercise="ema_teacher"
 def ema_teacher(teacher, student, momentum):
     """Move the teacher's weights in place towards the student's; return how far apart the two then are, a number."""
@@ -440,12 +459,14 @@ def ema_teacher(teacher, student, momentum):
     return math.sqrt(squares)
     ### END SOLUTION
 
+
 # %% check="ema_teacher"
 check("hw9.ema_teacher", ema_teacher)
 
 # %% [markdown]
 # **Look at it.** A student that jumps about the right answer, 0, and teachers that follow it with three momenta. Which one is nearest to 0,
 # and which one came there first?
+
 
 # %%
 class OneWeight(nn.Module):
@@ -463,14 +484,18 @@ with when_done():
     teachers = {m: OneWeight(4.0) for m in (0.5, 0.9, 0.98)}
     for step in range(100):
         with torch.no_grad():
-            student.weight.copy_(4 * 0.9 ** step + noise[step])  # it learns, and jumps
+            student.weight.copy_(4 * 0.9**step + noise[step])  # it learns, and jumps
         ways["student"].append(student.weight.item())
         for m, teacher in teachers.items():
             ema_teacher(teacher, student, m)
             ways.setdefault(f"teacher, {m}", []).append(teacher.weight.item())
     picture = plots.curves(range(100), ways, xlabel="step", ylabel="weight")
     far = {name: sum(abs(w) for w in way[-30:]) / 30 for name, way in ways.items()}
-    display(picture.described("mean distance from 0 in the last 30 steps: " + ", ".join(f"{name} {d:.2f}" for name, d in far.items())))
+    display(
+        picture.described(
+            "mean distance from 0 in the last 30 steps: " + ", ".join(f"{name} {d:.2f}" for name, d in far.items())
+        )
+    )
 
 # %% [markdown]
 # ## 7 · The linear probe ●●●○○
@@ -493,6 +518,7 @@ with when_done():
 #
 # **By hand.** $n = 2$, $D = 1$: features 0 and 4 of the classes 0 and 1. $\mu = 2$, $\sigma = 2$, so $Z = (-1, 1)^\top$, $\bar y = (\frac12, \frac12)$. With $\lambda = 1$:
 # $Z^\top Z + 2 = 4$, $Z^\top (Y - \bar y) = (-1, 1)$, so $W = (-\frac14, \frac14)$. A test image with feature 4 has $Z' = 1$ and the scores $(\frac14, \frac34)$.
+
 
 # %% exercise="linear_probe"
 def linear_probe(backbone, images, labels, test_images, num_classes, penalty):
@@ -519,6 +545,7 @@ def linear_probe(backbone, images, labels, test_images, num_classes, penalty):
     weights = torch.linalg.solve(z.T @ z + ridge, z.T @ (targets - shares))  # (D, K)
     return asked @ weights + shares
     ### END SOLUTION
+
 
 # %% check="linear_probe"
 check("hw9.linear_probe", linear_probe)
@@ -547,7 +574,10 @@ class Pixels(nn.Module):
 with when_done():
     torch.manual_seed(0)
     untrained = nn.Sequential(nn.Flatten(), nn.Linear(64, 200), nn.Tanh())
-    bars = {"raw pixels": {"held-out digits": probed(Pixels())}, "a random layer": {"held-out digits": probed(untrained)}}
+    bars = {
+        "raw pixels": {"held-out digits": probed(Pixels())},
+        "a random layer": {"held-out digits": probed(untrained)},
+    }
     display(plots.bars(bars, chance=0.1))
 
 # %% [markdown]
@@ -569,6 +599,7 @@ with when_done():
 #
 # **By hand.** $A = (0, 0, 1, 1)$ and $B = (2, 2, 3, 3)$: no overlap, union 2, hull 9, so $0 - \frac79$.
 
+
 # %% exercise="generalised_iou"
 def generalised_iou(a, b):
     """Corners (N, 4) and (M, 4) -> (N, M), from -1 to 1."""
@@ -580,6 +611,7 @@ def generalised_iou(a, b):
     union = area(a)[:, None] + area(b)[None] - overlap  # (N, M)
     return overlap / union - (hull - union) / hull
     ### END SOLUTION
+
 
 # %% check="generalised_iou"
 check("hw9.generalised_iou", generalised_iou)
@@ -593,9 +625,16 @@ with when_done():
     moved = torch.stack([shifts, torch.zeros(41), shifts + 1, torch.ones(41)], dim=1)  # (41, 4)
     wanted = torch.tensor([[0.0, 0.0, 1.0, 1.0]])  # (1, 4)
     overlap = (1 - shifts).clamp(min=0)
-    lines = {"generalised IoU": generalised_iou(moved, wanted)[:, 0].tolist(), "IoU": (overlap / (2 - overlap)).tolist()}
+    lines = {
+        "generalised IoU": generalised_iou(moved, wanted)[:, 0].tolist(),
+        "IoU": (overlap / (2 - overlap)).tolist(),
+    }
     picture = plots.curves(shifts.tolist(), lines, xlabel="shift", ylabel="value")
-    display(picture.described(f"both fall from 1; at a shift of 4 the generalised IoU is {lines['generalised IoU'][-1]:.2f}, the IoU {lines['IoU'][-1]:.2f}"))
+    display(
+        picture.described(
+            f"both fall from 1; at a shift of 4 the generalised IoU is {lines['generalised IoU'][-1]:.2f}, the IoU {lines['IoU'][-1]:.2f}"
+        )
+    )
 
 # %% [markdown]
 # ## 9 · Which query belongs to which object? ●●●○○
@@ -617,6 +656,7 @@ with when_done():
 # The checks have at most 7 queries, so you may try all assignments; `linear_sum_assignment` of SciPy, which does it in $O(Q^3)$ (the *Hungarian method*), is imported and allowed.
 #
 # **By hand.** Two queries, two objects, $c = \begin{pmatrix} 1 & 2 \\ 3 & 9 \end{pmatrix}$ (a row is a query). Both objects want query 0. If object 0 gets it, the total is $1 + 9 = 10$; the other way it is $3 + 2 = 5$: the answer is $(1, 0)$.
+
 
 # %% exercise="match_boxes"
 def match_cost(scores, boxes, labels, targets, l1_weight, giou_weight):
@@ -646,11 +686,13 @@ def match_boxes(cost):
     return found
     ### END SOLUTION
 
+
 # %% check="match_boxes"
 check("hw9.match_boxes", match_cost, match_boxes)
 
 # %% [markdown]
 # **Look at it.** Is the short cut so bad? Random tables of 10 queries and 8 objects: the total of the best assignment, and that of "each object in turn takes what is cheapest and free".
+
 
 # %%
 def in_turn(cost):
@@ -690,6 +732,7 @@ with when_done():
 #
 # **By hand.** $Q = 2$, $M = K = 1$, all scores 0, weight of no object 0.5. Each query costs $\ln 2$, so $L_\text{class} = \frac{1 \cdot \ln 2 + 0.5 \cdot \ln 2}{1.5} = \ln 2$. If the matched box is exactly right, that is all.
 
+
 # %% exercise="set_loss"
 def set_loss(scores, boxes, labels, targets, queries, no_object_weight, l1_weight, giou_weight):
     """The loss of one image whose objects have been matched.
@@ -715,6 +758,7 @@ def set_loss(scores, boxes, labels, targets, queries, no_object_weight, l1_weigh
     overlap = generalised_iou(found, targets).diagonal().mean()
     return class_loss + l1_weight * distance + giou_weight * (1 - overlap)
     ### END SOLUTION
+
 
 # %% check="set_loss"
 check("hw9.set_loss", set_loss)
@@ -743,12 +787,17 @@ with when_done():
         matches.append(queries.tolist())
     picture = plots.curves(range(200), {"loss": losses}, xlabel="step", ylabel="loss", log="y")
     changes = sum(one != two for one, two in zip(matches, matches[1:]))
-    display(picture.described(f"the loss falls from {losses[0]:.2f} to {losses[-1]:.2f}; the matches changed {changes} times and end with {matches[-1]}"))
+    display(
+        picture.described(
+            f"the loss falls from {losses[0]:.2f} to {losses[-1]:.2f}; the matches changed {changes} times and end with {matches[-1]}"
+        )
+    )
 
 # %% [markdown]
 # ## All together: a masked autoencoder, and what its probe says
 #
 # Nothing to write here. A small MAE out of your parts: an encoder that sees 4 of 16 patches, your mask token, and a decoder of one block. It never sees a label.
+
 
 # %%
 class SmallMAE(nn.Module):
@@ -758,7 +807,8 @@ class SmallMAE(nn.Module):
         super().__init__()
         tokens, numbers = (image_size // patch_size) ** 2, patch_size**2 * channels
         block = lambda: nn.TransformerEncoderLayer(
-            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
         self.embed, self.predict = nn.Linear(numbers, width), nn.Linear(width, numbers)
         self.positions = nn.Parameter(0.5 * torch.randn(tokens, width))
         self.decoder_positions = nn.Parameter(0.5 * torch.randn(tokens, width))
@@ -791,6 +841,7 @@ class Features(nn.Module):
     def forward(self, images):
         return self.model.encoded(self.model.embedded(images)).mean(dim=1)
 
+
 # %%
 def without_labels(model, images, steps, batch_size, keep, rate=2e-3):
     """Train a masked autoencoder in place; its losses, a list."""
@@ -806,9 +857,10 @@ def without_labels(model, images, steps, batch_size, keep, rate=2e-3):
         losses.append(loss.item())
     return losses
 
+
 # %% [markdown]
-# The `eps` is large: in a patch that is all black but for a trace of grey, the trace is not worth learning. *Price of the next cell: about 15
-# seconds on a laptop's CPU.*
+# The `eps` is large: in a patch that is all black but for a trace of grey, the trace is not worth learning. *Price of the next cell: about 40
+# seconds on one core of a laptop's CPU.*
 
 # %%
 with when_done():
@@ -819,14 +871,27 @@ with when_done():
     tens = [sum(ten) / len(ten) for ten in (losses[i : i + 10] for i in range(0, len(losses), 10))]
     display(plots.curves(range(0, len(losses), 10), {"loss": tens}, xlabel="step", ylabel="loss, mean of ten steps"))
     names = {"raw pixels": Pixels(), "encoder, untrained": Features(before), "encoder, trained": Features(model)}
-    display(plots.bars({name: {"100 labels": probed(x, 100), "1000 labels": probed(x, 1000)} for name, x in names.items()}, chance=0.1))
+    display(
+        plots.bars(
+            {name: {"100 labels": probed(x, 100), "1000 labels": probed(x, 1000)} for name, x in names.items()},
+            chance=0.1,
+        )
+    )
 
 # %% [markdown]
 # Compare the three, at both numbers of labels, before you read on. Change `keep`, or train five times as long: which of the bars moves?
 #
+# <details><summary>What we saw</summary>
+#
+# The loss falls to about half, so the network does learn to fill in strokes. And yet its probe is not ahead of the raw pixels, with 1000 labels not even of the encoder before
+# training. On such small pictures little is left to be taken out of the pixels. A probe of 90 % sounded well.
+# </details>
+#
+#
 # **A GPU, if there is one:** the same on CIFAR-10, with 64 patches of 4 × 4 pixels, 16 of them visible, in your loss.
 #
 # *Price: estimated, not measured: some minutes on a recent GPU; without one it does nothing. One seed, so read it accordingly.*
+
 
 # %%
 def train_on_cifar():
@@ -839,7 +904,10 @@ def train_on_cifar():
         return print(problem)
     torch.manual_seed(0)
     model = SmallMAE(3, image_size=32, patch_size=4, width=192, depth=8, heads=3)
-    n, as_numbers = budget(tiny=100, cpu=1000, gpu=5000), lambda images: images.float() / 255 if images.dtype == torch.uint8 else images
+    n, as_numbers = (
+        budget(tiny=100, cpu=1000, gpu=5000),
+        lambda images: images.float() / 255 if images.dtype == torch.uint8 else images,
+    )
     asked, few = as_numbers(test.images[:n]), as_numbers(train.images[:n])
 
     def right():
@@ -888,7 +956,7 @@ with when_done():
 # ### BEGIN SOLUTION
 # **(a)** It proves that what the labels need can be read from the features by weighted sums: it lies there openly, for *these* labels, *this* many of them and *this* penalty. It does not prove that training put it there (the input may
 # have it already), nor that the network uses it, nor what it would give after fine-tuning; a low probe does not prove that the information is missing, only that it is not linear. Controls: raw pixels (how much was in the input) and an untrained network of the same shape (how much
-# the architecture and more dimensions give). On the digits both are well above chance, so "far above 10 %" says nothing; only the distance from the controls is due to training.
+# the architecture and more dimensions give). On our digits with 1000 labels: pixels 94 %, untrained 91 %, trained 90 %. So the probe of 90 % shows nothing that training has added (one seed: a percent or two is no difference either way); without the controls one would have claimed all that lies above the 10 % of guessing.
 #
 # *Marking: 1 point for "can be read out linearly, for these labels" with one thing that does not follow; half a point for each control with a number of one's own bars.*
 #
