@@ -560,7 +560,7 @@ def differences_with_sign(*arguments):
 
 @simmim.mistake("Your targets are normalised patch by patch, as in MAE. SimMIM's targets are the pixels as they are.")
 def pixels_normalised(images, predicted, mask, patch_size):
-    p, (B, C, height, width) = patch_size, images.shape
+    p, C, height = patch_size, images.shape[1], images.shape[2]
     patches = _normal(_patches(images, p), 1e-6)
     target = rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", h=height // p, p=p, q=p, c=C)
     return _simmim(target, predicted, mask, p)
@@ -1060,7 +1060,7 @@ def teacher_stands_still(teacher, student, momentum):
 
 
 @ema.mistake("The teacher has not changed. New numbers have to be written into its own weights.")
-def teacher_stands_still(teacher, student, momentum):  # noqa: F811: the same mistake, its distance measured otherwise
+def teacher_stands_still(teacher, student, momentum):  # noqa: F811
     return _follow(teacher, student, 1.0)
 
 

@@ -776,7 +776,7 @@ with when_done():
     corner = 0.6 * torch.rand(6, 2)
     boxes = nn.Parameter(torch.cat([corner, corner + 0.3], dim=1))  # (Q, 4)
     optimizer, losses, matches = torch.optim.Adam([scores, boxes], lr=0.02), [], []
-    for step in range(200):
+    for _ in range(200):
         with torch.no_grad():
             queries = match_boxes(match_cost(scores, boxes, labels, targets, 5.0, 2.0))
         loss = set_loss(scores, boxes, labels, targets, queries, 0.1, 5.0, 2.0)
