@@ -194,9 +194,10 @@ figures.law(as_numbers, P, lambda parameters, images: law((parameters, images), 
 # Four numbers describe 36 runs well. The exponents are α = 0.97<!-- printed --> and β = 0.87<!-- printed -->: twice
 # the parameters halve the first term (to 0.51<!-- = 1 / 2 ** 0.97 -->), twice the images leave 0.55<!-- = 1 / 2 **
 # 0.87 --> of the second. The exponents are known to about a tenth; A and B much worse, because a larger A with a
-# larger α fits nearly as well. One corner does not fit: width 4 with 88 images, where the line lies clearly above the
-# runs, 68 to 77 %<!-- law / 4 / 88 -->. Guessing has an error of 90 %<!-- = 100 - 10 -->, and the law does not know
-# that. This is the *upper* bend.
+# larger α fits nearly as well. Two points fit badly. With width 8 and 1,400 images the line, at 20 %<!-- = 19.9 -->, lies
+# below all three runs, 22 to 30 %<!-- law / 8 / 1400 -->. With width 4 and 88 images it lies clearly above them, 68 to
+# 77 %<!-- law / 4 / 88 -->: guessing has an error of 90 %<!-- = 100 - 10 -->, and the law does not know that. This is
+# the *upper* bend.
 #
 # **Where it bends.** Follow a line of the left panel. While the second term, $B n^{-\beta}$, is the larger one, more
 # images help, and the line falls steeply. When the first term takes over, the line becomes flat: the network is full.
