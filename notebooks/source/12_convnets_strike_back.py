@@ -611,7 +611,6 @@ x = torch.randn(2, 31, 31, 32)  # (B, H, W, D)
 print(f"largest difference: {(two(x) - one(x)).abs().max():.0e}, "
       f"of numbers up to {one(x).abs().max():.0f}")
 
-# %%
 three = {"31 × 31": large, "5 × 5 in its middle": F.pad(little, [13] * 4), "one kernel": kernel}
 strength = {name: each[0, 0, 13:18, 13:18].abs().mean() / each[0, 0].abs().mean()
             for name, each in three.items()}
