@@ -183,7 +183,9 @@ figures.blocks({step: convolutions(step)
 # $$\underbrace{W \cdot 4W}_{1 \times 1} + \underbrace{k^2 \cdot 4W}_{\text{depthwise}} + \underbrace{4W \cdot W}_{1 \times 1}
 # = 8 W^2 + 4 k^2 W, \qquad \text{moved up:} \quad 8 W^2 + k^2 W.$$
 #
-# Moved up, the kernel sees W channels and not 4 W, so it costs a quarter. Then it can grow: at W = 96, a kernel of 7
+# Moved up, the kernel sees W channels and not 4 W, so it costs a quarter. (That is 0.06 G of the 0.57 G that the step
+# saves. The rest comes from the three blocks that halve the map: the stride moves up with the kernel, so their first
+# 1 × 1 layer now works on the halved map.) Then the kernel can grow: at W = 96, a kernel of 7
 # × 7 costs 49 · 96 = 4,704<!-- = 49 * 96 --> beside the 73,728<!-- = 8 * 96 ** 2 --> of the two 1 × 1 layers. This is
 # the order of a transformer: the complex operation on few channels, then the wide MLP.
 #
@@ -333,10 +335,12 @@ plots.bars(three_seeds, chance=0.1)
 
 # %% [markdown]
 # **Down, not up.** Each of the four is below the one before, with every one of three seeds: the ResNet gets 97 to 99
-# %<!-- steps / resnet / relation --> of the relation right, behind *depthwise* it is 88 to 91
-# %<!-- steps / depthwise / relation -->, behind *kernel_7* 76 to 87 %<!-- steps / kernel_7 / relation -->, and the
-# ConvNeXt gets 71 to 73 %<!-- steps / convnext / relation -->. It has the most parameters of the four. On ImageNet it
-# is the best of them, by 1.4 points or more (Liu and others 2022, table 10).
+# %<!-- steps / resnet / relation --> of the relation right, after *depthwise* it is 88 to 91
+# %<!-- steps / depthwise / relation -->, after *kernel_7* 76 to 87 %<!-- steps / kernel_7 / relation -->, and the
+# ConvNeXt gets 71 to 73 %<!-- steps / convnext / relation -->. It has the most parameters of the four, but not the
+# most multiply–adds: 1.87<!-- printed --> M, where the ResNet has 2.41<!-- printed --> M. So a part of the fall may
+# be compute; section 7 makes the ConvNeXt larger than that. On ImageNet it is the best of them, by 1.4 points or more
+# (Liu and others 2022, table 10).
 #
 # Is it the learning rate, which may suit the ResNet by chance? Or is the time too short? One run each (no claim
 # either) with other rates and with more steps:
@@ -451,8 +455,9 @@ for field in fields(recipes.swin):
 # <details><summary>Answer</summary>
 #
 # Depthwise convolutions and the inverted bottleneck are MobileNet v2's (Sandler and others 2018), with widening from
-# ResNeXt (Xie and others 2017: more groups, more width). The authors say so: each step was known. New is that
-# somebody made them one after the other, and counted.
+# ResNeXt (Xie and others 2017: more groups, more width). The authors say so: each step was known. GELU and LayerNorm
+# (both 2016) are from before the transformer of 2017. New is that somebody made these steps one after the other, and
+# counted.
 # </details>
 #
 # ## 5 · ConvMixer: how much can be left out?
@@ -606,7 +611,6 @@ x = torch.randn(2, 31, 31, 32)  # (B, H, W, D)
 print(f"largest difference: {(two(x) - one(x)).abs().max():.0e}, "
       f"of numbers up to {one(x).abs().max():.0f}")
 
-# %%
 three = {"31 × 31": large, "5 × 5 in its middle": F.pad(little, [13] * 4), "one kernel": kernel}
 strength = {name: each[0, 0, 13:18, 13:18].abs().mean() / each[0, 0].abs().mean()
             for name, each in three.items()}
@@ -773,7 +777,8 @@ f"the ViT takes {ratio(*both, images):.2f} times as long as the ConvNeXt"
 # | SoViT-400m/14 | JFT-3B | about 130 | 90.3 |
 # | ViT-G/14 | JFT-3B | about 280 | 90.45 |
 #
-# (Smith and others 2023, section 3; the hours of the ViTs are converted by the authors from another kind of TPU.) At
+# (Smith and others 2023, section 3; the hours of the ViTs are converted by the authors from another kind of TPU. The
+# 90.4 of their abstract is the same NFNet-F7+, with each image several times in a batch in fine-tuning.) At
 # equal compute the accuracies are equal. The authors conclude that compute and data decide, and that there is no
 # strong evidence that either family is better when both are compared fairly.
 #

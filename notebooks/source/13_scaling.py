@@ -43,7 +43,8 @@ setup(seed=0)
 # | Kolesnikov and others 2020, *BiT* | JFT, automatic | 300 million | ResNet-152x4 | 87.54 |
 # | Dosovitskiy and others 2021, *ViT* | JFT, automatic | 303 million | ViT-H/14 | 88.55 |
 #
-# All pre-train on much, then fine-tune on ImageNet. Nobody labelled these images by hand: the labels are **weak
+# All but one pre-train on much, then fine-tune on ImageNet. (Noisy Student trains on ImageNet and on the images that
+# its teacher answered for, together.) Nobody labelled these images by hand: the labels are **weak
 # labels** (what a page or a hashtag says) or **pseudo-labels** (what another network says). Sun and others tell why
 # it works only sometimes: their small networks gained little from 300 million images, the large ones more. *Large
 # data are useful only to a network with room for them.*
@@ -97,9 +98,10 @@ for name, accuracy in list(RECORDS.items())[: budget(tiny=1, cpu=4)]:
 # Zhai and others (2022) trained ViTs of many sizes on 1 million to 3 billion images. On logarithmic axes the error
 # falls as a straight line for a long way, and bends at both ends: a **scaling law**,
 #
-# $$E = a\, C^{-b} + c,$$
+# $$E = a\, (C + d)^{-b} + c,$$
 #
-# with C the computing and c what no computing removes. Hoffmann and others (2022) write for language, with P
+# with C the computing and c what no computing removes: the bend at the right. The small d keeps the error finite where
+# there is hardly any computing: the bend at the left. Hoffmann and others (2022) write for language, with P
 # parameters and n examples, a sum of two terms: what the *network* is too small for, and what the *data* do not tell.
 # For the test error ε of our networks we try
 #
@@ -192,9 +194,10 @@ figures.law(as_numbers, P, lambda parameters, images: law((parameters, images), 
 # Four numbers describe 36 runs well. The exponents are α = 0.97<!-- printed --> and β = 0.87<!-- printed -->: twice
 # the parameters halve the first term (to 0.51<!-- = 1 / 2 ** 0.97 -->), twice the images leave 0.55<!-- = 1 / 2 **
 # 0.87 --> of the second. The exponents are known to about a tenth; A and B much worse, because a larger A with a
-# larger α fits nearly as well. One corner does not fit: width 4 with 88 images, where the line lies clearly above the
-# runs, 68 to 77 %<!-- law / 4 / 88 -->. Guessing has an error of 90 %<!-- = 100 - 10 -->, and the law does not know
-# that. This is the *upper* bend.
+# larger α fits nearly as well. Two points fit badly. With width 8 and 1,400 images the line, at 20 %<!-- = 19.9 -->, lies
+# below all three runs, 22 to 30 %<!-- law / 8 / 1400 -->. With width 4 and 88 images it lies clearly above them, 68 to
+# 77 %<!-- law / 4 / 88 -->: guessing has an error of 90 %<!-- = 100 - 10 -->, and the law does not know that. This is
+# the *upper* bend.
 #
 # **Where it bends.** Follow a line of the left panel. While the second term, $B n^{-\beta}$, is the larger one, more
 # images help, and the line falls steeply. When the first term takes over, the line becomes flat: the network is full.
@@ -205,8 +208,10 @@ figures.law(as_numbers, P, lambda parameters, images: law((parameters, images), 
 #
 # **Does it predict?** A law that only repeats what it was fitted to is worth little. So the cell also fits it to the
 # three smaller widths alone, and predicts the largest. For width 32 the smaller networks predict the error well with
-# 1,400 images (4.5 %<!-- printed -->, as measured) and promise too much with 88 (33.3 %<!-- printed --> against 41.8
-# %<!-- printed -->): with few images a wide network overfits, and no term of the law says so.
+# 1,400 images (4.5 %<!-- printed -->, as measured) and promise too much with fewer: with 350 (11.1 %<!-- printed -->
+# against 14.7 %<!-- printed -->) and more so with 88 (33.3 %<!-- printed --> against
+# 41.8 %<!-- printed -->): no term of the law says that a wide network may overfit few images. (That this is the reason is
+# our guess.)
 #
 # **Question 13.1** According to the fitted law, what is better for the network of width 16 at 350 images: four times
 # the images, or width 32? Compute both with `law` before you look at the table.
@@ -389,18 +394,19 @@ figures.ladder({name: accuracy for name, (_, accuracy, _) in ROWS.items()}, star
 #
 # What the rows tell:
 #
-# * **Depth alone costs ten points** (80.5 to 69.9), and **LayerScale gives them back** (80.5): equal to 12 blocks, at
-#   three times the cost. The gain comes with the next row: stronger **stochastic depth** (+2.5), a *regulariser*
-#   (blocks are left out at random in training). So the large network was trainable, and then overfitted (all: CaiT's
-#   table, 2021).
+# * **Depth alone costs ten points** (80.5 to 69.9; but see the box), and **LayerScale gives them back** (80.5): equal
+#   to 12 blocks, at three times the cost. The gain comes with the next row: stronger **stochastic depth** (+2.5), a
+#   *regulariser* (blocks are left out at random in training). So the large network could now be trained, and it seems
+#   that it overfitted (numbers: CaiT's table, 2021; the reasons are our reading).
 # * **Class attention**, the part that gave CaiT its name, adds 0.2 and 4 M parameters.
 # * From 83.4 on nothing about the network changes: resolution, a teacher, and the crop of the test image, together
 #   2.0<!-- = 85.4 - 83.4 --> points. The multiply–adds grow by 3.4<!-- = 47.9 / 13.9 -->.
 #
 # > **What slides get wrong here.**
 # >
-# > * **"Deeper models fail to converge"** stands beside 69.9†. That is an accuracy; a network that did not converge
-# >   has 0.1 %. In the table (2021) it is *behind*, as ours of 24 blocks is after 50 steps.
+# > * **69.9†** without the dagger's meaning. In the paper it marks, as we remember it, a training that *broke off*;
+# >   69.9 is what it had reached. So "deeper models fail to converge" is right for this run, and "depth costs ten
+# >   points" is not the price of 36 blocks that were trained to the end.
 # > * **CaiT-M48 has 356 M parameters**, not 350: we count 356.46 M (`card("cait_m48")`). And its "86.5 % from
 # >   scratch" is at 448 pixels and with a CNN as teacher (the authors' tables, 2021): no other images, but not the
 # >   network alone.
@@ -549,9 +555,10 @@ plots.curves(list(by_length), {name: [found[i] for found in by_length.values()] 
 
 # %% [markdown]
 # Performer's random features are a good estimate when attention is spread over many tokens, and a bad one as soon as
-# it is sharp: an exponential that is large in one place is hard to hit by random directions. It does not depend on N
-# in any simple way. Linformer's error is above 1 throughout. That is no surprise: E and F are *random* here.
-# Linformer does not approximate attention that was trained without it; it must be trained with it.
+# it is sharp: an exponential that is large in one place is hard to hit by random directions. Here its error is above
+# 1 as soon as the largest of a query's 1,024 weights is on average 0.02<!-- = 0.017 -->. It does not depend on N in any simple way. (One draw of weights and features for each point:
+# the order of size is what counts.) Linformer's error is above 1 throughout. That is no surprise: E and F are
+# *random* here. Linformer does not approximate attention that was trained without it; it must be trained with it.
 #
 # And the time? (This CPU; yours differ. Both axes are logarithmic: a slope of 2 is N².)
 
@@ -666,12 +673,12 @@ for name in ("vit_s16", "vit_moe_s16"):
 # ### Who gets the tokens?
 #
 # Nothing makes the router fair. An expert that is chosen often is trained often, becomes better and is chosen more.
-# So one needs **load balancing**: an extra loss (Fedus and others 2021), with $f_i$ the share of choices that expert
-# i gets and $P_i$ its mean probability:
+# So one needs **load balancing**: an extra loss (Fedus and others 2021), with $f_i$ how often expert i is chosen for
+# each token, on average (so the $f_i$ sum to k), and $P_i$ the mean probability that the router gives it:
 #
 # $$\mathcal L = E \sum_i f_i\, P_i .$$
 #
-# With our count of k = 2 choices a token it is 2 when all experts get the same, and more when some get most. We train
+# With k = 2 choices a token it is 2 when all experts get the same, and more when some get most. We train
 # a ViT with 8 experts in its second block with three weights of this loss. Beside accuracy and load we measure how
 # many choices find **no place**: in practice every expert has a box of fixed size (here 1.05 times its fair share,
 # for each image), and who comes too late is left out. *(Price: none, the runs are stored.)*
@@ -723,9 +730,10 @@ for weight, found in over_seeds("13_scaling/balance", balance, live=False).items
 # choices, where 12.5 %<!-- = 100 / 8 --> would be fair, and the balancing loss ends at 2.49 to 3.38<!-- balance / 0 /
 # loss -->. With a weight of 0.01 the busiest gets 15 to 21 %<!-- balance / 0.01 / largest load -->, and the loss is
 # 2.02 to 2.10<!-- balance / 0.01 / loss -->: nearly its least value, 2. A weight of 0.1 is no better: 17 to 20 %<!--
-# balance / 0.1 / largest load -->. Balance is not free: with the weight 0.01 the accuracy is lower with each seed, by
-# 2 to 4 points<!-- balance / 0 / accuracy - balance / 0.01 / accuracy --> (80 to 89 %<!-- balance / 0 / accuracy -->
-# without the loss). A weight of 0.1 gives 81 to 88 %<!-- balance / 0.1 / accuracy -->.
+# balance / 0.1 / largest load -->. Does balance cost accuracy? With the weight 0.01 the accuracy is lower with each
+# seed, by 2 to 4 points<!-- balance / 0 / accuracy - balance / 0.01 / accuracy --> (80 to 89 %<!-- balance / 0 / accuracy -->
+# without the loss). A weight of 0.1 gives 81 to 88 %<!-- balance / 0.1 / accuracy -->, about as much as without. So
+# these runs do not decide it.
 #
 # Note the last column. Over *all* images the load is even, but the boxes are filled image by image, and one image has
 # many patches of one kind: 24 to 33 %<!-- balance / 0.01 / no place --> of the choices find no place even when
@@ -743,8 +751,8 @@ figures.routing(test.images[:5], rearrange(chosen[:5, 1:, 0], "n (h w) -> n h w"
                 {"weight 0.01": loads.tolist()})
 
 # %% [markdown]
-# What an expert is for cannot be read off. In the first image the four black patches of the left column go to
-# different experts: the router sees the token, in which content and *place* are added. Do not expect an expert for
+# What an expert is for cannot be read off. In the first image the four black patches of the left column do not all go
+# to one expert: the router sees the token, in which content and *place* are added. Do not expect an expert for
 # strokes.
 #
 # **Question 13.4** Put `top_k=1`, in `create_model(...)` and in the loss. Without the balancing loss, what does the
@@ -769,8 +777,9 @@ figures.routing(test.images[:5], rearrange(chosen[:5, 1:, 0], "n (h w) -> n h w"
 #
 # $$\text{recurrent: } \; S_n = \gamma\, S_{n-1} + k_n^\top v_n, \qquad o_n = q_n S_n$$
 #
-# And **chunkwise**: parallel within chunks of 64 tokens, recurrent from chunk to chunk. Three algorithms, one
-# function:
+# (This is the core. The paper also turns q and k by an angle that grows with the place, and has a norm for each head
+# and a gate behind it; so has the course's `Retention`.) And **chunkwise**: parallel within chunks of 64 tokens,
+# recurrent from chunk to chunk. Three algorithms, one function:
 
 # %%
 from course.models.token_mixers import retention
@@ -804,8 +813,9 @@ plots.curves(lengths, spent, log="xy", xlabel="tokens N", ylabel="milliseconds")
 # %% [markdown]
 # The parallel form grows with N². The recurrent form grows with N, but it does one small step after the other, which
 # no processor likes. The chunkwise form has the best of both: matrix products, and linear growth. That is how it is
-# trained. To *write*, the recurrent form needs the same time for every further token and keeps d² numbers a head,
-# however long the past is: 16 · 16 = 256<!-- = 16 * 16 --> here, where attention would keep 2 · N · 16.
+# trained on long sequences. To *write*, the recurrent form needs the same time for every further token and keeps d²
+# numbers a head, however long the past is: 16 · 16 = 256<!-- = 16 * 16 --> here, where attention would keep 2 · N ·
+# 16.
 #
 # Retention has an order (a token sees those before it). An image has none, so the class token would see nothing in
 # front, and the course's `vit_retention_s16` takes the mean of all tokens.
@@ -830,7 +840,7 @@ plots.curves(lengths, spent, log="xy", xlabel="tokens N", ylabel="milliseconds")
 # For single layers the count can be done on paper. A map of 64 images, 14 × 14 places and D = 384 channels has 64 ·
 # 196 · 384 numbers of 2 bytes, is read once and written once:
 #
-# | layer | FLOP a number of the map | FLOP a byte |
+# | layer | FLOP for each number of the map | FLOP a byte |
 # |---|---|---|
 # | linear, D to D | 2 D | 189<!-- = 2 * 12544 * 384 ** 2 / (4 * 12544 * 384 + 2 * 384 ** 2) --> |
 # | 3 × 3 convolution, D to D | 18 D | 1,519<!-- = 18 * 12544 * 384 ** 2 / (4 * 12544 * 384 + 18 * 384 ** 2) --> |
@@ -838,9 +848,9 @@ plots.curves(lengths, spent, log="xy", xlabel="tokens N", ylabel="milliseconds")
 # | depthwise 3 × 3 | 18 | 4.5<!-- = 18 / 4 --> |
 # | norm, GELU, sum | 1 to 10 | below 3 |
 #
-# A full convolution is excellent. A *depthwise* one, which looks so cheap in multiply–adds, is forty times below the
-# linear layer. For a whole network we let the computer count: every operation that PyTorch would run, its FLOP and
-# the bytes of all its inputs and outputs.
+# A full convolution is excellent. A *depthwise* one, which looks so cheap in multiply–adds, is eight times (7 × 7) or
+# forty times (3 × 3) below the linear layer. For a whole network we let the computer count: every operation that
+# PyTorch would run, its FLOP and the bytes of all its inputs and outputs.
 
 # %%
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -917,15 +927,17 @@ figures.roofline(on_roof, peak=PEAK, bandwidth=BANDWIDTH)
 # %% [markdown]
 # ## 10 · What to make of it
 #
-# * **Transfer wins where data are few.** Pre-train large, fine-tune small: all entries of section 1 do.
+# * **Transfer wins where data are few.** Pre-train large, fine-tune small: all entries of section 1 but Noisy Student
+#   do.
 # * **Hybrids help when small**, plain ViTs catch up with scale (section 1; Dosovitskiy and others 2021, figure 5). In
 #   the language of section 2: a good prior lowers B; it does not change which term bends.
 # * **The edge.** "Extremely large networks, not suited for deployment on edge devices" (slides) is true of H/14. But
 #   ViTs come in all sizes: DeiT-Ti has 5 M parameters (Touvron and others 2021), EfficientFormer runs on a phone
 #   (lecture 11), and a large network can teach a small one (lecture 7).
 # * **Sparsity** separates parameters from cost (section 7). **Depth** needs a careful start (section 3).
-# * **Recipe and architecture interact.** In CaiT's table half of the gain is regularisation and resolution. Most
-#   papers still report one scale. Reporting a curve over sizes and data, with the bend, says more than a number.
+# * **Recipe and architecture interact.** In CaiT's table 3.9<!-- = 2.5 + 0.4 + 1.0 --> of the 5.5<!-- = 85.4 - 79.9
+#   --> points are stochastic depth and resolution. Most papers still report one scale. Reporting a curve over sizes
+#   and data, with the bend, says more than a number.
 # * **Surveys** count hundreds of vision transformers (for example Khan and others 2022) and sort them by task or by
 #   design. The map of lecture 0 sorts them by what is exchanged.
 #
@@ -967,20 +979,22 @@ figures.roofline(on_roof, peak=PEAK, bandwidth=BANDWIDTH)
 # | 1 | ●○○ In section 2, write down the law's answer for infinitely many images and width 32. | 5 |
 # | 2 | ●○○ Which D makes a linear layer reach the A100's 201 FLOP a byte on the map of section 9? | 10 |
 # | 3 | ●●○ In `three`, use 64, 256 and 1,024 random features (`num_features`): how does the error at N = 1,024 and sharpness 1 fall? Compare with $1/\sqrt m$. | 15 |
-# | 4 | ●●○ Give `after_fifty(24, 1e-5, seed)` 10⁻¹ , 10⁻³ and 10⁻⁵ as start. Is smaller always better? | 15 |
+# | 4 | ●●○ Call `after_fifty(24, start, seed)` with a start of 10⁻³ and of 10⁻⁷ (section 3 has 10⁻¹ and 10⁻⁵), three seeds each. Is smaller always better? | 15 |
 # | 5 | ●●● Add a third term, a constant c, to the law. Does the fit need it, with these twelve runs? | 20 |
 #
 # <details><summary>Answers</summary>
 #
-# 1. The second term vanishes: $A P^{-\alpha}$ with P = 17,674. `law((P[32], 1e12), *best)`.
+# 1. The second term vanishes: $A P^{-\alpha}$ with P = 17,674: 1.4 %<!-- = 1.36 -->. `law((P[32], 1e12), *best)`
+#    gives nearly the same.
 # 2. 2 · 12,544 · D² / (4 · 12,544 · D + 2 D²) = 201 gives D = 409<!-- = 201 * 2 / (1 - 201 / 12544) -->: a little
 #    more than DeiT-S, half of ViT-B.
 # 3. An average of m random numbers has an error of about $1/\sqrt m$: four times the features should halve it. Try
 #    three seeds of `torch.manual_seed` in `three` before you answer.
-# 4. Not necessarily: with a start of 0.1 the loss at 24 blocks lies between (section 3). Try 10⁻³ with three seeds
-#    before you answer.
-# 5. `curve_fit` gives c with an uncertainty; if c is not larger than that, the data do not ask for it. Use bounds
-#    from 0, as in `fitted`.
+# 4. From 1 over 0.1 to 10⁻⁵ smaller was better (section 3). Below some size it can hardly matter: Adam moves every
+#    scale by about the learning rate in its first step, wherever it started. We have not run 10⁻³ and 10⁻⁷: compare
+#    your losses with 1.25 to 1.51<!-- depth / 1e-5 / 24 / loss -->.
+# 5. No. With bounds from 0, as in `fitted`, and 0.01 as the fifth start value, the fit puts c at 0 with an uncertainty
+#    of 2 points: the runs do not ask for it. Nor do they exclude a floor of one or two per cent.
 # </details>
 #
 # ## References
