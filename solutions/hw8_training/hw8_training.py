@@ -41,9 +41,9 @@
 #   the order of the text.
 # * *Inputs.* Inputs stay as they are: make new tensors, and do not write into those you were given. One exercise says
 #   otherwise: `sam_step` moves the weights of its model in place.
-# * *Gradients.* In exercises 5, 6 and 8 to 10 gradients are compared too: no `.detach()`, `torch.no_grad()` or
-#   `.item()` on the way, but for what exercises 9 and 10 ask to be cut off. The update rules of exercises 1, 3 and 4
-#   need none.
+# * *Gradients.* In exercises 5, 6 and 8 to 10 gradients are compared too, those of scores, images and weights: no
+#   `.detach()`, `torch.no_grad()` or `.item()` on the way, but for what exercises 9 and 10 ask to be cut off. Gradients
+#   of targets, shares and running means are not compared, and the update rules of exercises 1, 3, 4 and 12 need none.
 # * *Arguments.* They are passed by position and none has a default, so you may rename them; use them all, also where a
 #   paper has a usual value. Every `eps` and every share is given.
 # * *Points.* Exercises 5, 6, 8, 9 and 10: right numbers with wrong gradients earn eight tenths, results of the right
