@@ -488,7 +488,9 @@ MUTANTS = (
     ),
     Mutant(
         STEP,
-        "        self.optimizer.step()\n        if self.ema:\n            self.ema.update(self.model)\n",
+        '        self.optimizer.step()\n        if hasattr(self.model, "after_step"):\n'
+        "            self.model.after_step(step, self.steps)\n"
+        "        if self.ema:\n            self.ema.update(self.model)\n",
         "        if self.ema:\n            self.ema.update(self.model)\n        self.optimizer.step()\n",
         "the running mean is one step behind",
         (f"{TEST_FIT}::test_several_steps_are_what_plain_pytorch_does",),
