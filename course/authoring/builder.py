@@ -139,13 +139,10 @@ def _build_glossary(root: Path, say: Callable[[str], None]) -> list[str]:
 
 
 def _build_coverage(root: Path, say: Callable[[str], None]) -> list[str]:
-    if not coverage.page_problems(root):
-        return []
     lists = coverage.Coverage(root)
     problems = lists.problems()
-    if not problems:
-        path = root / "notebooks" / coverage.PAGE
-        _write({path: (lists.page().encode(), f"{shown(path, root)}: written")}, say)
+    if not problems and not lists.is_written():
+        _write({lists.path: (lists.page().encode(), f"{shown(lists.path, root)}: written")}, say)
     return problems
 
 

@@ -68,6 +68,7 @@ class Coverage:
 
     def __init__(self, root: Path):
         self.root = root
+        self.path = root / "notebooks" / PAGE
         self._sources = root / "notebooks" / "source"
 
     @cached_property
@@ -125,6 +126,10 @@ class Coverage:
             wrong += ["neither a section nor a reason"] if not (topic.taught or topic.reason) else []
             problems += [f'notebooks/source/{TOPICS}: "{topic.topic}": {line}' for line in wrong]
         return problems
+
+    def is_written(self) -> bool:
+        """Whether the page lies there as these lists have it."""
+        return self.path.is_file() and self.path.read_text(encoding="utf-8") == self.page()
 
     def page(self) -> str:
         """The page as Markdown."""
@@ -225,8 +230,7 @@ def page_problems(root: Path) -> list[str]:
         return []
     coverage = Coverage(root)
     problems = coverage.problems()
-    path = root / "notebooks" / PAGE
-    if not problems and not (path.is_file() and path.read_text(encoding="utf-8") == coverage.page()):
+    if not problems and not coverage.is_written():
         problems.append(f"notebooks/{PAGE}: not what its lists in notebooks/source say; run `course build`")
     return problems
 
