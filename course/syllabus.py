@@ -219,7 +219,9 @@ LECTURES = (
 
 # Homeworks that follow no lecture, or none yet: `course new` adds a row. In the row of its lecture, a homework is on
 # the map and in the table of README.md as well.
-WITHOUT_LECTURE: list[Homework] = []
+WITHOUT_LECTURE: list[Homework] = [
+    Homework("hw9_self_supervision", "Learning without labels", 240),
+]
 
 
 def readme_table(lectures: tuple[Lecture, ...] = LECTURES) -> str:
