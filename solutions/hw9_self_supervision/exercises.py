@@ -1031,12 +1031,12 @@ def _squares(teacher, student):
     return [(t - s).square().sum() for t, s in zip(teacher.parameters(), student.parameters())]
 
 
-@torch.no_grad()
 def _follow(teacher, student, momentum, which=lambda w: True, told=lambda squares: sum(squares).sqrt().item()):
-    for t, s in zip(teacher.parameters(), student.parameters()):
-        if which(t):
-            t.copy_(momentum * t + (1 - momentum) * s)
-    return told(_squares(teacher, student))
+    with torch.no_grad():
+        for t, s in zip(teacher.parameters(), student.parameters()):
+            if which(t):
+                t.copy_(momentum * t + (1 - momentum) * s)
+        return told(_squares(teacher, student))
 
 
 @ema.mistake("The shares have changed places: momentum is how much of the teacher is kept.")
@@ -1188,21 +1188,21 @@ def _(draw: Draw):
         )
 
 
-@torch.no_grad()
 def _probed(backbone, images, labels, test_images, num_classes, penalty, **parts):
     """The right answer with replaceable parts."""
-    see = parts.get("see", backbone)
-    x, y, asked = see(images), F.one_hot(labels, num_classes).float(), see(test_images)
-    correction = parts.get("correction", 0)
-    mean, std = x.mean(0), x.std(0, correction=correction)
-    if parts.get("standard", True):
-        own = parts.get("own_statistics")
-        asked = (asked - (asked.mean(0) if own else mean)) / (asked.std(0, correction=0) if own else std)
-        x = (x - mean) / std
-    offset = y.mean(0) if parts.get("offset", True) else torch.zeros(num_classes)
-    ridge = parts.get("ridge", lambda n, penalty: n * penalty)(len(x), penalty)
-    W = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]), x.T @ (y - offset))
-    return asked @ W + offset
+    with torch.no_grad():
+        see = parts.get("see", backbone)
+        x, y, asked = see(images), F.one_hot(labels, num_classes).float(), see(test_images)
+        correction = parts.get("correction", 0)
+        mean, std = x.mean(0), x.std(0, correction=correction)
+        if parts.get("standard", True):
+            own = parts.get("own_statistics")
+            asked = (asked - (asked.mean(0) if own else mean)) / (asked.std(0, correction=0) if own else std)
+            x = (x - mean) / std
+        offset = y.mean(0) if parts.get("offset", True) else torch.zeros(num_classes)
+        ridge = parts.get("ridge", lambda n, penalty: n * penalty)(len(x), penalty)
+        W = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]), x.T @ (y - offset))
+        return asked @ W + offset
 
 
 @probe.mistake(
