@@ -13,6 +13,7 @@ from course.models.dense.detr import (
     DETRDecoderLayer,
     DETREncoderLayer,
     FrozenBatchNorm,
+    detections,
     generalized_iou,
     in_order,
     match,
@@ -382,3 +383,17 @@ def test_a_trunk_that_starts_from_nothing_has_norms_that_learn():
 def test_the_encoder_of_the_small_one_reads_8_times_8_places():
     model = create_model("detr_shapes")
     assert model.features(torch.zeros(1, 3, 64, 64))[-1].shape[2:] == (8, 8)
+
+
+def test_detections_are_those_of_transformers():
+    from types import SimpleNamespace
+
+    from torchvision.ops import box_convert
+    from transformers import DetrImageProcessor
+
+    logits, boxes, _ = problem()
+    outputs = SimpleNamespace(logits=logits, pred_boxes=boxes)
+    theirs = DetrImageProcessor().post_process_object_detection(outputs, threshold=0.0)
+    for (score, classes, own), expected in zip(detections(logits, boxes), theirs, strict=True):
+        assert torch.equal(score, expected["scores"]) and torch.equal(classes, expected["labels"])
+        torch.testing.assert_close(box_convert(own, "cxcywh", "xyxy"), expected["boxes"])

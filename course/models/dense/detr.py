@@ -241,6 +241,16 @@ def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
     return both / union - (around - union) / around
 
 
+def detections(logits: Tensor, boxes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """For each image the scores (Q,), classes (Q,) and boxes (Q, 4) of what the queries found.
+
+    A query's class is its most probable one apart from "no object", the probability its score. Nothing is taken away:
+    a query that found nothing has low scores only.
+    """
+    score, classes = logits.softmax(dim=-1)[..., :-1].max(dim=-1)  # (B, Q)
+    return list(zip(score, classes, boxes))
+
+
 Targets = list[tuple[Tensor, Tensor]]  # for each image the classes (M,) and boxes (M, 4) of its objects
 Pairs = list[tuple[Tensor, Tensor]]  # for each image the numbers of queries, and of the objects they answer for
 
