@@ -39,7 +39,7 @@ def hits(found: Found, targets: Targets, which: int, threshold: float) -> tuple[
     """
     scores, right, total = [torch.empty(0)], [torch.empty(0, dtype=torch.bool)], 0
     for own, theirs in zip(found, targets):
-        score, kind, box, true_kind, true = (part.cpu() for part in (*own, *theirs))
+        score, kind, box, true_kind, true = (part.detach().cpu() for part in (*own, *theirs))
         score, order = score[kind == which].sort(descending=True, stable=True)  # (D,)
         box, true = box[kind == which][order], true[true_kind == which]
         covers = box_iou(*(box_convert(boxes, "cxcywh", "xyxy") for boxes in (box, true)))  # (D, M)
