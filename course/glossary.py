@@ -44,12 +44,19 @@ class Term:
 
 
 TERMS = (
+    Term("ablation", "Changing or taking out one part of a network at a time, to see what each is worth.", 12),
     Term(
         "accuracy",
         "The share of the test images whose class is predicted rightly. Top-1 accuracy asks for the class with the "
         "highest logit; top-5 accuracy is content if the right class is among the five highest.",
         5,
         also=("top-1", "top-5"),
+    ),
+    Term(
+        "arithmetic intensity",
+        "Operations for each byte that is moved between processor and memory. Below a certain value, 201 on one kind of "
+        "GPU, the processor waits for its memory.",
+        13,
     ),
     Term(
         "attention",
@@ -159,6 +166,11 @@ TERMS = (
         3,
     ),
     Term(
+        "CutMix",
+        "A rectangle of one image is put into another; the targets are mixed by the share of the area (Yun et al. 2019).",
+        7,
+    ),
+    Term(
         "decoder",
         "The half of a transformer that writes: masked self-attention, cross-attention to what was read, an MLP.",
         4,
@@ -179,6 +191,17 @@ TERMS = (
         "A convolution whose weights stand some places apart: it sees further with as many weights, and leaves holes.",
         2,
         also=("dilation",),
+    ),
+    Term(
+        "distillation",
+        "A network, the student, also learns from the answers of a trained one, the teacher (Hinton et al. 2015).",
+        7,
+        chinese="蒸餾",
+    ),
+    Term(
+        "distillation token",
+        "A second class token of DeiT, whose answer is compared with the teacher (Touvron et al. 2021).",
+        7,
     ),
     Term(
         "dropout",
@@ -246,6 +269,11 @@ TERMS = (
         9,
     ),
     Term(
+        "Hessian",
+        "The matrix of all second derivatives of the loss: how it bends in each direction.",
+        7,
+    ),
+    Term(
         "inductive bias",
         "What a network assumes before it has seen data: a convolution assumes that near pixels belong together and that "
         "place does not matter.",
@@ -255,9 +283,19 @@ TERMS = (
     ),
     Term("invariance", "If the input is changed in a certain way, the output stays the same.", 3),
     Term(
+        "inverted bottleneck",
+        "A block that is wide inside and narrow outside, as a transformer's MLP; a bottleneck is narrow inside.",
+        12,
+    ),
+    Term(
         "isotropic",
         "Of one grid and one width from the first block to the last, as ViT; a pyramid is not.",
         9,
+    ),
+    Term(
+        "label smoothing",
+        "A part of the target, often a tenth, is spread over all classes (Szegedy et al. 2016).",
+        7,
     ),
     Term(
         "layer norm",
@@ -272,6 +310,11 @@ TERMS = (
         11,
     ),
     Term("linear layer", "A matrix product and a bias, y = W x + b, the same for every token.", 5),
+    Term(
+        "load balancing",
+        "Making the router of a mixture of experts use all experts alike, by a term of the loss.",
+        13,
+    ),
     Term(
         "LSTM",
         "Long short-term memory: a recurrent network whose memory is changed by gates (Hochreiter and Schmidhuber 1997).",
@@ -292,6 +335,13 @@ TERMS = (
         1,
     ),
     Term(
+        "mixture of experts",
+        "Many MLPs in place of one. A router rates them for each token, and the token goes to the best few: many "
+        "parameters, few multiply-adds.",
+        13,
+        also=("MoE",),
+    ),
+    Term(
         "momentum",
         "Steps follow a running sum of the gradients: what agrees adds up, what goes to and fro cancels.",
         1,
@@ -307,6 +357,12 @@ TERMS = (
         "mixup",
         "Training on weighted means of two images with the same weighted mean of their labels (Zhang et al. 2018).",
         14,
+    ),
+    Term(
+        "neural tangent kernel",
+        "How much a small step on one image changes the output for another: products of gradients (Jacot et al. 2018).",
+        7,
+        also=("NTK",),
     ),
     Term(
         "non-local block",
@@ -357,12 +413,28 @@ TERMS = (
         "A layout in stages: from one to the next the map becomes smaller and wider, as in most CNNs, Swin and PVT.",
         9,
     ),
+    Term(
+        "random features",
+        "Random directions with which a kernel, such as the exponential of a product, is estimated as a product of two "
+        "vectors.",
+        13,
+    ),
     Term("receptive field", "The part of the input that can change one output.", 3),
     Term("ReLU", "The activation max(0, x): what is negative becomes 0.", 1),
+    Term(
+        "RandAugment",
+        "Random changes of an image from a fixed list, all of one strength (Cubuk et al. 2020).",
+        7,
+    ),
     Term(
         "relative position bias",
         "A learned number for each displacement from query to key, which is added to the score of that pair.",
         8,
+    ),
+    Term(
+        "re-parameterisation",
+        "Computing one layer that does what several together do, once training is over.",
+        12,
     ),
     Term(
         "residual connection",
@@ -372,9 +444,33 @@ TERMS = (
     ),
     Term("residual stream", "What runs through all blocks and to which every branch adds: x in x + f(x).", 5),
     Term(
+        "retention",
+        "Attention without a softmax, in which the past fades by a fixed factor at each step. It can be computed in "
+        "parallel or step by step.",
+        13,
+        also=("RetNet",),
+    ),
+    Term(
+        "roofline",
+        "The speed that a processor can reach at an arithmetic intensity: rising where memory sets the limit, flat where "
+        "arithmetic does.",
+        13,
+    ),
+    Term(
+        "scaling law",
+        "A formula, mostly a power law, for how the error falls with parameters, images or computing.",
+        13,
+    ),
+    Term(
         "seed",
         "The number from which random weights and orders follow: another seed is another run of the same experiment.",
         3,
+    ),
+    Term(
+        "SAM",
+        "Sharpness-aware minimisation: the gradient is taken a small step uphill, so that training ends in flat minima (Foret et al. 2021).",
+        7,
+        also=("sharpness-aware minimisation",),
     ),
     Term(
         "shifted window",
@@ -398,6 +494,11 @@ TERMS = (
     Term("stem", "The first layers, which turn an image into tokens or into the first feature map.", 5),
     Term("stride", "By how many pixels a kernel or a window moves on.", 3),
     Term(
+        "talking heads",
+        "Two small matrices that mix the tables of all attention heads, before the softmax and after it.",
+        13,
+    ),
+    Term(
         "teacher forcing",
         "Training a decoder with the right beginning at every place, whatever it would have written itself.",
         4,
@@ -410,9 +511,24 @@ TERMS = (
     ),
     Term("tubelet", "A patch with a length in time: some pixels wide and high, some frames long.", 14),
     Term(
+        "VTAB",
+        "The Visual Task Adaptation Benchmark: nineteen tasks with 1,000 examples each, to which a trained network is "
+        "transferred.",
+        13,
+    ),
+    Term(
         "warm-up",
         "A learning rate that rises from near 0 during the first steps of a training.",
         4,
+    ),
+    Term(
+        "weak label",
+        "A label that nobody checked: a hashtag, a word on a page. A pseudo-label is what another network says.",
+        13,
+        also=(
+            "pseudo-label",
+            "weak labels",
+        ),
     ),
     Term("weight decay", "Shrinking the weights a little at each step, which keeps them small.", 5),
     Term(

@@ -136,6 +136,9 @@ LECTURES = (
         box="training with\nless data",
         on_map=(2, 0.5),
         needs=(6,),
+        about="augmentation, one recipe for two networks, DeiT's tables, distillation, flat minima (SAM), transfer",
+        minutes=85,
+        homework=Homework("hw8_training", "How transformers are trained", 240),
     ),
     Lecture(
         "08_swin",
@@ -182,8 +185,18 @@ LECTURES = (
         box="convnets\nstrike back",
         on_map=(5, 2.5),
         needs=(11,),
+        about="from ResNet to ConvNeXt step by step, ConvMixer, kernels of 31 and 51, equal compute",
+        minutes=75,
     ),
-    Lecture("13_scaling", "Scaling", box="scaling", on_map=(3, 0.5), needs=(7,)),
+    Lecture(
+        "13_scaling",
+        "Scaling",
+        box="scaling",
+        on_map=(3, 0.5),
+        needs=(7,),
+        about="a scaling law fitted, LayerScale, CaiT recounted, cheaper attention, experts, retention, intensity",
+        minutes=85,
+    ),
     Lecture(
         "14_video",
         "Video",
@@ -206,7 +219,9 @@ LECTURES = (
 
 # Homeworks that follow no lecture, or none yet: `course new` adds a row. In the row of its lecture, a homework is on
 # the map and in the table of README.md as well.
-WITHOUT_LECTURE: list[Homework] = []
+WITHOUT_LECTURE: list[Homework] = [
+    Homework("hw9_self_supervision", "Learning without labels", 240),
+]
 
 
 def readme_table(lectures: tuple[Lecture, ...] = LECTURES) -> str:

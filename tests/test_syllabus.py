@@ -167,15 +167,16 @@ def test_a_source_or_a_row_alone_is_named_with_the_file_to_edit(tmp_path):
         (tmp_path / "solutions" / work.name).mkdir()
     assert of_files(tmp_path) == []
     (tmp_path / "notebooks" / "source" / "17_new.py").touch()
-    (tmp_path / "notebooks" / "source" / "13_scaling.py").touch()
+    later = Lecture("18_later", "Later", box="later", on_map=(5, 0.5), needs=(16,))
+    (tmp_path / "notebooks" / "source" / "18_later.py").touch()
     (tmp_path / "notebooks" / "source" / "08_swin.py").unlink()
     (tmp_path / "solutions" / "hw999_new").mkdir()
     (tmp_path / "solutions" / "hw6_vivit").rmdir()
-    assert of_files(tmp_path) == [
+    assert of_files(tmp_path, (*LECTURES, later)) == [
         "notebooks/source/17_new.py is in no row of LECTURES in course/syllabus.py: add one",
         "course/syllabus.py gives 08_swin minutes, but notebooks/source/08_swin.py does not exist: write it, or take "
         "them out",
-        "notebooks/source/13_scaling.py exists, but its row in course/syllabus.py has no `minutes`: give it `about` "
+        "notebooks/source/18_later.py exists, but its row in course/syllabus.py has no `minutes`: give it `about` "
         "and `minutes`",
         "solutions/hw999_new is in no row of LECTURES in course/syllabus.py: add it",
         "course/syllabus.py lists hw6_vivit, but solutions/hw6_vivit does not exist",
@@ -195,9 +196,9 @@ def test_a_readme_with_another_row_is_told_the_whole_table():
     [
         ("# # 11 · MetaFormer:", "# # 11 · Metaformer:", "the heading should begin with `# 11 · MetaFormer`"),
         (
-            "**11 · MetaFormer** · 12",
-            "**11 · MetaFormer** · 13",
-            "the row `Before · after` should say `[10 · All-MLP](10_all_mlp.ipynb) · **11 · MetaFormer** · 12 · ConvNets",
+            "**11 · MetaFormer** · [12",
+            "**11 · MetaFormer** · [13",
+            "the row `Before · after` should say `[10 · All-MLP](10_all_mlp.ipynb) · **11 · MetaFormer** · [12 · ConvNets",
         ),
         ("[hw5 · PoolFormer](", "[hw5 · Pools](", "the row `Homework` should begin with `[hw5 · PoolFormer](../assign"),
         ("[3 · Self-attention](", "[3 · Attention](", "`[3 · Attention](03_self_attention.ipynb)` is no lecture"),
@@ -211,8 +212,8 @@ def test_what_a_header_says_otherwise_is_named_with_what_it_should_say(old, new,
 
 
 def test_a_lecture_that_is_to_come_is_named_without_a_link():
-    assert _link(BY_NUMBER[12]) == "12 · ConvNets strike back"
-    assert _link(replace(BY_NUMBER[12], minutes=60)) == "[12 · ConvNets strike back](12_convnets_strike_back.ipynb)"
+    assert _link(replace(BY_NUMBER[12], minutes=0)) == "12 · ConvNets strike back"
+    assert _link(BY_NUMBER[12]) == "[12 · ConvNets strike back](12_convnets_strike_back.ipynb)"
 
 
 def of_map(notebook: dict, wanted: str) -> list[str]:

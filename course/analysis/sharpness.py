@@ -63,7 +63,7 @@ def largest_eigenvalue(
     Raises:
         ValueError: the model has no parameter to train.
     """
-    parameters = list(_trained(model).values())
+    parameters = list(trained_parameters(model).values())
     images, labels = data
     labels = labels.to(device_of(model))
     generator = torch.Generator().manual_seed(seed)
@@ -145,7 +145,7 @@ def direction(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     """
     generator = torch.Generator().manual_seed(seed)
     parts = {}
-    for name, weight in _trained(model).items():
+    for name, weight in trained_parameters(model).items():
         part = torch.randn(weight.shape, generator=generator).to(weight)
         if weight.ndim < 2:
             parts[name] = torch.zeros_like(weight)
@@ -183,7 +183,7 @@ def loss_surface(
         raise ValueError(f"a loss is drawn along one direction or two, and not {len(directions)}")
     images, labels = data
     labels = labels.to(device_of(model))
-    weights = _trained(model)
+    weights = trained_parameters(model)
     grid = torch.cartesian_prod(*[steps] * len(directions))  # (n,) or (n*n, 2)
     grid = grid.view(-1, len(directions))
     values = []
@@ -199,7 +199,12 @@ def loss_surface(
     return torch.stack(values).view(*[len(steps)] * len(directions)).cpu()
 
 
-def _trained(model: nn.Module) -> dict[str, Tensor]:
+def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Name -> parameter, of those that training changes.
+
+    Raises:
+        ValueError: there is none.
+    """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trained:
         raise ValueError("this model has no parameter to train (all of them have requires_grad=False)")

@@ -110,18 +110,25 @@ class RandomResizedCrop(Augmentation):
 
     A share of 0.08 to 1 of the area, sides between 3:4 and 4:3, as for "Inception" (Szegedy et al., "Going
     deeper with convolutions", 2015, section 6; arXiv:1409.4842).
+
+    Args:
+        area: the least and the largest share.
+        side: height and width of the result in pixels; None: those of the images.
     """
+
+    area: tuple[float, float] = (0.08, 1.0)
+    side: int | None = None
 
     def draw(self, count: int, size: Sequence[int], generator: Generator) -> Tensor:
         """Top, left, height, width of the rectangles, (count, 4), in pixels; the whole image if none fits."""
         height, width = size[-2:]
-        boxes, fits = random_boxes(count, size, (0.08, 1.0), (3 / 4, 4 / 3), generator)
+        boxes, fits = random_boxes(count, size, self.area, (3 / 4, 4 / 3), generator)
         whole = (0, 0, height, width)
         columns = [torch.where(fits, *pair) for pair in zip(boxes.unbind(1), whole, strict=True)]
         return torch.stack(columns, 1)
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
+        height, width = images.shape[-2:] if self.side is None else (self.side, self.side)
         top, left, box_height, box_width = drawn[:, :, None].unbind(1)  # each (B, 1)
 
         def coordinates(start: Tensor, box: Tensor, length: int) -> Tensor:
@@ -190,17 +197,17 @@ def resample(images: Tensor, x: Tensor, y: Tensor, fill: float = 0.0) -> Tensor:
 
     Args:
         images: (B, ..., H, W); uint8 are rounded.
-        x, y: (B, H, W): where each new pixel looks, in pixels from the left and the upper edge; the centre of
+        x, y: (B, h, w), the size of the result: where each new pixel looks, in pixels from the left and the upper edge; the centre of
             the first pixel is at 0.5.
         fill: the value outside the image.
     """
     height, width = images.shape[-2:]
-    grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], 3)  # (B, H, W, 2), -1..1
+    grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], 3)  # (B, h, w, 2), -1..1
     planes = images.flatten(1, -3).to(grid.dtype) - fill  # (B, ...·C, H, W): outside is 0
     sampled = F.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + fill
     if images.dtype == torch.uint8:
         sampled = sampled.round().clamp(0, 255)
-    return sampled.to(images.dtype).view(images.shape)
+    return sampled.to(images.dtype).view(*images.shape[:-2], *x.shape[1:])
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,26 @@ def masked_word_loss(logits: Tensor, words: Tensor, chosen: Tensor) -> Tensor:
     return F.cross_entropy(logits[chosen], words[chosen])
 
 
+class MaskedLanguageModel(nn.Module):
+    """``forward`` hides some of the words (B, N) and gives the loss of guessing them, a scalar: ``fit`` trains it.
+
+    Args:
+        body: words (B, N) to features (B, N, D); its ``words`` is the ``nn.Embedding`` that it reads them by.
+        mask, special, share: as in `hide_words`.
+    """
+
+    def __init__(self, body: nn.Module, *, mask: int, special: int, share: float = 0.15) -> None:
+        super().__init__()
+        self.body = body
+        self.head = MaskedWordHead(body.words)
+        self.mask, self.special, self.share = mask, special, share
+
+    def forward(self, words: Tensor) -> Tensor:
+        vocab_size = self.body.words.num_embeddings
+        read, chosen = hide_words(words, vocab_size, mask=self.mask, special=self.special, share=self.share)
+        return masked_word_loss(self.head(self.body(read)).float(), words, chosen)
+
+
 class GPT(nn.Module):
     """Words (B, N) to logits of the word behind each (B, N, words), each from the words up to it.
 

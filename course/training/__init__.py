@@ -32,6 +32,9 @@ After some steps::
     loop.evaluate               accuracy on the validation set, at recipe.test_crop
     checkpoint.save             after every 20 seconds, at the end and after Ctrl-C
 
+A model whose forward gives a scalar brings its own loss, and no labels are needed: MAE, SimMIM
+(``course.models.masked_images``) and DINO (``course.models.dino``), by recipes of their names.
+
 ``history.History`` is what comes back. ``dense.fit_dense`` goes the same way with a loss of the caller's own, for masks and
 boxes. ``parallel.Processes`` is asked wherever several processes must agree.
 

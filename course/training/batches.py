@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from course.data.augment import AUGMENTATIONS, Augmentation, ColorJitter
+from course.data.augment import AUGMENTATIONS, Augmentation, ColorJitter, RandomResizedCrop
 from course.data.mix import Mix, RandomErasing
 from course.data.normalise import Normalise
 from course.data.rand_augment import RandAugment
 from course.training.parallel import Processes
 from course.training.recipe import Recipe
+
+LEAST_LOCAL = 0.05  # share of the area of a local view (arXiv:2104.14294, appendix E, and the authors' code)
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,12 @@ class Batch:
     """Normalised images (B, C, H, W) with their labels (B,); if they are mixed, also the other image's labels.
 
     Attributes:
+        images: or, with `recipe.views`, a tuple of the views of the images, those of one size each (B, C, h, w).
         other_labels: (B,) of the image that was mixed in; None: nothing was.
         share: (B,) of the image itself, 0..1.
     """
 
-    images: Tensor
+    images: Tensor | tuple[Tensor, ...]
     labels: Tensor
     other_labels: Tensor | None = None
     share: Tensor | None = None
@@ -49,13 +52,12 @@ class Batches:
         self.steps = recipe.total_steps(self.per_epoch)
         self.generator = torch.Generator(images.device)
         self.epoch = -1
-        self.augmentations: list[Augmentation] = [AUGMENTATIONS[name] for name in recipe.augment]
-        if recipe.rand_augment:
-            self.augmentations.append(RandAugment(*recipe.rand_augment))
-        if recipe.color_jitter:
-            self.augmentations.append(ColorJitter(recipe.color_jitter))
-        if recipe.random_erasing:
-            self.augmentations.append(RandomErasing(recipe.random_erasing))
+        self.augmentations = _augmentations(recipe, RandomResizedCrop(recipe.crop_area))
+        self.kinds = [self.augmentations] * recipe.views  # of views, each with its augmentations
+        if recipe.local_views:
+            count, side = recipe.local_views
+            small = RandomResizedCrop((LEAST_LOCAL, recipe.crop_area[0]), side)
+            self.kinds += [_augmentations(recipe, small)] * count
         self.mix = Mix(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None
         self.augmented = self._augmented
 
@@ -67,16 +69,19 @@ class Batches:
         chosen = self._chosen(step)  # (B,) of this process
         images, labels = self.images[chosen], self.labels[chosen]
         seeded(self.generator, self.recipe.seed, step, 2)
-        images = self.augmented(images, [self._drawn(augmentation) for augmentation in self.augmentations])
+        views = [self.augmented(images, kind, self._drawn_in_turn(kind)) for kind in self.kinds]
+        if len(views) > 1:
+            return Batch(tuple(views), labels)
+        images = views[0]
         if not (self.mix and step < self.recipe.mix_until * self.steps):
             return Batch(images, labels)
         images, partner, share = self.mix.apply(images, self._drawn(self.mix))
         return Batch(images, labels, labels[partner], share)
 
-    def _augmented(self, images: Tensor, drawn: list[Tensor]) -> Tensor:
+    def _augmented(self, images: Tensor, augmentations: list[Augmentation], drawn: list[Tensor]) -> Tensor:
         """Normalised images; noise comes after that, since it is normal only there."""
         normalised = False
-        for augmentation, numbers in zip(self.augmentations, drawn, strict=True):
+        for augmentation, numbers in zip(augmentations, drawn, strict=True):
             if augmentation.on_normalised and not normalised:
                 images, normalised = self.normalise(images), True
             images = augmentation.apply(images, numbers)
@@ -94,9 +99,31 @@ class Batches:
         chosen = self.order[batch * different : (batch + 1) * different].repeat(copies)[: self.size]  # (B,)
         return chosen[self.rows]
 
-    def _drawn(self, augmentation) -> Tensor:
+    def _drawn_in_turn(self, augmentations: list[Augmentation]) -> list[Tensor]:
+        """Of each, for the images as those before it leave them."""
+        size, drawn = tuple(self.images.shape[1:]), []
+        for augmentation in augmentations:
+            drawn.append(self._drawn(augmentation, size))
+            if side := getattr(augmentation, "side", None):
+                size = (*size[:-2], side, side)
+        return drawn
+
+    def _drawn(self, augmentation, size: tuple[int, ...] | None = None) -> Tensor:
         """For the whole batch, so that the rows of a process get what they would get in one process."""
-        return augmentation.draw(self.size, self.images.shape[1:], self.generator)[self.rows]
+        return augmentation.draw(self.size, size or self.images.shape[1:], self.generator)[self.rows]
+
+
+def _augmentations(recipe: Recipe, crop: RandomResizedCrop) -> list[Augmentation]:
+    """What the recipe does to an image, in this order, with this crop where it says ``random_resized_crop``."""
+    named = AUGMENTATIONS | {"random_resized_crop": crop}
+    found = [named[name] for name in recipe.augment]
+    if recipe.rand_augment:
+        found.append(RandAugment(*recipe.rand_augment))
+    if recipe.color_jitter:
+        found.append(ColorJitter(recipe.color_jitter))
+    if recipe.random_erasing:
+        found.append(RandomErasing(recipe.random_erasing))
+    return found
 
 
 def mixed_seed(*numbers: int) -> int:

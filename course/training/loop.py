@@ -48,6 +48,9 @@ def fit(
 ) -> History:
     """Train a classifier in place; it comes back in eval mode, with ``model.normalise_images`` set.
 
+    Or whatever gives its own loss: a model that makes of images a scalar needs no labels (MAE, SimMIM and DINO in
+    ``course.models``). If it has a method ``after_step(step, steps)``, it is called after each update.
+
     What happens in a step depends only on the recipe, the number of the step and the weights. So a training
     that was stopped goes on from its checkpoint as if nothing had happened: on a CPU, to the last bit.
 
@@ -55,10 +58,11 @@ def fit(
     first one shows and saves.
 
     Args:
-        model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes).
-        data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,).
+        model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes) or to a loss ().
+        data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,); images alone where the model
+            gives its own loss. In place of images also sequences of words, int64 (N, L), which nothing normalises.
         recipe: what to do; ``recipes.cpu_minute.but(steps=100)``.
-        val: likewise; its accuracy is measured at `val_points` even distances and at the end.
+        val: images and labels likewise, for a model that gives logits; its accuracy is measured at `val_points` even distances and at the end.
         val_points: how often.
         teacher: a trained classifier of the same images and classes, for a recipe that distils.
         speed: precision, attention kernel and compilation; default: the fastest that was measured here.
@@ -107,19 +111,22 @@ class _Training:
         self.model, self.recipe = model, recipe
         self.processes = Processes.running()
         self.device = default_device() if device is None else torch.device(device)
-        images, labels = _checked(data, "data")
+        alone = isinstance(data, Tensor)
+        if alone:
+            data = data, torch.full(data.shape[:1], -1, device=data.device)
+        images, labels = _checked(data, "data", lowest=-1 if alone else 0)
         classes = 1 + int(labels.max())
         if val is not None:
             val = tuple(part.to(self.device) for part in _checked(val, "val"))
             classes = max(classes, 1 + int(val[1].max()))
         model.to(self.device)
-        model.normalise_images = Normalise.of(images)
+        model.normalise_images = None if _are_words(images) else Normalise.of(images)
         if recipe.drop_path is not None:
             set_drop_path(model, recipe.drop_path)
         if recipe.dropout is not None:
             set_dropout(model, recipe.dropout)
         images, labels = images.to(self.device), labels.to(self.device)
-        self.batches = Batches(images, labels, model.normalise_images, recipe, self.processes)
+        self.batches = Batches(images, labels, model.normalise_images or _as_they_are, recipe, self.processes)
         self.steps = steps = self.batches.steps
         self.history = History(recipe, steps, model.normalise_images)
         self.val, self.val_at = val, set()
@@ -147,7 +154,7 @@ class _Training:
     def prepare(self, speed: Speed | None) -> None:
         """Model and batches for that speed; for the fastest that was measured here, if it is None."""
         if speed is None:
-            some = self.model.normalise_images(self.batches.images[: self.recipe.batch_size // self.processes.count])
+            some = self.batches.normalise(self.batches.images[: self.recipe.batch_size // self.processes.count])
             speed = self.processes.agreed(lambda: fastest(self.model, some, self.device, steps=self.steps))
         self.speed = speed
         self.step_of.prepare(speed, self.processes, self.device)
@@ -181,6 +188,11 @@ class _Training:
         self.model.train()
         seed = mixed_seed(self.recipe.seed, step, 0, self.processes.rank)
         self.unread.append(self.step_of(self.batches(step), step, seed, self.path))
+        if self.step_of.own_loss and self.val is not None:
+            raise ValueError(
+                "val= measures accuracy, and this model gives a loss and no logits: course.analysis.linear_probe says "
+                "what its features are good for"
+            )
         at = step + 1  # steps are counted from 1 where a person sees them
         if self._reads_at(at):
             self._read_losses()
@@ -255,7 +267,7 @@ def evaluate(
         ValueError: the data do not fit the model, or it is not known how to normalise.
     """
     images, labels = _checked(data, "data")
-    normalise = normalise or getattr(model, "normalise_images", None)
+    normalise = _as_they_are if _are_words(images) else normalise or getattr(model, "normalise_images", None)
     if normalise is None:
         raise ValueError("this model was not trained by fit(): pass normalise=Normalise.of(training_images)")
     device = next((parameter.device for parameter in model.parameters()), images.device)
@@ -354,17 +366,22 @@ class _Display:
             self.output.show({"text/plain": repr(self.history)})
 
 
-def _checked(data, name: str) -> tuple[Tensor, Tensor]:
-    """Images and int64 labels of a data set, or a ValueError that says what is wrong with them."""
+def _checked(data, name: str, lowest: int = 0) -> tuple[Tensor, Tensor]:
+    """Images and int64 labels of a data set, or a ValueError that says what is wrong with them.
+
+    Args:
+        lowest: the lowest label; -1 stands for none.
+    """
     try:
         images, labels = data
     except (TypeError, ValueError):
         raise ValueError(f"{name} is an ImageSet from load(), or a pair (images, labels)") from None
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         raise ValueError(f"{name}: images and labels are tensors; torch.as_tensor() makes them")
-    if images.ndim not in (4, 5) or not (images.dtype == torch.uint8 or images.is_floating_point()):
+    pixels = images.ndim in (4, 5) and (images.dtype == torch.uint8 or images.is_floating_point())
+    if not pixels and not _are_words(images):
         raise ValueError(
-            f"{name}: images are uint8 or float, (N, C, H, W) or for video (N, T, C, H, W); "
+            f"{name}: images are uint8 or float, (N, C, H, W) or for video (N, T, C, H, W), and words int64, (N, L); "
             f"these are {images.dtype} {tuple(images.shape)}"
         )
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
@@ -374,9 +391,18 @@ def _checked(data, name: str) -> tuple[Tensor, Tensor]:
         )
     if len(images) == 0:
         raise ValueError(f"{name}: there is no image in it")
-    if labels.min() < 0:
+    if labels.min() < lowest:
         raise ValueError(f"{name}: labels are counted from 0; there is a {int(labels.min())} among them")
     return images, labels.long()
+
+
+def _are_words(images: Tensor) -> bool:
+    """Whether they are no images, but sequences of words, int64 (N, L)."""
+    return images.dtype == torch.int64 and images.ndim == 2
+
+
+def _as_they_are(images: Tensor) -> Tensor:
+    return images
 
 
 def _how_to_go_on(history: History, path: Path | None, saved: bool) -> str:

@@ -25,12 +25,12 @@ class TrainingError(RuntimeError):
         )
 
 
-def cause_of(model: nn.Module, images: Tensor) -> str:
+def cause_of(model: nn.Module, images: Tensor | tuple[Tensor, ...]) -> str:
     """Where, on these images, something is first not finite: a sentence with a space behind it, or ``""``.
 
     The weights are those before the step that failed, or what is left of them.
     """
-    if not torch.isfinite(images).all():
+    if not all(torch.isfinite(view).all() for view in (images if isinstance(images, tuple) else [images])):
         return "There are values in the images themselves that are not finite. "
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():

@@ -48,6 +48,7 @@ class Recipe:
 
     Attributes:
         augment: names, applied in turn.
+        crop_area: least and largest share of the area that ``random_resized_crop`` cuts out.
         rand_augment: (magnitude 0..10, its standard deviation) of two random operations an image.
         color_jitter: largest change of brightness, contrast and saturation, as a share.
         random_erasing: probability that a rectangle becomes noise.
@@ -55,6 +56,9 @@ class Recipe:
             of the two, at random.
         mix_until: share of the training after which mixing stops.
         repeated_augment: how often an image is in a batch, each time augmented anew.
+        views: how many views of each image, each augmented anew, a model is given that compares them (DINO).
+        local_views: (how many, side in pixels) of further, smaller views, whose ``random_resized_crop`` cuts out 0.05 to
+            the least of `crop_area`: multi-crop (Caron et al. 2020, arXiv:2006.09882, section 3.4).
         test_crop: share of height and width, from the centre, that is looked at in evaluation.
 
     What is done to the network (``fit`` sets the first two, ``course train`` asks for the third):
@@ -88,6 +92,7 @@ class Recipe:
     distill_weight: float = 0.5
     distill_temperature: float = 1.0
     augment: tuple[str, ...] = ()
+    crop_area: tuple[float, float] = (0.08, 1.0)
     rand_augment: tuple[float, float] | None = None
     color_jitter: float = 0.0
     random_erasing: float = 0.0
@@ -95,6 +100,8 @@ class Recipe:
     cutmix: float = 0.0
     mix_until: float = 1.0
     repeated_augment: int = 1
+    views: int = 1
+    local_views: tuple[int, int] | None = None
     test_crop: float = 1.0
     drop_path: float | None = None
     dropout: float | None = None
@@ -116,6 +123,14 @@ class Recipe:
             one_of(self.distill, DISTILLATIONS, "there is no distillation")
         for name in self.augment:
             one_of(name, AUGMENTATIONS, "there is no augmentation")
+        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise ValueError(f"crop_area is the least and the largest share, above 0 to 1, and not {self.crop_area}")
+        if not isinstance(self.views, int) or self.views < 1 or (self.views > 1 and (self.mixup or self.cutmix)):
+            raise ValueError("views is a whole number, at least 1, and views are not mixed: mixup and cutmix are 0")
+        if self.local_views and (self.views < 2 or "random_resized_crop" not in self.augment):
+            raise ValueError(
+                "local_views stand beside two views or more, and random_resized_crop of augment cuts them out"
+            )
         for name in ("label_smoothing", "distill_weight", "random_erasing", "mix_until", "layer_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

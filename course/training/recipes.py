@@ -184,6 +184,43 @@ sam = vit.but(sam=0.05, dropout=0.0)
 """ViT by sharpness-aware minimisation: crop and flip and nothing else (Chen, Hsieh and Gong 2022, arXiv:2106.01548,
 section 4). rho is the default of Foret et al. 2021 (arXiv:2010.01412); Chen et al. choose it for each model."""
 
+mae = _IMAGENET.but(
+    epochs=800,
+    batch_size=4096,
+    lr=1.5e-4 * 4096 / 256,
+    weight_decay=0.05,
+    betas=(0.9, 0.95),
+    warmup=40 / 800,
+    crop_area=(0.2, 1.0),
+)
+"""MAE's pre-training (He et al. 2022, arXiv:2111.06377, table 8; the area of crops is that of the authors' code)."""
+
+simmim = _IMAGENET.but(
+    epochs=100,
+    batch_size=2048,
+    lr=8e-4,
+    weight_decay=0.05,
+    warmup=10 / 100,
+    crop_area=(0.67, 1.0),
+)
+"""SimMIM's pre-training in its ablations (Xie et al. 2022, arXiv:2111.09886, section 4.1.1)."""
+
+dino = _IMAGENET.but(
+    epochs=100,
+    batch_size=1024,
+    lr=5e-4 * 1024 / 256,
+    weight_decay=0.04,
+    warmup=10 / 100,
+    augment=("random_resized_crop", "random_flip", "three_augment"),
+    color_jitter=0.4,
+    crop_area=(0.4, 1.0),
+    views=2,
+    local_views=(8, 96),
+)
+"""DINO (Caron et al. 2021, arXiv:2104.14294, section 3.2). Weight decay grows to 0.4 there. Blur and solarization stand in
+for BYOL's by those of DeiT III; the numbers of the crops are those of the authors' code. A batch is of as many images, each
+in ten views: for images of 32 pixels say ``recipes.dino.but(local_views=(4, 16)).at_batch_size(64)``."""
+
 NAMED = {name: value for name, value in list(globals().items()) if isinstance(value, Recipe) and name[0] != "_"}
 
 

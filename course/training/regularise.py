@@ -12,12 +12,15 @@ def set_drop_path(model: nn.Module, rate: float) -> None:
     Huang et al. 2016, arXiv:1603.09382, section 3 ("linear decay"); both halves of a block have the block's
     rate, as ``create_model(name, drop_path=rate)`` gives them. Of a `Backbone`, the blocks of its stages
     count; of another model, all its `Block`s in the order in which they were made (so that in ViViT's model 2
-    the rate grows over both encoders, where ``create_model`` lets it grow in each).
+    the rate grows over both encoders, where ``create_model`` lets it grow in each). Of what trains a `Backbone` as
+    its ``encoder`` (MAE, SimMIM, DINO), those of the encoder count.
 
     Raises:
         ValueError: `rate` is not at least 0 and below 1, or no block of the model has a step to leave out.
     """
     _check(rate, "drop_path")
+    if isinstance(getattr(model, "encoder", None), loaded("backbone", "Backbone")):
+        model = model.encoder
     if isinstance(model, loaded("backbone", "Backbone")):
         blocks = [block for stage in model.stages for block in stage.blocks]
     else:

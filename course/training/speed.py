@@ -196,7 +196,7 @@ class _Step:
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self.model = model
-        self.images = images if images.is_floating_point() else images.float()
+        self.images = images.float() if images.dtype == torch.uint8 else images  # words stay as they are
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         # Batch norm writes its running statistics in place; here, into copies.
         self.buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}

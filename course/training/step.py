@@ -24,14 +24,26 @@ class Step:
     Attributes:
         optimizer: with what it has gathered.
         ema: the running mean of the weights; None without `recipe.ema`.
+        own_loss: whether the model turned out to give its loss itself, and no logits.
     """
 
+    own_loss = False
+
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int, classes: int, teacher: nn.Module | None) -> None:
+        """
+        Args:
+            classes: how many there are in the labels; 0: there are no labels.
+        """
         if (recipe.distill is None) != (teacher is None):
             has, lacks = (
                 ("a recipe with distill", "teacher=") if teacher is None else ("teacher=", "a recipe with distill")
             )
             raise ValueError(f"distillation needs both: there is {has} but no {lacks}")
+        if recipe.views > 1 and not getattr(model, "takes_views", False):
+            raise ValueError(
+                f"the recipe makes {recipe.views} views of each image, for a model that compares them (DINO), and "
+                f"{type(model).__name__} takes the image: recipe.but(views=1, local_views=None)"
+            )
         self.model, self.recipe, self.steps, self.classes, self.teacher = model, recipe, steps, classes, teacher
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not self.parameters:
@@ -79,13 +91,25 @@ class Step:
             if self.checks_finite and not torch.isfinite(norm):
                 raise self._error(step, "the gradient is not finite", gradient_cause(self.model), path)
         self.optimizer.step()
+        if hasattr(self.model, "after_step"):
+            self.model.after_step(step, self.steps)
         if self.ema:
             self.ema.update(self.model)
         return loss.detach()
 
     def _loss(self, batch: Batch, teacher_logits: Tensor | None) -> Tensor:
         with self.speed.applied(self.device):
-            logits = self.network(batch.images)  # (B, classes), or a pair of those
+            logits = self.network(batch.images)  # (B, classes), or a pair of those; or a loss of its own
+            if isinstance(logits, Tensor) and logits.ndim == 0:
+                self.own_loss = True
+                if teacher_logits is not None:
+                    raise ValueError("distillation is for a model that gives logits; this one gives a loss of its own")
+                return logits.float()
+            if self.classes == 0:
+                raise ValueError(
+                    "labels are needed, for the model gives no loss of its own: data is an ImageSet from load(), or a "
+                    "pair (images, labels)"
+                )
             answers = logits if isinstance(logits, tuple) and teacher_logits is not None else (logits, logits)
             for one in answers:
                 check_logits(one, len(batch.images), self.classes)

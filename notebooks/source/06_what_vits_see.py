@@ -6,7 +6,7 @@
 # | **You will understand** | eleven ways to look into a trained ViT: what each measures, what the papers found with it, and what an *untrained* network shows in it |
 # | **You need** | [5 · The vision transformer](05_vision_transformer.ipynb): patches, class token, learned positions, blocks |
 # | **It takes** | {reading time}; all cells together run in about a minute and a half on two CPU cores |
-# | **Before · after** | [5 · The vision transformer](05_vision_transformer.ipynb) · **6 · What ViTs see** · 7 · Training with less data |
+# | **Before · after** | [5 · The vision transformer](05_vision_transformer.ipynb) · **6 · What ViTs see** · [7 · Training with less data](07_training_with_less_data.ipynb) |
 # | **Homework** | [hw2 · Vision transformer](../assignments/hw2_vit/hw2_vit.ipynb): there you build two of these measures yourself |
 
 # %% tags=["setup"]

@@ -71,8 +71,9 @@ def places(row):  # "16 × 16 patch V" -> ("16 × 16 patch", 0.0)
 figures.spectrum({name: places(row) for name, row in ROWS.items()})
 
 # %% [markdown]
-# From top to bottom the table becomes purple, but not cell by cell: no network stands at the same place in every
-# column. There is no *single* line from ViT to CNN. That is why "hybrid" alone says little about a network.
+# From top to bottom the table becomes pink, but not cell by cell: between DeiT and ResNet no network has the same
+# colour in every column. There is no *single* line from ViT to CNN. That is why "hybrid" alone says little about a
+# network.
 #
 # (In this course most networks are written as data, a **spec**, with these choices by name; `compare` lists what
 # differs between two of them, and we will use it all the time.) The stages of nine networks, with the number of
@@ -93,9 +94,9 @@ def stages(name):
 figures.stages({name: stages(name) for name in KINDS})
 
 # %% [markdown]
-# Purple blocks convolve, green blocks attend. Look at DeiT at the bottom: one grid of 14 × 14 for all twelve blocks.
-# All others but LeViT begin on finer maps, and all but CvT end on 7 × 7 places or fewer. And wherever both kinds are
-# there, convolution comes *first*. We will ask why.
+# Pink blocks convolve, green blocks attend. Look at DeiT at the bottom: one grid of 14 × 14 for all twelve blocks. All
+# others but LeViT begin on finer maps, and all others but CvT end on 7 × 7 places or fewer. And wherever both kinds
+# are there, convolution comes *first*. We will ask why.
 #
 # **Question 9.1** `compare("deit_s", "swin_t")` lists the differences of two specs. How many of the five choices
 # changed? Somebody concludes from their accuracies (79.8 and 81.3 %, Liu and others 2021, table 1) that windows are
@@ -107,8 +108,10 @@ compare("deit_s", "swin_t")
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Layout, stem (4 × 4 patches), mixing of places and head: four of five. Only the norm stayed. The 1.5 points belong
-# to all four together, and to two different training recipes. The comparison cannot say what windows alone do.
+# All five: layout, stem (4 × 4 patches), mixing of places, head, and of the details the widths and the positions
+# (relative biases inside the windows; `tokens` with learned positions are gone). Kind of norm and activation stayed.
+# The 1.5 points belong to all of this together, and to two different training recipes. The comparison cannot say what
+# windows alone do.
 # </details>
 #
 # > **What slides get wrong here.** "Transformers have uniform width, CNNs are built from stages." That was so in
@@ -249,8 +252,9 @@ plots.bars(reduced, chance=0.1)
 # <details><summary>Answer</summary>
 #
 # The softmax of one number is 1, whatever the query is. Every place gets the same vector: a weighted sum over all 8 ×
-# 8 places, with a learned weight for each place and channel (and a norm). That is what *gather-excite θ* gathers
-# (lecture 2, section 3); there it multiplies, here it is added. It knows places because each of them has weights of
+# 8 places, with learned weights for each place (and a norm). That is nearly what *gather-excite θ* gathers (lecture 2,
+# section 3). There each channel is summed by itself, and the result multiplies; here the channels are mixed, and the
+# result is added. It knows places because each of them has weights of
 # its own. The queries do nothing at all.
 # </details>
 #
@@ -261,11 +265,11 @@ plots.bars(reduced, chance=0.1)
 #
 # ## 3 · Stem: a few convolutions in place of one large patch
 #
-# ViT's stem is one convolution with a kernel of 16 × 16 and a stride of 16 (lecture 5, section 2). No CNN was ever
-# built like this: a large kernel with a large stride, and nothing before it. Xiao and others (2021) replaced it with
-# what CNNs have: four 3 × 3 convolutions of stride 2, each with batch norm and ReLU, and a 1 × 1 convolution. They
-# call the old network ViT_P (patchify) and the new one ViT_C. The rest stays as it is, with one block less, because
-# the new stem costs about as much as a block:
+# ViT's stem is one convolution with a kernel of 16 × 16 and a stride of 16 (lecture 5, section 2). CNNs are not built
+# like this: their first kernels are small and overlap (even AlexNet's 11 × 11 has a stride of only 4). Xiao and others
+# (2021) replaced it with what CNNs have: four 3 × 3 convolutions of stride 2, each with batch norm and ReLU, and a 1 ×
+# 1 convolution. They call the old network ViT_P (patchify) and the new one ViT_C. The rest stays as it is, with one
+# block less, because the new stem costs about as much as a block:
 
 # %%
 compare("vit_s16", "vit_c_4gf")
@@ -332,8 +336,8 @@ figures.over_rates(
 # %<!-- stem / SGD / CNN stem / 0.3 --> at the three rates. With patches: 12 to 14
 # %<!-- stem / SGD / ViT with patches / 0.03 -->, 49 to 65 %<!-- stem / SGD / ViT with patches / 0.1 --> and 91 to 96
 # %<!-- stem / SGD / ViT with patches / 0.3 -->. At the lowest rate one learns and the other only guesses. So much of
-# the paper's claim is there in 80 steps: *with SGD the stem decides*. Note also that the patches do train with SGD,
-# at the right rate.
+# the paper's claim is there in 80 steps: with SGD the convolutional stem is ahead at each of our rates. But the patches
+# do train with SGD, at the right rate. The highest rate is the best for both stems, and we tried none beyond it.
 #
 # **AdamW** tells less. At the lowest rate the convolutional stem is ahead by 15 to 17
 # points<!-- stem / AdamW / CNN stem / 0.001 - stem / AdamW / ViT with patches / 0.001 -->; at the two others the
@@ -458,17 +462,17 @@ def heads(seed):
 plots.bars(over_seeds("09_vit_cnn_spectrum/heads", heads, live=False), chance=0.1)
 
 # %% [markdown]
-# Class token (82 to 92 %<!-- heads / class token / relation -->) and mean (85 to 90
+# Class token (83 to 92 %<!-- heads / class token / relation -->) and mean (85 to 90
 # %<!-- heads / mean / relation -->) cannot be told apart. Attention pooling varies (65 to 87
 # %<!-- heads / attention pooling / relation -->): with one seed it is the best of all, with another the last. Class
 # attention is behind the class token with every seed, by 15 to 16
 # points<!-- heads / class token / relation - heads / class attention / relation -->, although it has 43
 # %<!-- = 100 * (63034 - 44026) / 44026 --> more parameters.
 #
-# So in a short training the *simple* heads win, and "learned" does not mean "better": a query has to be learned
-# first, and the mean has nothing to learn. The class token asks from the first block on; class attention asks only
-# once. The limits: one question, one learning rate, 150 steps, blocks of two; CaiT's class attention was made for 24
-# to 48 blocks and 400 epochs.
+# So in a short training the *simple* heads are the safe choice, and "learned" does not mean "better". Perhaps because
+# a query has to be learned first, and the mean has nothing to learn; this we did not test. The class token asks from
+# the first block on; class attention asks only once. The limits: one question, one learning rate, 150 steps, blocks of
+# two; CaiT's class attention was made for 24 to 48 blocks and 400 epochs.
 #
 # ### Heads and resolution
 #
@@ -491,7 +495,7 @@ def resolution(seed):
 plots.bars(over_seeds("09_vit_cnn_spectrum/resolution", resolution, live=False), chance=0.1)
 
 # %% [markdown]
-# None of them suffers. From 32 to 48 pixels the class token gains 0 to 5
+# None of them suffers. From 32 to 48 pixels the class token gains 1 to 3
 # points<!-- resolution / class token / relation - heads / class token / relation -->, the mean −1 to
 # 4<!-- % resolution / mean / relation - heads / mean / relation -->, attention pooling 0 to
 # 4<!-- % resolution / attention pooling / relation - heads / attention pooling / relation --> and class attention 2
@@ -576,17 +580,18 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/last block", last_block, live=False),
 # points<!-- last block / CNN: convolution last / relation - last block / attention last / relation --> more with
 # every seed; but with 19 %<!-- = 100 * (70306 - 56842) / 70306 --> fewer parameters and 9
 # %<!-- = 100 * (4.96 - 4.52) / 4.96 --> fewer multiply–adds. Two blocks of convolution behind a stem of stride 4 see
-# nearly the whole image of 32 pixels, so attention has nothing to add that the convolution lacks. A layer that sees
-# everything helps where the others do *not*: with larger maps, as in detection, where BoTNet gains most (Srinivas and
-# others 2021, section 4).
+# nearly the whole image of 32 pixels. That may be why attention adds nothing here. One expects it to help where the
+# other layers do *not* see everything: on larger maps, as in detection, for which BoTNet was made (Srinivas and others
+# 2021, section 4).
 #
 # ### In which order?
 #
 # **Visformer** (Chen et al. 2021) has one stage of convolutions and two of attention. **CoAtNet** (Dai and others
 # 2021) asked which order is best, and compared C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T and a ViT, where C is a stage of
 # inverted bottlenecks (a widening, a depthwise 3 × 3 convolution, a narrowing) and T a stage of Transformer blocks.
-# On ImageNet, without other data, more C generalised better; with JFT's 300 million images more T had the larger
-# capacity; C-C-T-T was chosen for both (section 2.2). We can ask small questions with two stages, on maps of 8 × 8
+# On ImageNet, without other data, more C generalised better. With JFT's 300 million images C-C-T-T and C-T-T-T had the
+# larger capacity, above the pure ViT and above more C. Between the two, C-C-T-T transferred better and was chosen
+# (section 2.2). We can ask small questions with two stages, on maps of 8 × 8
 # and 4 × 4 places:
 #
 # **Predict**: CC, CT and TT, for *texture* and for *relation*. Which letter decides texture, the first or the second?
@@ -620,9 +625,10 @@ plots.bars(over_seeds("09_vit_cnn_spectrum/order", order, live=False), chance=0.
 
 # %% [markdown]
 # **Texture** is decided by the first letter: CC gets 100 %<!-- order / CC / texture -->, CT 81 to 100
-# %<!-- order / CT / texture -->, TT 25 to 38 %<!-- order / TT / texture -->. Early layers have to find stripes,
-# edges, colours. A convolution is made for that, and attention has to learn it. This is one
-# reason why all hybrids of section 1 begin with convolutions.
+# %<!-- order / CT / texture -->, TT 25 to 38 %<!-- order / TT / texture -->. (The control TC is missing:
+# we did not train it.) Early layers have to find stripes, edges, colours. A convolution is made for that, and attention
+# has to learn it. This fits what the stacked hybrids of section 1 do: BoTNet, CoAtNet and Visformer begin with
+# convolutions.
 #
 # **Relation** turns the order of the paper around: CC gets 45 to 53 %<!-- order / CC / relation -->, CT and TT stay
 # at chance (8 to 9 %<!-- order / CT / relation --> and 9 to 10 %<!-- order / TT / relation -->), although attention
@@ -778,16 +784,17 @@ plots.curves(steps, {question: moved[question]["distance"] for question in STEPS
 # they *close*: σ(g) rises to 0.92 to 0.93<!-- gates / relation / last gate -->, the heads look at places nearly
 # alone. On *texture* they *open*: σ(g) falls to 0.41 to 0.45<!-- gates / texture / last gate -->, more than half of
 # the weight goes to content. The distance by place hardly changes, 1.2<!-- gates / relation / last distance --> and
-# 1.1<!-- gates / texture / last distance --> patches at the end. So the kernels neither grow nor shrink.
+# 1.1<!-- gates / texture / last distance --> patches at the end. So the kernels neither grow nor shrink. (The curves show
+# the first 80 steps. *Relation* is trained for 150; the printed numbers are from the end.)
 #
 # Why? The experiment does not say. Two guesses. For *relation* somebody has to look far: but there is a second block,
 # a global one, and it can. What it needs from the first are clean tokens that know their neighbourhood and their
 # place; a gated head that mixes in far tokens spoils them. For *texture* the whole image shows the same stripes; a
 # head that collects *similar* patches from everywhere averages their noise away.
 #
-# What does it show, then? That a soft bias is *used*: it is strengthened or given up within 80 steps, by what the
-# question needs of that layer. And that a story about a mechanism ("it starts local and opens up when it must") wants
-# a measurement before it is told. (On ImageNet many gates fall during training: d'Ascoli and others 2021.)
+# What does it show, then? That a soft bias is *used*: it is strengthened or given up within 80 steps, and in another
+# way for each question. And that a story about a mechanism ("it starts local and opens up when it must") wants a
+# measurement before it is told. (On ImageNet many gates fall during training: d'Ascoli and others 2021.)
 #
 # ### CvT: a convolution before the attention
 #
@@ -820,9 +827,9 @@ print(f"a linear projection, as in ViT: {count_parameters(linear):,} parameters;
 #
 # <details><summary>Answer</summary>
 #
-# The gates (σ(g) → 0), the biases (all equal) and CvT's depthwise kernels (all weight on the middle) can: then a
-# plain ViT remains. The windows cannot: no weight of Swin connects two places of different windows within a layer.
-# (Shifting lets them meet layers later.)
+# The gates (σ(g) → 0), the biases (all equal) and CvT's depthwise kernels (all weight on the middle) can: then a plain
+# ViT remains (CvT's keys and values still four times fewer). The windows cannot: no weight of Swin connects two places
+# of different windows within a layer. (Shifting lets them meet layers later.)
 # </details>
 #
 # ## 7 · More complicated, or simpler?
@@ -880,8 +887,9 @@ print(f"of DeiT-S's, the products of N² weights with 896 pixels: {products:.1f}
       f"with windows of 14 × 14 they would be {products * 14**2 / N:.1f} G")
 
 # %% [markdown]
-# DeiT-S grows fastest, and the N² products are the reason; with windows in most blocks, as UViT has them, they nearly
-# vanish, and one grid costs no more than a pyramid. So the pyramid is *one* answer to the cost of attention, and
+# DeiT-S grows fastest, and the N² products are the reason; with windows of 14 × 14 in all blocks they nearly
+# vanish, and 73.3<!-- = 158.2 - 90.6 + 5.7 --> G remain: one grid then costs about as much as Swin's pyramid. (UViT has
+# finer patches, and windows that grow.) So the pyramid is *one* answer to the cost of attention, and
 # windows are another.
 #
 # **For discussion.** Collect the evidence of this lecture for each side, and say for each piece what it does *not*
@@ -899,23 +907,24 @@ print(f"of DeiT-S's, the products of N² weights with 896 pixels: {products:.1f}
 # The two columns do not speak about the same situation. Built-in locality saves *data and steps*: it helps where both
 # are scarce. A plain network saves *decisions*: it helps where data are plenty, and where one network should serve
 # many tasks or kinds of data. None of our bars shows more than short trainings of small networks on two drawn
-# questions; none of the papers' tables changes one choice at a time under one recipe. Lecture 11 does the first, and
-# lecture 12 asks how much of all this was recipe.
+# questions; few tables of papers change one choice at a time under one recipe (Visformer's walk does, and
+# Xiao's stems). Lecture 11 does it in small, and lecture 12 asks how much of all this was recipe.
 # </details>
 #
 # ## Summary
 #
 # 1. **Five choices** lie between ViT and CNN: layout, stem, mixing of places, head, details. No line joins the two
 #    ends; a paper that changes four of them at once says little about each.
-# 2. **PVT** keeps all queries and reduces keys and values by R × R. That divides the cost by R²; it stays quadratic.
-#    A reduction is a learned convolution, and with one key it is gather-excite.
-# 3. **A convolutional stem** makes SGD work: 98 to 100 %<!-- stem / SGD / CNN stem / 0.1 --> against 49 to 65
-#    %<!-- stem / SGD / ViT with patches / 0.1 --> at a rate of 0.1. Under AdamW our runs do not decide. Its windows
+# 2. **PVT** keeps all queries and reduces keys and values by R × R. That divides the N² products by R²; the
+#    cost stays quadratic. A reduction is a learned convolution, and with one key it is nearly gather-excite.
+# 3. **A convolutional stem** learns faster with SGD: 98 to 100 %<!-- stem / SGD / CNN stem / 0.1 --> against 49 to 65
+#    %<!-- stem / SGD / ViT with patches / 0.1 --> at a rate of 0.1 (patches need 0.3). Under AdamW
+#    our runs do not decide. Its windows
 #    overlap, so hidden pixels leak to three more tokens.
-# 4. **Heads**: mean and class token are alike (85 to 90 %<!-- heads / mean / relation --> and 82 to 92
-#    %<!-- heads / class token / relation -->), class attention needs more training than we gave it. All four stand a
+# 4. **Heads**: mean and class token are alike (85 to 90 %<!-- heads / mean / relation --> and 83 to 92
+#    %<!-- heads / class token / relation -->), class attention is behind in our short training. All four stand a
 #    larger image.
-# 5. **Stacked hybrids** convolve first, and *texture* shows why (CC 100 %<!-- order / CC / texture -->, TT 25 to 38
+# 5. **Stacked hybrids** convolve first, and *texture* fits that (CC 100 %<!-- order / CC / texture -->, TT 25 to 38
 #    %<!-- order / TT / texture -->). That attention later helps *relation* depends on positions that are large enough
 #    at the start.
 # 6. **Locality inside attention** can be a bias that data overrule (gates, relative biases, projections) or a wall

@@ -6,7 +6,7 @@
 # | **You will understand** | the block that all transformers share; pooling, shift, depthwise convolution and attention as five token mixers in one network; how to compare them fairly; why multiply–adds are not time |
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb); [5 · The vision transformer](05_vision_transformer.ipynb); [10 · All-MLP](10_all_mlp.ipynb) |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | [10 · All-MLP](10_all_mlp.ipynb) · **11 · MetaFormer** · 12 · ConvNets strike back |
+# | **Before · after** | [10 · All-MLP](10_all_mlp.ipynb) · **11 · MetaFormer** · [12 · ConvNets strike back](12_convnets_strike_back.ipynb) |
 # | **Homework** | [hw5 · PoolFormer](../assignments/hw5_poolformer/hw5_poolformer.ipynb): you build the block and its token mixers, and compare them over several seeds |
 
 # %% tags=["setup"]

@@ -19,10 +19,13 @@ WITHOUT_LOOSE_NUMBERS = (
     "04_transformer",
     "05_vision_transformer",
     "06_what_vits_see",
+    "07_training_with_less_data",
     "08_swin",
     "09_vit_cnn_spectrum",
     "10_all_mlp",
     "11_metaformer",
+    "12_convnets_strike_back",
+    "13_scaling",
     "14_video",
 )
 

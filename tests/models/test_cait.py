@@ -1,12 +1,17 @@
 """CaiT and its three ideas (LayerScale, talking heads, class attention) against timm."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from course.models import create_model
 from course.models.backbone import Residual
+from course.models.count import count_macs, count_parameters
 from course.models.norms import LayerNorm
+from course.models.registry import entry
+from course.models.spec import Isotropic, part
 from course.models.token_mixers.class_attention import ClassAttention
 from course.models.token_mixers.talking_heads import TalkingHeadsAttention
 from tests.models.parity import (
@@ -80,6 +85,32 @@ def test_talking_heads_are_timms():
     for mine, other in [("qkv", "qkv"), ("talk_before", "proj_l"), ("talk_after", "proj_w"), ("proj", "proj")]:
         ours.get_submodule(mine).load_state_dict(theirs.get_submodule(other).state_dict())
     assert_agrees(ours, theirs, TOKENS)
+
+
+DEIT, CAIT = entry("deit_s").spec, entry("cait_s36").spec
+assert isinstance(DEIT, Isotropic) and isinstance(CAIT, Isotropic)
+TALKING = replace(DEIT, token_mixer=part(TalkingHeadsAttention, num_heads=8))
+# The rows of the paper's ablation table that change the network: spec, millions of parameters, billions of multiply-adds
+STEPS = {
+    "DeiT-S": (DEIT, 22, 4.6),
+    "more heads": (DEIT.but(num_heads=8), 22, 4.6),
+    "talking heads": (TALKING, 22, 4.6),
+    "depth": (TALKING.but(depth=36), 64, 13.8),
+    "LayerScale": (TALKING.but(depth=36, layer_scale=1e-6), 64, 13.8),
+    "CaiT": (CAIT, 68, 13.9),
+    "256 pixels": (CAIT.but(img_size=256), 68, 18.6),
+    "384 pixels": (CAIT.but(img_size=384), 68, 48.0),
+}
+
+
+@proves(98, 203)
+@pytest.mark.parametrize("row", STEPS)
+def test_each_row_of_the_ablation_table_has_the_printed_size(row):
+    spec, millions, billions = STEPS[row]
+    with torch.device("meta"):
+        model = spec.build()
+    assert int(count_parameters(model) / 1e6) == millions
+    assert count_macs(model, 1, 3, spec.img_size, spec.img_size) / 1e9 == pytest.approx(billions, abs=0.1)
 
 
 def heads_talk_the_wrong_way(model):

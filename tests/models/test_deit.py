@@ -8,7 +8,7 @@ from course.models.stems import Tokens
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
 SMALL = dict.fromkeys(
-    ["deit_s", "deit_b", "deit_b_384", "deit_s_distilled", "deit3_s"],
+    ["deit_s", "deit_b", "deit_b_384", "deit_s_36", "deit_s_distilled", "deit3_s"],
     dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=10),
 )
 SIZES = dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=10)
@@ -49,8 +49,8 @@ def transformers_distilled():
     return DeiTForImageClassificationWithTeacher(config)
 
 
-@proves(86, 87, 88)
-@pytest.mark.parametrize("name", ["deit_s", "deit_b", "deit_b_384"])
+@proves(86, 87, 88, 98)
+@pytest.mark.parametrize("name", ["deit_s", "deit_b", "deit_b_384", "deit_s_36"])
 def test_deit_agrees_with_timm(name):
     assert_agrees(*pair(name, SMALL[name], timm_deit(), "timm"), IMAGES)
 

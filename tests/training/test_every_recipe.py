@@ -9,6 +9,8 @@ from torch import nn
 from course.data import load
 from course.data.normalise import Normalise
 from course.models import create_model
+from course.models.dino import DINO
+from course.models.masked_images import MAE, SimMIM
 from course.training import Recipe, TrainingError, evaluate, fit, recipes
 from course.training.batches import Batches
 from course.training.parallel import Processes
@@ -19,7 +21,14 @@ SMALL = dict(num_classes=10, img_size=8, in_chans=1)
 
 def small_vit(name: str = "vit_cifar", **overrides) -> nn.Module:
     torch.manual_seed(0)
-    return create_model(name, **SMALL, depth=2, embed_dim=24, num_heads=2, **overrides)
+    return create_model(name, **SMALL | dict(depth=2, embed_dim=24, num_heads=2) | overrides)
+
+
+WITHOUT_LABELS = {
+    "mae": lambda encoder: MAE(encoder, decoder_dim=16, decoder_depth=1, decoder_heads=2),
+    "simmim": lambda encoder: SimMIM(encoder, mask_size=4),
+    "dino": lambda encoder: DINO(encoder, prototypes=16, hidden=24, bottleneck=8),
+}
 
 
 def small_convnext() -> nn.Module:
@@ -35,10 +44,14 @@ def digits():
 @pytest.mark.parametrize("name", recipes.NAMED)
 def test_every_recipe_for_a_few_steps(digits, name):
     model = small_convnext() if "convnext" in name else small_vit()
+    labelled = {"val": digits, "val_points": 1}
+    if name in WITHOUT_LABELS:
+        model, labelled = WITHOUT_LABELS[name](small_vit(num_classes=0)), {}
     teacher = fit_teacher(digits) if recipes.get(name).distill else None
     before = copy.deepcopy(model.state_dict())
     recipe = recipes.get(name).at_batch_size(32).but(steps=3, warmup=0.3)
-    history = fit(model, digits, recipe, val=digits, val_points=1, teacher=teacher)
+    recipe = recipe.but(local_views=(2, 4)) if recipe.local_views else recipe
+    history = fit(model, digits, recipe, teacher=teacher, **labelled)
     assert len(history.loss) == 3 and all(0 < loss < 10 for loss in history.loss)
     changed = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])]
     assert len(changed) > 0.9 * len(before), "all weights learn"

@@ -102,6 +102,9 @@ OFF = {
     "sam": None,
     "distill": None,
     "mix_until": 1.0,
+    "crop_area": (0.08, 1.0),
+    "views": 1,
+    "local_views": None,
 }
 RRC = ("random_resized_crop", "random_flip")
 TABLES = {
@@ -304,10 +307,51 @@ TABLES = {
         repeated_augment=1,
         augment=RRC,
     ),
+    # He et al. 2022, table 8; the authors' code for the crop.
+    "mae": dict(
+        epochs=800,
+        batch_size=4096,
+        optimizer="adamw",
+        lr=1.5e-4 * 16,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=40,
+        augment=RRC,
+        crop_area=(0.2, 1.0),
+    ),
+    # Xie et al. 2022, section 4.1.1.
+    "simmim": dict(
+        epochs=100,
+        batch_size=2048,
+        optimizer="adamw",
+        lr=8e-4,
+        betas=(0.9, 0.999),
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=10,
+        augment=RRC,
+        crop_area=(0.67, 1.0),
+    ),
+    # Caron et al. 2021, section 3.2; the authors' code for the crops.
+    "dino": dict(
+        epochs=100,
+        batch_size=1024,
+        optimizer="adamw",
+        lr=5e-4 * 4,
+        weight_decay=0.04,
+        schedule="cosine",
+        warmup_epochs=10,
+        augment=(*RRC, "three_augment"),
+        color_jitter=0.4,
+        crop_area=(0.4, 1.0),
+        views=2,
+        local_views=(8, 96),
+    ),
 }
 
 
-@proves(91, 92, 107, 167)
+@proves(91, 92, 107, 148, 149, 150, 167)
 @pytest.mark.parametrize("name", TABLES)
 def test_a_recipe_is_its_table(name):
     recipe, table = recipes.get(name), dict(TABLES[name])

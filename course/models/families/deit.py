@@ -40,10 +40,13 @@ DEIT3 = TIMM | {
 
 deit_s = vit(16, 384, 12, 6)
 deit_s_distilled = replace(deit_s, tokens=part(Tokens, class_tokens=2), head=part(DistilledHead))
+# The network that CaiT starts from, 36 blocks deep; with its 8 heads, which add no parameters.
+deit_s_36 = vit(16, 384, 36, 8)
 deit3_s = replace(deit_s, tokens=part(Tokens, class_tokens=1, position_on_class=False), layer_scale=1e-6)
 
 register("deit_s", deit_s, paper=PAPER, says="22M", keys=KEYS)
 register("deit_b", vit(16, 768, 12, 12), paper=PAPER, says="86M", keys=KEYS)
 register("deit_b_384", vit(16, 768, 12, 12, img_size=384), paper=PAPER, says="86M", keys=KEYS)
+register("deit_s_36", deit_s_36, paper="Touvron et al. 2021, arXiv:2103.17239, table 1", keys=KEYS)
 register("deit_s_distilled", deit_s_distilled, paper=PAPER, says="22M", keys=DISTILLED)
 register("deit3_s", deit3_s, paper="Touvron et al. 2022, arXiv:2204.07118", says="22.0M 4.6G", keys={"timm": DEIT3})
