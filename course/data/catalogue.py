@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.data import cifar, digits, sequences, two_questions
+from course.data import cifar, digits, sequences, shapes, two_questions
 from course.data.imageset import ImageSet, default_device
 from course.data.sequences import SequenceSet
 from course.names import one_of
@@ -59,6 +59,13 @@ SOURCES = {
         digits.VIDEO_CLASS_NAMES,
         draw=digits.draw_video,
     ),
+    "shapes": DataSource(
+        "shapes of all sizes, with masks and boxes; drawn",
+        {"train": 2000, "test": 500},
+        (3, shapes.SIZE, shapes.SIZE),
+        shapes.CLASS_NAMES,
+        draw=lambda random, count, split: shapes.draw(random, count),
+    ),
     "sentiment": DataSource(
         "sentences with 'not': only the order of the words tells the sentiment; drawn",
         {"train": 4000, "test": 1000},
@@ -101,21 +108,22 @@ def load(
     """Load a data set as tensors on the device: ``images, labels = load("cifar10")``.
 
     Args:
-        name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions`` and
-            ``digit_video`` need no network, nor do the sequences of words ``sentiment``, ``lookup`` and ``reversal``
+        name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions``, ``digit_video`` and
+            ``shapes`` need no network, nor do the sequences of words ``sentiment``, ``lookup`` and ``reversal``
             (`course.data.sequences` says what each is built to show).
         split: ``train`` or ``test``. They never share an image; the drawn sets use separate random streams.
         size: only the first `size` images or sequences. The drawn sets make as many as asked for (if nobody asks:
-            ``two_questions`` 5,000 and 1,000, ``digit_video`` and ``sentiment`` 4,000 and 1,000, ``lookup`` 20,000 and
-            1,000, ``reversal`` 10,000 and 1,000); a longer set begins with the shorter.
+            ``two_questions`` 5,000 and 1,000, ``digit_video`` and ``sentiment`` 4,000 and 1,000, ``shapes`` 2,000 and
+            500, ``lookup`` 20,000 and 1,000, ``reversal`` 10,000 and 1,000); a longer set begins with the shorter.
         seed: of the drawn sets, which are the same for the same seed; the real ones are what they are.
         label: which question `labels` answers: ``relation`` (default) or ``texture`` of ``two_questions``,
-            ``motion`` (default) or ``digit`` of ``digit_video``. All of them stay in ``.all_labels``.
+            ``motion`` (default) or ``digit`` of ``digit_video``, ``mask`` (default), ``kind`` or ``box`` of ``shapes``.
+            All of them stay in ``.all_labels``.
         device: CUDA if there is one, else the CPU.
 
     Returns:
-        ImageSet: uint8 images (N, C, H, W), clips (N, T, C, H, W); int64 labels (N,); class names. Of sequences a
-        SequenceSet: int64 words (N, L), labels (N,) or (N, M), vocabulary.
+        ImageSet: uint8 images (N, C, H, W), clips (N, T, C, H, W); int64 labels (N,), of ``shapes`` masks (N, H, W);
+        class names. Of sequences a SequenceSet: int64 words (N, L), labels (N,) or (N, M), vocabulary.
 
     Raises:
         ValueError: a name, split, label, size or seed that does not exist; says what does.

@@ -24,11 +24,11 @@ class ImageSet:
 
     Attributes:
         images: uint8, (N, C, H, W); video (N, T, C, H, W).
-        labels: int64, (N,).
+        labels: int64, (N,); of ``shapes`` masks (N, H, W).
         classes: the class names; ``classes[labels[i]]`` is what image i shows.
         name, split: where it came from.
         question: which of `all_labels` is in `labels`.
-        all_labels: every label vector by its name, each (N,).
+        all_labels: every label vector by its name, each (N,); of ``shapes`` see `course.data.shapes`.
         all_classes: the class names of each.
     """
 

@@ -35,13 +35,15 @@ After some steps::
 A model whose forward gives a scalar brings its own loss, and no labels are needed: MAE, SimMIM
 (``course.models.masked_images``) and DINO (``course.models.dino``), by recipes of their names.
 
-``history.History`` is what comes back. ``parallel.Processes`` is asked wherever several processes must agree.
+``history.History`` is what comes back. ``dense.fit_dense`` goes the same way with a loss of the caller's own, for masks and
+boxes. ``parallel.Processes`` is asked wherever several processes must agree.
 
 What is imported here does not import ``course.models``, which does not exist where students' code is graded.
 """
 
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
+from course.training.dense import fit_dense
 from course.training.history import History
 from course.training.loop import evaluate, fit
 from course.training.not_finite import TrainingError
@@ -57,6 +59,7 @@ __all__ = [
     "at_resolution",
     "evaluate",
     "fit",
+    "fit_dense",
     "recipes",
     "train_or_load",
 ]

@@ -13,11 +13,16 @@ from course.models.dense.detr import (
     DETRDecoderLayer,
     DETREncoderLayer,
     FrozenBatchNorm,
+    detections,
+    generalized_iou,
+    in_order,
     match,
+    matching_cost,
     set_loss,
+    set_loss_of_all_layers,
 )
 from course.models.norms import LayerNorm
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
+from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
 
 SIZES = dict(
     depths=(1, 1, 1, 1),
@@ -29,7 +34,7 @@ SIZES = dict(
     encoder_depth=2,
     decoder_depth=2,
 )
-SMALL = {"detr_r50": SIZES | {"width": 8}}
+SMALL = {"detr_r50": SIZES | {"width": 8}, "detr_shapes": SIZES | {"width": 8, "depths": (1, 1)}}
 IMAGES = torch.randn(2, 3, 72, 100, generator=torch.Generator().manual_seed(2))
 # The second image is 50×60 and filled up.
 VISIBLE = torch.ones(2, 72, 100, dtype=torch.bool)
@@ -309,3 +314,86 @@ def test_frozen_batch_norms_learn_nothing_and_do_not_change():
 def test_the_published_model_of_91_classes_has_these_parameters():
     with torch.device("meta"):
         assert count_parameters(create_model("detr_r50")) == 41_524_768
+
+
+@proves(118)
+def test_the_losses_of_all_layers_are_those_of_transformers():
+    """Theirs is told what every layer found, and sums over them, each with its own matching."""
+    from transformers import DetrConfig
+    from transformers.loss.loss_for_object_detection import ForObjectDetectionLoss
+
+    model = randomised(create_model("detr_shapes", **SMALL["detr_shapes"] | {"decoder_depth": 3}))
+    images, targets = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)), problem((3, 0, 6))[2]
+    targets = [(classes, true.float()) for classes, true in targets]
+    logits, boxes = zip(*[model.predictions(found) for found in model.objects(images)])
+    assert len({tuple(q.tolist()) for ours in zip(logits, boxes) for q, _ in match(*ours, targets)[2:]}) > 1
+    config = DetrConfig(num_labels=5, decoder_layers=3, auxiliary_loss=True)
+    labels = [{"class_labels": classes, "boxes": true} for classes, true in targets]
+    theirs = ForObjectDetectionLoss(logits[-1], labels, "cpu", boxes[-1], config, logits, boxes)[0]
+    torch.testing.assert_close(set_loss_of_all_layers(model, images, targets), theirs)
+    assert not torch.isclose(set_loss(logits[-1], boxes[-1], targets), theirs, rtol=1e-2)
+
+
+@proves(118)
+def test_the_cost_and_the_matching_are_those_of_transformers():
+    from scipy.optimize import linear_sum_assignment
+    from transformers.loss.loss_for_object_detection import HungarianMatcher
+
+    logits, boxes, targets = problem((3, 0, 6))
+    labels = [{"class_labels": classes, "boxes": true} for classes, true in targets]
+    theirs = HungarianMatcher(class_cost=1, bbox_cost=5, giou_cost=2)({"logits": logits, "pred_boxes": boxes}, labels)
+    for own, other in zip(match(logits, boxes, targets), theirs, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(own, other, strict=True))
+    alone = matching_cost(logits[2], boxes[2], *targets[2])
+    assert alone.shape == (9, 6)
+    assert torch.equal(torch.tensor(linear_sum_assignment(alone)[1]), theirs[2][1])
+
+
+def test_generalised_iou_is_torchvisions():
+    from torchvision.ops import box_convert, generalized_box_iou
+
+    generator = torch.Generator().manual_seed(5)
+    a, b = torch.rand(7, 4, generator=generator), torch.rand(9, 4, generator=generator)
+    b[0], b[1, :2] = a[0], 5.0  # one that is the same, one far away
+    expected = generalized_box_iou(*(box_convert(boxes, "cxcywh", "xyxy") for boxes in (a, b)))
+    torch.testing.assert_close(generalized_iou(a[:, None], b), expected)
+    assert expected[0, 0] == 1 and expected[0, 1] < -0.9
+
+
+def test_without_matching_the_order_of_the_objects_counts_and_with_it_it_does_not():
+    logits, boxes, targets = problem((3, 6))
+    turned = [(classes.flip(0), true.flip(0)) for classes, true in targets]
+    torch.testing.assert_close(set_loss(logits, boxes, targets), set_loss(logits, boxes, turned))
+    plain, other = (set_loss(logits, boxes, some, pairs=in_order(some)) for some in (targets, turned))
+    assert not torch.isclose(plain, other, rtol=1e-2)
+    assert plain > set_loss(logits, boxes, targets)
+    queries, objects = in_order(targets)[1]
+    assert queries.tolist() == objects.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_trunk_that_starts_from_nothing_has_norms_that_learn():
+    model = create_model("detr_shapes", **SMALL["detr_shapes"])
+    assert not any(isinstance(module, FrozenBatchNorm) for module in model.modules())
+    norms = each(model.backbone, nn.BatchNorm2d)
+    before = norms[0].running_mean.clone()
+    model.train()(torch.randn(2, 3, 64, 64))
+    assert norms and not torch.equal(before, norms[0].running_mean)
+
+
+def test_the_encoder_of_the_small_one_reads_8_times_8_places():
+    model = create_model("detr_shapes")
+    assert model.features(torch.zeros(1, 3, 64, 64))[-1].shape[2:] == (8, 8)
+
+
+def test_detections_are_those_of_transformers():
+    from types import SimpleNamespace
+
+    from torchvision.ops import box_convert
+    from transformers import DetrImageProcessor
+
+    logits, boxes, _ = problem()
+    outputs = SimpleNamespace(logits=logits, pred_boxes=boxes)
+    theirs = DetrImageProcessor().post_process_object_detection(outputs, threshold=0.0)
+    for (score, classes, own), expected in zip(detections(logits, boxes), theirs, strict=True):
+        assert torch.equal(score, expected["scores"]) and torch.equal(classes, expected["labels"])
+        torch.testing.assert_close(box_convert(own, "cxcywh", "xyxy"), expected["boxes"])

@@ -8,7 +8,7 @@ from course.models import create_model
 from course.models.dense.fcn import FCN
 from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
 
-SMALL = {"fcn_r50": dict(depths=(1, 2, 2, 2), width=4, num_classes=5)}
+SMALL = dict.fromkeys(["fcn_r50", "fcn_shapes"], dict(depths=(1, 2, 2, 2), width=4, num_classes=5))
 IMAGES = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(2))
 
 

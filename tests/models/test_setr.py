@@ -14,6 +14,7 @@ from tests.models.parity import assert_agrees, assert_catches, each, pair, prove
 
 SIZES = dict(img_size=(48, 32), embed_dim=24, depth=4, num_heads=3, num_classes=5, channels=8)
 SMALL = dict.fromkeys(["setr_naive", "setr_pup", "setr_mla", "setr_naive_b", "setr_pup_b", "setr_mla_b"], SIZES)
+SMALL |= dict.fromkeys(["setr_naive_shapes", "setr_pup_shapes", "setr_mla_shapes"], SIZES)
 IMAGES = torch.randn(2, 3, 48, 32, generator=torch.Generator().manual_seed(2))
 
 

@@ -10,7 +10,7 @@ from course.models.dense import unet
 from tests.models.parity import assert_agrees, assert_catches, each, proves, randomised
 
 SIZES = dict(img_size=(44, 48), in_chans=2, num_classes=3, width=4, depth=2)
-SMALL = {"unet": SIZES}
+SMALL = {"unet": SIZES, "unet_shapes": SIZES}
 IMAGES = torch.randn(2, 2, 44, 48, generator=torch.Generator().manual_seed(2))
 
 

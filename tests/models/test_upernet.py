@@ -22,7 +22,7 @@ SIZES = dict(
     channels=8,
     auxiliary_channels=6,
 )
-SMALL = dict.fromkeys(["upernet_swin_t", "upernet_swin_s", "upernet_swin_b", "upernet_swin_l"], SIZES)
+SMALL = dict.fromkeys(["upernet_swin_t", "upernet_swin_s", "upernet_swin_b", "upernet_swin_l", "upernet_shapes"], SIZES)
 # Maps of 16×24, 8×12, 4×6 and 2×3: windows of 5×5 divide none of them, and the last two are smaller.
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
 

@@ -142,7 +142,10 @@ class DETR(Model):
     paper trains with dropout of 0.1 behind every attention and MLP; there is none here.
 
     Args:
-        depths, width: of the ResNet whose last map, a 32nd of the image's side, the encoder reads.
+        depths, block, width: of the ResNet whose last map the encoder reads: a 32nd of the image's side if it has four
+            stages, an eighth if it has two.
+        frozen_norms: the ResNet's batch norms are constants, those of the trained classifier that it comes from. A
+            ResNet that starts from nothing needs norms that learn.
         in_chans: C.
         num_classes: COCO has 80 classes, with numbers up to 90.
         num_queries: Q, more than an image has objects.
@@ -153,7 +156,9 @@ class DETR(Model):
     def __init__(
         self,
         depths: tuple[int, ...] = (3, 4, 6, 3),
+        block: str = "bottleneck",
         width: int = 64,
+        frozen_norms: bool = True,
         in_chans: int = 3,
         num_classes: int = 91,
         num_queries: int = 100,
@@ -166,10 +171,11 @@ class DETR(Model):
         super().__init__()
         if embed_dim % 4:
             raise ValueError(f"sines and cosines of rows and columns need a width divided by 4, and {embed_dim} is not")
-        self.backbone = ResNet(depths, width=width, in_chans=in_chans, num_classes=0)
-        freeze_batch_norms(self.backbone)
+        self.backbone = ResNet(depths, block=block, width=width, in_chans=in_chans, num_classes=0)
+        if frozen_norms:
+            freeze_batch_norms(self.backbone)
         self.num_features = self.backbone.num_features
-        self.reduce = nn.Conv2d(32 * width, embed_dim, 1)
+        self.reduce = nn.Conv2d(self.num_features, embed_dim, 1)
         self.encoder = nn.ModuleList([DETREncoderLayer(embed_dim, num_heads, mlp_ratio) for _ in range(encoder_depth)])
         self.decoder = nn.ModuleList([DETRDecoderLayer(embed_dim, num_heads, mlp_ratio) for _ in range(decoder_depth)])
         self.norm = LayerNorm(embed_dim, eps=1e-5)  # the decoder's: the encoder has none at its end
@@ -235,35 +241,73 @@ def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
     return both / union - (around - union) / around
 
 
+def detections(logits: Tensor, boxes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """For each image the scores (Q,), classes (Q,) and boxes (Q, 4) of what the queries found.
+
+    A query's class is its most probable one apart from "no object", the probability its score. Nothing is taken away:
+    a query that found nothing has low scores only.
+    """
+    score, classes = logits.softmax(dim=-1)[..., :-1].max(dim=-1)  # (B, Q)
+    return list(zip(score, classes, boxes))
+
+
 Targets = list[tuple[Tensor, Tensor]]  # for each image the classes (M,) and boxes (M, 4) of its objects
+Pairs = list[tuple[Tensor, Tensor]]  # for each image the numbers of queries, and of the objects they answer for
+
+
+def matching_cost(
+    logits: Tensor, boxes: Tensor, classes: Tensor, true: Tensor, l1: float = 5.0, iou: float = 2.0
+) -> Tensor:
+    """What it costs that a query answers for an object (section 3.1, equation 1).
+
+    -p(class) + l1 * |difference of the boxes| - iou * generalized IoU.
+
+    Args:
+        logits, boxes: (..., Q, num_classes + 1) and (..., Q, 4), of the queries.
+        classes, true: (M,) and (M, 4), of the objects.
+
+    Returns:
+        (..., Q, M).
+    """
+    probability = logits.softmax(dim=-1)[..., classes]  # (..., Q, M)
+    distance = (boxes[..., None, :] - true).abs().sum(dim=-1)  # (..., Q, M)
+    return -probability + l1 * distance - iou * generalized_iou(boxes[..., None, :], true)
 
 
 @torch.no_grad()
-def match(
-    logits: Tensor, boxes: Tensor, targets: Targets, l1: float = 5.0, iou: float = 2.0
-) -> list[tuple[Tensor, Tensor]]:
-    """Which query answers for which object of each image: the cheapest one-to-one matching (section 3.1, equation 1).
+def match(logits: Tensor, boxes: Tensor, targets: Targets, l1: float = 5.0, iou: float = 2.0) -> Pairs:
+    """Which query answers for which object of each image: the cheapest one-to-one matching (section 3.1).
 
-    A pair costs -p(class) + l1 * |difference of the boxes| - iou * generalized IoU.
-
-    Returns:
-        For each image the numbers of the matched queries, and of their objects.
+    Args:
+        logits, boxes: (B, Q, num_classes + 1) and (B, Q, 4).
+        targets: of the B images.
+        l1, iou: of ``matching_cost``.
     """
     from scipy.optimize import (
         linear_sum_assignment,  # the Hungarian algorithm; slow to import
     )
 
-    pairs = []
-    for probability, box, (classes, true) in zip(logits.softmax(dim=-1), boxes, targets):
-        cost = -probability[:, classes]  # (Q, M)
-        cost = cost + l1 * (box[:, None] - true).abs().sum(dim=-1) - iou * generalized_iou(box[:, None], true)
-        rows, columns = linear_sum_assignment(cost.cpu().numpy())
-        pairs.append((torch.from_numpy(rows).to(boxes.device), torch.from_numpy(columns).to(boxes.device)))
-    return pairs
+    classes, true = (torch.cat(parts) for parts in zip(*targets))  # of all images: one way to the CPU and back
+    cost = matching_cost(logits, boxes, classes, true, l1, iou).cpu()  # (B, Q, all M)
+    counts = [len(own) for own, _ in targets]
+    chosen = [linear_sum_assignment(part[image].numpy()) for image, part in enumerate(cost.split(counts, dim=-1))]
+    return [(torch.from_numpy(q).to(boxes.device), torch.from_numpy(m).to(boxes.device)) for q, m in chosen]
+
+
+def in_order(targets: Targets) -> Pairs:
+    """No matching: the first query answers for the first object, and so on. What DETR is compared with."""
+    numbers = [torch.arange(len(classes), device=classes.device) for classes, _ in targets]
+    return [(number, number) for number in numbers]
 
 
 def set_loss(
-    logits: Tensor, boxes: Tensor, targets: Targets, l1: float = 5.0, iou: float = 2.0, no_object: float = 0.1
+    logits: Tensor,
+    boxes: Tensor,
+    targets: Targets,
+    l1: float = 5.0,
+    iou: float = 2.0,
+    no_object: float = 0.1,
+    pairs: Pairs | None = None,
 ) -> Tensor:
     """The Hungarian loss (section 3.1, equation 2): cross-entropy for all queries, boxes for the matched ones.
 
@@ -273,8 +317,10 @@ def set_loss(
         targets: for each image the classes (M,) and boxes (M, 4) of its objects.
         l1, iou: weights of the boxes' two losses, each divided by the number of objects in the batch.
         no_object: weight of the last class in the cross-entropy: most queries have nothing to find.
+        pairs: who answers for what; None: as ``match`` says.
     """
-    pairs = match(logits, boxes, targets, l1, iou)
+    if pairs is None:
+        pairs = match(logits, boxes, targets, l1, iou)
     wanted = torch.full(logits.shape[:2], logits.shape[2] - 1, device=logits.device)  # (B, Q)
     for row, (queries, objects), (classes, _) in zip(wanted, pairs, targets):
         row[queries] = classes[objects]
@@ -286,3 +332,16 @@ def set_loss(
     true = torch.cat([box[objects] for (_, box), (_, objects) in zip(targets, pairs)])  # (all M, 4)
     distance = l1 * (found - true).abs().sum() + iou * (1 - generalized_iou(found, true)).sum()
     return loss + distance / max(len(true), 1)
+
+
+def set_loss_of_all_layers(model: DETR, images: Tensor, targets: Targets, **options) -> Tensor:
+    """The set loss of what each layer of the decoder finds, summed: the last one's and the "auxiliary losses".
+
+    All layers share the norm, the classifier and the boxes' MLP; each has its own matching (section 3.2).
+
+    Args:
+        images: (B, C, H, W).
+        targets: of the B images.
+        options: of ``set_loss``.
+    """
+    return sum(set_loss(*model.predictions(found), targets, **options) for found in model.objects(images))

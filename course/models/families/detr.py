@@ -43,3 +43,24 @@ register(
     says="41M",
     keys={"transformers": TRANSFORMERS},
 )
+
+# For images of 64 pixels, from nothing: the encoder reads 8×8 places.
+register(
+    "detr_shapes",
+    Whole(
+        DETR,
+        depths=(1, 1),
+        block="basic",
+        width=32,
+        frozen_norms=False,
+        num_classes=4,
+        num_queries=8,
+        embed_dim=64,
+        num_heads=4,
+        mlp_ratio=2.0,
+        encoder_depth=2,
+        decoder_depth=2,
+    ),
+    paper="Carion et al. 2020, arXiv:2005.12872",
+    usual_size=64,
+)

@@ -14,3 +14,11 @@ TORCHVISION = {
 }
 
 register("fcn_r50", Whole(FCN), paper="Long et al. 2015, arXiv:1411.4038", keys={"torchvision": TORCHVISION})
+
+# For images of 64 pixels: 8×8 places.
+register(
+    "fcn_shapes",
+    Whole(FCN, depths=(1, 1, 1, 1), width=8, num_classes=5),
+    paper="Long et al. 2015, arXiv:1411.4038",
+    usual_size=64,
+)

@@ -101,3 +101,9 @@ register(
     says="92.59M",
     keys={"official": MLA},
 )
+
+# For images of 64 pixels: 8×8 tokens.
+SHAPES = dict(img_size=64, patch_size=8, embed_dim=64, depth=4, num_heads=4, mlp_ratio=2, num_classes=5, channels=32)
+register("setr_naive_shapes", setr(LARGE, NaiveHead).but(**SHAPES), paper=PAPER)
+register("setr_pup_shapes", setr(LARGE, PUPHead).but(**SHAPES), paper=PAPER)
+register("setr_mla_shapes", Whole(SETRMLA, **SHAPES), paper=PAPER)

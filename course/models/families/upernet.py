@@ -50,3 +50,20 @@ register(
     says="234M",
     keys=KEYS,
 )
+
+# For images of 64 pixels: maps of 16×16, 8×8 and 4×4 places.
+register(
+    "upernet_shapes",
+    Whole(
+        UperNet,
+        img_size=64,
+        embed_dim=32,
+        depths=(2, 2, 2),
+        num_heads=(2, 4, 8),
+        window_size=4,
+        num_classes=5,
+        channels=32,
+        auxiliary_channels=16,
+    ),
+    paper=PAPER,
+)

@@ -1,0 +1,76 @@
+"""Training by any loss: for masks and boxes, where an image's label is no single class."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from course.data.imageset import ImageSet, default_device
+from course.data.normalise import Normalise
+from course.progress_bar import progress_bar
+from course.training.batches import Batches, mixed_seed
+from course.training.history import History
+from course.training.not_finite import TrainingError
+from course.training.optimizers import make_optimizer
+from course.training.parallel import Processes
+from course.training.recipe import Recipe
+
+# What would move or mix pixels and leave masks and boxes as they are, or is done by `fit` alone.
+NOT_HERE = ("augment", "rand_augment", "random_erasing", "mixup", "cutmix", "sam", "ema", "distill")
+
+
+def fit_dense(
+    model: nn.Module,
+    data: ImageSet,
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    recipe: Recipe,
+    *,
+    device: torch.device | str | None = None,
+) -> History:
+    """Train a model in place; it comes back in eval mode, with ``model.normalise_images`` set.
+
+    As in `fit`, what happens in a step depends on the recipe, its number and the weights alone.
+
+    Args:
+        model: images (B, C, H, W), float32, to whatever the loss reads.
+        data: ``load("shapes")``, say.
+        loss: (model, images (B, C, H, W), their numbers in `data` (B,)) -> a scalar:
+            ``lambda model, images, chosen: F.cross_entropy(model(images), data.labels[chosen])``.
+        recipe: how long and by what steps.
+        device: CUDA if there is one, else the CPU.
+
+    Raises:
+        ValueError: the recipe changes images in a way that masks and boxes would have to follow.
+        TrainingError: the loss is no longer a number.
+    """
+    if asked := [name for name in NOT_HERE if getattr(recipe, name)]:
+        raise ValueError(f"fit_dense leaves images as they are, and this recipe has {', '.join(asked)}")
+    device = default_device() if device is None else torch.device(device)
+    images = data.images.to(device)
+    model.to(device).train()
+    model.normalise_images = Normalise.of(images)
+    numbers = torch.arange(len(images), device=device)  # what a batch has for labels
+    batches = Batches(images, numbers, model.normalise_images, recipe, Processes.running())
+    optimizer, history = make_optimizer(model, recipe), History(recipe, batches.steps, model.normalise_images)
+    started = time.monotonic()
+    with progress_bar(batches.steps, None, desc="training", unit=" steps") as bar:
+        for step in range(batches.steps):
+            batch = batches(step)
+            torch.manual_seed(mixed_seed(recipe.seed, step, 0))  # dropout and the like
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(step, batches.steps) * group["lr_scale"]
+            optimizer.zero_grad()
+            value = loss(model, batch.images, batch.labels)
+            history.steps.append(step + 1)
+            history.loss.append(value.item())
+            if not value.isfinite():
+                raise TrainingError.at(step + 1, batches.steps, recipe, f"the loss is {value.item()}", None)
+            value.backward()
+            if recipe.grad_clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
+            optimizer.step()
+            bar.update()
+    model.eval()
+    history.seconds = time.monotonic() - started
+    return history
