@@ -62,7 +62,8 @@ def fit(
         data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,); images alone where the model
             gives its own loss. In place of images also sequences of words, int64 (N, L), which nothing normalises.
         recipe: what to do; ``recipes.cpu_minute.but(steps=100)``.
-        val: images and labels likewise, for a model that gives logits; its accuracy is measured at `val_points` even distances and at the end.
+        val: images and labels likewise, for a model that gives logits; its accuracy is measured at `val_points` even
+            distances and at the end.
         val_points: how often.
         teacher: a trained classifier of the same images and classes, for a recipe that distils.
         speed: precision, attention kernel and compilation; default: the fastest that was measured here.
