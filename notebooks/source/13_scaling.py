@@ -1000,7 +1000,7 @@ print(f"by hand                      {(4 * N * D**2 + 2 * N**2 * D) / 1e6:.2f} M
 # > "by thop" is no detail: it moves a ViT by 8 % and more, a ResNet-50 by 1 % (table above). A comparison of the two is fair
 # > only by a tool that sees all of both.
 #
-# **Question 13.6** The image gets four times as many patches. Does the gap of 8 % of a tool that misses fused attention
+# **Question 13.6** The image gets four times as many patches. Does the gap of a tool that misses fused attention, 0.08 for ViT-S in the table,
 # grow or shrink?
 #
 # <details><summary>Answer</summary>
