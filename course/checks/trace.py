@@ -302,9 +302,9 @@ class Recorder:
     given_up: bool = False
     _at: dict[int, Origins] = field(default_factory=dict)  # of the latest value of each place
     _names: dict[str, Origins] = field(default_factory=dict)
-    _objects: dict[int, tuple[Any, int | None, Origins]] = field(default_factory=dict)  # by id: object, version, origins
+    _objects: dict[int, tuple[Any, int | None, Origins]] = field(default_factory=dict)  # by id; with versions
     _visits: dict[int, int] = field(default_factory=dict)
-    _inputs: list[tuple[Tensor, int | None]] = field(default_factory=list)  # of the call that was asked for, with versions
+    _inputs: list[tuple[Tensor, int | None]] = field(default_factory=list)  # of the call asked for
     _inside: str = ""  # its function
     _returned: tuple[Any, Origins] = (None, NOTHING)  # what a function gave back last
 
