@@ -281,9 +281,10 @@ def simmim_loss(images, predicted, mask, patch_size):
 check("hw9.simmim_loss", simmim_loss)
 
 # %% [markdown]
-# **Look at it.** Why hide in large squares? Say the network simply copies the nearest visible pixel to the left. Half
-# of all pixels are hidden, in squares of several sizes, of pictures of 64 × 64 pixels with a few flat shapes on a
-# flat ground. The broken line is what it costs to give each picture one colour, its mean.
+# **Look at it.** Why hide in large squares? Say the network simply copies the nearest visible pixel to the left. Half of
+# all pixels are hidden, in squares of several sizes, of pictures of 64 × 64 pixels with a few flat shapes on a flat
+# ground. The dotted line is what it costs to give each picture one colour, its mean. From which size on does copying
+# cost more than that?
 
 
 # %%
@@ -383,8 +384,8 @@ with when_done():
 # $$L = \operatorname*{mean}_{(i, j):\; i \ne j} \; \frac1B \sum_{b, k} - t_{ibk} \log s_{jbk}$$
 #
 # where $i$ runs over the teacher's views and $j$ over the student's. Pairs of one and the same view, $i = j$, are
-# left out, above and below the fraction. **The teacher does not learn**: gradients are compared with respect to
-# `student`, `teacher` and `centre`, and the last two are 0.
+# left out of the sum and of the count. **The teacher does not learn**: gradients are compared with respect to
+# `student`, `teacher` and `centre`, and the last two are 0 (or none flow at all).
 #
 # `update_centre(centre, teacher, momentum)`: from `centre` $(K)$ and the teacher's raw scores $(T, B, K)$ to the new
 # centre $(K)$,
@@ -747,7 +748,8 @@ check("hw9.match_boxes", match_cost, match_boxes)
 
 # %% [markdown]
 # **Look at it.** Is the short cut so bad? Random tables of 10 queries and 8 objects: the total of the best
-# assignment, and that of "each object in turn takes what is cheapest and free".
+# assignment, and that of "each object in turn takes what is cheapest and free". Then one table of 5 queries and 4
+# objects, a column each, with both assignments.
 
 
 # %%
@@ -771,8 +773,8 @@ with when_done():
     for name, queries in (("best", match_boxes(small)), ("in turn", in_turn(small))):
         price = small[queries, torch.arange(4)].sum().item()
         panels[f"{name}, total {price:.2f}"] = F.one_hot(queries, 5).T.bool()
-    rows, columns = {"cost": [f"query {q}" for q in range(5)]}, [f"object {m}" for m in range(4)]
-    display(plots.matrices(panels, rows=rows, columns=columns))
+    rows = {"cost": [f"query {q}" for q in range(5)]}
+    display(plots.matrices(panels, rows=rows, columns=list("0123")))
 
 # %% [markdown]
 # ## 10 · The loss of a set ●●●●○
