@@ -203,7 +203,7 @@ def _with_sizes_that_fit(sentence: str, name: str, spec: Spec) -> str:
         if fits:
             sizes = " and ".join(f"img_size={h if h == w else (h, w)}" for h, w in fits)
             return f"{found[1]}{found[2]}: {sizes} fit{'s' if len(fits) == 1 else ''}"
-    return sentence
+    return f"{found[1]}{found[2]}" if size else sentence
 
 
 def _fits(name: str, spec: Spec, size: tuple[int, int]) -> bool:
