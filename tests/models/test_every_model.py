@@ -160,7 +160,7 @@ def test_a_size_that_a_refusal_names_fits():
                     model = create_model(name, **SMALL[name] | {"img_size": literal_eval(fits)}).eval()
                     model(torch.empty(2, *input_shape_of(model)))
                     followed.add(name)
-    assert len(followed) >= 12, followed
+    assert len(followed) >= 10, followed
 
 
 @pytest.mark.parametrize("name", [name for name in _distinct() if _has_batch_norms(name)])

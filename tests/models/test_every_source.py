@@ -476,7 +476,7 @@ def test_the_full_size_has_the_public_ones_names_shapes_heads_and_eps(name, sour
         theirs = (model_entrypoint if source == "timm" else get_model_builder)(PUBLIC[source][name])(num_classes=1000)
         ours = _as_in(name, source)(entry(name).spec).build()
     ours.name = name
-    copy_weights(ours, theirs.state_dict(), entry(name).keys[source], resize=False)
+    copy_weights(ours, theirs.state_dict(), entry(name).keys[source])
     assert _settings(ours) == _settings(theirs)
 
 
