@@ -17,7 +17,12 @@ from course.steps import Steps
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if hasattr(options, "spec") and all("=" in word and not word.startswith("-") for word in rest):
+        options.spec += rest  # KEY=VALUE behind an option, where the usage shows it and argparse does not look
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.remember = arguments is None  # a function that is called, by a test for example, works everything out anew
     try:
         return options.run(options)

@@ -14,8 +14,8 @@ from course.data.cifar import DataError
 from course.data.imageset import ImageSet
 from course.data.sequences import SequenceSet
 from course.models import create_model
-from course.models.registry import input_shape
-from course.models.spec import read
+from course.models.registry import entry, input_shape
+from course.models.spec import Whole, read
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
 from course.training.history import History
@@ -116,6 +116,9 @@ def _network(name: str, usual: tuple[int, ...], overrides: dict, data: ImageSet,
     """The model for this data: classes, size, channels and frames are the data's, unless they are given."""
     size, usual_size = _size(tuple(data.images.shape[1:])), _size(usual)
     other = {key: value for key, value in size.items() if value != usual_size.get(key)}
+    spec = entry(name).spec
+    if isinstance(spec, Whole) and not spec.part.asks_for("img_size"):  # a ResNet takes any
+        other.pop("img_size", None)
     if recipe.layer_scale is not None:
         other["layer_scale"] = recipe.layer_scale
     return create_model(name, **{"num_classes": len(data.classes), **other, **overrides})
