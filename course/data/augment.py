@@ -129,6 +129,8 @@ class RandomResizedCrop(Augmentation):
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         height, width = images.shape[-2:] if self.side is None else (self.side, self.side)
+        if images.device.type == "cpu" and images.dtype == torch.uint8 and not torch.compiler.is_compiling():
+            return self._one_by_one(images, drawn, height, width)
         top, left, box_height, box_width = drawn[:, :, None].unbind(1)  # each (B, 1)
 
         def coordinates(start: Tensor, box: Tensor, length: int) -> Tensor:
@@ -139,6 +141,16 @@ class RandomResizedCrop(Augmentation):
         y = coordinates(top, box_height, height)[:, :, None].expand(-1, height, width)
         x = coordinates(left, box_width, width)[:, None, :].expand(-1, height, width)
         return resample(images, x, y)
+
+    def _one_by_one(self, images: Tensor, drawn: Tensor, height: int, width: int) -> Tensor:
+        """The same, up to one of 255 levels: PyTorch has a kernel for bytes that is ten times as fast as sampling."""
+        planes = images.flatten(1, -3)[:, None]  # (B, 1, C, H, W); of clips (B, 1, T·C, H, W)
+        result = planes.new_empty(*planes.shape[:3], height, width)
+        for number, box in enumerate(drawn.tolist()):
+            top, left, high, wide = map(int, box)
+            cut = planes[number, :, :, top : top + high, left : left + wide]
+            result[number] = F.interpolate(cut, (height, width), mode="bilinear")
+        return result.view(*images.shape[:-2], height, width)
 
 
 def random_boxes(

@@ -13,6 +13,7 @@ from course.data.rand_augment import RandAugment
 from course.training.parallel import Processes
 from course.training.recipe import Recipe
 
+PIECE = 2**20  # bytes of pixels that are augmented at once on a CPU, where they then stay in its cache
 LEAST_LOCAL = 0.05  # share of the area of a local view (arXiv:2104.14294, appendix E, and the authors' code)
 
 
@@ -38,6 +39,9 @@ class Batches:
     The order comes from (seed, epoch), augmentation from (seed, step). The last images of an epoch that do not
     fill a batch wait for the next one, so that all batches are of one size.
 
+    Batches are on the device of the labels. Images that are elsewhere, because they do not fit there (`placed`) or are
+    mapped from a file, are read when their batch is made, and only they.
+
     Raises:
         ValueError: a batch that cannot be divided among the processes.
     """
@@ -50,9 +54,13 @@ class Batches:
         self.rows = processes.rows(self.size, even=recipe.mixup + recipe.cutmix > 0)
         self.per_epoch = len(images) // self.size
         self.steps = recipe.total_steps(self.per_epoch)
-        self.generator = torch.Generator(images.device)
+        self.device = labels.device
+        self.at_once = self.size
+        if self.device.type == "cpu":
+            self.at_once = max(1, min(self.size, PIECE // (images[0].numel() * images.element_size())))
+        self.generator = torch.Generator(self.device)
         self.epoch = -1
-        self.augmentations = _augmentations(recipe, RandomResizedCrop(recipe.crop_area))
+        self.augmentations = _augmentations(recipe, RandomResizedCrop(recipe.crop_area, recipe.img_size))
         self.kinds = [self.augmentations] * recipe.views  # of views, each with its augmentations
         if recipe.local_views:
             count, side = recipe.local_views
@@ -67,16 +75,32 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         chosen = self._chosen(step)  # (B,) of this process
-        images, labels = self.images[chosen], self.labels[chosen]
+        labels = self.labels[chosen.to(self.device)]
         seeded(self.generator, self.recipe.seed, step, 2)
-        views = [self.augmented(images, kind, self._drawn_in_turn(kind)) for kind in self.kinds]
+        views = self._views(chosen, [self._drawn_in_turn(kind) for kind in self.kinds])
         if len(views) > 1:
             return Batch(tuple(views), labels)
         images = views[0]
         if not (self.mix and step < self.recipe.mix_until * self.steps):
             return Batch(images, labels)
-        images, partner, share = self.mix.apply(images, self._drawn(self.mix))
+        images, partner, share = self.mix.apply(images, self._drawn(self.mix, tuple(images.shape[1:])))
         return Batch(images, labels, labels[partner], share)
+
+    def _views(self, chosen: Tensor, drawn: list[list[Tensor]]) -> list[Tensor]:
+        """Each kind of view of the chosen images, made in pieces of `at_once` images."""
+        views: list[Tensor] = []
+        for start in range(0, len(chosen), self.at_once):
+            piece = slice(start, start + self.at_once)
+            images = self.images[chosen[piece]].to(self.device)
+            for number, (kind, numbers) in enumerate(zip(self.kinds, drawn, strict=True)):
+                view = self.augmented(images, kind, [rows[piece] for rows in numbers])
+                if len(view) == len(chosen):
+                    views.append(view)
+                    continue
+                if start == 0:
+                    views.append(view.new_empty(len(chosen), *view.shape[1:]))
+                views[number][piece] = view
+        return views
 
     def _augmented(self, images: Tensor, augmentations: list[Augmentation], drawn: list[Tensor]) -> Tensor:
         """Normalised images; noise comes after that, since it is normal only there."""

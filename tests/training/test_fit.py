@@ -183,10 +183,13 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, h
         with stop_at(stop, how):
             stopped = fit(small_model(seed=seed), train, recipe, val=held_out, checkpoint=path)
         assert stopped.interrupted and len(stopped.loss) == stop
-        assert f"step {stop} of 86" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"step {stop} of 86" in said
+        assert ("Going on after step" in said) == (stop > 10)
     model = small_model(seed=99)
     history = fit(model, train, recipe, val=held_out, checkpoint=path)
-    assert not history.interrupted and capsys.readouterr().out == ""
+    assert not history.interrupted
+    assert capsys.readouterr().out == f"Going on after step 60 of 86, from {path}.\n"
     assert same_weights(model, undisturbed)
     for name in ("steps", "loss", "val_steps", "val_accuracy", "normalise"):
         assert getattr(history, name) == getattr(expected, name), name
@@ -196,6 +199,7 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, h
     with after_each_step(seen.append):
         history = fit(loaded, train, recipe, val=held_out, checkpoint=path)
     assert seen == [], "a finished training is only loaded"
+    assert f"{path} holds all 86 steps" in capsys.readouterr().out
     assert history.loss == expected.loss and same_weights(loaded, undisturbed)
     assert [file.name for file in path.parent.iterdir()] == ["digits.safetensors"]
 
