@@ -101,6 +101,10 @@ class RandomFlip(Augmentation):
         return torch.rand(count, 1, generator=generator, device=generator.device) < 0.5
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
+        if images.device.type == "cpu" and not torch.compiler.is_compiling():
+            result, chosen = images.clone(), drawn.flatten()
+            result[chosen] = images[chosen].flip(-1)  # elsewhere to choose is to wait for the device
+            return result
         return torch.where(drawn.view(-1, *[1] * (images.ndim - 1)), images.flip(-1), images)
 
 

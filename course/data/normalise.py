@@ -42,8 +42,11 @@ class Normalise:
         std = torch.where(std > 1e-5 * mean.abs(), std, 1.0)  # a constant channel becomes 0, not noise
         return cls(tuple(mean.tolist()), tuple(std.tolist()))
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, out: Tensor | None = None) -> Tensor:
         """(..., C, H, W) uint8 or float -> (..., C, H, W) float32.
+
+        Args:
+            out: where to write them, float32 of the same shape; None: into new memory.
 
         Raises:
             ValueError: another number of channels than was measured.
@@ -51,7 +54,9 @@ class Normalise:
         if images.shape[-3] != len(self.mean):
             raise ValueError(f"images of {images.shape[-3]} channels, but {len(self.mean)} in training")
         mean, std = self._columns(images)
-        return torch.sub(images, mean).div_(std) if images.dtype == torch.uint8 else (images.float() - mean) / std
+        if out is None:
+            return (images.float() - mean) / std
+        return out.copy_(images).sub_(mean).div_(std)
 
     def undo(self, images: Tensor) -> Tensor:
         """The pixels again, (..., C, H, W) float32 in the units that were measured."""

@@ -56,7 +56,7 @@ class Batches:
         self.steps = recipe.total_steps(self.per_epoch)
         self.device = labels.device
         self.at_once = self.size
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and isinstance(normalise, Normalise):
             self.at_once = max(1, min(self.size, PIECE // (images[0].numel() * images.element_size())))
         self.generator = torch.Generator(self.device)
         self.epoch = -1
@@ -87,29 +87,37 @@ class Batches:
         return Batch(images, labels, labels[partner], share)
 
     def _views(self, chosen: Tensor, drawn: list[list[Tensor]]) -> list[Tensor]:
-        """Each kind of view of the chosen images, made in pieces of `at_once` images."""
+        """Each kind of view of the chosen images."""
+        if self.at_once >= len(chosen):
+            images = self.images[chosen].to(self.device)
+            return [self.augmented(images, kind, numbers) for kind, numbers in zip(self.kinds, drawn, strict=True)]
         views: list[Tensor] = []
         for start in range(0, len(chosen), self.at_once):
             piece = slice(start, start + self.at_once)
-            images = self.images[chosen[piece]].to(self.device)
+            images = self.images[chosen[piece]]
             for number, (kind, numbers) in enumerate(zip(self.kinds, drawn, strict=True)):
-                view = self.augmented(images, kind, [rows[piece] for rows in numbers])
-                if len(view) == len(chosen):
-                    views.append(view)
-                    continue
+                pixels, normalised = self._changed(images, kind, [rows[piece] for rows in numbers])
                 if start == 0:
-                    views.append(view.new_empty(len(chosen), *view.shape[1:]))
-                views[number][piece] = view
+                    views.append(torch.empty(len(chosen), *pixels.shape[1:]))
+                if normalised:
+                    views[number][piece] = pixels
+                else:
+                    self.normalise(pixels, out=views[number][piece])
         return views
 
     def _augmented(self, images: Tensor, augmentations: list[Augmentation], drawn: list[Tensor]) -> Tensor:
-        """Normalised images; noise comes after that, since it is normal only there."""
+        """Normalised images."""
+        images, normalised = self._changed(images, augmentations, drawn)
+        return images if normalised else self.normalise(images)
+
+    def _changed(self, images: Tensor, augmentations: list[Augmentation], drawn: list[Tensor]) -> tuple[Tensor, bool]:
+        """The images, and whether they are normalised already; noise comes after that, since it is normal only there."""
         normalised = False
         for augmentation, numbers in zip(augmentations, drawn, strict=True):
             if augmentation.on_normalised and not normalised:
                 images, normalised = self.normalise(images), True
             images = augmentation.apply(images, numbers)
-        return images if normalised else self.normalise(images)
+        return images, normalised
 
     def _chosen(self, step: int) -> Tensor:
         epoch, batch = divmod(step, self.per_epoch)

@@ -23,6 +23,7 @@ from course.training.batches import Batches, mixed_seed
 from course.training.checkpoint import CheckpointError
 from course.training.history import History, LiveCurve
 from course.training.not_finite import TrainingError
+from course.training.other_forms import in_two_lines
 from course.training.parallel import Processes
 from course.training.recipe import Recipe
 from course.training.regularise import set_drop_path, set_dropout
@@ -61,7 +62,7 @@ def fit(
     Args:
         model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes) or to a loss ().
         data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,); images alone where the model
-            gives its own loss. In place of images also sequences of words, int64 (N, L), which nothing normalises.
+            gives its own loss; of other libraries' data, an error says which two lines make these. In place of images also sequences of words, int64 (N, L), which nothing normalises.
         recipe: what to do; ``recipes.cpu_minute.but(steps=100)``.
         val: images and labels likewise, for a model that gives logits; its accuracy is measured at `val_points` even distances and at the end.
         val_points: how often.
@@ -422,6 +423,8 @@ def _checked(data, name: str, lowest: int = 0) -> tuple[Tensor, Tensor]:
     Args:
         lowest: the lowest label; -1 stands for none.
     """
+    if advice := in_two_lines(data):
+        raise ValueError(f"{name} is {advice}")
     try:
         images, labels = data
     except (TypeError, ValueError):
