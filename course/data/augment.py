@@ -25,6 +25,9 @@ from course.data import colour
 ATTEMPTS = 10
 """How often a random rectangle is tried until it fits into the image, as in the reference implementations."""
 
+LARGE = 64 * 64
+"""Pixels from which on bytes on a CPU are cropped one image at a time. Below, compiled or not gives the same bytes."""
+
 
 class Augmentation:
     """One way to change images at random.
@@ -133,7 +136,8 @@ class RandomResizedCrop(Augmentation):
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
         height, width = images.shape[-2:] if self.side is None else (self.side, self.side)
-        if images.device.type == "cpu" and images.dtype == torch.uint8 and not torch.compiler.is_compiling():
+        large = images.shape[-2] * images.shape[-1] >= LARGE and images.dtype == torch.uint8
+        if large and images.device.type == "cpu" and not torch.compiler.is_compiling():
             return self._one_by_one(images, drawn, height, width)
         top, left, box_height, box_width = drawn[:, :, None].unbind(1)  # each (B, 1)
 

@@ -1,6 +1,8 @@
 """What is in the batch of a step: decided by the recipe and the number of the step, and by nothing that came before."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 
 import numpy as np
 import torch
@@ -58,6 +60,7 @@ class Batches:
         self.at_once = self.size
         if self.device.type == "cpu" and isinstance(normalise, Normalise):
             self.at_once = max(1, min(self.size, PIECE // (images[0].numel() * images.element_size())))
+        self.threads = _threads() if self.at_once < self.size else None
         self.generator = torch.Generator(self.device)
         self.epoch = -1
         self.augmentations = _augmentations(recipe, RandomResizedCrop(recipe.crop_area, recipe.img_size))
@@ -92,7 +95,8 @@ class Batches:
             images = self.images[chosen].to(self.device)
             return [self.augmented(images, kind, numbers) for kind, numbers in zip(self.kinds, drawn, strict=True)]
         views: list[Tensor] = []
-        for start in range(0, len(chosen), self.at_once):
+
+        def make(start: int) -> None:
             piece = slice(start, start + self.at_once)
             images = self.images[chosen[piece]]
             for number, (kind, numbers) in enumerate(zip(self.kinds, drawn, strict=True)):
@@ -103,6 +107,11 @@ class Batches:
                     views[number][piece] = pixels
                 else:
                     self.normalise(pixels, out=views[number][piece])
+
+        make(0)
+        starts = range(self.at_once, len(chosen), self.at_once)
+        for _ in self.threads.map(make, starts) if self.threads else map(make, starts):
+            pass
         return views
 
     def _augmented(self, images: Tensor, augmentations: list[Augmentation], drawn: list[Tensor]) -> Tensor:
@@ -143,6 +152,25 @@ class Batches:
     def _drawn(self, augmentation, size: tuple[int, ...] | None = None) -> Tensor:
         """For the whole batch, so that the rows of a process get what they would get in one process."""
         return augmentation.draw(self.size, size or self.images.shape[1:], self.generator)[self.rows]
+
+
+def _threads() -> ThreadPoolExecutor | None:
+    """As many threads as PyTorch uses, each of which computes alone; None: it uses one."""
+    count = torch.get_num_threads()
+    if count == 1:
+        return None
+    all_there = Barrier(count + 1)
+
+    def alone() -> None:
+        torch.set_num_threads(1)  # of this thread, and of threads that begin later
+        all_there.wait()
+
+    pool = ThreadPoolExecutor(count)
+    for _ in range(count):
+        pool.submit(alone)
+    all_there.wait()
+    torch.set_num_threads(count)
+    return pool
 
 
 def _augmentations(recipe: Recipe, crop: RandomResizedCrop) -> list[Augmentation]:

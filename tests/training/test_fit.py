@@ -576,3 +576,57 @@ def test_a_teacher_is_left_in_the_mode_it_was_in(training):
     with distillation_modes(student, teacher):
         assert not teacher.training and not teacher[1].training
     assert teacher.training == teacher[1].training == training
+
+
+# Large images
+# ---------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_large_images_is_made_in_pieces_and_is_the_same():
+    images = torch.randint(256, (7, 3, 300, 300), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(
+        steps=1,
+        batch_size=7,
+        augment=("random_resized_crop", "random_flip"),
+        color_jitter=0.4,
+        random_erasing=0.5,
+        img_size=64,
+    )
+    normalise = Normalise.of(images)
+    in_pieces, at_once = (Batches(images, torch.arange(7), normalise, recipe, Processes()) for _ in range(2))
+    assert in_pieces.at_once == 3 < 7
+    at_once.at_once = 7
+    assert in_pieces(0).images.shape == (7, 3, 64, 64)
+    assert torch.allclose(in_pieces(0).images, at_once(0).images, atol=1e-5)
+    assert torch.equal(in_pieces(0).labels, at_once(0).labels)
+    torch.set_num_threads(2)  # the fixture puts it back
+    in_threads = Batches(images, torch.arange(7), normalise, recipe, Processes())
+    assert in_threads.threads and not in_pieces.threads and torch.get_num_threads() == 2
+    assert torch.equal(in_threads(0).images, in_pieces(0).images)
+
+
+def test_the_centre_is_evaluated_in_the_size_of_the_crops():
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    images[:, :, 2:30, 2:30] = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)  # 28 of 32 are 0.875
+    seen = []
+
+    class Looks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            seen.append(x)
+            return self.scale * torch.eye(4)[x.mean((1, 2, 3)).round().long()]
+
+    model = Looks()
+    accuracy = evaluate(model, (images, torch.arange(4)), Normalise((0.0,) * 3, (1.0,) * 3), crop=0.875, side=28)
+    assert accuracy == 1.0 and seen[0].shape == (4, 3, 28, 28)
+
+
+def test_of_a_large_set_some_images_are_measured_evenly_spaced(monkeypatch):
+    images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 1, 4, 4)
+    monkeypatch.setattr("course.data.normalise.MEASURED", 160)
+    assert Normalise.of(images) == Normalise.of(images[::4].clone())
+    with pytest.raises(ValueError, match="img_size is the size of what random_resized_crop"):
+        QUICK.but(img_size=16)
