@@ -325,7 +325,7 @@ def _add_train_options(train: argparse.ArgumentParser) -> None:
 
 
 def _add_bench_options(bench: argparse.ArgumentParser) -> None:
-    names = "cifar, grading, hostile_text, kernels, large_class, lessons, models, shapes or training_speed"
+    names = "cifar, grading, hostile_text, kernels, large_class, lessons, loading, models, shapes, startup or training_speed"
     bench.add_argument("name", nargs="?", help=names)
     only = "cifar, hostile_text, lessons, models, shapes: only these; the others: how many"
     bench.add_argument("only", nargs="*", metavar="WHICH", help=only)

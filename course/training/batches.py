@@ -15,7 +15,7 @@ from course.data.rand_augment import RandAugment
 from course.training.parallel import Processes
 from course.training.recipe import Recipe
 
-PIECE = 2**20  # bytes of pixels that are augmented at once on a CPU, where they then stay in its cache
+PIECE = 2**18  # bytes of pixels that are augmented at once on a CPU, where they then stay in its cache
 LEAST_LOCAL = 0.05  # share of the area of a local view (arXiv:2104.14294, appendix E, and the authors' code)
 
 
@@ -44,6 +44,8 @@ class Batches:
     Batches are on the device of the labels. Images that are elsewhere, because they do not fit there (`placed`) or are
     mapped from a file, are read when their batch is made, and only they.
 
+    Large images are made piece by piece on a CPU, in memory that the next batch takes over.
+
     Raises:
         ValueError: a batch that cannot be divided among the processes.
     """
@@ -60,6 +62,7 @@ class Batches:
         self.at_once = self.size
         if self.device.type == "cpu" and isinstance(normalise, Normalise):
             self.at_once = max(1, min(self.size, PIECE // (images[0].numel() * images.element_size())))
+        self.memory: dict[int, Tensor] = {}
         self.threads = _threads() if self.at_once < self.size else None
         self.generator = torch.Generator(self.device)
         self.epoch = -1
@@ -98,11 +101,14 @@ class Batches:
 
         def make(start: int) -> None:
             piece = slice(start, start + self.at_once)
-            images = self.images[chosen[piece]]
+            if self.at_once == 1:  # as it lies there, without a copy
+                images = self.images[int(chosen[start])][None]
+            else:
+                images = self.images[chosen[piece]]
             for number, (kind, numbers) in enumerate(zip(self.kinds, drawn, strict=True)):
                 pixels, normalised = self._changed(images, kind, [rows[piece] for rows in numbers])
                 if start == 0:
-                    views.append(torch.empty(len(chosen), *pixels.shape[1:]))
+                    views.append(self._memory(number, (len(chosen), *pixels.shape[1:])))
                 if normalised:
                     views[number][piece] = pixels
                 else:
@@ -113,6 +119,12 @@ class Batches:
         for _ in self.threads.map(make, starts) if self.threads else map(make, starts):
             pass
         return views
+
+    def _memory(self, number: int, shape: tuple[int, ...]) -> Tensor:
+        """Where the views of that number are made: the same memory each time, for new pages cost as much as all else."""
+        if number not in self.memory or self.memory[number].shape != shape:
+            self.memory[number] = torch.empty(shape)
+        return self.memory[number]
 
     def _augmented(self, images: Tensor, augmentations: list[Augmentation], drawn: list[Tensor]) -> Tensor:
         """Normalised images."""
