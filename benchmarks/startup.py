@@ -1,8 +1,8 @@
 """``course bench startup``: importing the models and making ten of them, ours and timm's, each in a fresh process.
 
 Each process imports ``course.models``, or ``timm``, and makes ten networks of the same sizes with fresh weights. The
-two take turns. What a process says itself is left out of the count: the time is that of the processor, user and system,
-of the whole process, with the import of PyTorch, which both need; and the clock's.
+two take turns. Counted are the processor seconds, user and system, of the whole process, with the import of PyTorch,
+which both need; those of the clock are kept beside them.
 """
 
 import resource
