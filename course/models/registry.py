@@ -168,6 +168,7 @@ def another(model: nn.Module, **spec_overrides) -> nn.Module:
 
 
 def _made(name: str, spec: Spec, overrides: dict) -> nn.Module:
+    _require_whole_numbers(name, overrides)
     try:
         spec = overridden(spec, **overrides)
         model = spec.build()
@@ -217,6 +218,19 @@ def _fits(name: str, spec: Spec, size: tuple[int, int]) -> bool:
     return True
 
 
+def _require_whole_numbers(name: str, overrides: dict) -> None:
+    """
+    Raises:
+        ValueError: `img_size`, `in_chans` or `num_classes` is no whole number, or too small a one.
+    """
+    for key, least in (("img_size", 1), ("in_chans", 1), ("num_classes", 0)):
+        value = overrides.get(key, least)
+        sides = value if key == "img_size" and isinstance(value, tuple | list) and len(value) == 2 else [value]
+        if not all(isinstance(side, int) and side >= least for side in sides):
+            pair = ", or two of them, (H, W)" if key == "img_size" else ""
+            raise ValueError(f"{name}: {key} is a whole number, at least {least}{pair}; not {value!r}")
+
+
 def _about_tuples(spec: Spec, overrides: dict) -> str:
     """What to write in place of a tuple that was meant stage by stage."""
     own = [f.name for f in fields(spec)]
@@ -236,6 +250,12 @@ def input_shape(name: str) -> tuple[int, ...]:
 def input_shape_of(model: nn.Module) -> tuple[int, ...]:
     """The shape of one input, without the batch, for a model made by ``create_model``."""
     return _input_shape(model.name, model.spec)
+
+
+def takes_any_size(name: str) -> bool:
+    """Whether there is no ``img_size`` to set, because nothing in the model is made for one."""
+    spec = entry(name).spec
+    return isinstance(spec, Whole) and not spec.fits_one_size()
 
 
 def _input_shape(name: str, spec: Spec) -> tuple[int, ...]:
@@ -271,6 +291,12 @@ class _InputCheck:
             return
         if images.ndim != self.axes.count(",") + 1:
             raise ValueError(f"{self.name} takes a batch {self.axes}, and not a tensor of shape {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise ValueError(
+                f"{self.name} takes float images, and these are {str(images.dtype).removeprefix('torch.')}: "
+                "model.normalise_images(images) makes them what a model that fit() trained was given, "
+                "images.float() / 255 values of 0 to 1"
+            )
         if images.shape[-3] != self.in_chans:
             raise ValueError(
                 f"{self.name} was made for {self.in_chans} channels and got {images.shape[-3]} in {tuple(images.shape)}: "

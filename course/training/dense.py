@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course.data.imageset import ImageSet, default_device
+from course.data.imageset import ImageSet, device_of
 from course.data.normalise import Normalise
 from course.progress_bar import progress_bar
 from course.training.batches import Batches, mixed_seed
@@ -46,7 +46,7 @@ def fit_dense(
     """
     if asked := [name for name in NOT_HERE if getattr(recipe, name)]:
         raise ValueError(f"fit_dense leaves images as they are, and this recipe has {', '.join(asked)}")
-    device = default_device() if device is None else torch.device(device)
+    device = device_of(device)
     images = data.images.to(device)
     model.to(device).train()
     model.normalise_images = Normalise.of(images)
