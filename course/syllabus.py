@@ -214,6 +214,8 @@ LECTURES = (
         box="self-supervision\n& multimodal",
         on_map=(4, 0.5),
         needs=(13,),
+        about="MAE and SimMIM, what a probe proves, DINO and its collapse, attention as a mask",
+        minutes=90,
     ),
 )
 
