@@ -1,7 +1,12 @@
 # %% [markdown]
 # # 16 · Self-supervision, multimodal: learning without labels
 #
-# TEXT
+# | | |
+# |---|---|
+# | **You will understand** | how a network learns from images that nobody has named: by filling in what is hidden (MAE, SimMIM), and by agreeing with itself (DINO); why the second collapses, in two ways, and what prevents it; what a linear probe proves and what it does not; when attention is a mask |
+# | **You need** | [4 · The transformer](04_transformer.ipynb): BERT; [5 · The vision transformer](05_vision_transformer.ipynb): patches, class token, fine-tuning |
+# | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
+# | **Before · after** | 15 · Dense prediction · **16 · Self-supervision, multimodal** |
 
 # %% tags=["setup"]
 import math
@@ -26,7 +31,22 @@ from course.training import evaluate, fit, recipes
 setup(seed=0)
 
 # %% [markdown]
-# ## 1
+# ## 1 · Hide a part, and fill it in
+#
+# A label is one word for a whole image, and somebody has to write it. The image itself says much more. Lecture 4,
+# section 8, used this for sentences: **BERT** hides 15 % of the words (Devlin and others 2019), and to guess them it has to find out what the
+# others say. Nobody names anything. Such training is called **self-supervised**: the task is made from the data.
+#
+# Can the same be done with images? Two things are different:
+#
+# * *There is no vocabulary.* A hidden word is one of 30,000, a question with classes and a cross-entropy. A hidden patch is a
+#   vector of pixels, and "grey, a little darker on the left" is nearly right. The simplest loss is a distance between pixels.
+# * *Neighbours say nearly all.* If one patch of a photograph is hidden, one can paint it over with the colours beside it and
+#   will be nearly right, without knowing what is shown. So **much more has to be hidden**: 75 % in MAE (He and others 2022,
+#   figure 5), 60 % in SimMIM, in squares of 32 pixels (Xie and others 2022, section 4.1).
+#
+# Our images are single frames of the clips of lecture 14: a digit somewhere on a dark ground, with noise. There are 4,000 of them to learn
+# from. Their labels stay unused, except when we ask at the end what was learned.
 
 # %%
 def middle(split, size):
@@ -40,7 +60,9 @@ asked = middle("test", budget(tiny=40, cpu=1000))
 plots.image_grid(frames, count=8, columns=8)
 
 # %% [markdown]
-# mask
+# In frames of 16 × 16 pixels, patches of 4 × 4 make N = 16 tokens. How does one hide half of them, in each image
+# others? **`random_masking`** draws a number for each token and keeps those with the smallest (section 3 of the MAE paper). What
+# is left comes in *random order*; `restore` says where each token of the image stands in it.
 
 # %%
 images = asked[0][:8].float() / 255  # (B, C, H, W) = (8, 1, 16, 16)
@@ -53,7 +75,7 @@ figures.rows({"image": images, "what is left": images}, painted={"what is left":
              colour="#767676")
 
 # %% [markdown]
-# unmask
+# `unmask` is the way back: tokens that are left go to their places, and one learned vector, the **mask token**, to all others.
 
 # %%
 mask_token = torch.full((16,), 0.5)  # (P·P·C,): learned in MAE, here a grey patch
@@ -62,13 +84,27 @@ right = torch.where(hidden[..., None], mask_token, tokens)  # (B, N, P·P·C)
 f"largest difference: {(back - right).abs().max():.0f}"
 
 # %% [markdown]
-# figure
+# The two methods differ in *when* they put in mask tokens.
+#
+# **MAE** (masked autoencoder) does it late. Its encoder, a ViT, sees only the patches that are left: no mask token, no hole. A ViT can do
+# that, because attention takes any number of tokens and each brings its own position. Then a *small decoder*, thrown away afterwards, gets the
+# tokens at their places and mask tokens at the others. With 75 % hidden, the large encoder has a quarter of the tokens to work on.
+#
+# **SimMIM** does it early: the mask tokens go through the encoder too. This costs more, but the map stays whole. So it also works with Swin,
+# whose windows need every place. Its decoder is one linear layer.
 
 # %%
 figures.two_ways(count=16, kept=8)
 
 # %% [markdown]
-# loss
+# Both losses look at hidden places only. What is visible could be copied. Let $x$ be the pixels, $\hat x$ the answer, $M$ what is
+# hidden, P the side of a patch, C the channels:
+#
+# $$L_\mathrm{MAE} = \frac{1}{|M|} \sum_{n \in M} \frac{1}{P^2 C} \lVert \hat x_n - x_n \rVert_2^2, \qquad
+# L_\mathrm{SimMIM} = \frac{1}{|M|\, C} \sum_{(i, j) \in M} \lVert \hat x_{ij} - x_{ij} \rVert_1$$
+#
+# In the first, $M$ is a set of patches; in the second, of pixels. MAE does better on ImageNet if each target patch is brought to mean 0 and
+# variance 1 (`norm_pix_loss`; 84.9 → 85.4 % after fine-tuning, paper, table 1d): brightness is the part that neighbours tell anyway.
 
 # %%
 said = torch.randn(8, 16, 16)  # (B, N, P·P·C): what a network might answer
@@ -81,7 +117,7 @@ by_hand = ((drawn - images).abs() * where[:, None]).sum() / where.sum()
 print(f"SimMIM  {by_hand:.5f} {simmim_loss(drawn, images, where):.5f}")
 
 # %% [markdown]
-# train
+# Now a small one. *(Price: about 10 seconds on one CPU core.)*
 
 # %%
 def small_vit(num_classes=0):
@@ -106,7 +142,9 @@ plots.curves(range(1, len(loss) + 1), {"MAE": loss}, xlabel="step", ylabel="loss
              levels={"variance of the pixels": 1.0})
 
 # %% [markdown]
-# reconstruct
+# The loss of 1 is what one gets for always saying the mean. (`fit` brings the pixels to mean 0 and standard deviation 1.) It
+# falls, but not far: half of what is hidden is noise, which nobody can guess. Does it do more than the simplest answers? They are the
+# control: black everywhere, and the mean of all frames at that place. And what does it draw?
 
 # %%
 normalise = mae.normalise_images  # to mean 0 and standard deviation 1, as fit found them
@@ -125,7 +163,11 @@ figures.rows({"image": target[:8], "what is left": target[:8], "filled in": fill
              painted={"what is left": where[:8]}, colour="#767676")
 
 # %% [markdown]
-# stems
+# The numbers are mean squared errors on hidden pixels of test frames. The network continues strokes, and where several digits would fit
+# it draws something in between: a blur. A squared error asks for the mean of all that is possible. To look good is not the aim; the decoder
+# is thrown away.
+#
+# ### Which networks can be trained so?
 
 # %%
 def refusal(method, name, **options):
@@ -140,7 +182,8 @@ print("SimMIM, Swin:      ", refusal(SimMIM, "swin_cifar", mask_size=4))
 print("SimMIM, ConvStem:  ", refusal(SimMIM, "poolformer_cifar", mask_size=4))
 
 # %% [markdown]
-# leak
+# The last refusal is the remark on many slides that convolutional stems are "problematic for mask-based self-supervision". Why? Hide a patch,
+# and look which pixels the *visible* tokens depend on:
 
 # %%
 from course.models.conv_stems import ConvStem
@@ -162,7 +205,25 @@ figures.leak(large, {"patches of 8 × 8": seen_by_visible(separate),
                      "13 × 13, stride 8": seen_by_visible(overlapping)})
 
 # %% [markdown]
-# ## 2
+# With separate patches, nothing. With an overlapping stem a good part of what is hidden is seen by the neighbours, and the task becomes copying. One
+# way out is to hide pixels *before* the stem, which costs MAE its saving. (ConvNeXt V2 hides large squares and uses sparse convolutions, Woo and others 2023.)
+#
+# > **What slides get wrong here.**
+# >
+# > * **SimMIM's figure under "Self-supervision" in a talk about ViT** was not ViT's own method. The ViT paper (Dosovitskiy and others 2021,
+# >   section 4.6 and appendix B.1.2) hid patches too, but guessed their *mean colour*, as one of 512. ViT-B/16 got 79.9 % on ImageNet: 2
+# >   points more than from scratch, 4 less than with labels. A year later, MAE got 83.6 % from the same network without a label (paper, table 3).
+# > * **"Masking does not work with CNNs"**: it does not work *in this way*. See above.
+#
+# ## 2 · What does a probe prove?
+#
+# The network has learned something; is it of use? The usual tests *freeze* it and ask for labels:
+#
+# * a **linear probe**: one linear layer on its features, $\hat y = \mathrm{argmax}\,(W f(x) + b)$, trained on labelled images;
+# * **nearest neighbours** (kNN): the vote of the k labelled images whose features have the largest cosine with those of x, each vote
+#   weighted by $\exp(\cos / \tau)$ (Wu and others 2018). Nothing is trained.
+#
+# The probe by hand, on the features of a network that has *not* been trained:
 
 # %%
 def untrained(seed):
@@ -189,7 +250,10 @@ right = (probe(scaled).argmax(dim=1) == labels).float().mean()
 print(f"an untrained ViT, on the frames that the probe was fitted to: {100 * right:.0f} %")
 
 # %% [markdown]
-# ways
+# A network with random weights, and the probe fits a good part of its 2,000 frames. That was on the frames that it was fitted to; on others it is much
+# less. But it is more than chance, and this is the point: **features need a control**. There are two, and both cost nothing: the same network *untrained*, and
+# the raw *pixels* (`PIXELS` is a network whose features are the pixels). Predict before you look: which of the bars is the longest?
+# *(Stored runs, three seeds: about 30 seconds each. `SimMIM` has as many steps as MAE.)*
 
 # %%
 def both(model, known, asked):
@@ -206,7 +270,9 @@ def ways(seed):
 plots.bars(over_seeds("16_self_supervision_and_multimodal/ways", ways, live=False), chance=0.1)
 
 # %% [markdown]
-# neighbours
+# RESULTWAYS
+#
+# So "our features are better than pixels" is true or false, and the test decides. Why are pixels so good at *neighbours*? Look at them:
 
 # %%
 def nearest(model, count=8):
@@ -223,7 +289,10 @@ shown = {"asked": asked[0][:8]} | {name: known[0][which] for name, which in foun
 figures.rows(shown, captions=digits_of)
 
 # %% [markdown]
-# two questions
+# RESULTNEIGHBOURS
+#
+# And the *question* decides as well. Here is MAE on the images of lecture 3, in colour, 32 × 32, with 75 % hidden; then both tests for both questions:
+# which way do the stripes run (texture), and where is the ring, seen from the plus (relation)? *(Stored runs: about a minute each.)*
 
 # %%
 @cache
@@ -251,7 +320,26 @@ results = over_seeds("16_self_supervision_and_multimodal/turned", turned, live=F
 plots.bars(results, chance=0.1)
 
 # %% [markdown]
-# ## 3
+# RESULTTURNED
+#
+# **What a linear probe proves** is that what was asked can be read from the features *by a linear layer*: the network has laid it open.
+# It does not prove that the network needed training for it (ask an untrained one), that the images did not have it open already (ask the pixels),
+# that what is not read is not there (it may be there, and not linear; or at its places, where the class token has not collected it), or that fine-tuning would come to
+# the same ranking. On ImageNet it does not: DINO's ViT-B gets 78.2 % by a linear probe and 82.8 % fine-tuned, SimMIM's 56.7 and 83.8 % (Xie
+# and others 2022, table 6). By the first test DINO is far ahead, by the second it is behind.
+#
+# **Question 16.1** On the handwritten digits themselves (`load("digits")`, 8 × 8 pixels, in the middle), neighbours by raw pixels are right in 98.7 %
+# of cases. (Figure of our own test of this set: `knn(PIXELS, load("digits"), load("digits", "test"))`.) A method reports 99.0 % there. What do you learn about the method?
+#
+# <details><summary>Answer</summary>
+#
+# Nothing. There is no room left above the control, and a few tenths are a handful of test images. Choose questions on which pixels fail.
+# </details>
+#
+# ## 3 · DINO: agreeing with oneself
+#
+# Filling in is one way to make a task out of images. Another: two **views** of one image, cut, turned or coloured differently, show *the same thing*. So
+# a network should say the same of both. Here are views of the digits:
 
 # %%
 digits = load("digits", size=budget(tiny=60, cpu=1437), device="cpu")
@@ -273,7 +361,14 @@ pairs = {name: view(inked[:8]).clamp(0, 255) / 255 for name in ("one view", "ano
 figures.rows({"image": inked[:8]} | pairs)
 
 # %% [markdown]
-# equation
+# **DINO** (Caron and others 2021: self-*di*stillation with *no* labels) has a network twice. The **student** learns by gradient. The **teacher**
+# has the same form, and its weights are a running mean of the student's: $\theta_t \leftarrow \lambda \theta_t + (1 - \lambda) \theta_s$. Both end in K
+# **prototypes**: unit vectors, whose cosines with the features become a distribution over K "classes" that nobody has defined. The student's answer to one view
+# learns from the teacher's answer to the *other*:
+#
+# $$L = -\sum_k P_t(x_1)_k \log P_s(x_2)_k, \qquad P_t(x) = \mathrm{softmax}\!\left(\frac{g_t(x) - c}{\tau_t}\right), \quad P_s(x) = \mathrm{softmax}\!\left(\frac{g_s(x)}{\tau_s}\right)$$
+#
+# No gradient goes into $P_t$. $c$ is the **centre**, the running mean of the teacher's logits over all images, and $\tau_t < \tau_s$. By hand, with two views of four images:
 
 # %%
 student, teacher = torch.randn(2, 4, 5), torch.randn(2, 4, 5)  # logits (views, B, K)
@@ -284,7 +379,14 @@ by_hand = -(target[0] * answer[1] + target[1] * answer[0]).sum(dim=-1).mean() / 
 print(f"{by_hand:.5f} {dino_loss(list(student), list(teacher), centre, 0.1, 0.04):.5f}")
 
 # %% [markdown]
-# sharp
+# The same number twice. Now the trap. Nothing in this loss says that *different* images should get different answers. A network that says the same of
+# everything agrees with itself perfectly. This is **collapse**, and there are two kinds:
+#
+# * *one prototype* takes everything: the answers are sharp, and all alike;
+# * *all prototypes* get the same share: the answers are flat, and all alike.
+#
+# DINO has one remedy against each. **Sharpening** (a low $\tau_t$) makes the teacher's answers decided: against the flat kind, and towards the first. **Centring** takes off what
+# is said of all images: against the first kind, and towards the flat one. Together they hold each other. One answer of the teacher, for K = 8:
 
 # %%
 logits = torch.tensor([0.55, 0.5, 0.45, 0.4, 0.9, 0.35, 0.3, 0.5])  # (K,), cosines of one image
@@ -295,7 +397,15 @@ figures.answers({
     "0.02, centred": ((logits - usual) / 0.02).softmax(0)})
 
 # %% [markdown]
-# train
+# From left to right: flat; decided, by a lower temperature; more decided. But prototype 4 is what the teacher says of *all* images. With the centre taken off, what
+# is special about *this* image wins: prototype 0.
+#
+# How can one see collapse? By the loss one cannot: a collapsed network has a low loss or a constant one. The measure is the **mutual information** between image and
+# answer: how decided the single answers are, and how different they are between images. With the entropy $H(p) = -\sum_k p_k \log p_k$:
+#
+# $$I = H\big(\mathbb{E}_x\, p(x)\big) - \mathbb{E}_x\, H\big(p(x)\big) \qquad (0 \le I \le \log K)$$
+#
+# One prototype for all: both terms are 0. All flat: both are $\log K$. Either way I = 0.
 
 # %%
 class Encoder(nn.Sequential):
@@ -363,7 +473,9 @@ panels(drawn, xlabel="tenth of the training", ylabel="entropy, nats",
        level=("log 32", math.log(32)))
 
 # %% [markdown]
-# prototypes
+# RESULTCOLLAPSE
+#
+# And what do the prototypes stand for? For the healthy run, how many images of each digit (columns) went to the ten busiest prototypes:
 
 # %%
 model = dino("centre and sharpen", seed=0)[0]
@@ -375,7 +487,28 @@ names = [f"prototype {k}" for k in busy.tolist()]
 plots.matrices({"how many images": counts[busy]}, rows=names, columns=[*"0123456789"])
 
 # %% [markdown]
-# ## 4
+# RESULTPROTO
+#
+# **Question 16.2** Put `"momentum": 0.9` into an arm of your own, `{"momentum": 0.9}`. The last arm had 0 and the healthy one has 0.99. What do you expect?
+#
+# <details><summary>Answer</summary>
+#
+# ANSWERMOMENTUM
+# </details>
+#
+# > **What slides get wrong here.** DINO's picture shows a teacher above a student, and "knowledge distillation" is read as in lecture 7: a *better* network teaches. This teacher
+# > has never learned anything. It is the student's own past, smoothed. Nor are there negative pairs: other images push nothing away, as they do in contrastive
+# > learning (section 6). Only centring and sharpening stand between it and collapse.
+#
+# ## 4 · Attention as a mask, and what remains to be shown
+#
+# The picture that made DINO famous is neither a loss nor an accuracy: the attention of the class token in the last layer covers the object (figure 1 of the paper), and no mask was ever
+# learned from. As a measure: take for each head the fewest patches that hold 60 % of its attention, and compare with the true mask by **IoU**, intersection over union (figure 4 of the paper: 45.9 for DINO's ViT-S
+# on VOC, 27.3 for the same network trained with labels, 22.0 with random weights).
+#
+# $$\mathrm{IoU}(A, B) = \frac{|A \cap B|}{|A \cup B|}$$
+#
+# Can we do that here? We need true masks. A clip shows the digit five times, moving by one pixel a frame; moved back and averaged, the frames show it almost without noise:
 
 # %%
 def glyphs(split, size):
@@ -393,7 +526,7 @@ to_choose, truth_to_choose = glyphs("train", budget(tiny=20, cpu=300))
 figures.rows({"frame": shown[:8], "the digit": shown[:8]}, painted={"the digit": truth[:8]})
 
 # %% [markdown]
-# masks
+# Now the class token's attention, as a mask. Heads differ, so one is chosen, on *other* frames than those on which it is judged.
 
 # %%
 def masks(encoder, images):
@@ -411,7 +544,10 @@ painted = {name: masks(each, shown)[:8, best_head(each)[0]] for name, each in en
 figures.rows({"frame": shown[:8], "untrained": shown[:8], "MAE": shown[:8]}, painted=painted)
 
 # %% [markdown]
-# compared
+# RESULTMASKS
+#
+# The comparison, with the controls that a picture does not show: an untrained network; the same network trained *with* labels; DINO's training on these frames (150 steps); and no
+# network at all, but "brighter than a threshold", chosen on the same frames as the heads. *(Stored runs: about 25 seconds each.)*
 
 # %%
 @cache
@@ -441,7 +577,13 @@ bright = iou(shown[:, 0] / 255 > cut, truth).mean().item()
 plots.bars(overlaps | {f"brighter than {cut}": {"IoU": bright}})
 
 # %% [markdown]
-# labels
+# RESULTATTENDED
+#
+# ### Few labels: what is pre-training for?
+#
+# The decks quote two kinds of accuracy for pre-trained networks. **Fine-tuning**: all weights go on learning, on all labels of the new task. **Few-shot**: the network is frozen, and
+# a linear layer is fitted to a few images of each class. The ViT paper uses few-shot, by least squares in closed form, "for fast on-the-fly evaluation" (Dosovitskiy and others 2021, section 4.1). Both, and
+# learning from nothing, over the number of labels. *(Stored runs: about 30 seconds each.)*
 
 # %%
 COUNTS = (50, 200, 2000)
