@@ -151,7 +151,7 @@ def answers(distributions: Mapping[str, Tensor]) -> Picture:
     for name, shares in distributions.items():
         if shares.ndim != 1 or shares.min() < 0 or abs(float(shares.sum()) - 1) > 1e-3:
             raise ValueError(f"{name!r} must be shares (K,) that sum to 1")
-        entropies[name] = float(-(shares * shares.clamp(min=1e-12).log()).sum())
+        entropies[name] = abs(float((shares * shares.clamp(min=1e-12).log()).sum()))  # no minus before a zero
     said = "; ".join(
         f"{' '.join(name.split())}: largest {shares.max():.2f}, entropy {entropies[name]:.2f}"
         for name, shares in distributions.items()

@@ -398,7 +398,7 @@ figures.answers({
 
 # %% [markdown]
 # From left to right: flat; decided, by a lower temperature; more decided. But prototype 4 is what the teacher says of *all* images. With the centre taken off, what
-# is special about *this* image wins: prototype 0.
+# is special about *this* image wins: prototype 1.
 #
 # How can one see collapse? By the loss one cannot: a collapsed network has a low loss or a constant one. The measure is the **mutual information** between image and
 # answer: how decided the single answers are, and how different they are between images. With the entropy $H(p) = -\sum_k p_k \log p_k$:
