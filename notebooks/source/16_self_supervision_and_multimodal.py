@@ -331,7 +331,11 @@ results = over_seeds("16_self_supervision_and_multimodal/turned", turned, live=F
 plots.bars(results, chance=0.1)
 
 # %% [markdown]
-# RESULTTURNED
+# All that can turn has turned. For *texture*, a linear probe gets 12 %<!-- turned / pixels, linear probe / texture --> from pixels and
+# 59 to 73 %<!-- turned / MAE, linear probe / texture --> from MAE: to fill in hidden patches, it has to know which way the stripes run. By neighbours pixels have
+# 84 %<!-- turned / pixels, nearest neighbours / texture --> and MAE 26 to 38 %<!-- turned / MAE, nearest neighbours / texture -->. For *relation*, a linear layer on pixels gets
+# 59 %<!-- turned / pixels, linear probe / relation -->, since the place of something red is nearly linear in pixels, and MAE is at chance (10 to 11 %<!-- turned / MAE, linear probe / relation -->). Is it lost? No:
+# where plus and ring are stands in the tokens at their places. The class token has not collected it, as nothing asked for it. (In a try of ours, a probe on all tokens, averaged to 4 × 4 places, got 67 of 100.)
 #
 # **What a linear probe proves** is that what was asked can be read from the features *by a linear layer*: the network has laid it open.
 # It does not prove that the network needed training for it (ask an untrained one), that the images did not have it open already (ask the pixels),
