@@ -490,7 +490,12 @@ panels(drawn, xlabel="tenth of the training", ylabel="entropy, nats",
        level=("log 32", math.log(32)))
 
 # %% [markdown]
-# RESULTCOLLAPSE
+# Without the centre: both entropies go to 0, one prototype for all. Without sharpening: both stay at log 32, all alike. The information is 0.00<!-- collapse / no centre / in the end -->
+# in the one case and 0.00<!-- collapse / no sharpening / in the end --> in the other, with every seed. With both, the answers become decided (the line falls in the second panel) and stay different (it falls less in the first), and the information
+# grows to 1.35, 1.44 and 1.54<!-- collapse / centre and sharpen / in the end --> nats: as much as about 4<!-- = 2.718 ** 1.44 --> equally frequent classes, each answered with certainty. All 32 would be log 32 = 3.47.
+#
+# The last arm is a surprise to many: centre and sharpening are there, but the teacher starts with $\lambda = 0$, so it *is* the student of one step ago. It jumps from one collapsed answer to the next, and ends at
+# 0.00<!-- collapse / teacher follows at once / in the end -->. The slow teacher is no luxury.
 #
 # And what do the prototypes stand for? For the healthy run, how many images of each digit (columns) went to the ten busiest prototypes:
 
