@@ -39,10 +39,9 @@ setup(seed=0)
 # (lecture 3), and all further work is done among the latents. Here are the tables of attention weights, to scale:
 
 # %%
-pixels, latent_rows = 224 * 224, 512
-figures.tables_to_scale({"pixels look at pixels": (pixels, pixels),
-                         "latents look at pixels": (latent_rows, pixels),
-                         "latents look at latents": (latent_rows, latent_rows)})
+M, L = 224 * 224, 512
+figures.tables_to_scale({"pixels look at pixels": (M, M), "latents look at pixels": (L, M),
+                         "latents look at latents": (L, L)})
 
 # %% [markdown]
 # This is the *asymmetric attention* of the slides: queries come from one side, keys and values from the other. With
@@ -72,10 +71,10 @@ plots.matrices({"weights  (latents, inputs)": weights[0]}).described(
 # the size of the paper:
 
 # %%
-for network in ("perceiver", "perceiver_io"):
+for which in ("perceiver", "perceiver_io"):
     with torch.device("meta"):  # shapes only, no numbers
-        whole = create_model(network)
-    print(f"{network}: {count_parameters(whole) / 1e6:.1f} million parameters, "
+        whole = create_model(which)
+    print(f"{which}: {count_parameters(whole) / 1e6:.1f} million parameters, "
           f"{count_macs(whole, 1, 3, 224, 224) / 1e9:.0f} billion multiply-adds")
 
 # %% [markdown]
@@ -98,8 +97,9 @@ shown = {"row": 0, "column": 1, "sin, slowest, row": 2, "sin, faster, row": 4,
          "sin, slowest, column": 8, "cos, faster, column": 22}
 on_grid = rearrange(fourier_features((12, 12), 6), "(h w) c -> c 1 h w", h=12)
 plots.image_grid(on_grid[list(shown.values())], count=6, columns=6,
-                 captions=list(shown)).described("six of the 26 maps: the row and the column as ramps from dark to bright; sines of the row "
-    "as one and as more stripes across; waves of the column as upright stripes")
+                 captions=list(shown)).described(
+    "six of the 26 maps: the row and the column as ramps from dark to bright; sines of the "
+    "row as one and as more stripes across; waves of the column as upright stripes")
 
 # %% [markdown]
 # Compare this with a ViT. Its positions are *added* to the token and learned, one vector a place. Here they are
@@ -163,8 +163,8 @@ def vit():
 def perceiver():
     return Perceiver(12, 1, 10, num_latents=16, embed_dim=64, iterations=2, depth=1,
                      num_heads=4, cross_heads=3, num_bands=6, mlp_ratio=2)
-for network in (cnn(), vit(), perceiver()):
-    print(f"{type(network).__name__}: {count_parameters(network):,} parameters")
+sizes = {each.__name__: count_parameters(each()) for each in (cnn, vit, perceiver)}
+print("parameters: " + ", ".join(f"{each} {count:,}" for each, count in sizes.items()))
 
 # %% [markdown]
 # Before any training, one thing can be predicted. A Perceiver takes a weighted sum over all inputs, and a sum has no
@@ -175,9 +175,10 @@ four = learn[0][:4] / 255  # (B, 1, H, W)
 with torch.no_grad():
     reads, slides = perceiver().eval(), cnn().eval()
     straight = reads(four), WithPlaces(slides, places)(four)  # (B, 10) each
-    reads.inputs.position = reads.inputs.position[order]  # (H*W, 26): each place with its pixel
+    reads.inputs.position = reads.inputs.position[order]  # (H*W, 26), each with its pixel
     moved = reads(permuted(four)), WithPlaces(slides, permuted(places))(permuted(four))
-    far = [((b - a).norm() / (a - a.mean(dim=0)).norm()).item() for a, b in zip(straight, moved)]
+    far = [((new - old).norm() / (old - old.mean(dim=0)).norm()).item()
+           for old, new in zip(straight, moved)]
 print(f"change, by the distance between images: Perceiver {far[0]:.0e}, CNN {far[1]:.1f}")
 
 # %% [markdown]
@@ -338,7 +339,8 @@ with torch.no_grad():
     for kind, cut in (("video", sample.video(clips[:2])), ("audio", sample.audio(tones[:2])),
                       ("text", sample.text(words[:2, 0]))):
         print(f"{kind}: {tuple(cut.shape)}, (B, 1 + N, D)")
-print(f"{count_parameters(sample):,} parameters, {count_parameters(sample.encoder):,} in the encoder")
+print(f"{count_parameters(sample):,} parameters, "
+      f"{count_parameters(sample.encoder):,} of them in the encoder")
 
 # %% [markdown]
 # From here on the *same* blocks read all three: VATT calls this the modality-agnostic backbone. Its output for AGG
