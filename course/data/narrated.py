@@ -25,7 +25,28 @@ LOUDNESS = (0.5, 1.5)
 TONE_NOISE = 0.5
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-OTHER_WORDS = tuple("a the this that now here look see and then so it is was what we you they again today".split())
+OTHER_WORDS = (
+    "a",
+    "the",
+    "this",
+    "that",
+    "now",
+    "here",
+    "look",
+    "see",
+    "and",
+    "then",
+    "so",
+    "it",
+    "is",
+    "was",
+    "what",
+    "we",
+    "you",
+    "they",
+    "again",
+    "today",
+)
 VOCABULARY = (*DIGIT_WORDS, *OTHER_WORDS)
 SENTENCES, WORDS = 2, 5
 

@@ -34,7 +34,9 @@ def tables_to_scale(tables: Mapping[str, tuple[int, int]]) -> Picture:
     """
     if any(min(size) < 1 for size in tables.values()):
         raise ValueError("every table has at least one query and one key")
-    said = {name: f"{rows:,} × {columns:,} = {_in_millions(rows * columns)}" for name, (rows, columns) in tables.items()}
+    said = {
+        name: f"{rows:,} × {columns:,} = {_in_millions(rows * columns)}" for name, (rows, columns) in tables.items()
+    }
     longest = max(side for size in tables.values() for side in size)
     figure = empty_figure("; ".join(f"{name}: {size}" for name, size in said.items()), PAGE, 2.9)
     for axis, (name, (rows, columns)) in zip(figure.subplots(1, len(tables), squeeze=False).flat, tables.items()):
@@ -46,7 +48,13 @@ def tables_to_scale(tables: Mapping[str, tuple[int, int]]) -> Picture:
 
 
 def _in_millions(count: int) -> str:
-    return f"{count / 1e6:,.0f} million" if count >= 1e7 else f"{count / 1e6:.1f} million" if count >= 1e5 else f"{count:,}"
+    return (
+        f"{count / 1e6:,.0f} million"
+        if count >= 1e7
+        else f"{count / 1e6:.1f} million"
+        if count >= 1e5
+        else f"{count:,}"
+    )
 
 
 def permuted_pixels(image: Tensor, permuted: Tensor, *, window: int, patch: int) -> Picture:
@@ -92,7 +100,9 @@ def come_together(clips: Tensor, tones: Tensor, sentences: Sequence[Sequence[str
         raise ValueError(f"{len(clips)} clips, {len(tones)} tones, {len(sentences)} groups of sentences: not as many")
     count, frames = clips.shape[:2]
     alt = "; ".join(" / ".join(group) for group in sentences)
-    figure = empty_figure(f"{count} clips of {frames} frames, each with a tone and sentences: {alt}", PAGE, 0.95 * count)
+    figure = empty_figure(
+        f"{count} clips of {frames} frames, each with a tone and sentences: {alt}", PAGE, 0.95 * count
+    )
     ratios = [1.0] * frames + [3.2, 3.6]
     axes = figure.subplots(count, frames + 2, squeeze=False, width_ratios=ratios)
     for row, clip, tone, group in zip(axes, clips.cpu(), tones.cpu(), sentences):

@@ -122,6 +122,7 @@ order = torch.randperm(144, generator=torch.Generator().manual_seed(0))  # one f
 
 def permuted(maps):
     return maps.flatten(-2)[..., order].view_as(maps)  # (..., H, W): every pixel elsewhere
+
 figures.permuted_pixels(learn[0][0], permuted(learn[0][0]), window=3, patch=3)
 
 # %% [markdown]
@@ -342,6 +343,7 @@ def vatt(dim=48):
         AudioTokens(dim, num_samples=256, audio_patch=32),
         TextTokens(dim, vocab_size=len(VOCABULARY), num_words=5),
         encoder(dim, depth=2, num_heads=4, mlp_ratio=2), dim, audio_dim=64, text_dim=32)
+
 sample = vatt()
 with torch.no_grad():
     for kind, cut in (("video", sample.video(clips[:2])), ("audio", sample.audio(tones[:2])),
@@ -412,8 +414,8 @@ def trained(seed, dealt=False):
 #
 # Now the test. Given a test clip, which of ten tones (one of each digit) is the nearest? Which of ten sentences, "now
 # it is a seven" and so on? And, given a *tone*, which of the ten sentences? The share that is right at the first
-# place is retrieval@1; guessing gives 10 %<!-- = 100 / 10 -->. The digits of the test clips are other people's
-# handwriting.
+# place is retrieval@1; guessing gives 10 %<!-- = 100 / 10 -->. The digits of the test clips are other images than
+# those of the training.
 
 # %%
 named = torch.tensor([VOCABULARY.index(word) for word in "now it is a".split()])  # (4,)

@@ -30,14 +30,14 @@ def test_loudness_and_phase_say_nothing_of_the_digit():
     own = swings[torch.arange(len(TONE)), (DIGIT + LOWEST) * TONE.shape[1] // PERIOD]  # (N,)
     loudness = 2 * own.abs() / TONE.shape[1]
     assert loudness.min() > LOUDNESS[0] - 0.2 and loudness.max() < LOUDNESS[1] + 0.2
-    by_digit = torch.stack([loudness[DIGIT == digit].mean() for digit in range(10)])
+    by_digit = torch.stack([loudness[digit == DIGIT].mean() for digit in range(10)])
     assert by_digit.max() - by_digit.min() < 0.12, "the standard error is 0.02"
-    middle = torch.stack([(own / own.abs())[DIGIT == digit].mean() for digit in range(10)])
+    middle = torch.stack([(own / own.abs())[digit == DIGIT].mean() for digit in range(10)])
     assert middle.abs().max() < 0.25, "the phases of a digit point everywhere"
 
 
 def test_one_sentence_names_the_digit_at_any_place_and_no_word_else_does():
-    names = WORDS < len(DIGIT_WORDS)  # (N, 2, 5)
+    names = len(DIGIT_WORDS) > WORDS  # (N, 2, 5)
     assert (names.flatten(1).sum(1) == 1).all() and torch.equal(WORDS[names], DIGIT)
     count = names.sum(0)  # (2, 5): 200 expected each
     assert count.min() > 145 and count.max() < 255

@@ -54,7 +54,10 @@ def test_the_pairs_of_one_clip():
     assert positive == {(2, 1), (3, 1)}
     assert negative == {(x, 1) for x in (0, 1, 4, 5, 6, 7)} | {(x, y) for x in (2, 3) for y in (0, 2, 3)}
     assert sum(colour == to_rgb(PALE) for colour in cells.values()) == 32 - 2 - 12
-    assert "2\n        sentences" not in multimodal.pairs(4, 2).alt and "12 pairs are negative" in multimodal.pairs(4, 2).alt
+    assert (
+        "2\n        sentences" not in multimodal.pairs(4, 2).alt
+        and "12 pairs are negative" in multimodal.pairs(4, 2).alt
+    )
     with pytest.raises(ValueError, match="no 4"):
         multimodal.pairs(4, 2, of=4)
 
