@@ -215,7 +215,7 @@ LECTURES = (
         on_map=(4, 0.5),
         needs=(13,),
         about="Perceivers on permuted pixels, clip, tone and word in one space, what came after",
-        minutes=50,
+        minutes=55,
     ),
 )
 
