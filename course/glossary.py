@@ -577,6 +577,43 @@ TERMS = (
         "How much an answer tells of the image: the entropy of the mean answer, minus the mean entropy of the answers.",
         16,
     ),
+    Term(
+        "Fourier features",
+        "A place told by sines and cosines of its coordinates, at fixed frequencies, beside the colour of the pixel.",
+        16,
+    ),
+    Term(
+        "latents",
+        "Learned vectors that belong to no part of the input and read it by cross-attention, as in a Perceiver.",
+        16,
+    ),
+    Term(
+        "modality",
+        "A kind of data, such as images, sound or text. Multimodal: of more than one kind.",
+        16,
+        also=("multimodal",),
+    ),
+    Term(
+        "noise contrastive estimation",
+        "A loss that asks for the share of the true pair among it and many false pairs of the batch.",
+        16,
+        also=("NCE", "contrastive loss"),
+    ),
+    Term(
+        "registers",
+        "Extra tokens of a ViT that are thrown away at the end: a place for what is no patch's own (Darcet et al. 2024).",
+        16,
+    ),
+    Term(
+        "retrieval@1",
+        "The share of questions whose nearest answer, of all that are offered, is the right one.",
+        16,
+    ),
+    Term(
+        "zero-shot",
+        "Without a labelled example of the task: classes are given by their names, and the nearest name wins.",
+        16,
+    ),
 )
 
 
