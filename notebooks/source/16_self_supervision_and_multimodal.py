@@ -322,7 +322,7 @@ figures.rows(shown, captions=digits_of)
 # use that: it would need one template that fits at all 25 places. *The two tests ask different things*: are the
 # neighbours right, and: does one direction in feature space stand for a class?
 #
-# And the *question* decides as well. Here is MAE on the images of lecture 3, in colour, 32 × 32, with 75 % hidden;
+# And the *question* decides as well. Here is MAE on the images of lecture 3, in colour, 32 × 32, three quarters hidden;
 # then both tests for both questions: which way do the stripes run (texture), and where is the ring, seen from the
 # plus (relation)? *(Stored runs: about a minute each.)*
 
