@@ -98,8 +98,8 @@ f"largest difference: {(back - right).abs().max():.0f}"
 #
 # **MAE** (masked autoencoder) does it late. Its encoder, a ViT, sees only the patches that are left: no mask token,
 # no hole. A ViT can do that, because attention takes any number of tokens and each brings its own position. Then a
-# *small decoder*, thrown away afterwards, gets the tokens at their places and mask tokens at the others. With
-# three quarters hidden, the large encoder has a quarter of the tokens to work on.
+# *small decoder*, thrown away afterwards, gets the tokens at their places and mask tokens at the others. With three
+# quarters hidden, the large encoder has a quarter of the tokens to work on.
 #
 # **SimMIM** does it early: the mask tokens go through the encoder too. This costs more, but the map stays whole. So
 # it also works with Swin, whose windows need every place. Its decoder is one linear layer.
@@ -322,9 +322,9 @@ figures.rows(shown, captions=digits_of)
 # use that: it would need one template that fits at all 25 places. *The two tests ask different things*: are the
 # neighbours right, and: does one direction in feature space stand for a class?
 #
-# And the *question* decides as well. Here is MAE on the images of lecture 3, in colour, 32 × 32, three quarters hidden;
-# then both tests for both questions: which way do the stripes run (texture), and where is the ring, seen from the
-# plus (relation)? *(Stored runs: about a minute each.)*
+# And the *question* decides as well. Here is MAE on the images of lecture 3, in colour, 32 × 32, three quarters
+# hidden; then both tests for both questions: which way do the stripes run (texture), and where is the ring, seen from
+# the plus (relation)? *(Stored runs: about a minute each.)*
 
 # %%
 @cache
@@ -663,11 +663,12 @@ plots.bars(overlaps | {name: {"IoU": value} for name, value in controls.items()}
 # to 0.16<!-- attended / untrained / IoU -->), and the right patches, chosen with the true mask, would have 0.43. So
 # the picture is no accident: the digit is what helps to fill in the rest. But see the other bars. Training *with*
 # labels brings nearly the same (0.27 to 0.31<!-- attended / with labels / IoU -->), so this is no privilege of
-# self-supervision here. DINO, at this size, hardly beats the untrained network (0.15 to
-# 0.19<!-- attended / DINO / IoU -->): 150 steps are not enough for its ViT, and we do not see here what the paper saw
-# on ImageNet. And a **threshold on brightness** gets 0.91. On photographs a threshold would fail; on our frames it is
-# the control that ends the discussion. A mask from attention says something about the *network*. As a method, compare
-# it with the simplest method there is.
+# self-supervision here. (On ImageNet a ViT trained with labels gets such maps too, if it is trained to a flat
+# minimum, by SAM, lecture 7: Chen, Hsieh and Gong 2022, figure 3.) DINO, at this size, hardly beats the untrained
+# network (0.15 to 0.19<!-- attended / DINO / IoU -->): 150 steps are not enough for its ViT, and we do not see here
+# what the paper saw on ImageNet. And a **threshold on brightness** gets 0.91. On photographs a threshold would fail;
+# on our frames it is the control that ends the discussion. A mask from attention says something about the *network*.
+# As a method, compare it with the simplest method there is.
 #
 # ### Few labels: what is pre-training for?
 #
@@ -1162,7 +1163,7 @@ plots.bars(found | control, chance=0.1)
 # The untrained network is near chance: 9, 11 and 11 %<!-- retrieval / untrained / clip to tone --> of the clips find
 # their tone, 9, 9 and 12 %<!-- retrieval / untrained / clip to word --> their word. After 500 steps (some ten
 # seconds) it is 91 to 92 %<!-- retrieval / trained / clip to tone --> and 91 to 93
-# %<!-- retrieval / trained / clip to word -->. Trained just as long on dealt pairs, it stays where it was: 11 to 13
+# %<!-- retrieval / trained / clip to word -->. Trained just as long on dealt pairs, it stays where it was: 10 to 13
 # %<!-- dealt / trained on dealt pairs / clip to tone -->, 7 to 8
 # %<!-- dealt / trained on dealt pairs / clip to word --> and 8 to 14
 # %<!-- dealt / trained on dealt pairs / tone to word -->. So all of it comes from what was paired.
@@ -1390,6 +1391,8 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 # * S. Woo and others. *ConvNeXt V2.* CVPR 2023. [arXiv:2301.00808](https://arxiv.org/abs/2301.00808).
 # * A. Dosovitskiy and others. *An Image Is Worth 16×16 Words.* ICLR 2021.
 #   [arXiv:2010.11929](https://arxiv.org/abs/2010.11929). Masked patches: section 4.6, appendix B.1.2.
+# * X. Chen, C.-J. Hsieh, B. Gong. *When Vision Transformers Outperform ResNets without Pre-training or Strong Data
+#   Augmentations.* ICLR 2022. [arXiv:2106.01548](https://arxiv.org/abs/2106.01548). Attention maps: figure 3.
 # * X. Zhai and others. *A Large-scale Study of Representation Learning with the Visual Task Adaptation Benchmark.*
 #   2019. [arXiv:1910.04867](https://arxiv.org/abs/1910.04867). VTAB.
 # * A. Jaegle, F. Gimeno, A. Brock, A. Zisserman, O. Vinyals, J. Carreira. *Perceiver: General Perception with
