@@ -164,6 +164,7 @@ def vit():
 def perceiver():
     return Perceiver(12, 1, 10, num_latents=16, embed_dim=64, iterations=2, depth=1,
                      num_heads=4, cross_heads=3, num_bands=6, mlp_ratio=2)
+
 sizes = {each.__name__: count_parameters(each()) for each in (cnn, vit, perceiver)}
 print("parameters: " + ", ".join(f"{each} {count:,}" for each, count in sizes.items()))
 
@@ -458,7 +459,7 @@ plots.bars(found | control, chance=0.1)
 # The untrained network is near chance: 9, 11 and 11 %<!-- retrieval / untrained / clip to tone --> of the clips find
 # their tone, 9, 9 and 12 %<!-- retrieval / untrained / clip to word --> their word. After 500 steps (some ten
 # seconds) it is 91 to 92 %<!-- retrieval / trained / clip to tone --> and 91 to 93
-# %<!-- retrieval / trained / clip to word -->. Trained just as long on dealt pairs, it stays where it was: 11 to 13
+# %<!-- retrieval / trained / clip to word -->. Trained just as long on dealt pairs, it stays where it was: 10 to 13
 # %<!-- dealt / trained on dealt pairs / clip to tone -->, 7 to 8
 # %<!-- dealt / trained on dealt pairs / clip to word --> and 8 to 14
 # %<!-- dealt / trained on dealt pairs / tone to word -->. So all of it comes from what was paired.
