@@ -24,7 +24,7 @@ from course.data.narrated import DIGIT_WORDS, VOCABULARY
 from course.data.normalise import Normalise
 from course.figures import multimodal
 from course.figures import self_supervision as figures
-from course.figures.what_vits_see import panels
+from course.figures.what_vits_see import dots, panels
 from course.models import create_model
 from course.models.count import count_macs, count_parameters
 from course.models.dino import DINO, dino_loss
@@ -155,7 +155,7 @@ plots.curves(range(1, len(loss) + 1), {"MAE": loss}, xlabel="step", ylabel="loss
 
 # %% [markdown]
 # The loss of 1 is what one gets for always saying the mean. (`fit` brings the pixels to mean 0 and standard deviation
-# 1.) It falls, but not far: half of what is hidden is noise, which nobody can guess. Does it do more than the
+# 1.) It falls, but not far: much of what is hidden is noise, which nobody can guess. Does it do more than the
 # simplest answers? They are the control: black everywhere, and the mean of all frames at that place. And what does it
 # draw?
 
@@ -176,9 +176,10 @@ figures.rows({"image": target[:8], "what is left": target[:8], "filled in": fill
              painted={"what is left": where[:8]}, colour="#767676")
 
 # %% [markdown]
-# The numbers are mean squared errors on hidden pixels of test frames. The network continues strokes, and where
-# several digits would fit it draws something in between: a blur. A squared error asks for the mean of all that is
-# possible. To look good is not the aim; the decoder is thrown away.
+# The numbers are mean squared errors on hidden pixels of test frames: 0.60<!-- printed --> for MAE,
+# 0.72<!-- printed --> for the mean frame. The network continues strokes, and where several digits would fit it draws
+# something in between: a blur. A squared error asks for the mean of all that is possible. To look good is not the
+# aim; the decoder is thrown away.
 #
 # ### Which networks can be trained so?
 
@@ -223,6 +224,7 @@ figures.leak(large, {"patches of 8 × 8": seen_by_visible(separate),
 # V2 hides large squares and uses sparse convolutions, Woo and others 2023.)
 #
 # > **What slides get wrong here.**
+# >
 # > * **SimMIM's figure under "Self-supervision" in a talk about ViT** was not ViT's own method. The ViT paper
 # >   (Dosovitskiy and others 2021, section 4.6 and appendix B.1.2) hid patches too, but guessed their *mean colour*,
 # >   as one of 512. ViT-B/16 got 79.9 % on ImageNet: 2 points more than from scratch, 4 less than with labels. A year
@@ -533,9 +535,10 @@ panels(drawn, xlabel="tenth of the training", ylabel="entropy, nats",
 # grows to 1.35, 1.44 and 1.54<!-- collapse / centre and sharpen / in the end --> nats: as much as about
 # 4<!-- = 2.718 ** 1.44 --> equally frequent classes, each answered with certainty. All 32 would be log 32 = 3.47.
 #
-# The last arm is a surprise to many: centre and sharpening are there, but the teacher starts with $\lambda = 0$, so
-# it *is* the student of one step ago. It jumps from one collapsed answer to the next, and ends at
-# 0.00<!-- collapse / teacher follows at once / in the end -->. The slow teacher is no luxury.
+# The last arm is a surprise to many: centre and sharpening are there, but the teacher starts with $\lambda = 0$
+# (which grows to 1, as $\lambda$ always does here), so it *is* the student of one step ago. It jumps from one
+# collapsed answer to the next, and ends at 0.00<!-- collapse / teacher follows at once / in the end -->. The slow
+# teacher is no luxury.
 #
 # And what do the prototypes stand for? For the healthy run, how many images of each digit (columns) went to the ten
 # busiest prototypes:
@@ -656,19 +659,22 @@ bright = iou(shown[:, 0] / 255 > cut, truth).mean().item()
 share = F.avg_pool2d(truth[:, None].float(), 4)  # (B, 1, 4, 4): how much of a patch is digit
 best = F.interpolate((share > 0.25).float(), scale_factor=4)[:, 0] > 0  # bool (B, H, W)
 controls = {f"brighter than {cut}": bright, "right patches": iou(best, truth).mean().item()}
-plots.bars(overlaps | {name: {"IoU": value} for name, value in controls.items()})
+for name, value in controls.items():
+    print(f"{name}: {value:.2f}")
+rows = {name: run["IoU"] for name, run in overlaps.items()}
+dots(rows | {name: [value] for name, value in controls.items()}, xlabel="IoU with the digit")
 
 # %% [markdown]
 # MAE's attention has an IoU of 0.31 to 0.32<!-- attended / MAE / IoU -->, twice that of the untrained network (0.11
-# to 0.16<!-- attended / untrained / IoU -->), and the right patches, chosen with the true mask, would have 0.43. So
-# the picture is no accident: the digit is what helps to fill in the rest. But see the other bars. Training *with*
-# labels brings nearly the same (0.27 to 0.31<!-- attended / with labels / IoU -->), so this is no privilege of
-# self-supervision here. (On ImageNet a ViT trained with labels gets such maps too, if it is trained to a flat
-# minimum, by SAM, lecture 7: Chen, Hsieh and Gong 2022, figure 3.) DINO, at this size, hardly beats the untrained
-# network (0.15 to 0.19<!-- attended / DINO / IoU -->): 150 steps are not enough for its ViT, and we do not see here
-# what the paper saw on ImageNet. And a **threshold on brightness** gets 0.91. On photographs a threshold would fail;
-# on our frames it is the control that ends the discussion. A mask from attention says something about the *network*.
-# As a method, compare it with the simplest method there is.
+# to 0.16<!-- attended / untrained / IoU -->), and the right patches, chosen with the true mask, would have
+# 0.43<!-- printed -->. So the picture is no accident: the digit is what helps to fill in the rest. But see the other
+# bars. Training *with* labels brings nearly the same (0.27 to 0.31<!-- attended / with labels / IoU -->), so this is
+# no privilege of self-supervision here. (On ImageNet a ViT trained with labels gets such maps too, if it is trained
+# to a flat minimum, by SAM, lecture 7: Chen, Hsieh and Gong 2022, figure 3.) DINO, at this size, hardly beats the
+# untrained network (0.15 to 0.19<!-- attended / DINO / IoU -->): 150 steps are not enough for its ViT, and we do not
+# see here what the paper saw on ImageNet. And a **threshold on brightness** gets 0.91<!-- printed -->. On photographs
+# a threshold would fail; on our frames it is the control that ends the discussion. A mask from attention says
+# something about the *network*. As a method, compare it with the simplest method there is.
 #
 # ### Few labels: what is pre-training for?
 #
@@ -723,6 +729,7 @@ plots.curves(COUNTS, over_seeds("16_self_supervision_and_multimodal/few", few, l
 # | ViT-L/16, MAE (tables 1d and 3) | none | 73.9 | 85.9 |
 #
 # > **What slides get wrong here.**
+# >
 # > * **"DINO segments objects without supervision."** Its masks are better than those of the same network trained
 # >   with labels (45.9 against 27.3, figure 4 of the paper). But the head is chosen with the help of the true masks,
 # >   and ImageNet is not free of supervision: one object, large, in the middle, chosen by people.
@@ -993,6 +1000,7 @@ with torch.no_grad():
 # 46.2. "Performant across modalities" means near the specialists, with one network.
 #
 # > **What slides get wrong here.**
+# >
 # > * **"224 × 224 → 512 latent dimensions"**: 512 is the *number* of latents. Each of them has 1,024 dimensions.
 # > * **"No need to fine-tune the architecture for different modalities"**: somebody chooses the positions, and they
 # >   matter: 78.0 with Fourier features, 70.9 with learned ones (table 2). The table for sound even has a row
@@ -1221,6 +1229,7 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 # 2021, abstract). That is its point: *video without labels* pre-trains as labels do.
 #
 # > **What slides get wrong here.**
+# >
 # > * **VATT is not "vaat".** A well-known repository has files of that name: vision-**audio-action** transformers,
 # >   another thing. VATT is video, audio, *text*.
 # > * **"Seems to just work"** (on tokenising anything): VATT drops half of the video and audio tokens to pay for it,
@@ -1297,6 +1306,7 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 #   *curated* data: DINOv2 spends a section on choosing images.
 #
 # > **What slides get wrong here.**
+# >
 # > * **Accuracies side by side**: 91.0 (CoCa) used billions of image-text pairs, 88.3 (PeCo) 1.3 million images. The
 # >   pair shows neither method to be better.
 # > * **"ViTs are robust"**: compared with which CNN, trained by which recipe? Ask first.
