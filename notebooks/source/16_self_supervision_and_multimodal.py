@@ -188,7 +188,7 @@ def refusal(method, name, **options):
     try:
         method(create_model(name, num_classes=0), **options)
     except ValueError as error:
-        return str(error)
+        return str(error).partition(":")[0]
     return "takes it"
 
 print("MAE,    Swin:      ", refusal(MAE, "swin_cifar"))
@@ -224,7 +224,6 @@ figures.leak(large, {"patches of 8 × 8": seen_by_visible(separate),
 # V2 hides large squares and uses sparse convolutions, Woo and others 2023.)
 #
 # > **What slides get wrong here.**
-# >
 # > * **SimMIM's figure under "Self-supervision" in a talk about ViT** was not ViT's own method. The ViT paper
 # >   (Dosovitskiy and others 2021, section 4.6 and appendix B.1.2) hid patches too, but guessed their *mean colour*,
 # >   as one of 512. ViT-B/16 got 79.9 % on ImageNet: 2 points more than from scratch, 4 less than with labels. A year
@@ -267,11 +266,11 @@ right = (probe(scaled).argmax(dim=1) == labels).float().mean()
 print(f"an untrained ViT, on the frames that the probe was fitted to: {100 * right:.0f} %")
 
 # %% [markdown]
-# A network with random weights, and the probe fits a good part of its 2,000 frames. That was on the frames that it
-# was fitted to; on others it is much less. But it is more than chance, and this is the point: **features need a
-# control**. There are two, and both cost nothing: the same network *untrained*, and the raw *pixels* (`PIXELS` is a
-# network whose features are the pixels). Predict before you look: which of the bars is the longest? *(Stored runs,
-# three seeds: about 30 seconds each. `SimMIM` has as many steps as MAE.)*
+# The weights are random, and the probe is right for 29 %<!-- printed --> of its frames, where guessing gives a tenth.
+# That was on the frames that it was fitted to; on others it is less. But it is more than chance, and this is the
+# point: **features need a control**. There are two, and both cost nothing: the same network *untrained*, and the raw
+# *pixels* (`PIXELS` is a network whose features are the pixels). Predict before you look: which of the bars is the
+# longest? *(Stored runs, three seeds: about 30 seconds each. `SimMIM` has as many steps as MAE.)*
 
 # %%
 @cache
@@ -289,9 +288,9 @@ def ways(seed):
 plots.bars(over_seeds("16_self_supervision_and_multimodal/ways", ways, live=False), chance=0.1)
 
 # %% [markdown]
-# By the **linear probe**, training without labels was worth it: 29 to 35 %<!-- ways / MAE, pixels / linear probe -->
+# By the **linear probe**, training without labels was worth it: 28 to 35 %<!-- ways / MAE, pixels / linear probe -->
 # (30 to 34 %<!-- ways / MAE, normalised / linear probe --> with normalised targets), where the untrained network has
-# 19 to 21 %<!-- ways / untrained / linear probe --> and the pixels have 23 %<!-- ways / pixels / linear probe -->.
+# 18 to 21 %<!-- ways / untrained / linear probe --> and the pixels have 23 %<!-- ways / pixels / linear probe -->.
 # With each seed MAE is above both. (SimMIM: 22 to 30 %<!-- ways / SimMIM / linear probe -->, not with each.)
 #
 # By **nearest neighbours** the same networks get 31 to 47 %<!-- ways / MAE, pixels / nearest neighbours --> and 41 to
@@ -522,8 +521,7 @@ collapsed = over_seeds("16_self_supervision_and_multimodal/collapse", collapse)
 tenths = range(1, 1 + len(collapsed["no centre"]["information"][0]))
 drawn = {title: (tenths, {arm: collapsed[arm][key] for arm in ARMS})
          for title, key in (("of the mean answer", "of the mean"),
-                            ("of each answer, mean", "of each"),
-                            ("their difference", "information"))}
+                            ("of each answer, mean", "of each"))}
 panels(drawn, xlabel="tenth of the training", ylabel="entropy, nats",
        level=("log 32", math.log(32)))
 
@@ -531,17 +529,18 @@ panels(drawn, xlabel="tenth of the training", ylabel="entropy, nats",
 # Without the centre: both entropies go to 0, one prototype for all. Without sharpening: both stay at log 32, all
 # alike. The information is 0.00<!-- collapse / no centre / in the end --> in the one case and
 # 0.00<!-- collapse / no sharpening / in the end --> in the other, with every seed. With both, the answers become
-# decided (the line falls in the second panel) and stay different (it falls less in the first), and the information
-# grows to 1.35, 1.44 and 1.54<!-- collapse / centre and sharpen / in the end --> nats: as much as about
-# 4<!-- = 2.718 ** 1.44 --> equally frequent classes, each answered with certainty. All 32 would be log 32 = 3.47.
+# decided (the line falls in the second panel) and stay different (it falls less in the first), and the information,
+# the difference of the two, grows to 1.35, 1.44 and 1.54<!-- collapse / centre and sharpen / in the end --> nats: as
+# much as about 4<!-- = 2.718 ** 1.44 --> equally frequent classes, each answered with certainty. All 32 would be log
+# 32 = 3.47.
 #
 # The last arm is a surprise to many: centre and sharpening are there, but the teacher starts with $\lambda = 0$
 # (which grows to 1, as $\lambda$ always does here), so it *is* the student of one step ago. It jumps from one
 # collapsed answer to the next, and ends at 0.00<!-- collapse / teacher follows at once / in the end -->. The slow
 # teacher is no luxury.
 #
-# And what do the prototypes stand for? For the healthy run, how many images of each digit (columns) went to the ten
-# busiest prototypes:
+# And what do the prototypes stand for? For the healthy run, how many images of each digit, 0 to 9 from left to right,
+# went to each of the ten busiest prototypes:
 
 # %%
 model = dino("centre and sharpen", seed=0)[0]
@@ -550,8 +549,7 @@ counts = torch.zeros(32, 10).index_put_(
     (logits.argmax(dim=1), digits.labels), torch.ones(len(inked)), accumulate=True)  # (K, 10)
 print(f"the most frequent digit of each: {100 * counts.amax(dim=1).sum() / len(inked):.0f} %")
 busy = counts.sum(dim=1).argsort(descending=True)[:10]  # (10,): those with most digits
-names = [f"prototype {k}" for k in busy.tolist()]
-plots.matrices({"how many images": counts[busy]}, rows=names, columns=[*"0123456789"])
+plots.token_maps({"ten prototypes (rows), digits 0 to 9 (columns)": counts[busy]}, heat=True)
 
 # %% [markdown]
 # Nobody has told it of digits, and the prototypes are not digits. One holds 0 (with 9 and 5), one 6 and 4, one is
@@ -623,7 +621,7 @@ painted = {name: masks(each, shown)[:8, best_head(each)[0]] for name, each in en
 figures.rows({"frame": shown[:8], "untrained": shown[:8], "MAE": shown[:8]}, painted=painted)
 
 # %% [markdown]
-# Blue is what the head looks at. The untrained head looks at the same places in every frame, whatever is there. MAE's
+# Blue is what the head looks at. The untrained head looks at half of the frame, mostly where the digit is not. MAE's
 # head follows the digit, in squares of 4 × 4 pixels; no finer mask is possible with these patches.
 #
 # The comparison, with the controls that a picture does not show: an untrained network; the same network trained
@@ -729,7 +727,6 @@ plots.curves(COUNTS, over_seeds("16_self_supervision_and_multimodal/few", few, l
 # | ViT-L/16, MAE (tables 1d and 3) | none | 73.9 | 85.9 |
 #
 # > **What slides get wrong here.**
-# >
 # > * **"DINO segments objects without supervision."** Its masks are better than those of the same network trained
 # >   with labels (45.9 against 27.3, figure 4 of the paper). But the head is chosen with the help of the true masks,
 # >   and ImageNet is not free of supervision: one object, large, in the middle, chosen by people.
@@ -983,10 +980,10 @@ plots.bars({"ResNet-50": {"raw": 0.735, "permuted": 0.394},
 # %%
 answer = CrossAttend(dim=8, in_dim=8)  # now the latents are what is looked at
 with torch.no_grad():
-    for asked in (1, 5, 12 * 12):  # a class; five words; a map of 12 × 12
-        queries = torch.randn(1, asked, 8)  # (B, O, D), learned, or made of positions
+    for outputs in (1, 5, 12 * 12):  # a class; five words; a map of 12 × 12
+        queries = torch.randn(1, outputs, 8)  # (B, O, D), learned, or made of positions
         said = answer(queries, answer.keys_values(bare))  # (B, O, D)
-        print(f"{asked:>3} queries to {bare.shape[1]} latents -> {tuple(said.shape)}")
+        print(f"{outputs:>3} queries to {bare.shape[1]} latents -> {tuple(said.shape)}")
 
 # %% [markdown]
 # One query gives a class, N queries give a map or a sentence. The cost is O · L, and no output pays for another. The
@@ -1000,7 +997,6 @@ with torch.no_grad():
 # 46.2. "Performant across modalities" means near the specialists, with one network.
 #
 # > **What slides get wrong here.**
-# >
 # > * **"224 × 224 → 512 latent dimensions"**: 512 is the *number* of latents. Each of them has 1,024 dimensions.
 # > * **"No need to fine-tune the architecture for different modalities"**: somebody chooses the positions, and they
 # >   matter: 78.0 with Fourier features, 70.9 with learned ones (table 2). The table for sound even has a row
@@ -1150,9 +1146,9 @@ def right(model):
             for name, table in cosines(model).items()}
 
 # %% [markdown]
-# There are two controls, the same as in section 2: the **untrained** network, and one that was trained on **dealt
-# pairs**: each clip with the tone and the sentences of some other clip. If it scored as well, the score would come
-# from somewhere else.
+# There are two controls: the **untrained** network, as in section 2, and one that was trained on **dealt pairs**:
+# each clip with the tone and the sentences of some other clip. If it scored as well, the score would come from
+# somewhere else.
 
 # %%
 def retrieval(seed):
@@ -1229,7 +1225,6 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 # 2021, abstract). That is its point: *video without labels* pre-trains as labels do.
 #
 # > **What slides get wrong here.**
-# >
 # > * **VATT is not "vaat".** A well-known repository has files of that name: vision-**audio-action** transformers,
 # >   another thing. VATT is video, audio, *text*.
 # > * **"Seems to just work"** (on tokenising anything): VATT drops half of the video and audio tokens to pay for it,
@@ -1306,7 +1301,6 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 #   *curated* data: DINOv2 spends a section on choosing images.
 #
 # > **What slides get wrong here.**
-# >
 # > * **Accuracies side by side**: 91.0 (CoCa) used billions of image-text pairs, 88.3 (PeCo) 1.3 million images. The
 # >   pair shows neither method to be better.
 # > * **"ViTs are robust"**: compared with which CNN, trained by which recipe? Ask first.
@@ -1318,7 +1312,7 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 #
 # 1. **Masked images** are BERT's idea with pixels: hide much, ask for the hidden part alone. MAE hides before its
 #    encoder (cheap, ViT only), SimMIM inside the map (Swin too); a stem that overlaps gives the answer away.
-# 2. **A probe needs its controls.** On frames MAE had 29 to 35 %<!-- ways / MAE, pixels / linear probe --> by a
+# 2. **A probe needs its controls.** On frames MAE had 28 to 35 %<!-- ways / MAE, pixels / linear probe --> by a
 #    linear probe (pixels 23 %<!-- ways / pixels / linear probe -->), and 31 to 47
 #    %<!-- ways / MAE, pixels / nearest neighbours --> by neighbours (pixels 89
 #    %<!-- ways / pixels / nearest neighbours -->). Another question turns the order again.
@@ -1346,8 +1340,8 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 #   what is drawn, and two controls. The orange pixels: why overlapping stems give the answer away.
 # * Section 2, the first bars: one frame set, two tests, opposite rankings. The rows of neighbours: what pixels find
 #   alike. The second bars: the question decides too.
-# * Section 3, the four distributions: temperature and centre. The three panels: collapse in both ways. The table:
-#   what prototypes stand for.
+# * Section 3, the four distributions: temperature and centre. The two panels: collapse in both ways. The table: what
+#   prototypes stand for.
 # * Section 4, the blue masks, and the bars with four controls. The curves: few labels and many.
 # * Section 5, the rectangles: three tables of attention, to scale. The bars: what is kept when pixels are permuted.
 # * Section 6, the bars: retrieval against untrained networks and dealt pairs. The three tables of cosines: what was
