@@ -56,7 +56,15 @@ def rows(
     room = 0.075 * max(len(line) for name in images for line in name.split("\n")) + 0.15  # for the names
     side = min(1.05, (PAGE - room) / count)
     lines = sum(1 for name in images if name in captions)
-    alt = "rows of images: " + ", ".join(" ".join(name.split()) for name in images)
+    said = []
+    for name in images:
+        words = [" ".join(name.split())]
+        if name in painted:
+            words.append(f"{100 * painted[name].float().mean():.0f} % painted over")
+        if name in captions:
+            words.append(f"labelled {' '.join(captions[name])}")
+        said.append(", ".join(words))
+    alt = f"{count} images in each row. {'; '.join(said)}"
     figure, axes = new_figure(alt, len(images), count, room + count * side, len(images) * side + 0.2 * lines + 0.1)
     for line, (name, row) in zip(axes, images.items()):
         for number, (axis, image) in enumerate(zip(line, row)):

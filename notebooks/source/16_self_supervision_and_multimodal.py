@@ -549,7 +549,10 @@ counts = torch.zeros(32, 10).index_put_(
     (logits.argmax(dim=1), digits.labels), torch.ones(len(inked)), accumulate=True)  # (K, 10)
 print(f"the most frequent digit of each: {100 * counts.amax(dim=1).sum() / len(inked):.0f} %")
 busy = counts.sum(dim=1).argsort(descending=True)[:10]  # (10,): those with most digits
-plots.token_maps({"ten prototypes (rows), digits 0 to 9 (columns)": counts[busy]}, heat=True)
+most = [f"{row.argmax()} in {row.max():.0f} of {row.sum():.0f}" for row in counts[busy]]
+title = "ten prototypes (rows), digits 0 to 9 (columns)"
+plots.token_maps({title: counts[busy]}, heat=True).described(
+    f"the most frequent digit of each of ten prototypes: {'; '.join(most)} images")
 
 # %% [markdown]
 # Nobody has told it of digits, and the prototypes are not digits. One holds 0 (with 9 and 5), one 6 and 4, one is
@@ -1342,7 +1345,7 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 #   alike. The second bars: the question decides too.
 # * Section 3, the four distributions: temperature and centre. The two panels: collapse in both ways. The table: what
 #   prototypes stand for.
-# * Section 4, the blue masks, and the bars with four controls. The curves: few labels and many.
+# * Section 4, the blue masks, and the dots with their controls. The curves: few labels and many.
 # * Section 5, the rectangles: three tables of attention, to scale. The bars: what is kept when pixels are permuted.
 # * Section 6, the bars: retrieval against untrained networks and dealt pairs. The three tables of cosines: what was
 #   never paired meets.

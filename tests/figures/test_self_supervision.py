@@ -18,7 +18,9 @@ def test_rows_paint_over_the_pixels_they_are_told_to():
         {"image": images, "mask": images}, painted={"mask": where}, captions={"mask": ["1", "2", "3"]}
     )
     assert_readable("lecture 16", picture)
-    assert len(picture.axes) == 6 and picture.alt == "rows of images: image, mask"
+    assert len(picture.axes) == 6 and picture.alt == (
+        "3 images in each row. image; mask, 2 % painted over, labelled 1 2 3"
+    )
     drawn = [axis.images[0].get_array() for axis in picture.axes]  # (H, W, 3) each
     assert all((pixels == 1).all() for i, pixels in enumerate(drawn) if i != 4)
     assert tuple(drawn[4][2, 3]) == pytest.approx(to_rgb(BLUE))
