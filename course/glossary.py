@@ -536,6 +536,84 @@ TERMS = (
         "Attention within small squares of tokens only: the cost grows with the image, not with its square.",
         8,
     ),
+    Term(
+        "self-supervised",
+        "Trained on a task that is made from the data themselves, such as to fill in what was hidden; nobody writes labels.",
+        16,
+        also=("self-supervision",),
+    ),
+    Term(
+        "masked autoencoder",
+        "A network that is trained to fill in hidden patches of images: the encoder sees those that are left, a small "
+        "decoder makes pixels of all (He et al. 2022).",
+        16,
+        also=("MAE",),
+    ),
+    Term("mask token", "A learned vector that stands where a word or a patch is hidden.", 16),
+    Term(
+        "linear probe",
+        "One linear layer, trained with labels on the features of a frozen network: what can be read from them.",
+        16,
+    ),
+    Term(
+        "nearest neighbours",
+        "A class by vote of the labelled images whose features are most alike; nothing is trained.",
+        16,
+        also=("kNN",),
+    ),
+    Term(
+        "collapse",
+        "A network that learns by agreeing with itself gives the same answer to every image.",
+        16,
+    ),
+    Term(
+        "centring",
+        "DINO takes the mean answer to all images off the teacher's, so that no prototype takes everything.",
+        16,
+    ),
+    Term("sharpening", "A low temperature makes the teacher's answers decided.", 16),
+    Term(
+        "mutual information",
+        "How much an answer tells of the image: the entropy of the mean answer, minus the mean entropy of the answers.",
+        16,
+    ),
+    Term(
+        "Fourier features",
+        "A place told by sines and cosines of its coordinates, at fixed frequencies, beside the colour of the pixel.",
+        16,
+    ),
+    Term(
+        "latents",
+        "Learned vectors that belong to no part of the input and read it by cross-attention, as in a Perceiver.",
+        16,
+    ),
+    Term(
+        "modality",
+        "A kind of data, such as images, sound or text. Multimodal: of more than one kind.",
+        16,
+        also=("multimodal",),
+    ),
+    Term(
+        "noise contrastive estimation",
+        "A loss that asks for the share of the true pair among it and many false pairs of the batch.",
+        16,
+        also=("NCE", "contrastive loss"),
+    ),
+    Term(
+        "registers",
+        "Extra tokens of a ViT that are thrown away at the end: a place for what is no patch's own (Darcet et al. 2024).",
+        16,
+    ),
+    Term(
+        "retrieval@1",
+        "The share of questions whose nearest answer, of all that are offered, is the right one.",
+        16,
+    ),
+    Term(
+        "zero-shot",
+        "Without a labelled example of the task: classes are given by their names, and the nearest name wins.",
+        16,
+    ),
 )
 
 

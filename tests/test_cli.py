@@ -49,7 +49,7 @@ def test_data_lists_every_set_and_where_it_is(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     assert main(["data"]) == 0
     out = capsys.readouterr().out
-    for name in ("cifar10", "cifar100", "digits", "two_questions", "digit_video", "shapes"):
+    for name in ("cifar10", "cifar100", "digits", "two_questions", "digit_video", "shapes", "narrated_digits"):
         assert f"\n{name} " in out
     assert str(tmp_path) in out
 

@@ -250,6 +250,17 @@ def test_matrices_write_what_is_in_them():
     assert not plots.matrices({"x": torch.zeros(40, 40)}).get_axes()[0].texts
 
 
+def test_only_labels_that_are_one_number_become_captions():
+    shapes = plots.image_grid(load("shapes", "test", size=2, device="cpu"), count=2)
+    assert not any(axis.get_xlabel() or axis.get_title() for axis in shapes.axes)
+    narrated = load("narrated_digits", "test", size=2, device="cpu")
+    said = plots.video_strip(narrated, count=2).alt
+    for i in range(2):
+        digit, motion = (narrated.all_classes[name][narrated.all_labels[name][i]] for name in ("digit", "motion"))
+        assert f"digit {digit}, motion {motion}" in said
+    assert "tone" not in said
+
+
 def test_small_matrices_and_captions_are_in_the_words_of_a_picture(questions):
     values = torch.tensor([[-1.0, 2.1], [0, 12]])
     assert plots.matrices({"z\n(N, D)": values}, rows=["class", "patch"]).alt == (

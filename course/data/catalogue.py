@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.data import cifar, digits, sequences, shapes, two_questions
+from course.data import cifar, digits, narrated, sequences, shapes, two_questions
 from course.data.cifar import DataError
 from course.data.folder import load_folder
 from course.data.imageset import ImageSet, device_of
@@ -68,6 +68,13 @@ SOURCES = {
         shapes.CLASS_NAMES,
         draw=lambda random, count, split: shapes.draw(random, count),
     ),
+    "narrated_digits": DataSource(
+        "clips of a digit, each with a tone and two sentences; drawn",
+        {"train": 4000, "test": 1000},
+        (narrated.FRAMES, 1, narrated.FRAME, narrated.FRAME),
+        narrated.CLASS_NAMES,
+        draw=narrated.draw,
+    ),
     "sentiment": DataSource(
         "sentences with 'not': only the order of the words tells the sentiment; drawn",
         {"train": 4000, "test": 1000},
@@ -112,19 +119,21 @@ def load(
     """Load a data set as tensors on the device: ``images, labels = load("cifar10")``.
 
     Args:
-        name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions``, ``digit_video`` and
-            ``shapes`` need no network, nor do the sequences of words ``sentiment``, ``lookup`` and ``reversal``
-            (`course.data.sequences` says what each is built to show). Or a folder of one's own images:
+        name: ``cifar10`` and ``cifar100`` are downloaded once; ``digits``, ``two_questions``, ``digit_video``,
+            ``shapes`` and ``narrated_digits`` need no network, nor do the sequences of words ``sentiment``, ``lookup``
+            and ``reversal`` (`course.data.sequences` says what each is built to show). Or a folder of one's own images:
             ``FOLDER/train/CLASS/*`` and ``FOLDER/test/CLASS/*`` (or ``val``), else ``FOLDER/CLASS/*``, of which one in five
             of each class becomes the test, chosen by `seed`. Files that cannot be read are named, and left out.
         split: ``train`` or ``test``. They never share an image; the drawn sets use separate random streams.
         size: only the first `size` images or sequences. The drawn sets make as many as asked for (if nobody asks:
-            ``two_questions`` 5,000 and 1,000, ``digit_video`` and ``sentiment`` 4,000 and 1,000, ``shapes`` 2,000 and
-            500, ``lookup`` 20,000 and 1,000, ``reversal`` 10,000 and 1,000); a longer set begins with the shorter.
+            ``two_questions`` 5,000 and 1,000, ``digit_video``, ``narrated_digits`` and ``sentiment`` 4,000 and 1,000,
+            ``shapes`` 2,000 and 500, ``lookup`` 20,000 and 1,000, ``reversal`` 10,000 and 1,000); a longer set begins
+            with the shorter.
         seed: of the drawn sets, which are the same for the same seed, and of what a folder sets aside for the test; the
             real ones are what they are.
         label: which question `labels` answers: ``relation`` (default) or ``texture`` of ``two_questions``,
-            ``motion`` (default) or ``digit`` of ``digit_video``, ``mask`` (default), ``kind`` or ``box`` of ``shapes``.
+            ``motion`` (default) or ``digit`` of ``digit_video``, ``mask`` (default), ``kind`` or ``box`` of ``shapes``,
+            ``digit`` (default), ``motion``, ``tone`` or ``words`` of ``narrated_digits``.
             All of them stay in ``.all_labels``.
         img_size: of a folder: height and width in pixels. The middle square of each image is brought to it; default:
             as the images are if they are square and all of one size, else 224. The pixels are kept in the folder that

@@ -68,7 +68,8 @@ class ImageSet:
         classes: the class names; ``classes[labels[i]]`` is what image i shows.
         name, split: where it came from.
         question: which of `all_labels` is in `labels`.
-        all_labels: every label vector by its name, each (N,); of ``shapes`` see `course.data.shapes`.
+        all_labels: every label vector by its name, each (N,); of ``shapes`` and ``narrated_digits`` see
+            `course.data.shapes` and `course.data.narrated`.
         all_classes: the class names of each.
     """
 
