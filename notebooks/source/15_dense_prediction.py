@@ -374,7 +374,7 @@ def decoders(seed):
     def loss(model, images, chosen):
         return sum(F.cross_entropy(z, train.labels[chosen]) for z in model(images).values())
 
-    recipe = Recipe(steps=budget(tiny=2, cpu=300), batch_size=32, lr=3e-3, weight_decay=1e-2,
+    recipe = Recipe(steps=budget(tiny=2, cpu=400), batch_size=32, lr=3e-3, weight_decay=1e-2,
                     warmup=0.1, grad_clip=1.0, seed=seed)
     fit_dense(model, train, loss, recipe, device="cpu", progress=False)
     with torch.no_grad():
@@ -390,3 +390,160 @@ plots.bars({name: {key: row[key] for key in shown} for name, row in results.item
 # DECODERS TEXT
 #
 # ### The table, recounted
+#
+# The paper's table 2 gives sizes. We count our own networks (the trunk and the decoder that are used, with 19 classes):
+
+# %%
+def shapes_only(name, **options):
+    with torch.device("meta"):  # no numbers, so it takes no time
+        return create_model(name, **options)
+
+PRINTED = {"setr_naive": 305.67, "setr_mla": 310.57, "setr_pup": 318.31,
+           "setr_naive_b": 87.69, "setr_mla_b": 92.59, "setr_pup_b": 97.64}
+for name, printed in PRINTED.items():
+    whole = shapes_only(name)
+    print(f"{name:13} printed {printed:6.2f}M   counted {count_parameters(whole) / 1e6:6.2f}M, "
+          f"of it the decoder {count_parameters(whole.head) / 1e6:.2f}M")
+
+# %% [markdown]
+# *Naive* agrees. *MLA* is 2 M off. **PUP** is not what the table says: the authors' code gives 307.44<!-- printed --> M, and the printed 318.31 M
+# would need a decoder of 15.0<!-- = 318.31 - 305.67 + 2.37 --> M, where four convolutions of 256 channels have 4.14<!-- printed --> M. Auxiliary decoders,
+# which training puts on four middle layers, do not explain it exactly either (2.38 M each, four of them 9.5<!-- = 4 * 2.38 --> M).
+#
+# The same table has rows of other networks. The text does not define them, but they are built with a known library, so we can try to
+# count them too: the trunk is ResNet-101, and a 3 × 3 convolution from i to o channels with its norm has 9 i o + 2 o numbers.
+
+# %%
+def conv(i, o, k=3):
+    return k * k * i * o + 2 * o  # with scale and shift of its norm
+
+trunk = count_parameters(shapes_only("fcn_r50", depths=(3, 4, 23, 3)).backbone)
+fcn = conv(2048, 512) + conv(512, 512) + conv(2048 + 512, 512) + 19 * 513  # decoder
+fcn += conv(1024, 256) + 19 * 257  # auxiliary decoder
+fpn = sum(i * 256 + 256 for i in (256, 512, 1024, 2048)) + 4 * (9 * 256 * 256 + 256)
+fpn += 4 * conv(256, 128) + 3 * conv(128, 128) + 19 * 129
+ours = count_parameters(shapes_only("fcn_r50", depths=(3, 4, 23, 3), num_classes=19))
+print(f"FCN, R-101: printed 68.59M, counted {(trunk + fcn) / 1e6:.2f}M; "
+      f"with torchvision's smaller head {ours / 1e6:.2f}M")
+print(f"Semantic FPN, R-101: printed 47.51M, counted {(trunk + fpn) / 1e6:.2f}M")
+
+# %% [markdown]
+# So the FCN's 68.59 M contain an auxiliary decoder that is thrown away after training, and SETR's 305.67 M do not. In one table two
+# ways of counting stand side by side. (The row *Hybrid-Base*, 112.59 M, is T-Base behind a ResNet-50: lecture 5, section on hybrids.)
+#
+# Two figures of this table say more than all the others (Zheng and others 2021, table 2, 40k steps). The three decoders on T-Large differ by
+# 1.7<!-- = 78.39 - 76.65 --> points: 77.37, 76.65 and 78.39 % mIoU. The *same* network, PUP on T-Large, without pre-training has 42.27 %. So pre-training is worth
+# 36.1<!-- = 78.39 - 42.27 --> points, twenty times as much as the choice of the decoder.
+#
+# > **What slides get wrong here.**
+# >
+# > * **SETR-PUP is not 318.31 M.** The public code has 307.44<!-- printed --> M. *PUP-Base*, printed as 97.64 M, has 89.35<!-- printed --> M: 8 per cent less.
+# > * **Swin's table on the slides says 308 M** for SETR with T-Large. SETR's own table has no row of 308 M: 305.67, 310.57 and 318.31. Which
+# >   decoder is meant cannot be told from the slide. The number fits the code of PUP and of MLA, both.
+# > * **"Zheng, FAIR, 2021"**: the first author was at Fudan University; Facebook AI is one of five affiliations.
+
+# %% [markdown]
+# ## 4 · One grid or several: what becomes of small objects
+#
+# Swin (lecture 8) and PVT have a **pyramid**: maps of several sizes, the fine ones with few channels. A common argument for it is
+# dense prediction: small objects need fine maps. A ViT has one grid, which a *single* number decides, the patch size P. What does it cost to make
+# this grid finer? With N = (64 / P)² tokens, the linear layers take work in proportion to N, attention to N²:
+
+# %%
+for P in (16, 8, 4):
+    macs = count_macs(shapes_only("setr_naive_shapes", patch_size=P), 1, 3, 64, 64)
+    print(f"patches of {P:2} × {P:<2} {(64 // P) ** 2:4} tokens, {macs / 1e6:6.1f} million multiply-adds")
+
+# %% [markdown]
+# We train the naive SETR with each patch size, all with the same number of steps. **Predict**: which sizes of
+# shapes gain most from finer patches? *(Stored runs of three seeds; the finest takes about a minute.)*
+
+# %%
+def one_grid(seed):
+    found = {}
+    for P in (16, 8):
+        torch.manual_seed(seed)
+        model = create_model("setr_naive_shapes", patch_size=P)
+        said = answer(learned(model, steps=400, seed=seed, lr=3e-3, weight_decay=1e-2))
+        found[f"ViT, patches of {P} × {P}"] = by_size(said) | scores(said)
+    return found
+
+groups = ("small", "medium", "large")
+results = over_seeds("15_dense_prediction/one_grid", one_grid, live=False)
+plots.bars({name: {key: row[key] for key in groups} for name, row in results.items()},
+           measure="mIoU")
+
+# %% [markdown]
+# ONE GRID TEXT
+
+# %% [markdown]
+# ## 5 · UperNet with Swin: a decoder for pyramids
+#
+# If the trunk has several maps, a decoder should read them all. **UperNet** (Xiao and others 2018) is the decoder with which Swin's paper
+# segments. It has two ideas:
+#
+# * A **feature pyramid** (FPN; Lin and others 2017): every finer map gets the interpolated sum of the coarser ones. So the finest map
+#   knows what the coarsest has found. Unlike U-Net, which puts maps side by side, FPN *adds* them.
+# * **Pyramid pooling** (PSPNet; Zhao and others 2017) on the coarsest map: means over grids of 1 × 1, 2 × 2, 3 × 3 and 6 × 6 regions. It shows every place
+#   what the image is like as a whole.
+#
+# $$p_3 = \mathrm{pool}(c_3), \qquad p_\ell = \ell_\ell(c_\ell) + u_2(p_{\ell + 1}), \qquad z = C\,\big[\,f_1(p_1),\; u_2 f_2(p_2),\; u_4\, p_3\,\big]$$
+#
+# Here at our size, with three stages of Swin:
+
+# %%
+net = create_model("upernet_shapes").eval()
+maps = net.features(torch.zeros(1, 3, 64, 64))  # (1, D, h, w) each, the finest first
+levels = [f"{x.shape[2]} × {x.shape[3]} × {x.shape[1]}" for x in maps]
+finer = [f"{x.shape[2]} × {x.shape[3]} × 32" for x in maps[:-1]]
+figures.ladder(levels, finer, across="1 × 1, added", bottom="pyramid pooling",
+               downwards="Swin's merging, ÷ 2", upwards="interpolated, × 2", last="all maps: classes")
+
+# %% [markdown]
+# Pyramid pooling in four bare lines, on a toy map. The mean over all places (1 × 1) is what a classifier would see:
+
+# %%
+c = torch.randn(2, 6, 4, 5)  # (B, D, h, w)
+views = [c]
+for regions in (1, 2, 3, 6):
+    mean = F.adaptive_avg_pool2d(c, regions)  # (B, D, regions, regions)
+    views.append(resized(mean, (4, 5)))  # (B, D, h, w)
+beside = torch.cat(views, dim=1)  # (B, 5 D, h, w)
+assert torch.allclose(views[1][:, :, 2, 3], c.mean(dim=(2, 3)), atol=1e-6)
+print(tuple(c.shape), "becomes", tuple(beside.shape))
+
+# %% [markdown]
+# (In the network each view is also mapped to fewer channels.)
+#
+# ### What are the fine maps worth?
+#
+# As in section 2 we cut the skip connections: the control has the same trunk and the same decoder, but all maps except the last reach the
+# decoder as zeros. Then the decoder has to make everything from 4 × 4 places. *(Stored runs of three seeds.)*
+
+# %%
+class Reading(nn.Module):
+    """UperNet whose decoder reads all maps, or (``fine`` = 0) the last one only."""
+
+    def __init__(self, fine):
+        super().__init__()
+        self.upernet, self.fine = create_model("upernet_shapes"), fine
+
+    def forward(self, images):  # (B, 3, 64, 64) -> (B, 5, 64, 64)
+        *fine, last = self.upernet.features(images)  # (B, 32, 16, 16), (B, 64, 8, 8), (B, 128, 4, 4)
+        z = self.upernet.head([self.fine * x for x in fine] + [last])  # (B, 5, 16, 16)
+        return resized(z, images.shape[2:])
+
+def pyramid(seed):
+    found = {}
+    for name, fine in (("last map only", 0.0), ("all three maps", 1.0)):
+        torch.manual_seed(seed)
+        model = learned(Reading(fine), steps=400, seed=seed, lr=3e-3, weight_decay=1e-2)
+        found[name] = by_size(answer(model)) | scores(answer(model))
+    return found
+
+results = over_seeds("15_dense_prediction/pyramid", pyramid, live=False)
+plots.bars({name: {key: row[key] for key in groups} for name, row in results.items()},
+           measure="mIoU")
+
+# %% [markdown]
+# PYRAMID TEXT
