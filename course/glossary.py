@@ -94,6 +94,12 @@ TERMS = (
         also=("data augmentation",),
     ),
     Term(
+        "auxiliary head",
+        "A second, small output in the middle of a network. Its loss is added in training; afterwards it is thrown away.",
+        15,
+        also=("auxiliary decoder",),
+    ),
+    Term(
         "bag of words",
         "A sentence as the count of its words, without their order. A network that is blind to order sees no more.",
         4,
@@ -181,6 +187,11 @@ TERMS = (
         8,
     ),
     Term(
+        "dense prediction",
+        "An answer for every place of the image and not one for the whole: masks, boxes, depth.",
+        15,
+    ),
+    Term(
         "depthwise convolution",
         "A convolution that treats each channel alone: one small kernel a channel, no mixing between channels.",
         10,
@@ -234,6 +245,12 @@ TERMS = (
         chinese="特徵圖",
     ),
     Term(
+        "feature pyramid",
+        "Maps of several sizes of which each finer one gets the sum of the coarser ones (FPN).",
+        15,
+        also=("FPN",),
+    ),
+    Term(
         "few-shot",
         "Learning a new task from a handful of labelled images a class, here by a linear layer on frozen features.",
         5,
@@ -243,6 +260,12 @@ TERMS = (
         "Training a pre-trained network further on the data one really wants, with a small learning rate and usually "
         "with a new head.",
         5,
+    ),
+    Term(
+        "fully convolutional network",
+        "A network without a layer that knows the image's size: it answers at every place (FCN).",
+        15,
+        also=("FCN",),
     ),
     Term(
         "gate",
@@ -280,6 +303,12 @@ TERMS = (
         5,
         chinese="歸納偏置",
         korean="inductive bias",
+    ),
+    Term(
+        "intersection over union",
+        "What two masks or boxes share, over what at least one of them covers: 1 where they agree, 0 where they are apart.",
+        15,
+        also=("IoU",),
     ),
     Term("invariance", "If the input is changed in a certain way, the output stays the same.", 3),
     Term(
@@ -333,6 +362,11 @@ TERMS = (
         "minibatch",
         "The examples from which one step's gradient is computed: more than one, fewer than all.",
         1,
+    ),
+    Term(
+        "mIoU",
+        "The mean over the classes of their intersection over union, counted over the pixels of all images together.",
+        15,
     ),
     Term(
         "mixture of experts",
@@ -414,6 +448,11 @@ TERMS = (
         9,
     ),
     Term(
+        "pyramid pooling",
+        "Means of a map over a few coarse grids, put beside every place: what the image is like as a whole.",
+        15,
+    ),
+    Term(
         "random features",
         "Random directions with which a kernel, such as the exponential of a product, is estimated as a product of two "
         "vectors.",
@@ -473,6 +512,11 @@ TERMS = (
         also=("sharpness-aware minimisation",),
     ),
     Term(
+        "semantic segmentation",
+        "A class for every pixel. Two discs that touch are one region of the class disc.",
+        15,
+    ),
+    Term(
         "shifted window",
         "In every second block Swin moves its windows by half their size, so that neighbours across a border meet.",
         8,
@@ -510,6 +554,12 @@ TERMS = (
         10,
     ),
     Term("tubelet", "A patch with a length in time: some pixels wide and high, some frames long.", 14),
+    Term(
+        "up-convolution",
+        "A convolution that makes several places of each one, so that the map grows.",
+        15,
+        also=("transposed convolution",),
+    ),
     Term(
         "VTAB",
         "The Visual Task Adaptation Benchmark: nineteen tasks with 1,000 examples each, to which a trained network is "

@@ -59,7 +59,9 @@ def masks(
             axis.imshow(mask.numpy(), cmap=colours, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest")
             without_axes(axis)
         row[0].set_ylabel(name, fontsize=SMALL + 0.5, rotation=0, ha="right", va="center")
-    handles = [Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor=GREY, linewidth=0.5) for colour in KINDS[: len(names)]]
+    handles = [
+        Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor=GREY, linewidth=0.5) for colour in KINDS[: len(names)]
+    ]
     figure.legend(handles, names, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=len(names))
     return figure
 
