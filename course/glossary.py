@@ -304,12 +304,6 @@ TERMS = (
         chinese="歸納偏置",
         korean="inductive bias",
     ),
-    Term(
-        "intersection over union",
-        "What two masks or boxes share, over what at least one of them covers: 1 where they agree, 0 where they are apart.",
-        15,
-        also=("IoU",),
-    ),
     Term("invariance", "If the input is changed in a certain way, the output stays the same.", 3),
     Term(
         "inverted bottleneck",

@@ -93,7 +93,7 @@ def map_sizes(paths: Mapping[str, Sequence[tuple[int, int]]], steps: Mapping[str
         for name, maps in paths.items()
     )
     most, widest = max(map(len, paths.values())), max(side for maps in paths.values() for side, _ in maps)
-    figure, axes = new_figure(f"the maps of {len(paths)} decoders. {alt}", len(paths), 1, PAGE, 1.55 * len(paths))
+    figure, axes = new_figure(f"the maps of {len(paths)} decoders. {alt}", len(paths), 1, PAGE, 12.5 / most * len(paths) * 0.57)
     for axis, (name, maps) in zip(axes[:, 0], paths.items()):
         for i, (side, channels) in enumerate(maps):
             drawn = 0.18 + 0.72 * side / widest
@@ -106,7 +106,7 @@ def map_sizes(paths: Mapping[str, Sequence[tuple[int, int]]], steps: Mapping[str
                 axis.annotate("", (2 * i - 0.52, 0), (2 * i - 1.48, 0), arrowprops={"arrowstyle": "-|>", "color": GREY})
                 axis.text(2 * i - 1, 0.1, steps[name][i - 1], ha="center", va="bottom", fontsize=SMALL, color=TEXT)
         axis.text(-1.45, 0, name, ha="left", va="center", fontsize=9.5, weight="bold")
-        axis.set(xlim=(-1.5, 2 * most - 1.3), ylim=(-0.78, 0.62))
+        axis.set(xlim=(-1.5, 2 * most - 1.3), ylim=(-0.8, 0.62), aspect="equal")
         axis.axis("off")
     return figure
 
