@@ -18,7 +18,7 @@ from course.analysis import iou_by_size, mean_iou
 from course.data import load
 from course.data.shapes import objects
 from course.figures import segmentation as figures
-from course.models import architecture, create_model
+from course.models import create_model
 from course.models.count import count_macs, count_parameters
 from course.models.dense.convs import ConvNormReLU, resized
 from course.seeds import over_seeds
@@ -82,9 +82,9 @@ print(f"IoU of the ground {100 * ious[0]:.1f} %, of the other classes 0, "
 # %% [markdown]
 # So 17.4 %<!-- printed --> is what knowing nothing gives. Each number below must be held against it.
 #
-# **What does a mIoU of 0.174 prove?** Nothing. And what can be known from little? That is the second control. A network that sees *one
-# pixel* knows its colour. One that sees *5 × 5 pixels* knows whether an edge is near. Both are a few convolutions. The loss
-# is the cross-entropy of lecture 5, at every pixel:
+# What can be known from little? That is the second control. A network that sees *one pixel* knows its colour. One that
+# sees *5 × 5 pixels* knows whether an edge is near. **Predict** their mIoU. Both are a few convolutions, and the loss is the
+# cross-entropy at every pixel, with t the true classes and z the scores:
 #
 # $$L = -\frac{1}{N H W} \sum_{n, i, j} \log\, \mathrm{softmax}\big(z_{n, :, i, j}\big)_{t_{n, i, j}}$$
 #
@@ -93,7 +93,8 @@ print(f"IoU of the ground {100 * ious[0]:.1f} %, of the other classes 0, "
 # %%
 def learned(model, steps, seed, lr=5e-3, weight_decay=1e-4):
     def loss(model, images, chosen):  # (B, 3, 64, 64), (B,)
-        return F.cross_entropy(model(images), train.labels[chosen])  # (B, 5, 64, 64), (B, 64, 64)
+        masks = train.labels[chosen]  # (B, 64, 64)
+        return F.cross_entropy(model(images), masks)  # of (B, 5, 64, 64)
 
     recipe = Recipe(steps=budget(tiny=2, cpu=steps), batch_size=32, lr=lr, seed=seed,
                     weight_decay=weight_decay, warmup=0.1, grad_clip=1.0)
@@ -121,7 +122,9 @@ def controls(seed):
 plots.bars(over_seeds("15_dense_prediction/controls", controls), measure="share")
 
 # %% [markdown]
-# CONTROLS TEXT
+# Both answer "ground" everywhere, with every seed: 17.4 %<!-- controls / 5 × 5 pixels / mIoU --> mIoU and 87.2 %<!-- controls / 1 × 1 pixels / pixels right --> of the pixels right. More steps
+# would not help. A colour does not tell what it belongs to, and near an edge the ground is still the most probable class. So what the networks below find, they find in
+# outlines that are larger than 5 pixels.
 #
 # ## 2 · From a class to a map: FCN and U-Net
 #
@@ -155,11 +158,7 @@ print(f"largest difference: {(every.mean(dim=(2, 3)) - one).abs().max():.0e}")
 # * The last two stages do not halve the map. So that their kernels still reach as far, they are spread out by holes. This is
 #   **dilation** (Yu and Koltun 2016): a 3 × 3 kernel with dilation 2 looks at every second place of a 5 × 5 window.
 # * The map of classes is interpolated to the size of the image.
-
-# %%
-architecture("fcn_shapes")
-
-# %% [markdown]
+#
 # ### What can a grid of 8 × 8 say at best?
 #
 # Here 64 pixels become 8 places. How much is lost by that alone, however good the network? We need no training to
@@ -182,7 +181,9 @@ for side in (4, 8, 16, 32):
 plots.bars(at_best, measure="mIoU")
 
 # %% [markdown]
-# CEILING TEXT
+# With 8 × 8 places large shapes can still be drawn well, and small ones hardly at all: a small ring is as large as one place. With 16 × 16 most of the loss
+# is gone. (It is no strict ceiling. A network is free to exaggerate its scores so that interpolated edges come out right. It is what
+# an honest average gives.)
 #
 # ### Skip connections
 #
@@ -196,7 +197,8 @@ net = create_model("unet_shapes").eval()
 maps = net.features(torch.zeros(1, 3, 64, 64))  # (1, D, H, W) each, the finest first
 levels = [f"{x.shape[2]} × {x.shape[3]} × {x.shape[1]}" for x in maps]
 figures.ladder(levels, levels[:-1], across="put beside it", bottom="two convolutions",
-               downwards="max pooling, ÷ 2", upwards="up-convolution, × 2", last="1 × 1: classes")
+               downwards="max pooling, ÷ 2", upwards="up-convolution, × 2",
+               last="1 × 1: classes")
 
 # %% [markdown]
 # An **up-convolution** (transposed convolution) with a 2 × 2 kernel and stride 2 makes four places of each one.
@@ -275,7 +277,12 @@ figures.masks(test.images[few], {"mask": truth[few]} | {k: v[few] for k, v in sa
     "fine maps")
 
 # %% [markdown]
-# SKIPS TEXT
+# The seeds agree. By mIoU over all pixels the FCN has 72, 71 and 65 %<!-- skips / FCN / all pixels -->, the way up with zeros 76, 75 and 68 %<!-- skips / way up, zeros / all pixels -->, and with skips
+# 79, 79 and 71 %<!-- skips / way up, skips / all pixels -->. What the skips alone add, against zeros, is 5 to 8 points<!-- skips / way up, skips / near edges - skips / way up, zeros / near edges -->
+# near edges and 2 to 3 points<!-- skips / way up, skips / elsewhere - skips / way up, zeros / elsewhere --> elsewhere. So they do what the drawing promises: they say *where*. Small
+# shapes, which are nearly all edge, gain too: 5 to 7 points<!-- skips / way up, skips / small - skips / way up, zeros / small --> against zeros.
+#
+# Here the trunk was frozen, so that nothing but the way up differs. U-Net trains everything together.
 #
 # **Question 15.1** Why does a way up *without* skips help at all? It sees nothing that the FCN did not see.
 #
@@ -290,26 +297,10 @@ figures.masks(test.images[few], {"mask": truth[few]} | {k: v[few] for k, v in sa
 # >
 # > * **"No requirement on the input size"** is said of the FCN, and U-Net is called "also fully convolutional". U-Net's pooling
 # >   needs an even side at every level. Without padding, as in its paper, 572 × 572 pixels work and give 388 × 388; a side
-# >   of 512 does not work (question 15.2).
+# >   of 512 does not work (exercise 4).
 # > * **Skip connections did not begin with U-Net.** The FCN paper adds finer maps, and its figures compare the results.
 
 # %% [markdown]
-# **Question 15.2** The cell below asks for U-Nets without padding. Which sides near 512 does it offer? Why these?
-
-# %%
-from course.models.dense.unet import output_side
-
-sides = [side for side in range(500, 580) if output_side(side, depth=4, padded=False)]
-print("fit:", sides)
-print("572 gives", output_side(572, depth=4, padded=False))
-
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# Every second 3 × 3 convolution takes 4 pixels in all, and then the side is halved. After four halvings the side must still have
-# been even each time: the sides that fit are 16 apart.
-# </details>
-#
 # ## 3 · SETR: a plain ViT and three decoders
 #
 # A plain ViT (lecture 5) has no fine maps at all. Its first layer makes patches of 16 × 16 pixels, and all its layers have that
@@ -367,7 +358,7 @@ class ThreeDecoders(nn.Module):
 # *(One training takes about a minute, so the cell shows stored runs of three seeds.)*
 
 # %%
-def decoders(seed):
+def three_decoders(seed):
     torch.manual_seed(seed)
     model = ThreeDecoders()
 
@@ -382,7 +373,7 @@ def decoders(seed):
     said = {name: z.argmax(dim=1) for name, z in logits.items()}  # (N, 64, 64) each
     return {name: scores(each) | by_size(each) for name, each in said.items()}
 
-results = over_seeds("15_dense_prediction/decoders", decoders, live=False)
+results = over_seeds("15_dense_prediction/setr", three_decoders, live=False)
 plots.bars({name: {key: row[key] for key in shown} for name, row in results.items()},
            measure="mIoU")
 
@@ -422,8 +413,6 @@ print(f"Semantic FPN, R-101: printed 47.51M, counted {(trunk + fpn) / 1e6:.2f}M"
 # >
 # > * **The decoders are called the key innovation.** In SETR's table 2 the three decoders on T-Large differ by 1.7<!-- = 78.39 - 76.65 --> points: 77.37, 76.65 and 78.39 %
 # >   (40k steps). In our runs they differ by far more, since our trunk has nothing but these images. See section 7 for what pre-training is worth.
-# > * **"Encoder: ViT"** hides one choice: with patches of 16 × 16 an image of 768 pixels has 48 × 48 places, and the ceiling of section 2
-# >   applies to naive decoders of any quality.
 
 # %% [markdown]
 # ## 4 · One grid or several: what becomes of small objects
@@ -432,14 +421,9 @@ print(f"Semantic FPN, R-101: printed 47.51M, counted {(trunk + fpn) / 1e6:.2f}M"
 # dense prediction: small objects need fine maps. A ViT has one grid, which a *single* number decides, the patch size P. What does it cost to make
 # this grid finer? With N = (64 / P)² tokens, the linear layers take work in proportion to N, attention to N²:
 
-# %%
-for P in (16, 8, 4):
-    macs = count_macs(shapes_only("setr_naive_shapes", patch_size=P), 1, 3, 64, 64)
-    print(f"patches of {P:2} × {P:<2} {(64 // P) ** 2:4} tokens, {macs / 1e6:6.1f} million multiply-adds")
-
-# %% [markdown]
-# We train the naive SETR with each patch size, all with the same number of steps. **Predict**: which sizes of
-# shapes gain most from finer patches? *(Stored runs of three seeds; the finest takes about a minute.)*
+#
+# The cell counts. Then it shows the naive SETR with patches of 16 × 16 and of 8 × 8, trained with the same number of steps. **Predict**: which
+# sizes of shapes gain most from finer patches? *(Stored runs of three seeds.)*
 
 # %%
 def one_grid(seed):
@@ -451,13 +435,26 @@ def one_grid(seed):
         found[f"ViT, patches of {P} × {P}"] = by_size(said) | scores(said)
     return found
 
+for P in (16, 8, 4):
+    macs = count_macs(shapes_only("setr_naive_shapes", patch_size=P), 1, 3, 64, 64)
+    print(f"{P:2} × {P:<2} {(64 // P) ** 2:4} tokens, {macs / 1e6:5.1f} million multiply-adds")
 groups = ("small", "medium", "large")
 results = over_seeds("15_dense_prediction/one_grid", one_grid, live=False)
 plots.bars({name: {key: row[key] for key in groups} for name, row in results.items()},
            measure="mIoU")
 
 # %% [markdown]
-# ONE GRID TEXT
+# Whoever said "the small ones" is wrong here. With patches of 16 × 16 the network has hardly learned to tell the kinds: 19 to 21 %<!-- one_grid / ViT, patches of 16 × 16 / all pixels --> mIoU over all
+# pixels, where "always ground" has 17.4 %<!-- controls / 1 × 1 pixels / mIoU -->. With 8 × 8 it has 36 to 46 %<!-- one_grid / ViT, patches of 8 × 8 / all pixels -->, and what it gained are first of all *large* shapes:
+# from 2 to 5 %<!-- one_grid / ViT, patches of 16 × 16 / large --> to 24 to 42 %<!-- one_grid / ViT, patches of 8 × 8 / large -->. Small ones end at 6 to 7 %<!-- one_grid / ViT, patches of 8 × 8 / small -->. Is it the grid's ceiling? For the small ones, perhaps: an honest
+# average on 8 × 8 places has about as much (section 2). For the large ones it is not: 4 × 4 places could hold far more than this. A patch of 16 × 16 is a hard
+# token: 768 numbers, one linear layer, and an outline is spread over several of them. In 400 steps that is not learned. *A coarse grid costs
+# resolution and learning, and by accuracy alone one cannot tell which.*
+#
+# So must the trunk be a pyramid? It is an open debate. **UViT** (Chen and others 2022) keeps one grid and one width through the whole ViT and finds that, for detection,
+# it is enough. **ViTDet** (Li and others 2022) makes a pyramid of the *last* map only, by a few (up-)convolutions, and is as good as with a trunk in
+# stages when it is pre-trained as a masked autoencoder (lecture 16). Both need fine patches and large images. The measured part of the debate: a decoder can do much. By section 3's
+# runs, on the same grid of 8 × 8, small shapes have SETRSMALL
 
 # %% [markdown]
 # ## 5 · UperNet with Swin: a decoder for pyramids
@@ -472,18 +469,7 @@ plots.bars({name: {key: row[key] for key in groups} for name, row in results.ite
 #
 # $$p_3 = \mathrm{pool}(c_3), \qquad p_\ell = \ell_\ell(c_\ell) + u_2(p_{\ell + 1}), \qquad z = C\,\big[\,f_1(p_1),\; u_2 f_2(p_2),\; u_4\, p_3\,\big]$$
 #
-# Here at our size, with three stages of Swin:
-
-# %%
-net = create_model("upernet_shapes").eval()
-maps = net.features(torch.zeros(1, 3, 64, 64))  # (1, D, h, w) each, the finest first
-levels = [f"{x.shape[2]} × {x.shape[3]} × {x.shape[1]}" for x in maps]
-finer = [f"{x.shape[2]} × {x.shape[3]} × 32" for x in maps[:-1]]
-figures.ladder(levels, finer, across="1 × 1, added", bottom="pyramid pooling",
-               downwards="Swin's merging, ÷ 2", upwards="interpolated, × 2", last="all maps: classes")
-
-# %% [markdown]
-# Pyramid pooling in four bare lines, on a toy map. The mean over all places (1 × 1) is what a classifier would see:
+# Pyramid pooling in four bare lines, on a toy map, and the whole at our size, with three stages of Swin:
 
 # %%
 c = torch.randn(2, 6, 4, 5)  # (B, D, h, w)
@@ -491,9 +477,16 @@ views = [c]
 for regions in (1, 2, 3, 6):
     mean = F.adaptive_avg_pool2d(c, regions)  # (B, D, regions, regions)
     views.append(resized(mean, (4, 5)))  # (B, D, h, w)
-beside = torch.cat(views, dim=1)  # (B, 5 D, h, w)
 assert torch.allclose(views[1][:, :, 2, 3], c.mean(dim=(2, 3)), atol=1e-6)
-print(tuple(c.shape), "becomes", tuple(beside.shape))
+print(tuple(c.shape), "becomes", tuple(torch.cat(views, dim=1).shape))
+
+net = create_model("upernet_shapes").eval()
+maps = net.features(torch.zeros(1, 3, 64, 64))  # (1, D, h, w) each, the finest first
+levels = [f"{x.shape[2]} × {x.shape[3]} × {x.shape[1]}" for x in maps]
+finer = [f"{x.shape[2]} × {x.shape[3]} × 32" for x in maps[:-1]]
+figures.ladder(levels, finer, across="1 × 1, added", bottom="pyramid pooling",
+               downwards="Swin's merging, ÷ 2", upwards="interpolated, × 2",
+               last="all maps: classes")
 
 # %% [markdown]
 # (In the network each view is also mapped to fewer channels.)
@@ -512,7 +505,7 @@ class Reading(nn.Module):
         self.upernet, self.fine = create_model("upernet_shapes"), fine
 
     def forward(self, images):  # (B, 3, 64, 64) -> (B, 5, 64, 64)
-        *fine, last = self.upernet.features(images)  # (B, 32, 16, 16), (B, 64, 8, 8), (B, 128, 4, 4)
+        *fine, last = self.upernet.features(images)  # 16 × 16, 8 × 8 and 4 × 4 places
         z = self.upernet.head([self.fine * x for x in fine] + [last])  # (B, 5, 16, 16)
         return resized(z, images.shape[2:])
 
@@ -530,3 +523,49 @@ plots.bars({name: {key: row[key] for key in groups} for name, row in results.ite
 
 # %% [markdown]
 # PYRAMID TEXT
+#
+# ## Summary
+#
+# 1. Dense prediction asks for an answer at every place. mIoU counts each class alike; the share of right pixels rewards whoever always
+#    says "ground".
+# 2. A classifier's last layer is a 1 × 1 convolution. Without the mean before it, a CNN gives a coarse map of classes (FCN).
+# 3. Coarse maps lose edges and small objects. Skip connections bring the fine maps back; a control with zeros shows what they add.
+# 4. A plain ViT has one grid. Its decoder (naive, PUP, MLA) decides how sharp the answer is. Pre-training decides more.
+# 5. A pyramid has fine maps already. UperNet reads all of them: it adds from coarse to fine and looks at the whole image.
+#
+# ## Exercises
+#
+# | | | minutes |
+# |---|---|---|
+# | 1 | ●○○ Write `pixel_accuracy` and `class_ious` for a network that says "disc" for every pixel that is not ground. What is its mIoU? | 10 |
+# | 2 | ●○○ Replace `mode="bilinear"` by nearest neighbours in the ceiling of section 2. Which sizes lose most? | 10 |
+# | 3 | ●●○ Give `WayUp` one skip only: the quarter, the half or the image. Which one alone is worth most near edges? | 20 |
+# | 4 | ●●○ U-Net without padding: print `output_side(side, depth=4, padded=False)` of `course.models.dense.unet` for sides near 512. Which fit, and what comes out? | 10 |
+# | 5 | ●●● Train `unet_shapes` itself for 200 steps, with and without a batch norm behind each convolution. Why does it learn so much more slowly than the FCN? | 30 |
+#
+# <details><summary>Answers</summary>
+#
+# EXERCISE ANSWERS
+# </details>
+#
+# ## References
+#
+# * J. Long, E. Shelhamer, T. Darrell. *Fully Convolutional Networks for Semantic Segmentation.* CVPR 2015.
+#   [arXiv:1411.4038](https://arxiv.org/abs/1411.4038).
+# * F. Yu, V. Koltun. *Multi-Scale Context Aggregation by Dilated Convolutions.* ICLR 2016.
+#   [arXiv:1511.07122](https://arxiv.org/abs/1511.07122).
+# * O. Ronneberger, P. Fischer, T. Brox. *U-Net: Convolutional Networks for Biomedical Image Segmentation.* MICCAI 2015.
+#   [arXiv:1505.04597](https://arxiv.org/abs/1505.04597). Figure 1.
+# * S. Zheng and others. *Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with Transformers.* CVPR
+#   2021. [arXiv:2012.15840](https://arxiv.org/abs/2012.15840). The decoders: section 3.3; sizes and mIoU: table 2.
+# * T. Xiao, Y. Liu, B. Zhou, Y. Jiang, J. Sun. *Unified Perceptual Parsing for Scene Understanding.* ECCV 2018.
+#   [arXiv:1807.10221](https://arxiv.org/abs/1807.10221). UperNet.
+# * T.-Y. Lin and others. *Feature Pyramid Networks for Object Detection.* CVPR 2017.
+#   [arXiv:1612.03144](https://arxiv.org/abs/1612.03144).
+# * H. Zhao, J. Shi, X. Qi, X. Wang, J. Jia. *Pyramid Scene Parsing Network.* CVPR 2017.
+#   [arXiv:1612.01105](https://arxiv.org/abs/1612.01105). Pyramid pooling.
+# * Z. Liu and others. *Swin Transformer.* ICCV 2021. [arXiv:2103.14030](https://arxiv.org/abs/2103.14030). Tables 2 and 3.
+# * W. Chen and others. *A Simple Single-Scale Vision Transformer for Object Detection and Instance Segmentation.* ECCV 2022.
+#   [arXiv:2112.09747](https://arxiv.org/abs/2112.09747). UViT.
+# * Y. Li, H. Mao, R. Girshick, K. He. *Exploring Plain Vision Transformer Backbones for Object Detection.* ECCV 2022.
+#   [arXiv:2203.16527](https://arxiv.org/abs/2203.16527). ViTDet.
