@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from course.data.shapes import KINDS
 from course.drawing import COLOURS, GREY, PAGE, RED, SMALL, Picture, new_figure, outline, show_image, without_axes
 from course.plots import bars, matrices
 
@@ -15,11 +16,12 @@ WHITE_ON_IMAGE = [patheffects.withStroke(linewidth=2, foreground="black")]
 
 
 def boxes(images: Tensor, marked: Sequence[Sequence[tuple[str, Tensor]]], captions: Sequence[str]) -> Picture:
-    """Images in a row, with boxes and a word at each; equal words have one colour.
+    """Images in a row, with boxes in the colours of their kinds and a word at each where there is room for it.
 
     Args:
         images: (N, C, H, W).
-        marked: for each image (word, box (4,)): centre x, centre y, width and height in units of the image's sides.
+        marked: for each image (words that begin with a kind of `shapes`, box (4,)): centre x, centre y, width and
+            height in units of the image's sides.
         captions: one an image.
 
     Raises:
@@ -27,8 +29,7 @@ def boxes(images: Tensor, marked: Sequence[Sequence[tuple[str, Tensor]]], captio
     """
     if not len(images) == len(marked) == len(captions):
         raise ValueError(f"{len(images)} images, {len(marked)} lists of boxes and {len(captions)} captions")
-    words = list(dict.fromkeys(word.partition(" ")[0] for own in marked for word, _ in own))
-    colours = {word: COLOURS[number % len(COLOURS)] for number, word in enumerate(words)}
+    colours = dict(zip(KINDS, COLOURS))
     said = "; ".join(
         f"{caption}: {', '.join(word for word, _ in own) or 'none'}" for caption, own in zip(captions, marked)
     )
@@ -37,28 +38,31 @@ def boxes(images: Tensor, marked: Sequence[Sequence[tuple[str, Tensor]]], captio
     figure, (axes,) = new_figure(f"boxes on images. {said}", 1, len(images), side * len(images), side + 0.17 * lines)
     for axis, image, own, caption in zip(axes, images, marked, captions):
         show_image(axis, image)
+        taken: list[tuple[float, float]] = []
         for word, box in own:
-            _draw_box(axis, image.shape[-2:], word, box, colours[word.partition(" ")[0]])
+            _draw_box(axis, image.shape[-2:], word, box, colours[word.partition(" ")[0]], taken)
         axis.set_xlabel(caption, fontsize=SMALL, labelpad=2)
     return figure
 
 
-def _draw_box(axis: Axes, size: tuple[int, int], word: str, box: Tensor, colour: str) -> None:
+def _draw_box(
+    axis: Axes, size: tuple[int, int], word: str, box: Tensor, colour: str, taken: list[tuple[float, float]]
+) -> None:
+    """A box, and its word above or below it, unless words are there already; `taken` remembers where they begin."""
     height, width = size
     x, y, w, h = (float(value) for value in box)
     left, top = (x - w / 2) * width, (y - h / 2) * height
     axis.add_patch(outline(left, top, w * width, h * height, colour))
-    below = top < 0.15 * height  # no room above the box
-    axis.text(
-        min(max(left, 0), 0.6 * width),
-        top + h * height + 0.5 if below else top - 1.5,
-        word,
-        color="white",
-        fontsize=SMALL,
-        va="top" if below else "bottom",
-        path_effects=WHITE_ON_IMAGE,
-        clip_on=True,
-    )
+    at = min(max(left, 0), 0.58 * width)
+    for line, side in ((top - 1.5, "bottom"), (top + h * height + 0.5, "top")):
+        middle = line + (-0.04 if side == "bottom" else 0.04) * height
+        free = all(abs(middle - y) > 0.09 * height or abs(at - x) > 0.4 * width for x, y in taken)
+        if free and 0.04 * height < middle < 0.96 * height:
+            axis.text(
+                at, line, word, color="white", fontsize=SMALL, va=side, path_effects=WHITE_ON_IMAGE, clip_on=True
+            )
+            taken.append((at, middle))
+            return
 
 
 def assignments(cost: Tensor, ways: Mapping[str, tuple[Sequence[int], Sequence[int]]]) -> Picture:
@@ -95,7 +99,7 @@ def assignments(cost: Tensor, ways: Mapping[str, tuple[Sequence[int], Sequence[i
 
 
 def places_of_queries(centres: Tensor, areas: Tensor) -> Picture:
-    """For each query, where the boxes lie that it found: a disc for each, as large as its box is.
+    """For each query, where the boxes lie that it found: a disc for each, the larger the box, the larger the disc.
 
     Args:
         centres: (N, Q, 2), x and y in units of the image's sides; nan where it found nothing.

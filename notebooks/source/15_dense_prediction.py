@@ -13,16 +13,16 @@ from itertools import permutations
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
-from torchvision.ops import batched_nms, box_convert
 from course import budget, plots, setup
 from course.analysis import average_precision
+from course.analysis.detection import recall_by_size, without_copies
 from course.data import load
-from course.data.shapes import BOX, KINDS, objects
+from course.data.shapes import KINDS, object_sides, objects
 from course.figures import detection as draw
 from course.models import architecture, card, create_model
 from course.models.count import count_macs, count_parameters
 from course.models.dense.detr import (
-    detections, generalized_iou, in_order, match, matching_cost, set_loss, set_loss_of_all_layers)
+    detections, generalized_iou, in_order, matching_cost, set_loss)
 from course.seeds import over_seeds
 from course.training import Recipe
 from course.training.dense import fit_dense
@@ -38,15 +38,16 @@ torch.set_num_threads(1)  # these networks are so small that a second core does 
 # numbers here: centre x, centre y, width and height, in units of the image's side.
 
 # %%
-test = load("shapes", "test", size=budget(tiny=20, cpu=200), device="cpu")
-pixels, targets = test.images / 255, objects(test)  # (N, 3, 64, 64); N times (M,) and (M, 4)
+scenes = load("shapes", "test", size=budget(tiny=20, cpu=200), device="cpu")
+pixels = scenes.images / 255  # (N, 3, 64, 64), 0..1
+truths = objects(scenes)  # for each image the classes (M,) and the boxes (M, 4)
 shown = [0, 1, 2, 3]
 
 def with_words(kinds, boxes):
     return [(KINDS[kind], box) for kind, box in zip(kinds, boxes)]
 
-draw.boxes(pixels[shown], [with_words(*targets[i]) for i in shown],
-           [f"{len(targets[i][0])} to find" for i in shown])
+draw.boxes(pixels[shown], [with_words(*truths[i]) for i in shown],
+           [f"{len(truths[i][0])} to find" for i in shown])
 
 # %% [markdown]
 # Two things are new for a network. The answer has no fixed length: one object or four. And it has **no order**. "A disc here,
@@ -127,21 +128,22 @@ architecture("detr_shapes")
 # its weights (`course bench shapes --save` makes them anew). What does it find?
 
 # %%
-def stored():
-    model = create_model("detr_shapes")
-    load_pretrained(FOLDER / "detr_shapes.safetensors", model)
-    return model
+def stored_detr():
+    detector = create_model("detr_shapes")
+    load_pretrained(FOLDER / "detr_shapes.safetensors", detector)
+    return detector
 
 @torch.no_grad()
-def answers(model, layer=-1):  # -> logits (N, 8, 5) and boxes (N, 8, 4)
-    return model.predictions(model.objects(model.normalise_images(test.images))[layer])
+def detr_answers(detector, at_layer=-1):  # -> logits (N, 8, 5) and boxes (N, 8, 4)
+    layers_say = detector.objects(detector.normalise_images(scenes.images))  # (N, 8, D) each
+    return detector.predictions(layers_say[at_layer])
 
-model = stored()
-logits, boxes = answers(model)
+detr = stored_detr()
+logits, boxes = detr_answers(detr)
 found = detections(logits, boxes)  # N times scores (8,), classes (8,), boxes (8, 4)
-sure = [[(f"{KINDS[kind]} {score:.2f}", box) for score, kind, box in zip(*found[i]) if score > 0.5]
-        for i in shown]
-draw.boxes(pixels[shown], sure, [f"{len(own)} found, {len(targets[i][0])} there"
+sure = [[(f"{KINDS[kind]} {score:.2f}", box) for score, kind, box in zip(*found[image])
+         if score > 0.5] for image in shown]
+draw.boxes(pixels[shown], sure, [f"{len(own)} found, {len(truths[i][0])} there"
                                  for own, i in zip(sure, shown)])
 
 # %% [markdown]
@@ -159,8 +161,8 @@ draw.boxes(pixels[shown], sure, [f"{len(own)} found, {len(targets[i][0])} there"
 # before you look at the next cell: who should answer for which object?
 
 # %%
-i = next(i for i, (kinds, _) in enumerate(targets) if len(kinds) == 4)  # an image with four
-kinds, true = targets[i]  # (M,), (M, 4)
+i = next(i for i, (kinds, _) in enumerate(truths) if len(set(kinds.tolist())) == 4)
+kinds, true = truths[i]  # (M,), (M, 4)
 right_class = logits[i].softmax(dim=-1)[:, kinds]  # (Q, M)
 distance = (boxes[i][:, None] - true[None]).abs().sum(dim=-1)  # (Q, 1, 4), (1, M, 4) -> (Q, M)
 giou = iou_and_giou(boxes[i][:, None], true[None])[1]  # (Q, M)
@@ -168,7 +170,7 @@ cost = -right_class + 5 * distance - 2 * giou  # (Q, M)
 assert torch.allclose(cost, matching_cost(logits[i], boxes[i], kinds, true), atol=1e-5)
 parts = {"−p(class)": -right_class, "5 · distance": 5 * distance, "−2 · GIoU": -2 * giou}
 plots.matrices(parts | {"cost: the sum": cost}, rows=[f"query {q}" for q in range(8)],
-               columns=[KINDS[kind] for kind in kinds], numbers=False).described(
+               columns=[KINDS[kind] for kind in kinds], numbers=True).described(
     f"costs of 8 queries for 4 objects. The cheapest query of each object: " + "; ".join(
         f"{KINDS[kind]}, query {q}, {c:.2f}"
         for kind, q, c in zip(kinds, cost.argmin(dim=0).tolist(), cost.min(dim=0).values)))
@@ -211,9 +213,10 @@ q, m = hungarian(cost)
 assert torch.isclose(cost[list(every), range(4)].sum(), cost[q, m].sum())
 
 @torch.no_grad()
-def sums_of(model):
+def sums_of(network):
     sums = {name: [] for name in WAYS}
-    for one, where, (kinds, true) in zip(*model(model.normalise_images(test.images)), targets):
+    said = network(network.normalise_images(scenes.images))  # (N, Q, 5), (N, Q, 4)
+    for one, where, (kinds, true) in zip(*said, truths):
         table = matching_cost(one, where, kinds, true)  # (Q, M)
         for name, way in WAYS.items():
             q, m = way(table)
@@ -221,12 +224,12 @@ def sums_of(model):
     return {name: torch.stack(each) for name, each in sums.items()}  # (N,)
 
 untrained = create_model("detr_shapes").eval()
-untrained.normalise_images = model.normalise_images
-for name, net in {"untrained": untrained, "trained": model}.items():
+untrained.normalise_images = detr.normalise_images
+for name, net in {"untrained": untrained, "trained": detr}.items():
     sums = sums_of(net)
     more = (sums["greedy"] > sums["Hungarian"] + 1e-4).sum()
     print(f"{name:9} ", "  ".join(f"{way} {each.mean():5.2f}" for way, each in sums.items()),
-          f"  greedy pays more in {more} of {len(test)} images")
+          f"  greedy pays more in {more} of {len(scenes)} images")
 
 # %% [markdown]
 # PLACEHOLDER_MATCHING
@@ -248,7 +251,7 @@ weight = torch.tensor([1, 1, 1, 1, 0.1])  # (5,): "no object" counts a tenth
 class_loss = F.cross_entropy(logits[i], wanted, weight)
 box_loss = 5 * distance[q, m].sum() + 2 * (1 - giou[q, m]).sum()
 loss = class_loss + box_loss / len(kinds)
-assert torch.isclose(loss, set_loss(logits[i:i + 1], boxes[i:i + 1], [targets[i]]), atol=1e-5)
+assert torch.isclose(loss, set_loss(logits[i:i + 1], boxes[i:i + 1], [truths[i]]), atol=1e-5)
 print(f"classes {class_loss:.2f}, boxes {box_loss / len(kinds):.2f}")
 
 # %% [markdown]
@@ -290,9 +293,9 @@ def precisions(found, targets, which, threshold=0.5):  # -> (101,), for recalls 
     return torch.stack([each.max() if len(each) else torch.tensor(0.0) for each in best])
 
 # %%
-by_kind = {name: precisions(found, targets, which) for which, name in enumerate(KINDS)}
+by_kind = {name: precisions(found, truths, which) for which, name in enumerate(KINDS)}
 mean = torch.stack(list(by_kind.values())).mean().item()
-library = average_precision(found, targets, classes=4, thresholds=(0.5,))
+library = average_precision(found, truths, classes=4, thresholds=(0.5,))
 print(f"AP50 by ours {mean:.3f}, by the course's function {library:.3f}")
 assert abs(mean - library) < 0.01
 plots.curves(torch.linspace(0, 1, 101), by_kind, xlabel="recall", ylabel="precision").described(
@@ -304,7 +307,7 @@ plots.curves(torch.linspace(0, 1, 101), by_kind, xlabel="recall", ylabel="precis
 # tightly to count in all ten. The course's function has both, and the tests hold it against pycocotools, the official program.
 
 # %%
-print(f"AP50 {library:.3f}, AP {average_precision(found, targets, classes=4):.3f}")
+print(f"AP50 {library:.3f}, AP {average_precision(found, truths, classes=4):.3f}")
 
 # %% [markdown]
 # ### What happens without matching?
@@ -317,89 +320,78 @@ print(f"AP50 {library:.3f}, AP {average_precision(found, targets, classes=4):.3f
 # sets the order of the images.)*
 
 # %%
-train = load("shapes", size=budget(tiny=32, cpu=2000), device="cpu")
-train_targets = objects(train)
+practice = load("shapes", size=budget(tiny=32, cpu=2000), device="cpu")
+practice_truths = objects(practice)
 
-def further(model, way, steps, lr, seed, layers=slice(None), no_object=0.1):
-    def loss(model, images, chosen):  # (B, 3, 64, 64), (B,)
-        wanted = [train_targets[i] for i in chosen.tolist()]
-        pairs = in_order(wanted) if way == "in order" else None  # None: matched
-        return sum(set_loss(*model.predictions(y), wanted, no_object=no_object, pairs=pairs)
-                   for y in model.objects(images)[layers])
-    recipe = Recipe(steps=steps, batch_size=16, lr=lr, weight_decay=1e-4, warmup=0.05,
-                    grad_clip=1.0, seed=seed)
-    return fit_dense(model, train, loss, recipe, device="cpu")
+def train_detr(detector, pairing, recipe_here, asked=slice(None), no_object=0.1):
+    def set_losses(detector, batch, chosen):  # (B, 3, 64, 64), (B,)
+        to_find = [practice_truths[image_number] for image_number in chosen.tolist()]
+        given = in_order(to_find) if pairing == "in order" else None  # None: matched
+        return sum(set_loss(*detector.predictions(per_query), to_find, no_object=no_object,
+                            pairs=given) for per_query in detector.objects(batch)[asked])
+    fit_dense(detector, practice, set_losses, recipe_here, device="cpu")
 
-def ap50(model, layer=-1, then=list):
-    return average_precision(then(detections(*answers(model, layer))), targets, 4, (0.5,))
+def detr_ap50(detector, at_layer=-1, then=list):
+    per_image = then(detections(*detr_answers(detector, at_layer)))
+    return average_precision(per_image, truths, classes=4, thresholds=(0.5,))
 
-after = {}
-def going_on(seed):
-    for way in ("matched", "in order"):
-        after[way] = stored()
-        further(after[way], way, budget(tiny=2, cpu=80), lr=3e-4, seed=seed)
-    return {way: {"AP50": ap50(model)} for way, model in after.items()}
-
-results = over_seeds("15_dense_prediction/going_on", going_on)
-draw.average_precisions({"as stored": {"AP50": ap50(model)}} | results)
+detr_recipe = Recipe(batch_size=16, weight_decay=1e-4, warmup=0.05, grad_clip=1.0)
 
 # %%
-spoiled = detections(*answers(after["in order"]))
+gone_on = {}
+def going_on(seed):
+    for pairing in ("matched", "in order"):
+        gone_on[pairing] = stored_detr()
+        train_detr(gone_on[pairing], pairing,
+                   detr_recipe.but(steps=budget(tiny=2, cpu=80), lr=3e-4, seed=seed))
+    return {pairing: {"AP50": detr_ap50(detector)} for pairing, detector in gone_on.items()}
+
+trained_on = over_seeds("15_dense_prediction/going_on", going_on)
+draw.average_precisions({"as stored": {"AP50": detr_ap50(detr)}} | trained_on)
+
+# %%
+spoiled = detections(*detr_answers(gone_on["in order"]))
 draw.boxes(pixels[shown], [
-    [(KINDS[kind], box) for score, kind, box in zip(*spoiled[i]) if score > 0.3] for i in shown],
-    [f"{len(targets[i][0])} there" for i in shown])
+    [(KINDS[kind], box) for score, kind, box in zip(*spoiled[image]) if score > 0.3]
+    for image in shown], [f"{len(truths[image][0])} there" for image in shown])
 
 # %% [markdown]
 # PLACEHOLDER_GOING_ON
 #
 # That was unlearning. Does it also prevent learning? A whole training takes too long for three seeds. So the trunk and the encoder are kept
-# as they are, trained and frozen, and only the decoder, the queries and both heads begin anew: 600 steps, four ways.
+# as they are, trained and frozen, and only the decoder, the queries and both heads begin anew: 400 steps, four ways.
 
 # %%
-def anew(seed):  # trunk and encoder stay; the decoder, its queries and the heads are fresh
+def fresh_decoder(seed):  # trunk and encoder stay as they are; the rest begins anew
     torch.manual_seed(seed)
-    model, fresh = stored(), create_model("detr_shapes")
-    model.decoder, model.norm, model.queries = fresh.decoder, fresh.norm, fresh.queries
-    model.classifier, model.box = fresh.classifier, fresh.box
-    for kept in (model.backbone, model.reduce, model.encoder):
-        kept.requires_grad_(False)
-    return model
+    detector, beginner = stored_detr(), create_model("detr_shapes")
+    for part_name in ("decoder", "norm", "queries", "classifier", "box"):
+        setattr(detector, part_name, getattr(beginner, part_name))
+    for trained_part in (detector.backbone, detector.reduce, detector.encoder):
+        trained_part.requires_grad_(False)
+    return detector
 
-def without_copies(found):  # non-maximum suppression, image by image
-    kept = []
-    for scores, kinds, boxes in found:  # (Q,), (Q,), (Q, 4)
-        sides = box_convert(boxes, "cxcywh", "xyxy")
-        best = batched_nms(sides, scores, kinds, iou_threshold=0.7)  # boxes of one class only
-        kept.append((scores[best], kinds[best], boxes[best]))
-    return kept
-
-def share_found(model):  # of small, medium and large objects: right class, IoU of 0.5, score above 0.5
-    shares = {"small": [], "medium": [], "large": []}
-    for (scores, said, boxes), (kinds, true) in zip(detections(*answers(model)), targets):
-        good = (scores[:, None] > 0.5) & (said[:, None] == kinds)  # (Q, M)
-        hit = (good & (iou_and_giou(boxes[:, None], true)[0] > 0.5)).any(dim=0)  # (M,)
-        for one, kind, box in zip(hit, kinds, true):
-            side = 64 * box[2] / BOX[KINDS[kind]]  # pixels: the square root of its area
-            shares["small" if side < 10 else "medium" if side < 17 else "large"].append(one)
-    return {size: sum(each).item() / len(each) for size, each in shares.items() if each}
+FOUR_WAYS = {"matched": {}, "in order": {},
+             "matched, last layer only": {"asked": slice(-1, None)},
+             "matched, no-object weight 1": {"no_object": 1.0}}
 
 # %%
-FOUR = {"matched": {}, "in order": {}, "matched, no auxiliary loss": {"layers": slice(-1, None)},
-        "matched, no-object weight 1": {"no_object": 1.0}}
-
 def decoders(seed):
-    results = {}
-    for name, options in FOUR.items():
-        model = anew(seed)
-        further(model, name, 600, lr=1e-3, seed=seed, **options)
-        results[name] = {"as it is": ap50(model), "with NMS": ap50(model, then=without_copies),
-                         "layer 1, as it is": ap50(model, 0)}
-        if name == "matched":
-            results["found"] = share_found(model)
-    return results
+    scored = {}
+    for pairing, changed in FOUR_WAYS.items():
+        detector = fresh_decoder(seed)
+        train_detr(detector, pairing, detr_recipe.but(steps=400, lr=1e-3, seed=seed), **changed)
+        scored[pairing] = {"as it is": detr_ap50(detector),
+                           "with NMS": detr_ap50(detector, then=without_copies),
+                           "layer 1, as it is": detr_ap50(detector, 0)}
+        if pairing == "matched":
+            per_image = detections(*detr_answers(detector))
+            by_size = recall_by_size(per_image, truths, object_sides(scenes))
+            scored["found"] = dict(zip(("small", "medium", "large"), by_size))
+    return scored
 
-four = over_seeds("15_dense_prediction/decoders", decoders, live=False)
-draw.average_precisions({name: four[name] for name in FOUR})
+four_ways = over_seeds("15_dense_prediction/decoders", decoders, live=False)
+draw.average_precisions({name: four_ways[name] for name in FOUR_WAYS})
 
 # %% [markdown]
 # PLACEHOLDER_DECODERS
@@ -410,8 +402,8 @@ draw.average_precisions({name: four[name] for name in FOUR})
 
 # %%
 for layer in (0, 1):
-    print(f"layer {layer + 1}: AP50 {ap50(model, layer):.3f}, "
-          f"with NMS {ap50(model, layer, then=without_copies):.3f}")
+    print(f"layer {layer + 1}: AP50 {detr_ap50(detr, layer):.3f}, "
+          f"with NMS {detr_ap50(detr, layer, then=without_copies):.3f}")
 
 # %% [markdown]
 # PLACEHOLDER_NMS
@@ -433,9 +425,9 @@ draw.places_of_queries(centres, areas=boxes_of[..., 2:].prod(dim=-1))
 
 # %%
 caught = []
-cross = model.decoder[-1].cross_attention
+cross = detr.decoder[-1].cross_attention
 hook = cross.register_forward_hook(lambda layer, inputs, output: caught.append(inputs))
-answers(model)
+detr_answers(detr)
 hook.remove()
 query, key, *_ = caught[0]  # (N, Q, D), (N, 64, D)
 q, k = cross.heads(cross.q(query)), cross.heads(cross.k(key))  # (N, h, Q, d), (N, h, 64, d)
@@ -453,7 +445,7 @@ draw.looks(pixels[i], {name: look[i, n].view(8, 8) for name, n in named.items()}
 # three "matched" networks of the experiment find, with the right class, a score above 0.5 and an IoU of at least 0.5?
 
 # %%
-draw.average_precisions({size: {"found": share} for size, share in four["found"].items()},
+draw.average_precisions({size: {"found": share} for size, share in four_ways["found"].items()},
                         xlabel="objects found, %")
 
 # %% [markdown]
@@ -502,12 +494,14 @@ card("detr_r50")
 # Can the columns be checked? The head is the same in both rows, so the *difference* is the trunk's. We have both trunks:
 
 # %%
-def trunk(name, *size):  # parameters and multiply-adds, without the classifier
+def trunk(name, size, **options):  # parameters and multiply-adds, without the classifier
     with torch.device("meta"):
-        model = create_model(name, num_classes=0, **({"img_size": size} if "swin" in name else {}))
-    return count_parameters(model) / 1e6, count_macs(model, 1, 3, *size) / 1e9
+        network = create_model(name, num_classes=0, **options)
+    return count_parameters(network) / 1e6, count_macs(network, 1, 3, *size) / 1e9
 
-(swin, swin_macs), (resnet, resnet_macs) = trunk("swin_t", 896, 1120), trunk("resnet_50", 896, 1120)
+size = (896, 1120)
+swin, swin_macs = trunk("swin_t", size, img_size=size)
+resnet, resnet_macs = trunk("resnet_50", size)
 print(f"Swin-T {swin:.1f}M {swin_macs:.0f}G, ResNet-50 {resnet:.1f}M {resnet_macs:.0f}G: "
       f"{swin - resnet:.1f}M and {swin_macs - resnet_macs:.0f}G more")
 
