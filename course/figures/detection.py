@@ -116,7 +116,7 @@ def places_of_queries(centres: Tensor, areas: Tensor) -> Picture:
         axis.scatter(x, y, s=np.maximum(np.asarray(sizes), 2), color=COLOURS[0], alpha=0.5, linewidths=0)
         axis.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set(visible=True, color=GREY, linewidth=0.8)
-        axis.set_title(f"query {query}\n{int(own.sum())} boxes", fontsize=SMALL)
+        axis.set_title(f"query {query}\n{int(own.sum())} found", fontsize=SMALL)
         if own.any():
             side = areas[own, query].sqrt().mean()
             said.append(

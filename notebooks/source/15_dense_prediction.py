@@ -41,13 +41,14 @@ torch.set_num_threads(1)  # these networks are so small that a second core does 
 scenes = load("shapes", "test", size=budget(tiny=20, cpu=200), device="cpu")
 pixels = scenes.images / 255  # (N, 3, 64, 64), 0..1
 truths = objects(scenes)  # for each image the classes (M,) and the boxes (M, 4)
-shown = [0, 1, 2, 3]
+i = max(range(len(scenes)), key=lambda image: len(truths[image][0].unique()))  # most kinds
+shown = [0, 1, 3, i]
 
-def with_words(kinds, boxes):
-    return [(KINDS[kind], box) for kind, box in zip(kinds, boxes)]
+def numbered(kinds, boxes):
+    return [(f"{KINDS[kind]} {m}", box) for m, (kind, box) in enumerate(zip(kinds, boxes))]
 
-draw.boxes(pixels[shown], [with_words(*truths[i]) for i in shown],
-           [f"{len(truths[i][0])} to find" for i in shown])
+draw.boxes(pixels[shown], [numbered(*truths[image]) for image in shown],
+           [f"{len(truths[image][0])} to find" for image in shown])
 
 # %% [markdown]
 # Two things are new for a network. The answer has no fixed length: one object or four. And it has **no order**. "A disc here,
@@ -124,8 +125,8 @@ architecture("detr_shapes")
 # the answer's length is solved: eight are enough for every image, and DETR has 100 for COCO.
 #
 # Training such a network takes long. The paper's has seen its images 500 times (section 4), and ours needs
-# 4,000 steps, some minutes of one CPU core; after a fifth of them it still finds next to nothing. So the course brings
-# its weights (`course bench shapes --save` makes them anew). What does it find?
+# 4,000 steps, some minutes of one CPU core. (We tried a fifth of them: it found next to nothing.) So the course brings
+# its weights (`course bench shapes matched --save` makes them anew). What does it find?
 
 # %%
 def stored_detr():
@@ -143,8 +144,8 @@ logits, boxes = detr_answers(detr)
 found = detections(logits, boxes)  # N times scores (8,), classes (8,), boxes (8, 4)
 sure = [[(f"{KINDS[kind]} {score:.2f}", box) for score, kind, box in zip(*found[image])
          if score > 0.5] for image in shown]
-draw.boxes(pixels[shown], sure, [f"{len(own)} found, {len(truths[i][0])} there"
-                                 for own, i in zip(sure, shown)])
+draw.boxes(pixels[shown], sure, [f"{len(own)} found, {len(truths[image][0])} there"
+                                 for own, image in zip(sure, shown)])
 
 # %% [markdown]
 # Each word has its score, the probability of the class. Boxes of queries that are less than half sure are left out, and nothing
@@ -157,11 +158,10 @@ draw.boxes(pixels[shown], sure, [f"{len(own)} found, {len(truths[i][0])} there"
 #
 # $$\mathcal{C}_{ij} = -\,\hat p_i(c_j) + 5\, \lVert \hat b_i - b_j \rVert_1 - 2\, \mathrm{GIoU}(\hat b_i, b_j)$$
 #
-# Cheap is who is sure of the right class and has the right box. Here is the matrix of one image, part by part. Query by query,
-# before you look at the next cell: who should answer for which object?
+# Cheap is who is sure of the right class and has the right box. Here is the matrix of the last image
+# above, part by part. Look at the sum: who should answer for which of the objects?
 
 # %%
-i = max(range(len(scenes)), key=lambda image: len(truths[image][0].unique()))  # most kinds
 kinds, true = truths[i]  # (M,), (M, 4)
 right_class = logits[i].softmax(dim=-1)[:, kinds]  # (Q, M)
 distance = (boxes[i][:, None] - true[None]).abs().sum(dim=-1)  # (Q, 1, 4), (1, M, 4) -> (Q, M)
@@ -170,8 +170,8 @@ cost = -right_class + 5 * distance - 2 * giou  # (Q, M)
 assert torch.allclose(cost, matching_cost(logits[i], boxes[i], kinds, true), atol=1e-5)
 parts = {"−p(class)": -right_class, "5 · distance": 5 * distance, "−2 · GIoU": -2 * giou}
 plots.matrices(parts | {"cost: the sum": cost}, rows=[f"query {q}" for q in range(8)],
-               columns=[KINDS[kind] for kind in kinds], numbers=True).described(
-    f"costs of 8 queries for 4 objects. The cheapest query of each object: " + "; ".join(
+               columns=[f"no. {m}" for m in range(len(kinds))], numbers=True).described(
+    f"costs of 8 queries for {len(kinds)} objects. The cheapest of each: " + "; ".join(
         f"{KINDS[kind]}, query {q}, {c:.2f}"
         for kind, q, c in zip(kinds, cost.argmin(dim=0).tolist(), cost.min(dim=0).values)))
 
@@ -233,7 +233,14 @@ for name, net in {"untrained": untrained, "trained": detr}.items():
           f"  greedy pays more in {more} of {len(scenes)} images")
 
 # %% [markdown]
-# PLACEHOLDER_MATCHING
+# The last table holds a surprise. Pairs *in order* cost the trained network dear: 5.96<!-- printed --> against −4.89<!-- printed -->. But greedy costs no more than the
+# Hungarian algorithm, in none of the 200 images; with an untrained network it does in 22<!-- printed -->, and by so little that the mean is the same. With eight
+# queries and at most four objects there is nearly always another query free. So what DETR needs here is *one-to-one* and *by what is in the image*; that the sum is the
+# smallest possible one matters in the toy, and not in our images. (With 100 queries and crowds of people it may.)
+#
+# And look at the first row: to an untrained network all three are alike, 8.80 to 8.82<!-- printed -->. All its queries say nearly the same, wherever they look. The first
+# matchings are chance. They decide which query learns from which object, and the query becomes a little better at it, and is matched to such an object again. That is one reason
+# why DETR learns slowly.
 #
 # ### The set loss
 #
@@ -408,7 +415,10 @@ for layer in (0, 1):
           f"with NMS {detr_ap50(detr, layer, then=without_copies):.3f}")
 
 # %% [markdown]
-# PLACEHOLDER_NMS
+# The paper finds (section 4.2, figure 4) that NMS helps the first layer and later layers no longer: the queries have looked at each other, and one of two
+# that see the same object steps back. Ours are not so far. The stored network gains 3.7<!-- = 100 * (0.852 - 0.815) --> points by NMS in its *last* layer, and the drawing above had
+# two rings for one. In the experiment all three decoders gain too: PLACEHOLDER_NMS_POINTS. "DETR needs no NMS" is a statement about a network with six layers, trained
+# for 500 epochs, and not about the method.
 #
 # ### What has a query learned?
 #
@@ -420,7 +430,10 @@ centres = boxes_of[..., :2].masked_fill(scores[..., None] < 0.5, torch.nan)  # (
 draw.places_of_queries(centres, areas=boxes_of[..., 2:].prod(dim=-1))
 
 # %% [markdown]
-# PLACEHOLDER_QUERIES
+# Nobody told a query where to look; that they differ comes from the matching alone. Each has a part of the image, the ones in the middle have the larger boxes. (The paper's
+# figure 7 shows the same for 20 of its 100 queries. This is one network: with another seed the parts are others.) It is not quite an end to anchors, then: queries are
+# learned, few, and not bound to one place, but each has a region that it answers for. The successors of DETR make this plain and give every query
+# a learned box of its own (Anchor DETR, DAB-DETR, 2022).
 #
 # And where does a query look? The last cross-attention has 4 heads; each query has weights over the 8 × 8 places, which sum to 1. A *hook* catches
 # what comes into that layer, and the weights are computed from it, as in lecture 3. We draw their mean over the heads, with the box that the query finds:
@@ -439,7 +452,8 @@ draw.looks(pixels[i], {name: look[i, n].view(8, 8) for name, n in named.items()}
            {name: found[i][2][n] for name, n in named.items()})
 
 # %% [markdown]
-# PLACEHOLDER_LOOKS
+# The weights lie on the object, for the large disc on its border more than on its middle: the border tells where the box ends. Query 6 says "square" for the same disc; it looks at the
+# disc's upper edge only, and that is nearly straight.
 #
 # ### Small objects
 #
@@ -465,13 +479,13 @@ card("detr_r50")
 # %% [markdown]
 # > **What slides get wrong here.**
 # >
-# > * **"DETR has no hand-designed components."** The paper says "many" are removed: anchors and NMS. What is left was chosen by hand:
-# >   the weights 5 and 2 of the boxes, in the loss and again in the matching; the tenth for "no object"; 100 queries; the auxiliary losses. Our
-# >   experiment changes two of them.
-# > * **"DETR needs an extra-long training schedule."** True: 500 epochs (section 4). But the Faster R-CNN of the same AP
-# >   was trained longer than usual, too ("+" in table 1: 109 epochs, with GIoU and random crops, as in DETR). Compare it with that one.
-# > * **"The same model does panoptic segmentation."** The boxes are found first, then a mask head is trained on top of the
-# >   attention maps (section 4.4): the idea is the same, the model has one part more.
+# > * **"DETR does not rely on hand-designed components."** Not on anchors and not on NMS. What is left was chosen by hand: the weights 5
+# >   and 2 of the boxes, in the loss and again in the matching; the tenth for "no object"; the number of queries; the auxiliary losses. Our
+# >   experiment changed two of them.
+# > * **"DETR requires an extra-long training schedule."** True: 500 epochs (section 4). But the Faster R-CNN of the same AP, "+" in table 1,
+# >   was trained for 109 epochs, three times as long as is usual, with GIoU and random crops as DETR's. Compare it with that one.
+# > * **"The same model does panoptic segmentation."** The boxes are learned first; then a mask head is trained that reads
+# >   the attention maps (section 4.4). The idea is the same, the model has one part more.
 
 # %% [markdown]
 # ## 7 · The decks' tables, read
@@ -488,7 +502,7 @@ card("detr_r50")
 # | Cascade Mask R-CNN (Cai and Vasconcelos 2018) | two steps: boxes are proposed, then judged three times in turn, each time with a stricter IoU; a mask for each | 46.3 → 50.5 | 82M → 86M | 739G → 745G |
 # | ATSS (Zhang and others 2020) | one step, one anchor a place; which anchors answer for an object is decided by the statistics of their IoU | 43.5 → 47.2 | 32M → 36M | 205G → 215G |
 # | RepPoints v2 (Chen and others 2020) | no boxes as anchors: a set of points for each object, moved by deformable convolutions, and corners as a check | 46.5 → 50.0 | 42M → 45M | 274G → 283G |
-# | Sparse R-CNN (Sun and others 2021) | DETR's idea without a transformer over the image: 300 learned boxes and vectors, refined six times, with a one-to-one matching and no NMS | 44.5 → 47.9 | 106M → 110M | 166G → 172G |
+# | Sparse R-CNN (Sun and others 2021) | DETR's idea without a transformer over the image: some hundred learned boxes and vectors, refined six times, with a one-to-one matching and no NMS | 44.5 → 47.9 | 106M → 110M | 166G → 172G |
 #
 # So all four rows ask the question of this section, *who answers for what*, and give four answers: by an IoU that grows
 # (Cascade), by statistics (ATSS), by points (RepPoints), by matching (Sparse R-CNN). The trunk gives 3.4 to 4.2 points in each (table 2).
@@ -518,8 +532,7 @@ print(f"Swin-T {swin:.1f}M {swin_macs:.0f}G, ResNet-50 {resnet:.1f}M {resnet_mac
 #
 # <details><summary>Answer</summary>
 #
-# ATSS runs a small convolutional head over *every place* of five maps: few weights, used very often. Sparse R-CNN runs a large head on 300 boxes only, each
-# used 300 times and not a hundred thousand times. It is the difference between a convolution and a fully connected layer. "Parameters" and "multiply–adds" are two
+# ATSS runs a small convolutional head over *every place* of five maps: few weights, used very often. Sparse R-CNN runs a large head on some hundred boxes only. It is the difference between a convolution and a fully connected layer. "Parameters" and "multiply–adds" are two
 # different prices, and neither is time: ATSS runs 28.3 images a second and Sparse R-CNN 21.0 (table 2; the column without a heading on the slides).
 # </details>
 #
@@ -543,9 +556,9 @@ for name, said in list(SAID.items())[:budget(tiny=1, cpu=4)]:
 
 # %% [markdown]
 # All parameters agree. More than half of "UperNet + Swin-T" is not Swin: 31.5<!-- printed -->M of 59.9<!-- printed -->M are the head. And the multiply–adds of T and S
-# agree at 512 × 2048, those of B only at 640 × 2560: 1,839<!-- printed -->G. B and L were trained and tested with larger images (640 × 640 crops) and pre-trained on
-# ImageNet-22K: this is what the sign ‡ in the table stands for. So from S (49.3 mIoU) to B (51.6) three things change at once: the trunk, the data, the
-# size of the image. One cannot read from this table what a larger Swin is worth. (L's 3230G we do not get: we count 2,580<!-- printed -->G.)
+# agree at 512 × 2048, those of B only at 640 × 2560: 1,839<!-- printed -->G. B and L carry the sign ‡: pre-trained on
+# ImageNet-22K. That their images are larger too, 640 × 640 in training, stands in the authors' list of models, and the count shows it. So from S
+# (49.3 mIoU) to B (51.6) three things change at once (table 3): the trunk, the data, the size of the image. One cannot read from this table what a larger Swin is worth. (L's 3230G we do not get: we count 2,580<!-- printed -->G.)
 #
 # ### SETR: which one is "308M"?
 #
@@ -553,7 +566,8 @@ for name, said in list(SAID.items())[:budget(tiny=1, cpu=4)]:
 # PUP 318.31M. Its table is of Cityscapes (19 classes, 768 × 768 pixels), Swin's is of ADE20K (150 classes, 512 × 512):
 
 # %%
-for name, said in {"setr_naive": 305.67, "setr_mla": 310.57, "setr_pup": 318.31}.items():
+PRINTED = {"setr_naive": 305.67, "setr_mla": 310.57, "setr_pup": 318.31, "setr_pup_b": 97.64}
+for name, said in PRINTED.items():
     counts = []
     for classes, size in ((19, 224), (19, 768), (150, 512)):
         with torch.device("meta"):
@@ -574,17 +588,56 @@ for name, said in {"setr_naive": 305.67, "setr_mla": 310.57, "setr_pup": 318.31}
 #
 # > **What slides get wrong here.**
 # >
-# > * **SETR-PUP is not 318.31M**, by its authors' own code: see above. PUP-Base is further off: 97.64M printed,
-# >   89.36M<!-- = 89.36 --> counted with the code's classes.
+# > * **SETR-PUP is not 318.31M**, by its authors' own code: see above. PUP-Base is further off: 97.64M printed (table 2),
+# >   89.35<!-- printed --> to 90.96<!-- printed -->M counted.
 # > * **SETR is 308M in one table and 305.67, 310.57 or 318.31M in another**, on slides of the same deck. A table of other people's networks is copied,
 # >   and nobody counts it again.
 # > * **The last column of Swin's tables has no heading on slides.** It is FPS, images a second of the whole network (lecture 8).
-# > * **"FAIR"** is not where SETR is from: the first author is at Fudan University; the paper names six institutions, and Facebook AI is one of them.
+# > * **"Zheng, FAIR"**: the first author is at Fudan University; Facebook AI is one of several institutions that the paper names.
 #
 # ## Summary
 #
-# 1. PLACEHOLDER_SUMMARY
+# 1. **Detection is a set**: some objects, in no order. DETR asks with more queries than there are objects; most answer "no object".
+# 2. **Who answers for what** is decided by a one-to-one matching by cost: class, distance, GIoU. PLACEHOLDER_SUMMARY
+# 3. **IoU is blind where boxes do not touch**, generalised IoU is not; the loss has it beside the plain difference.
+# 4. **AP** asks for no threshold of the score: precision over recall, the mean. AP50 is lenient, COCO's AP is not.
+# 5. **Tables can be counted again**: trunk for trunk, size for size. Swin-B's row in the table of ADE20K is of larger images; SETR-PUP's
+#    318.31M (table 2) is not the network of its authors' code.
+#
+# ## To revise: which cell shows what
+#
+# * Section 6: boxes drawn; IoU and GIoU in lines and over a distance; the cost matrix of one image; three ways to match; the set loss
+#   in six lines; average precision in lines beside the library's; training on with and without matching; four decoders; queries and where they look.
+# * Section 7: trunks, heads and images of three tables counted.
+#
+# ## Exercises
+#
+# | | | minutes |
+# |---|---|---|
+# | 1 | ●○○ Match without the distance, and without GIoU (`hungarian` of the sum of the two other parts). In how many of the 200 images does a pair change? | 10 |
+# | 2 | ●●○ Match by the class alone (`-right_class`), and by the boxes alone. Which of the two is nearer to the full matching? Predict first. | 15 |
+# | 3 | ●●○ `precisions` with thresholds of 0.75 and 0.9: what becomes of the four kinds? | 10 |
+#
+# <details><summary>Answers</summary>
+#
+# With the stored network and the 200 test images, in which there are 452 objects.
+#
+# 1. Without the distance in 14 images, without GIoU in 22: the two say nearly the same here.
+# 2. By the class alone 142 of the 452 pairs change, by the boxes alone 40. Several queries are sure of the same class, but few lie in the
+#    same place. So places decide, and the class settles what is left.
+# 3. At 0.75 the AP is 0.53, 0.65, 0.36 and 0.77 for discs, rings, squares and triangles, where it was 0.76, 0.90, 0.68 and 0.93; at 0.9 it is
+#    0.08, 0.07, 0.01 and 0.13. Boxes of 8 × 8 places seldom fit to the pixel.
+# </details>
 #
 # ## References
 #
-# * Carion and others 2020, *End-to-end object detection with transformers*, arXiv:2005.12872.
+# * Cai, Vasconcelos 2018, *Cascade R-CNN*, [arXiv:1712.00726](https://arxiv.org/abs/1712.00726).
+# * Carion and others 2020, *End-to-end object detection with transformers* (DETR), [arXiv:2005.12872](https://arxiv.org/abs/2005.12872).
+# * Chen and others 2020, *RepPoints v2*, [arXiv:2007.08508](https://arxiv.org/abs/2007.08508).
+# * Kuhn 1955, *The Hungarian method for the assignment problem*, Naval Research Logistics Quarterly 2.
+# * Liu and others 2021, *Swin transformer*, [arXiv:2103.14030](https://arxiv.org/abs/2103.14030), tables 2 and 3.
+# * Rezatofighi and others 2019, *Generalized intersection over union*, [arXiv:1902.09630](https://arxiv.org/abs/1902.09630).
+# * Sun and others 2021, *Sparse R-CNN*, [arXiv:2011.12450](https://arxiv.org/abs/2011.12450).
+# * Zhang and others 2020, *ATSS: bridging the gap between anchor-based and anchor-free detection*, [arXiv:1912.02424](https://arxiv.org/abs/1912.02424).
+# * Zheng and others 2021, *SETR*, [arXiv:2012.15840](https://arxiv.org/abs/2012.15840), table 2.
+# * Zhu and others 2021, *Deformable DETR*, [arXiv:2010.04159](https://arxiv.org/abs/2010.04159).
