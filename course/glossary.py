@@ -580,6 +580,61 @@ TERMS = (
         "Attention within small squares of tokens only: the cost grows with the image, not with its square.",
         8,
     ),
+    Term(
+        "object detection",
+        "To list the objects in an image: for each its class and a box around it.",
+        15,
+        chinese="物件偵測",
+        korean="객체 탐지",
+    ),
+    Term(
+        "anchor",
+        "One of thousands of boxes that a detector lays over every image before it looks; it moves them to objects.",
+        15,
+    ),
+    Term(
+        "non-maximum suppression",
+        "Throwing away each box that covers a surer one of the same class too well.",
+        15,
+        also=("NMS",),
+    ),
+    Term(
+        "intersection over union",
+        "How well two regions agree: what both cover, over what at least one of them covers; from 0 to 1.",
+        15,
+        also=("IoU",),
+    ),
+    Term(
+        "generalised IoU",
+        "IoU, less the share of the smallest box around both that neither covers; it tells how far boxes are apart.",
+        15,
+        also=("GIoU",),
+    ),
+    Term(
+        "object query",
+        "In DETR a learned vector that asks the image for one object, the same vector for every image.",
+        15,
+    ),
+    Term(
+        "one-to-one matching",
+        "Which query answers for which object: each object has one query, and the sum of the costs is the smallest. The "
+        "Hungarian algorithm finds it.",
+        15,
+        also=("Hungarian algorithm",),
+    ),
+    Term(
+        "auxiliary loss",
+        "The loss of what an earlier layer says, added to that of the last one.",
+        15,
+        also=("auxiliary losses",),
+    ),
+    Term(
+        "average precision",
+        "One number for a detector of one class: the mean precision over all recalls. AP50 asks for an IoU of 0.5; COCO's "
+        "AP is the mean over ten thresholds and all classes.",
+        15,
+        also=("AP",),
+    ),
 )
 
 
