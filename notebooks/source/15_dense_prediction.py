@@ -409,7 +409,7 @@ draw.average_precisions({name: four_ways[name] for name in FOUR_WAYS})
 # same images, the same trunk, the same loss. Who answers for what decides whether anything is learned.
 #
 # **The weight of "no object"** matters. With 1 in place of a tenth, AP50 is
-# 7 to 14 points<!-- decoders / matched / as it is - decoders / matched, no-object weight 1 / as it is --> lower with every seed: more queries say "nothing".
+# 6 to 14 points<!-- decoders / matched / as it is - decoders / matched, no-object weight 1 / as it is --> lower with every seed: more queries say "nothing".
 #
 # **Auxiliary losses did not help here.** Asked at the last layer only, the three decoders have 41, 53 and 57 %<!-- decoders / matched, last layer only / as it is -->: one is worse than
 # with the auxiliary loss, two are better. Layer 1 then says nothing that can be read (less than 1 %<!-- < decoders / matched, last layer only / layer 1, as it is -->), of course. The paper
