@@ -55,7 +55,7 @@ draw.boxes(pixels[shown], [numbered(*truths[image]) for image in shown],
 # a square there" is the same answer as "a square there, a disc here". It is a *set*. Both make the loss difficult:
 # which of the network's answers should be compared with which object?
 #
-# For twenty years detectors avoided the question. They put a fixed grid of **anchors** over the image: thousands of boxes of a
+# Most detectors before 2020 got round the question. They put a fixed grid of **anchors** over the image: thousands of boxes of a
 # few sizes and shapes. A rule says which anchor is responsible for which object, and the network moves each anchor a little. Many
 # anchors then find the same object. So a second rule, **non-maximum suppression** (NMS), throws away every box that covers a
 # surer one too well. **DETR** (Carion and others 2020) has neither. Its loss decides itself who answers for what.
@@ -371,6 +371,12 @@ draw.boxes(pixels[shown], [
 #
 # That was unlearning. Does it also prevent learning? A whole training takes too long for three seeds. So the trunk and the encoder are kept
 # as they are, trained and frozen, and only the decoder, the queries and both heads begin anew: 400 steps, four ways.
+#
+# The third and fourth way change two other parts of the loss. **Auxiliary losses**: each layer of the decoder is asked, not only the last one, and all
+# these losses are summed (section 3.2 of the paper; `set_loss_of_all_layers` in the course). All layers share the norm, the classifier and the boxes' MLP, and each has
+# a matching of its own. The third way asks the last layer alone. The fourth gives "no object" the weight 1. Predict: which of the four learn?
+#
+# *(Stored runs, three seeds each; a seed sets the first weights and the order of the images. One way takes about 20 seconds of one CPU core.)*
 
 # %%
 def fresh_decoder(seed):  # trunk and encoder stay as they are; the rest begins anew
@@ -411,13 +417,11 @@ draw.average_precisions({name: four_ways[name] for name in FOUR_WAYS})
 # **The weight of "no object"** matters. With 1 in place of a tenth, AP50 is
 # 6 to 14 points<!-- decoders / matched / as it is - decoders / matched, no-object weight 1 / as it is --> lower with every seed: more queries say "nothing".
 #
-# **Auxiliary losses did not help here.** Asked at the last layer only, the three decoders have 41, 53 and 57 %<!-- decoders / matched, last layer only / as it is -->: one is worse than
+# **The auxiliary loss did not help here.** Asked at the last layer only, the three decoders have 41, 53 and 57 %<!-- decoders / matched, last layer only / as it is -->: one is worse than
 # with the auxiliary loss, two are better. Layer 1 then says nothing that can be read (less than 1 %<!-- < decoders / matched, last layer only / layer 1, as it is -->), of course. The paper
 # found them helpful (section 3.2), with six layers. With two layers and 400 steps we cannot confirm it.
 #
-# **Auxiliary losses** are part of the loss of every DETR: each layer of the decoder is asked, not only the last one. All layers share the norm,
-# the classifier and the boxes' MLP, and each has a matching of its own (section 3.2 of the paper). `set_loss_of_all_layers` sums them.
-# So each layer's answers can be read. Is NMS really superfluous? It takes away boxes that cover a surer one of the same class by more than 0.7:
+# With auxiliary losses each layer's answers can be read. Is NMS really superfluous? It takes away boxes that cover a surer one of the same class by more than 0.7:
 
 # %%
 for layer in (0, 1):
@@ -467,7 +471,7 @@ draw.looks(pixels[i], {name: look[i, n].view(8, 8) for name, n in named.items()}
 #
 # ### Small objects
 #
-# The encoder reads 8 × 8 places. A small shape of our set is 6 to 9 pixels wide: about one place. Which share of the objects did the
+# The encoder reads 8 × 8 places. A small shape of our set has the area of a square of 6 to 9 pixels: about one place. Which share of the objects did the
 # three "matched" networks of the experiment find, with the right class, a score above 0.5 and an IoU of at least 0.5?
 
 # %%
@@ -593,7 +597,7 @@ for name, said in PRINTED.items():
 # 307.44<!-- printed --> to 309.60<!-- printed -->M, 9 to 11M less. Even with the four auxiliary heads of the training, 2.38M each, it is
 # 316.96<!-- = 307.44 + 4 * 2.38 -->M at 224 pixels. And "308M" is printed nowhere in SETR's paper.
 #
-# It matters little for an argument: nine tenths of all these networks are the ViT-L. What the table does show is what *pre-training* is worth:
+# It matters little for an argument: nearly all of these networks is the ViT-L. What the table does show is what *pre-training* is worth:
 # SETR-PUP with a trunk that starts from nothing has 42.27 mIoU where the same network pre-trained on ImageNet-21K has 78.39 (table 2, 40,000 steps).
 # All decoders together differ by less than 2 points (76.65 to 78.39).
 #
