@@ -58,9 +58,7 @@ def _draw_box(
         middle = line + (-0.04 if side == "bottom" else 0.04) * height
         free = all(abs(middle - y) > 0.09 * height or abs(at - x) > 0.4 * width for x, y in taken)
         if free and 0.04 * height < middle < 0.96 * height:
-            axis.text(
-                at, line, word, color="white", fontsize=SMALL, va=side, path_effects=WHITE_ON_IMAGE, clip_on=True
-            )
+            axis.text(at, line, word, color="white", fontsize=SMALL, va=side, path_effects=WHITE_ON_IMAGE, clip_on=True)
             taken.append((at, middle))
             return
 
@@ -82,7 +80,7 @@ def assignments(cost: Tensor, ways: Mapping[str, tuple[Sequence[int], Sequence[i
         titles[name] = f"{name}\nsum {cost[list(rows), list(columns)].sum():.2f}".replace("-", "−")
     count, objects = cost.shape
     picture = matrices(
-        {title: cost for title in titles.values()},
+        dict.fromkeys(titles.values(), cost),
         rows=[f"query {query}" for query in range(count)],
         columns=[f"object {number}" for number in range(objects)],
     )
@@ -174,7 +172,9 @@ def _share_inside(weights: Tensor, box: Tensor) -> float:
     return float((weights.numpy() * (across & down)).sum() / weights.sum())
 
 
-def average_precisions(results: Mapping[str, Mapping[str, float | tuple[float, ...]]], xlabel: str = "AP50, %") -> Picture:
+def average_precisions(
+    results: Mapping[str, Mapping[str, float | tuple[float, ...]]], xlabel: str = "AP50, %"
+) -> Picture:
     """`course.plots.bars` of another share than accuracy, said so."""
     picture = bars(results)
     picture.axes[0].set_xlabel(xlabel)
