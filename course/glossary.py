@@ -614,6 +614,7 @@ TERMS = (
         "object query",
         "In DETR a learned vector that asks the image for one object, the same vector for every image.",
         15,
+        also=("object queries",),
     ),
     Term(
         "one-to-one matching",
