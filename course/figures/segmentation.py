@@ -93,7 +93,9 @@ def map_sizes(paths: Mapping[str, Sequence[tuple[int, int]]], steps: Mapping[str
         for name, maps in paths.items()
     )
     most, widest = max(map(len, paths.values())), max(side for maps in paths.values() for side, _ in maps)
-    figure, axes = new_figure(f"the maps of {len(paths)} decoders. {alt}", len(paths), 1, PAGE, 12.5 / most * len(paths) * 0.57)
+    figure, axes = new_figure(
+        f"the maps of {len(paths)} decoders. {alt}", len(paths), 1, PAGE, 12.5 / most * len(paths) * 0.57
+    )
     for axis, (name, maps) in zip(axes[:, 0], paths.items()):
         for i, (side, channels) in enumerate(maps):
             drawn = 0.18 + 0.72 * side / widest
