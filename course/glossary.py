@@ -187,11 +187,6 @@ TERMS = (
         8,
     ),
     Term(
-        "dense prediction",
-        "An answer for every place of the image and not one for the whole: masks, boxes, depth.",
-        15,
-    ),
-    Term(
         "depthwise convolution",
         "A convolution that treats each channel alone: one small kernel a channel, no mixing between channels.",
         10,

@@ -214,7 +214,7 @@ LECTURES = (
         on_map=(2, 4.5),
         needs=(8,),
         about="masks: FCN, U-Net, SETR, UperNet; boxes as a set: DETR, matching, average precision; tables recounted",
-        minutes=100,
+        minutes=110,
     ),
     Lecture(
         "16_self_supervision_and_multimodal",

@@ -288,7 +288,8 @@ figures.masks(test.images[few], {"mask": truth[few]} | {k: v[few] for k, v in sa
 # %% [markdown]
 # The seeds agree. By mIoU over all pixels the FCN has 72, 71 and 65 %<!-- skips / FCN / all pixels -->, the way up with zeros 76, 75 and 68 %<!-- skips / way up, zeros / all pixels -->, and with skips
 # 79, 79 and 71 %<!-- skips / way up, skips / all pixels -->. What the skips alone add, against zeros, is 5 to 8 points<!-- skips / way up, skips / near edges - skips / way up, zeros / near edges -->
-# near edges and 2 to 3 points<!-- skips / way up, skips / elsewhere - skips / way up, zeros / elsewhere --> elsewhere. So they do what the drawing promises: they say *where*. Small
+# near edges and 2 to 3 points<!-- skips / way up, skips / elsewhere - skips / way up, zeros / elsewhere --> elsewhere. So they do what the drawing promises: they say *where*. (Not *what*: in the pictures, the square of the third image is a
+# disc for all three networks.) Small
 # shapes, which are nearly all edge, gain too: 5 to 7 points<!-- skips / way up, skips / small - skips / way up, zeros / small --> against zeros.
 #
 # Here the trunk was frozen, so that nothing but the way up differs. U-Net trains everything together.
@@ -306,7 +307,7 @@ figures.masks(test.images[few], {"mask": truth[few]} | {k: v[few] for k, v in sa
 # >
 # > * **"No requirement on the input size"** is said of the FCN, and U-Net is called "also fully convolutional". U-Net's pooling
 # >   needs an even side at every level. Without padding, as in its paper, 572 × 572 pixels work and give 388 × 388; a side
-# >   of 512 does not work (exercise 4).
+# >   of 512 does not work (exercise 3).
 # > * **Skip connections did not begin with U-Net.** The FCN paper adds finer maps, and its figures compare the results.
 
 # %% [markdown]
@@ -755,6 +756,7 @@ def sums_of(network):
             sums[name].append(table[list(q), list(m)].sum())
     return {name: torch.stack(each) for name, each in sums.items()}  # (N,)
 
+torch.manual_seed(0)
 untrained = create_model("detr_shapes").eval()
 untrained.normalise_images = detr.normalise_images
 for name, net in {"untrained": untrained, "trained": detr}.items():
@@ -765,11 +767,11 @@ for name, net in {"untrained": untrained, "trained": detr}.items():
 
 # %% [markdown]
 # The last table holds a surprise. Pairs *in order* cost the trained network dear: 5.96<!-- printed --> against -4.89<!-- printed -->. But greedy costs no more than the
-# Hungarian algorithm, in none of the 200 images; with an untrained network it does in 22<!-- printed -->, and by so little that the mean is the same. With eight
+# Hungarian algorithm, in none of the 200 images; with an untrained network it does in 29<!-- printed -->, and by so little that the mean is the same. With eight
 # queries and at most four objects there is nearly always another query free. So what DETR needs here is *one-to-one* and *by what is in the image*; that the sum is the
 # smallest possible one matters in the toy, and not in our images. (With 100 queries and crowds of people it may.)
 #
-# And look at the first row: to an untrained network all three are alike, 8.80 to 8.82<!-- printed -->. All its queries say nearly the same, wherever they look. The first
+# And look at the first row: to an untrained network all three are alike, 9.44 to 9.46<!-- printed -->. All its queries say nearly the same, wherever they look. The first
 # matchings are chance. They decide which query learns from which object, and the query becomes a little better at it, and is matched to such an object again. That is one reason
 # why DETR learns slowly.
 #
@@ -835,20 +837,18 @@ def precisions(found, targets, which, threshold=0.5):  # -> (101,), for recalls 
 by_kind = {name: precisions(found, truths, which) for which, name in enumerate(KINDS)}
 mean = torch.stack(list(by_kind.values())).mean().item()
 library = average_precision(found, truths, classes=4, thresholds=(0.5,))
-print(f"AP50 by ours {mean:.3f}, by the course's function {library:.3f}")
+print(f"AP50 by ours {mean:.3f}, by the course's function {library:.3f}; "
+      f"its AP over ten thresholds {average_precision(found, truths, classes=4):.3f}")
 assert abs(mean - library) < 0.01
-plots.curves(torch.linspace(0, 1, 101), by_kind, xlabel="recall", ylabel="precision").described(
+levels = torch.linspace(0, 1, 101)
+plots.curves(levels, by_kind, xlabel="recall", ylabel="precision").described(
     "precision over recall at an IoU of 0.5. Their means, AP50: " + "; ".join(
         f"{name} {curve.mean():.2f}" for name, curve in by_kind.items()))
 
 # %% [markdown]
 # This is AP at IoU 0.5, **AP50**. COCO's "AP" is the mean over ten thresholds, 0.5, 0.55, …, 0.95, and over the classes: a box must fit
 # tightly to count in all ten. The course's function has both, and the tests hold it against pycocotools, the official program.
-
-# %%
-print(f"AP50 {library:.3f}, AP {average_precision(found, truths, classes=4):.3f}")
-
-# %% [markdown]
+#
 # ### What happens without matching?
 #
 # First with the trained network. It is trained on for 80 steps, once as before, and once with the pairs *in order*: the first query answers
@@ -1090,6 +1090,7 @@ print(f"Swin-T {swin:.1f}M {swin_macs:.0f}G, ResNet-50 {resnet:.1f}M {resnet_mac
 # %%
 SAID = {"upernet_swin_t": "60M 945G", "upernet_swin_s": "81M 1038G",
         "upernet_swin_b": "121M 1841G", "upernet_swin_l": "234M 3230G"}
+print(f"{'':14}  {'printed':10}  counted, in head  512 × 2048  640 × 2560")
 for name, said in list(SAID.items())[:budget(tiny=1, cpu=4)]:
     macs = []
     for size in ((512, 2048), (640, 2560)):
@@ -1097,8 +1098,7 @@ for name, said in list(SAID.items())[:budget(tiny=1, cpu=4)]:
             network = create_model(name, img_size=size)
         macs.append(f"{count_macs(network, 1, 3, *size) / 1e9:6,.0f}G")
     millions, head = (count_parameters(part) / 1e6 for part in (network, network.head))
-    print(f"{name}: printed {said:10} counted {millions:5.1f}M ({head:.1f}M in the head) "
-          f"{macs[0]} at 512 × 2048, {macs[1]} at 640 × 2560")
+    print(f"{name}  {said:10}  {millions:5.1f}M  {head:.1f}M  {macs[0]:>10}  {macs[1]:>10}")
 
 # %% [markdown]
 # All parameters agree. More than half of "UperNet + Swin-T" is not Swin: 31.5<!-- printed -->M of 59.9<!-- printed -->M are the head. And the multiply–adds of T and S
@@ -1113,14 +1113,15 @@ for name, said in list(SAID.items())[:budget(tiny=1, cpu=4)]:
 
 # %%
 PRINTED = {"setr_naive": 305.67, "setr_mla": 310.57, "setr_pup": 318.31, "setr_pup_b": 97.64}
+print(f"{'':10}  {'printed':>8}  " + "  ".join(f"{k:>3} classes, {side}" for k, side in (
+    (19, 224), (19, 768), (150, 512))))
 for name, said in PRINTED.items():
     counts = []
     for classes, size in ((19, 224), (19, 768), (150, 512)):
         with torch.device("meta"):
             network = create_model(name, num_classes=classes, img_size=size)
         counts.append(f"{count_parameters(network) / 1e6:.2f}M")
-    print(f"{name:10} printed {said}M; counted with 19 classes at 224 and 768 pixels "
-          f"{counts[0]} and {counts[1]}, with 150 at 512 {counts[2]}")
+    print(f"{name:10}  {said:7.2f}M  " + "  ".join(f"{count:>14}" for count in counts))
 
 # %% [markdown]
 # Positions are learned, so the size of the image counts: 48 × 48 places in place of 14 × 14 are 2.16<!-- = 1024 * (48 ** 2 - 14 ** 2) / 1e6 -->M more. Naive is printed as it is at
