@@ -207,7 +207,15 @@ LECTURES = (
         minutes=85,
         homework=Homework("hw6_vivit", "ViViT", 240),
     ),
-    Lecture("15_dense_prediction", "Dense prediction", box="dense\nprediction", on_map=(2, 4.5), needs=(8,)),
+    Lecture(
+        "15_dense_prediction",
+        "Dense prediction",
+        box="dense\nprediction",
+        on_map=(2, 4.5),
+        needs=(8,),
+        about="masks: FCN, U-Net, SETR, UperNet; boxes as a set: DETR, matching, average precision; tables recounted",
+        minutes=110,
+    ),
     Lecture(
         "16_self_supervision_and_multimodal",
         "Self-supervision, multimodal",

@@ -292,6 +292,12 @@ def test_what_is_shown_in_many_lectures_has_one_colour_in_all_of_them():
     assert to_hex(bar.get_facecolor()).upper() == drawing.ORANGE and line[0].get_color() == drawing.PURPLE
 
 
+def test_bars_name_another_measure_on_the_axis_and_in_words():
+    picture = plots.bars({"FCN": {"edges": 0.5}}, measure="mIoU")
+    assert picture.axes[0].get_xlabel() == "mIoU, %" and picture.alt == "mIoU. FCN: edges 50 %"
+    assert plots.bars({"FCN": {"edges": 0.5}}).axes[0].get_xlabel() == "accuracy, %"
+
+
 def test_bars_say_their_numbers():
     picture = plots.bars({"CNN": {"texture": 0.998, "relation": 0.1}})
     assert [text.get_text() for text in picture.get_axes()[0].texts] == ["100", "10"]
