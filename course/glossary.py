@@ -630,6 +630,8 @@ TERMS = (
         "AP is the mean over ten thresholds and all classes.",
         15,
         also=("AP",),
+    ),
+    Term(
         "self-supervised",
         "Trained on a task that is made from the data themselves, such as to fill in what was hidden; nobody writes labels.",
         16,
