@@ -195,7 +195,7 @@ LECTURES = (
         on_map=(3, 0.5),
         needs=(7,),
         about="a scaling law fitted, LayerScale, CaiT recounted, cheaper attention, experts, retention, intensity",
-        minutes=85,
+        minutes=95,
     ),
     Lecture(
         "14_video",

@@ -6,7 +6,7 @@
 # | **You will understand** | how a classifier becomes a network that answers at every pixel; why skip connections, pyramids and decoders exist, and what each of them is worth, measured at edges and by size of object; detection as a set: matching, set loss, average precision; how to read tables of dense prediction |
 # | **You need** | [8 · Swin](08_swin.ipynb) |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | [14 · Video](14_video.ipynb) · **15 · Dense prediction** · 16 · Self-supervision, multimodal |
+# | **Before · after** | [14 · Video](14_video.ipynb) · **15 · Dense prediction** · [16 · Self-supervision, multimodal](16_self_supervision_and_multimodal.ipynb) |
 
 # %% tags=["setup"]
 from itertools import permutations

@@ -6,7 +6,7 @@
 # | **You will understand** | how a network learns from images that nobody has named: by filling in what is hidden (MAE, SimMIM), by agreeing with itself (DINO), by what comes together (VATT); why the second collapses, in two ways, and what prevents it; what a linear probe proves and what it does not; when attention is a mask; how a Perceiver reads pixels in any order; which questions are open |
 # | **You need** | [4 · The transformer](04_transformer.ipynb): BERT, cross-attention; [5 · The vision transformer](05_vision_transformer.ipynb): patches, class token, fine-tuning |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | 15 · Dense prediction · **16 · Self-supervision, multimodal** |
+# | **Before · after** | [15 · Dense prediction](15_dense_prediction.ipynb) · **16 · Self-supervision, multimodal** |
 # | **Homework** | [hw9 · Learning without labels](../assignments/hw9_self_supervision/hw9_self_supervision.ipynb): you build the losses, the teacher, the probe, and DETR's matching (lecture 15) |
 
 # %% tags=["setup"]
