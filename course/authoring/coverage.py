@@ -133,7 +133,7 @@ class Coverage:
 
     def page(self) -> str:
         """The page as Markdown."""
-        whole = sum(self._is_whole(system) for system in self.systems)
+        whole = sum(self.is_whole(system) for system in self.systems)
         taught = sum(bool(self._there(topic.taught)) for topic in self.topics)
         lines = [
             "# What the course covers",
@@ -176,7 +176,8 @@ class Coverage:
         elif not system.taught:
             yield f"{system.name} is mentioned nowhere: name the section"
 
-    def _is_whole(self, system: System) -> bool:
+    def is_whole(self, system: System) -> bool:
+        """Whether it is taught in a lecture that is there, built, and proved by a test."""
         return bool(self._there(system.taught) and system.implemented and system.row in self.proofs)
 
     def _there(self, sections: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from course.data import load
 from course.data.normalise import Normalise
 from course.models import create_model
 from course.models.masked_images import MAE
+from tests.models.parity import proves
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ class Lift(nn.Module):
         return torch.cat([level, level.square()], 1)
 
 
+@proves(168)
 def test_a_probe_is_as_good_as_the_features():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(120) % 3

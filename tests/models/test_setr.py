@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from course.models import create_model
+from course.models.count import count_parameters
 from course.models.dense import setr_heads
 from course.models.dense.setr_heads import MLAHead, NaiveHead, PUPHead
 from course.models.norms import LayerNorm
@@ -264,3 +265,15 @@ def test_naive_and_pup_differ_in_the_head_only():
     naive, pup = (create_model(name, **SIZES) for name in ("setr_naive", "setr_pup"))
     assert isinstance(naive.head, NaiveHead) and isinstance(pup.head, PUPHead)
     assert str(naive.stages) == str(pup.stages)
+
+
+@proves(123)
+def test_308_million_is_the_pup_of_the_code_at_the_size_and_with_the_classes_of_ade20k():
+    """The size that Swin's table 3 prints for SETR; SETR's own table 2 has it nowhere."""
+    with torch.device("meta"):
+        sizes = {
+            name: count_parameters(create_model(name, img_size=512, num_classes=150)) / 1e6
+            for name in ("setr_naive", "setr_pup", "setr_mla")
+        }
+    assert sizes["setr_pup"] == pytest.approx(308.32, abs=0.005)
+    assert all(abs(sizes[name] - 308) > 1 for name in ("setr_naive", "setr_mla"))

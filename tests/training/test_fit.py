@@ -20,6 +20,7 @@ from course.training.batches import Batch, Batches, mixed_seed
 from course.training.parallel import Processes
 from course.training.speed import Speed
 from course.training.step import Step, distillation_modes
+from tests.models.parity import proves
 from tests.training.after_steps import after_each_step
 
 QUICK = Recipe(steps=40, batch_size=32, lr=3e-3)
@@ -467,6 +468,20 @@ def test_history_draws_its_curves(tmp_path):
     texts = [text.get_text() for axes in (loss, accuracy) for text in axes.texts]
     assert texts == ["75.0 %"], "no time and no path in the figure"
     history.figure().savefig(tmp_path / "curve.png")
+
+
+@proves(206)
+def test_the_curves_tell_learning_from_learning_by_heart(train, held_out):
+    """The same network and images, with their labels and with shuffled ones: only the held-out curve differs."""
+    few, recipe = train.subset(60), QUICK.but(steps=300, lr=1e-2, weight_decay=0.0)
+    shuffled = few.labels[torch.randperm(60, generator=torch.Generator().manual_seed(0))]
+    true = fit(small_model(), few, recipe, val=held_out, val_points=6)
+    by_heart = fit(small_model(), (few.images, shuffled), recipe, val=held_out, val_points=6)
+    for history in (true, by_heart):
+        assert sum(history.loss[-10:]) < 0.2 * sum(history.loss[:10]), "it fits what it is given"
+        assert history.val_steps == [50, 100, 150, 200, 250, 300]
+    assert min(true.val_accuracy[1:]) > 0.6
+    assert max(by_heart.val_accuracy[1:]) < 0.3
 
 
 def test_a_terminal_shows_a_bar_that_goes_away(train, capsys, monkeypatch):
