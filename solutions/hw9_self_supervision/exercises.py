@@ -864,7 +864,7 @@ def _dino(student, teacher, centre, student_temperature, teacher_temperature, **
     if parts.get("stop", True):
         target = target.detach()
     losses = -einsum(target, guess, "t b k, s b k -> t s b").mean(2)
-    counted = torch.ones_like(losses) if parts.get("own") else 1 - torch.eye(len(teacher), len(student))
+    counted = parts.get("counted", lambda pairs: 1 - torch.eye(*pairs.shape))(torch.ones_like(losses))
     return parts.get("end", lambda total, count: total / count)((losses * counted).sum(), counted.sum())
 
 
@@ -876,7 +876,14 @@ def _centre_after(centre, teacher, momentum):
     "Pairs of one and the same view count in yours. What the student learns is to say the same of another view."
 )
 def own_view_counts(*arguments):
-    return _dino(*arguments, own=True)
+    return _dino(*arguments, counted=lambda pairs: pairs)
+
+
+@dino.mistake(
+    "You take each two views once. A pair has an order: the other way round the teacher looks at the other one."
+)
+def each_two_views_once(*arguments):
+    return _dino(*arguments, counted=lambda pairs: pairs.triu(1))
 
 
 @dino.mistake("Gradients flow into the teacher. It only follows the student, and never learns from this loss.")
@@ -1555,6 +1562,15 @@ def overlap_cut_too_late(a, b):
     overlap = _overlap_and_hull(a, b, least=None)[0].clamp(min=0)
     union, hull = _areas(a)[:, None] + _areas(b)[None] - overlap, _overlap_and_hull(a, b)[2]
     return overlap / union - (hull - union) / hull
+
+
+@giou.mistake(
+    "Your hull is cut off from the graph. It has to lead boxes towards each other where they do not touch: no gradient "
+    "may be lost in it."
+)
+def hull_without_gradients(a, b):
+    overlap, union, hull = _overlap_and_hull(a, b)
+    return overlap / union - (hull.detach() - union) / hull.detach()
 
 
 @giou.mistake("Your union counts the overlap twice.")
