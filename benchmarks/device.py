@@ -311,7 +311,7 @@ def throughput(ours: str, theirs: str, device: torch.device, rate: float, short:
             start = _now(device)
             for _ in range(steps):
                 model.zero_grad(set_to_none=True)
-                with torch.autocast(device.type, torch.bfloat16):
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     loss = model(images).float().square().mean()
                 loss.backward()
             if number:  # the first sets things up
