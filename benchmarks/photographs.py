@@ -68,10 +68,10 @@ class Row:
 # Each fits into a file of two million bytes, and an image costs each of them some 20 to 50 million multiply-adds.
 ROWS = (
     Row("vit", "vit_cifar", "embed_dim=96 depth=6 num_heads=3", seeds=3),
-    Row("cct", "cct_7_3x1_cifar", "embed_dim=64 depth=3"),
+    Row("cct", "cct_7_3x1_cifar", "embed_dim=64 depth=2"),
     Row("swin", "swin_cifar", "dims=(48,96) depths=(2,2) num_heads=per_stage(3,6)"),
     Row("mixer", "mixer_cifar", "embed_dim=96 depth=6"),
-    Row("poolformer", "poolformer_cifar", "dims=(48,96,192) depths=(2,2,2)"),
+    Row("poolformer", "poolformer_cifar", "dims=(48,96,160) depths=(2,2,2)"),
     Row("convmixer", "convmixer_cifar", "dims=(96,) depths=(6,)"),
 )
 

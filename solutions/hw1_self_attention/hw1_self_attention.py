@@ -748,7 +748,7 @@ def trained(with_positions):
         return model.eval(), losses, model(held_out.images / 255)
 
 # %% [markdown]
-# *Price of the next cell: about 12 s on a laptop's CPU for both networks. A GPU would not help ones so small.*
+# *Price of the next cell: about 12 s on a laptop's CPU for both networks; on a GPU not measured.*
 
 # %%
 with when_done():

@@ -780,8 +780,7 @@ def trained(positions):
     return vit, losses, float(right.float().mean())
 
 # %% [markdown]
-# *Price of the next cell: about 40 s on one core of a laptop for all four. A GPU would not be faster: the network is
-# too small to fill it.*
+# *Price of the next cell: about 40 s on one core of a laptop for all four; on a GPU not measured.*
 
 # %%
 with when_done():

@@ -988,7 +988,7 @@ check("hw3.train_with_schedule", train_with_schedule)
 # whatever its weights are, and a network with one shifted block can be right everywhere. Two blocks, 32 numbers a
 # token, your loop.
 #
-# *Price of the next cell: about 10 s on a laptop's CPU for both. A GPU would not help networks so small.*
+# *Price of the next cell: about 10 s on a laptop's CPU for both; on a GPU not measured.*
 
 # %%
 class FetchNet(nn.Module):

@@ -993,7 +993,7 @@ def reads(model):
         }
 
 # %% [markdown]
-# *Price of the next cell: about 8 s on a laptop's CPU. A GPU would not help networks so small.*
+# *Price of the next cell: about 8 s on a laptop's CPU; on a GPU not measured.*
 
 # %%
 with when_done():

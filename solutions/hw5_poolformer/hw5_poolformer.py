@@ -925,8 +925,8 @@ def trained(kind, seed, steps):
     return float((scores.argmax(dim=1) == held_out.labels).float().mean()), losses
 
 # %% [markdown]
-# *Price of the next cell: about a minute on one core of a laptop's CPU for all 21 networks. A GPU would not
-# help ones so small.* Before you run it, write down your order, from best to worst.
+# *Price of the next cell: about a minute on one core of a laptop's CPU for all 21 networks; on a GPU not
+# measured.* Before you run it, write down your order, from best to worst.
 
 # %%
 steps = budget(tiny=4, cpu=160)

@@ -1105,8 +1105,8 @@ def trained(name):
     return model.eval(), losses, scores.argmax(dim=1)
 
 # %% [markdown]
-# *Price of the next cell: about 35 s on a laptop's CPU for all six networks. A GPU would not help ones so
-# small.* "Axis" asks only: sideways, or up and down?
+# *Price of the next cell: about 35 s on a laptop's CPU for all six networks; on a GPU not
+# measured.* "Axis" asks only: sideways, or up and down?
 
 # %%
 with when_done():
