@@ -166,7 +166,9 @@ def choice_of_speed(images: ImageSet) -> str:
     """For a short training and for a long one, which alone is worth compiling."""
     model, device = _small(images)
     pixels = images.images[:64].float() / 255
-    return "; ".join(f"{steps} steps: {fastest(model, pixels, device, steps=steps).describe()}" for steps in (20, 10**7))
+    return "; ".join(
+        f"{steps} steps: {fastest(model, pixels, device, steps=steps).describe()}" for steps in (20, 10**7)
+    )
 
 
 def bfloat16_learns(images: ImageSet) -> str:
@@ -215,7 +217,9 @@ def resume(images: ImageSet) -> str:
     alone, device = _small(images)
     fit(alone, images, recipe, device=device, speed=Speed(), plot=False, progress=False)
     with tempfile.TemporaryDirectory() as folder:
-        options = dict(checkpoint=Path(folder) / "run.safetensors", device=device, speed=Speed(), plot=False, progress=False)
+        options = dict(
+            checkpoint=Path(folder) / "run.safetensors", device=device, speed=Speed(), plot=False, progress=False
+        )
         steps = []
 
         def stop(*_) -> None:
@@ -364,7 +368,9 @@ def board(row: cifar.Row, train: ImageSet, test: ImageSet, rate: float, left: fl
         found |= {"images_per_second": per_second, "predicted_seconds": predicted}
         found["share_of_matrix_rate"] = per_second * cifar.flops_of(row) / rate
     if predicted + SPARE > left:
-        return found | {"said": f"{per_second:,.0f} images/s; {predicted:.0f} s of training do not fit, and were left out"}
+        return found | {
+            "said": f"{per_second:,.0f} images/s; {predicted:.0f} s of training do not fit, and were left out"
+        }
     model.load_state_dict(fresh)
     seconds, _ = cifar.timed_fit(model, train, recipe, speed)
     accuracy = evaluate(model, test)

@@ -114,7 +114,9 @@ def bench(words: list[str], *, data: Path | None = None, seeds: int | None = Non
             figures[row.name][str(seed)] = run | {"stored": before and before["accuracy"]}
             print(f"{row.name}, seed {seed}: {_line(run, before, tiny)}", flush=True)
     count = sum(map(len, figures.values()))
-    print(f"{count} runs of {TINY_STEPS} steps: they run, nothing is learned" if tiny else f"{count} runs by {RECIPE!r}")
+    print(
+        f"{count} runs of {TINY_STEPS} steps: they run, nothing is learned" if tiny else f"{count} runs by {RECIPE!r}"
+    )
     return figures
 
 

@@ -329,10 +329,18 @@ def _add_bench_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise"
     )
-    bench.add_argument("--data", type=Path, metavar="FILE", help="cifar: images packed by benchmarks/pack_cifar.py; photographs: a folder")
+    bench.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="cifar: images packed by benchmarks/pack_cifar.py; photographs: a folder",
+    )
     bench.add_argument("--seeds", type=int, help="cifar, lessons, photographs: how often each is trained")
     bench.add_argument(
-        "--save", action="store_const", const=True, help="cifar, photographs, shapes: store small weights for the lectures"
+        "--save",
+        action="store_const",
+        const=True,
+        help="cifar, photographs, shapes: store small weights for the lectures",
     )
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
 

@@ -45,7 +45,9 @@ def test_a_fault_fails_its_check(images, compiles_at_once, monkeypatch):
     assert "Ctrl-C did not end it" in device.checked(device.resume, images)["said"]
     attention = torch.nn.functional.scaled_dot_product_attention
     monkeypatch.setattr(
-        device.F, "scaled_dot_product_attention", lambda q, *kv: attention(q, *kv) * (1 if q.dtype.itemsize == 4 else 1.5)
+        device.F,
+        "scaled_dot_product_attention",
+        lambda q, *kv: attention(q, *kv) * (1 if q.dtype.itemsize == 4 else 1.5),
     )
     assert "not close" in device.checked(device.attention_kernels, images)["said"]
 

@@ -41,7 +41,9 @@ def test_a_run_is_stored_with_how_it_came_about_and_not_made_twice(small, capsys
     assert main(["bench", "photographs", "mixer", "--save"]) == 0
     assert sorted(path.name for path in small.iterdir()) == ["photographs_mixer.json", "photographs_mixer.safetensors"]
     run = runs_of("photographs_mixer", small)["0"]
-    assert run["command"] == "course train mixer_cifar embed_dim=96 depth=6 --data cifar10 --recipe photographs --seed 0"
+    assert (
+        run["command"] == "course train mixer_cifar embed_dim=96 depth=6 --data cifar10 --recipe photographs --seed 0"
+    )
     assert run["steps"] == list(range(1, 7)) and len(run["loss"]) == 6 and run["loss"][0] > 0.5
     assert run["val_steps"][-1] == 6 and run["val_accuracy"][-1] == run["accuracy"]
     model = create_model("mixer_cifar", num_classes=len(CLASSES), embed_dim=96, depth=6)

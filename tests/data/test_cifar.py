@@ -11,6 +11,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from course.data import available, cifar, fetch, load
 from tests.small_cifar import CLASSES, make_archive, md5, served
 
+
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     with served(monkeypatch, tmp_path / "data", images=20) as server:
