@@ -29,7 +29,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmarks import cifar, pack_cifar
+from benchmarks import cifar
 from course.atomic import write_atomically
 from course.data import ImageSet
 from course.data.augment import AUGMENTATIONS, ColorJitter

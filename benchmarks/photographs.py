@@ -12,7 +12,7 @@ import shlex
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from course.models.spec import read as read_value
 from course.models.spec import written
 from course.names import one_of
 from course.notebook import budget_name
-from course.training import recipes
 from course.training.command import CHECKPOINT, FIGURES, train_command
 from course.training.pretrained import FOLDER, Origin, runs_of, save_pretrained
 from course.training.stored import read

@@ -228,7 +228,7 @@ state = {row["name"]: row["state"] for row in available()}["cifar10"]
 if state == "here":
     display(plots.image_grid(load("cifar10", "test"), count=20, columns=10))
 else:
-    print(f"CIFAR-10: {state}. No lecture needs it; homeworks end with a cell that trains on it.")
+    print(f"CIFAR-10: {state}. No lecture needs it; some, and most homeworks, have a cell that trains on it.")
 
 # %% [markdown]
 # ## 6 · How much your machine has to do
