@@ -3,7 +3,8 @@
 Each run is one `course train` by the recipe ``photographs``, from CIFAR-10 or from a folder of its images. With ``--save``
 it is stored when it ends: the curve of every seed in ``course/checkpoints/photographs_NAME.json``, the weights of seed 0,
 in half precision, beside it. A run that is stored already is not made again. Without ``--save`` a run is compared
-with the stored one of its seed. Only the plain ViT has more seeds than one: the others are shown and never ranked.
+with the stored one of its seed. Only the plain ViT has three seeds, and whichever ``--seeds 3`` is said for; what has one is
+shown and never ranked.
 """
 
 import json

@@ -10,6 +10,8 @@ import torch
 
 from benchmarks import cifar, device
 from course.data import load
+from course.models import create_model
+from course.models.count import count_parameters
 from course.training.speed import Speed
 
 SCRIPT = device.ROOT / "benchmarks" / "device.sh"
@@ -73,6 +75,14 @@ def test_all_parts_run_short_and_what_is_known_is_kept(images, monkeypatch, tmp_
     assert throughput["said"] == "ours and timm run" and throughput["images_per_second"] is None
     assert row["said"] == "runs" and row["accuracy"] is None and row["images_per_second"] is None
     assert "FAILED  breaks: RuntimeError: no such kernel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ours, theirs", device.PAIRS.items())
+def test_both_of_a_pair_are_the_same_network(ours, theirs):
+    import timm
+
+    with torch.device("meta"):
+        assert count_parameters(create_model(ours)) == count_parameters(timm.create_model(theirs))
 
 
 def test_the_fastest_row_of_each_kind():

@@ -4,7 +4,7 @@
 # **You build** every part of a modern training recipe: update rules, the learning rate's way, softened and mixed
 # labels, stochastic depth, batch norm, a teacher, layer-wise rates, sharpness-aware steps; then you train two networks
 # by one recipe and find out which of them needed it · **needs** lecture `07_training_with_less_data` and homework 2 ·
-# **takes** about four hours, of which reading takes {reading time} · **computing** about a minute on a laptop ·
+# **takes** about four hours, of which reading takes {reading time} · **computing** about two minutes on a laptop ·
 # **70 points**
 #
 # | | exercise | difficulty | minutes (estimate) | points |
