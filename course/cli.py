@@ -330,19 +330,30 @@ def _add_train_options(train: argparse.ArgumentParser) -> None:
 
 
 def _add_bench_options(bench: argparse.ArgumentParser) -> None:
-    names = "cifar, grading, hostile_text, kernels, large_class, lessons, loading, models, shapes, startup or training_speed"
+    names = (
+        "cifar, counters, grading, hostile_text, kernels, large_class, lessons, loading, models, photographs, shapes, "
+        "startup or training_speed"
+    )
     bench.add_argument("name", nargs="?", help=names)
-    only = "cifar, hostile_text, lessons, models, shapes: only these; the others: how many"
+    only = "cifar, hostile_text, lessons, models, photographs, shapes: only these; the others: how many"
     bench.add_argument("only", nargs="*", metavar="WHICH", help=only)
     bench.add_argument("--compiled", action="store_const", const=True, help="models: both through torch.compile")
     bench.add_argument("--workers", type=int, help="large_class: submissions graded at a time (default: one a core)")
     bench.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="grading, large_class: for a cell or an exercise"
     )
-    bench.add_argument("--data", type=Path, metavar="FILE", help="cifar: images packed by benchmarks/pack_cifar.py")
-    bench.add_argument("--seeds", type=int, help="cifar, lessons: how often each is trained (default: 5 and 3)")
     bench.add_argument(
-        "--save", action="store_const", const=True, help="cifar, shapes: store small weights for the lectures"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="cifar: images packed by benchmarks/pack_cifar.py; photographs: a folder",
+    )
+    bench.add_argument("--seeds", type=int, help="cifar, lessons, photographs: how often each is trained")
+    bench.add_argument(
+        "--save",
+        action="store_const",
+        const=True,
+        help="cifar, photographs, shapes: store small weights for the lectures",
     )
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 def data_folder() -> Path:
     """What ``COURSE_DATA`` names, else ``course`` in the user's cache folder."""
+    if chosen := os.environ.get("COURSE_DATA", "").strip():
+        return Path(chosen).expanduser()
     import pooch
 
-    chosen = os.environ.get("COURSE_DATA", "").strip()
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("course"))
+    return Path(pooch.os_cache("course"))

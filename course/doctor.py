@@ -15,7 +15,7 @@ REINSTALL = "run `make lab` again, or `pip install -r requirements.lock` in this
 # What students and instructors need; pytest and nbval are for contributors.
 NEEDED = ("torch", "torchvision", "jupyterlab", "matplotlib", "einops", "scikit-learn", "nbgrader", "safetensors")
 FOR_TESTS = ("pytest", "nbval")
-NEEDED_BY = {"cifar10": "no lecture needs it, some homeworks have a cell that trains on it where there is a GPU"}
+NEEDED_BY = {"cifar10": "no lecture needs it, some lectures and most homeworks have a cell that trains on it"}
 FREE_SPACE_GB = 1.0  # CIFAR-10 and CIFAR-100, packed and unpacked, take about 0.7
 
 

@@ -147,7 +147,7 @@ LECTURES = (
         on_map=(1, 2.5),
         needs=(5,),
         about="windows, cost, shift and mask, relative positions, merging",
-        minutes=80,
+        minutes=85,
         homework=Homework("hw3_swin", "Swin", 240),
     ),
     Lecture(
@@ -204,7 +204,7 @@ LECTURES = (
         on_map=(1, 4.5),
         needs=(5,),
         about="tubelets, factorised and divided attention, what order tells",
-        minutes=85,
+        minutes=90,
         homework=Homework("hw6_vivit", "ViViT", 240),
     ),
     Lecture(

@@ -66,7 +66,7 @@ def store_runs(source: SourceFile, root: Path, steps: Steps) -> Path:
         "seeds": list(SEEDS),
         "code": code,
         "versions": versions,
-        "commit": _commit(root),
+        "commit": commit_of(root),
         "seconds": round(time.monotonic() - begin),
     }
     text = json.dumps({"about": about, "experiments": found}, indent=1, ensure_ascii=False)
@@ -85,7 +85,7 @@ def _still_of(path: Path, code: dict[str, str], versions: dict[str, str]) -> dic
     return {name: runs for name, runs in stored["experiments"].items() if about["code"].get(name) == code.get(name)}
 
 
-def _commit(root: Path) -> str:
+def commit_of(root: Path) -> str:
     """The commit from which it was run, ``""`` where git does not say."""
     try:
         done = subprocess.run(

@@ -6,6 +6,18 @@
 from course.data.catalogue import available, fetch, load
 from course.data.cifar import DataError
 from course.data.imageset import ImageSet, default_device
+from course.data.photographs import PANS, panned, photographs
 from course.data.sequences import SequenceSet
 
-__all__ = ["DataError", "ImageSet", "SequenceSet", "available", "default_device", "fetch", "load"]
+__all__ = [
+    "PANS",
+    "DataError",
+    "ImageSet",
+    "SequenceSet",
+    "available",
+    "default_device",
+    "fetch",
+    "load",
+    "panned",
+    "photographs",
+]

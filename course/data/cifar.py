@@ -28,6 +28,10 @@ class DataError(RuntimeError):
     """A data set that is not here, cannot be fetched, or is damaged; the message says what to do."""
 
 
+class NotHere(DataError):
+    """It is not here, and there is no network to fetch it from."""
+
+
 def torchvision_class(name: str):
     """torchvision's class of that set, imported here: it takes a second, and the offline sets do without."""
     from torchvision import datasets
@@ -96,7 +100,7 @@ def fetch(name: str) -> Path:
         return unpacked
     archive = folder / dataset.filename
     if not archive.exists() and forbids_network():
-        raise DataError(
+        raise NotHere(
             f"{name} is not here: it was looked for in {unpacked}, and COURSE_OFFLINE forbids the network. "
             f"With the network, `course data {name}` fetches it (or put {dataset.filename} into {folder}). "
             "Without: digits, two_questions and digit_video need no download."
@@ -156,7 +160,7 @@ def _download(name: str, dataset, folder: Path) -> Path:
         reason = f"the network failed {ATTEMPTS} times ({type(error).__name__})"
     except ValueError:  # pooch's word for a wrong checksum
         reason = f"what came was not the file it should be (wrong checksum), {ATTEMPTS} times"
-    raise DataError(
+    raise NotHere(
         f"{name} could not be downloaded: {reason}. Nothing of it was kept. Check the network and run "
         f"`course data {name}` again, or put {dataset.filename}, fetched elsewhere, into {data_folder()}. "
         "Without it: digits, two_questions and digit_video need no download."

@@ -1,9 +1,11 @@
 """Train a model, or load the weights of a training on a GPU where there is none; what a training costs is printed first.
 
 Such a training leaves one small file in ``course/checkpoints``: weights in half precision, and in the header how
-they came about. ``course bench cifar --save`` writes them and nothing else does: what is there was measured.
+they came about. ``course bench cifar --save`` writes them, ``course bench photographs --save`` those of a CPU with their
+curves beside them, ``course bench shapes --save`` a detector's, and nothing else does: what is there was measured.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -61,6 +63,7 @@ class Origin:
         accuracy: share of the test images, 0..1, without test-time augmentation.
         seconds: of training.
         device, date: where and when (YYYY-MM-DD).
+        commit: of the code that trained it, as git describes it; "" where that is not known.
     """
 
     model: str
@@ -71,6 +74,7 @@ class Origin:
     seconds: float
     device: str
     date: str
+    commit: str = ""
 
     def __str__(self) -> str:
         return (
@@ -180,6 +184,17 @@ def read_origin(path: Path) -> Origin:
         CheckpointError: the file is damaged or too large.
     """
     return _opened(path)[0]
+
+
+def runs_of(name: str, folder: Path = FOLDER) -> dict[str, dict]:
+    """The runs that ``course bench photographs --save`` has stored under a name, by seed ("0", "1", ...); {} if none.
+
+    Returns:
+        Of each: "command", "model", "overrides", "recipe", "data", "device", "date", "commit", "seconds", "accuracy"
+        (0..1, of the test images); "steps" and "loss", its mean since the step before; "val_steps" and "val_accuracy".
+    """
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}
 
 
 def load_pretrained(path: Path, model: nn.Module) -> Origin:

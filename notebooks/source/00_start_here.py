@@ -23,7 +23,7 @@ setup(seed=0)
 # transformers**, and the networks that were built in answer to them. You read lectures like this one, in which
 # every idea is run and drawn, and you write the networks yourself in homeworks. Everything runs on a laptop,
 # without a network connection (one data set, which you may leave out, is downloaded once: section 5). With a GPU
-# the same cells train at full size.
+# the cells that train on photographs take larger networks and all the images; no GPU has run them yet.
 #
 # This is the plan; dashed boxes are lectures that are still being written. Follow the arrows: the left column is
 # needed for all the rest. After lecture 5 you can take the rows in any order.
@@ -228,7 +228,7 @@ state = {row["name"]: row["state"] for row in available()}["cifar10"]
 if state == "here":
     display(plots.image_grid(load("cifar10", "test"), count=20, columns=10))
 else:
-    print(f"CIFAR-10: {state}. No lecture needs it; some homeworks can train on it where there is a GPU.")
+    print(f"CIFAR-10: {state}. No lecture needs it; some, and most homeworks, have a cell that trains on it.")
 
 # %% [markdown]
 # ## 6 · How much your machine has to do
@@ -243,7 +243,7 @@ else:
 # number of cores, rounds in another way, and a training makes such small differences larger.
 
 # %% tags=["no-output"]
-budget(tiny="just see that it runs", cpu="a minute on two cores", gpu="full size")
+budget(tiny="just see that it runs", cpu="a minute on two cores", gpu="larger networks, more images")
 
 # %% [markdown]
 # If anything does not work, ask the **doctor**. It says what this machine has, what is missing, and what to

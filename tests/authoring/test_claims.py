@@ -8,6 +8,8 @@ import pytest
 from course.authoring.claims import experiments_of, unmarked, wrong_claims
 from course.authoring.source import read_source
 from course.seeds import FOLDER, stored_runs
+from course.training.pretrained import FOLDER as checkpoints
+from course.training.pretrained import runs_of
 
 ROOT = Path(__file__).parents[2]
 LECTURES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
@@ -157,7 +159,8 @@ def printed_by(notebook: Path) -> str:
 @pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
 def test_every_number_of_a_lecture_is_one_that_was_measured(path):
     source = read_source(path, ROOT)
-    stored = stored_runs(path.stem)
+    on_photographs = {file.stem: runs_of(file.stem) for file in checkpoints.glob("photographs_*.json")}
+    stored = stored_runs(path.stem) | on_photographs
     assert wrong_claims(source, stored, printed_by(ROOT / "notebooks" / f"{path.stem}.ipynb")) == []
     code = {experiment.name: experiment.code for experiment in experiments_of(source)}
     about = json.loads((FOLDER / f"{path.stem}.json").read_text())["about"] if stored else {"code": {}}

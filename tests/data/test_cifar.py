@@ -1,12 +1,7 @@
 """Download, check and read CIFAR, against a small archive of the same make, served from this machine."""
 
-import hashlib
-import io
 import pickle
-import tarfile
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -14,91 +9,13 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from course.data import available, cifar, fetch, load
-
-CLASSES = ["aeroplane", "boat", "cat"]
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content).hexdigest()
-
-
-def make_archive(base: str, train: list[str], test: str, meta: str, label_key: str, meta_key: str):
-    """The files, as torchvision expects them, and the archive: {name: bytes}, bytes."""
-    random = np.random.default_rng(0)
-    files = {
-        name: pickle.dumps(
-            {"data": random.integers(0, 256, (20, 3072), dtype=np.uint8), label_key: random.integers(0, 3, 20).tolist()}
-        )
-        for name in [*train, test]
-    }
-    files[meta] = pickle.dumps({meta_key: CLASSES})
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(f"{base}/{name}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return files, buffer.getvalue()
-
-
-class Server:
-    """Answers each request as the next word of `plan` says, and the last word from then on."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content, self.plan, self.requests = content, ["whole"], 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                action = outer.plan[min(outer.requests, len(outer.plan) - 1)]
-                outer.requests += 1
-                if action == "missing":
-                    self.send_error(404)
-                    return
-                sent = {
-                    "whole": outer.content,
-                    "truncated": outer.content[: len(outer.content) // 2],
-                    "changed": outer.content[:-100] + bytes(100),
-                }[action]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(outer.content)))
-                self.end_headers()
-                self.wfile.write(sent)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/small.tar.gz"
+from tests.small_cifar import CLASSES, make_archive, md5, served
 
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """A small CIFAR-10 under the name cifar10, its server, and an empty data folder."""
-    train, test, meta = ["data_batch_1", "data_batch_2"], "test_batch", "batches.meta"
-    files, archive = make_archive("cifar-10-batches-py", train, test, meta, "labels", "label_names")
-    server = Server(archive)
-
-    class SmallCIFAR10(CIFAR10):
-        url = server.url
-        filename = "small.tar.gz"
-        tgz_md5 = md5(archive)
-        train_list = [[name, md5(files[name])] for name in train]
-        test_list = [[test, md5(files[test])]]
-        meta = {"filename": "batches.meta", "key": "label_names", "md5": md5(files["batches.meta"])}
-
-    monkeypatch.setattr(cifar, "torchvision_class", lambda name: SmallCIFAR10)
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
-    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
-    monkeypatch.delenv("COURSE_OFFLINE", raising=False)
-    server.files, server.archive, server.folder = files, archive, tmp_path / "data"
-    yield server
-    server.server.shutdown()
-    server.server.server_close()
+    with served(monkeypatch, tmp_path / "data", images=20) as server:
+        yield server
 
 
 def left_in(folder) -> set[str]:
