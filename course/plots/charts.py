@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from course.drawing import GREY, RED, SMALL, Picture, colours_of, new_figure
+from course.drawing import GREY, NEUTRAL, RED, SMALL, Picture, colours_of, new_figure
 
 MOST_SAID = 6  # points of a line that its words repeat
 
@@ -83,7 +83,11 @@ def curves(
 
 
 def bars(
-    results: Mapping[str, Mapping[str, float | tuple[float, ...]]], *, chance: float | None = None, title: str = ""
+    results: Mapping[str, Mapping[str, float | tuple[float, ...]]],
+    *,
+    chance: float | None = None,
+    title: str = "",
+    neutral: bool = False,
 ) -> Picture:
     """Accuracies in per cent, as bars: a row a model, a colour a question.
 
@@ -92,9 +96,10 @@ def bars(
             several seeds (`course.seeds.over_seeds`): the bar is their mean, a mark stands at each, the numbers are the
             lowest and the highest.
         chance: accuracy 0..1 of guessing, drawn as a line.
+        neutral: in colours that mean nothing, where blue and orange would be read as the questions texture and relation.
     """
     questions = list(dict.fromkeys(question for row in results.values() for question in row))
-    colours = dict(zip(questions, colours_of(questions)))
+    colours = dict(zip(questions, itertools.cycle(NEUTRAL) if neutral else colours_of(questions)))
     alt = "; ".join(
         f"{model}: " + ", ".join(f"{question} {_range(accuracy)} %" for question, accuracy in row.items())
         for model, row in results.items()
