@@ -18,10 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+BROWN = "#8c564b"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 GREY, PALE = "#767676", "#d9d9d9"
 # What is shown in many lectures has the same colour in all of them.
 MEANINGS = {"texture": BLUE, "relation": ORANGE, "ViT": GREEN, "CNN": PURPLE, "untrained": GREY}
+NEUTRAL = (SKY, BROWN, RED)  # these mean nothing
 
 PAGE = 8.4  # inches: about the width of a notebook's output
 DPI = 90

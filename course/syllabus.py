@@ -223,7 +223,7 @@ LECTURES = (
         on_map=(4, 0.5),
         needs=(13,),
         about="MAE and SimMIM, what a probe proves, DINO and its collapse, Perceiver, clip, tone and word in one encoder",
-        minutes=115,
+        minutes=120,
         homework=Homework("hw9_self_supervision", "Learning without labels", 240),
     ),
 )

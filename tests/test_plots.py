@@ -298,6 +298,12 @@ def test_bars_name_another_measure_on_the_axis_and_in_words():
     assert plots.bars({"FCN": {"edges": 0.5}}).axes[0].get_xlabel() == "accuracy, %"
 
 
+def test_neutral_bars_have_no_colour_that_means_something():
+    picture = plots.bars({"MAE": {"linear probe": 0.3, "neighbours": 0.5}}, neutral=True)
+    drawn = {to_hex(bar.get_facecolor()).upper() for bar in picture.axes[0].patches}
+    assert len(drawn) == 2 and not drawn & {colour.upper() for colour in drawing.MEANINGS.values()}
+
+
 def test_bars_say_their_numbers():
     picture = plots.bars({"CNN": {"texture": 0.998, "relation": 0.1}})
     assert [text.get_text() for text in picture.get_axes()[0].texts] == ["100", "10"]

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from course.drawing import (
     BLUE,
-    GREEN,
     GREY,
-    ORANGE,
     PAGE,
     PALE,
+    RED,
+    SKY,
     SMALL,
     Picture,
     empty_figure,
@@ -109,7 +109,7 @@ def two_ways(count: int, kept: int) -> Picture:
         if name == "MAE":
             _column(axis, 1.9, y, height, [False] * kept)
             axis.text(1.9, y - 0.08, f"{kept} tokens", ha="center", va="top", fontsize=SMALL)
-            _box(axis, 2.5, 1.9, y, height, "encoder\n(all of its cost\nfor the visible)")
+            _box(axis, 2.5, 1.9, y, height, "encoder\n(sees only\nwhat is left)")
             _column(axis, 5.0, y, height, hidden, token=True)
             axis.text(5.0, y - 0.08, f"{count}, with mask tokens", ha="center", va="top", fontsize=SMALL)
             _box(axis, 5.6, 1.2, y, height, "small\ndecoder")
@@ -131,10 +131,10 @@ def two_ways(count: int, kept: int) -> Picture:
 
 
 def _column(axis: Axes, x: float, y: float, height: float, empty: Sequence[bool], *, token: bool = False) -> None:
-    """Patches or tokens one above the other: blue ones, and empty frames, or orange ones where tokens stand for them."""
+    """Patches or tokens one above the other: blue ones, and empty frames, or grey ones where mask tokens stand for them."""
     step = height / len(empty)
     for number, hidden in enumerate(empty):
-        colour = (ORANGE if token else "white") if hidden else BLUE
+        colour = (GREY if token else "white") if hidden else BLUE
         place = (x - 0.2, y + height - (number + 1) * step)
         edge = {"edgecolor": GREY, "linewidth": 0.6}
         axis.add_patch(Rectangle(place, 0.4, 0.85 * step, facecolor=colour, **edge))
@@ -168,7 +168,7 @@ def answers(distributions: Mapping[str, Tensor]) -> Picture:
         f"distributions. {said}", 1, len(distributions), min(PAGE, 2.2 * len(distributions)), 2.0, sharey=True
     )
     for axis, (name, shares) in zip(axes.flat, distributions.items()):
-        axis.bar(range(len(shares)), shares.detach().cpu().numpy(), color=GREEN, width=0.85)
+        axis.bar(range(len(shares)), shares.detach().cpu().numpy(), color=SKY, width=0.85)
         axis.set_title(f"{name}\nentropy {entropies[name]:.2f}", fontsize=8.5)
         axis.set(xlabel="prototype", ylim=(0, 1.02))
         axis.tick_params(labelsize=SMALL)
@@ -197,11 +197,11 @@ def leak(hidden: Tensor, seen: Mapping[str, Tensor]) -> Picture:
         colours = torch.ones(*hidden.shape, 3)
         colours[hidden] = torch.tensor(to_rgb(PALE))
         colours[~hidden] = torch.tensor(to_rgb(BLUE))
-        colours[hidden & where] = torch.tensor(to_rgb(ORANGE))
+        colours[hidden & where] = torch.tensor(to_rgb(RED))
         axis.imshow(colours.numpy(), interpolation="nearest")
         without_axes(axis)
         axis.set_title(f"{name}\nsees {100 * shares[name]:.0f} % of what is hidden", fontsize=8.5)
-    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in (BLUE, PALE, ORANGE)]
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in (BLUE, PALE, RED)]
     names = ["visible", "hidden", "hidden, but seen"]
     figure.legend(handles, names, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=3)
     return figure

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from course.analysis.cka import Similarity
 from course.drawing import (
+    BROWN,
     GREY,
     MEANINGS,
     ORANGE,
@@ -30,7 +31,7 @@ MOST_SAID = 7  # points of a curve that its words repeat; of longer ones the end
 PAPER = {"facecolor": "white", "linewidth": 0, "pad": 1}  # behind words that a line would cross
 
 
-OTHERS = ("black", RED, SKY, "#8c564b")  # they mean nothing in the course
+OTHERS = ("black", RED, SKY, BROWN)  # they mean nothing in the course
 
 
 def _colours(names: Sequence[str], others: Sequence[str] = OTHERS) -> list[str]:

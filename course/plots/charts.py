@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from course.drawing import GREY, RED, SMALL, Picture, colours_of, new_figure
+from course.drawing import GREY, NEUTRAL, RED, SMALL, Picture, colours_of, new_figure
 
 MOST_SAID = 6  # points of a line that its words repeat
 
@@ -88,6 +88,7 @@ def bars(
     chance: float | None = None,
     title: str = "",
     measure: str = "",
+    neutral: bool = False,
 ) -> Picture:
     """Accuracies in per cent, as bars: a row a model, a colour a question.
 
@@ -97,9 +98,10 @@ def bars(
             lowest and the highest.
         chance: accuracy 0..1 of guessing, drawn as a line.
         measure: what the numbers are, if not accuracies: "mIoU".
+        neutral: in colours that mean nothing, where blue and orange would be read as the questions texture and relation.
     """
     questions = list(dict.fromkeys(question for row in results.values() for question in row))
-    colours = dict(zip(questions, colours_of(questions)))
+    colours = dict(zip(questions, itertools.cycle(NEUTRAL) if neutral else colours_of(questions)))
     alt = "; ".join(
         f"{model}: " + ", ".join(f"{question} {_range(accuracy)} %" for question, accuracy in row.items())
         for model, row in results.items()

@@ -5,7 +5,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from course.drawing import BLUE, ORANGE, PALE
+from course.drawing import BLUE, GREY, MEANINGS, PALE, RED
 from course.figures import self_supervision
 from tests.pictures import assert_readable
 
@@ -43,9 +43,9 @@ def test_mae_puts_mask_tokens_in_behind_its_encoder_and_simmim_in_front():
     assert_readable("lecture 16", picture)
     (axis,) = picture.axes
     tokens = [p for p in axis.patches if isinstance(p, Rectangle)]
-    orange = [token for token in tokens if token.get_facecolor()[:3] == pytest.approx(to_rgb(ORANGE))]
+    grey = [token for token in tokens if token.get_facecolor()[:3] == pytest.approx(to_rgb(GREY))]
     encoder = min(box.get_x() for box in axis.patches if isinstance(box, FancyBboxPatch))
-    upper, lower = ([t.get_x() for t in orange if (t.get_y() >= 0) == above] for above in (True, False))
+    upper, lower = ([t.get_x() for t in grey if (t.get_y() >= 0) == above] for above in (True, False))
     assert len(upper) == len(lower) == 12
     assert min(upper) > encoder > max(lower)
     assert "of 16 patches the 4 that are left" in " ".join(picture.alt.split())
@@ -59,6 +59,7 @@ def test_answers_are_drawn_with_their_entropy():
     assert_readable("lecture 16", picture)
     assert [axis.get_title() for axis in picture.axes] == ["flat\nentropy 1.39", "one\nentropy 0.00"]
     assert [bar.get_height() for bar in picture.axes[1].patches] == [0, 1, 0, 0]
+    assert to_rgb(MEANINGS["ViT"]) not in {bar.get_facecolor()[:3] for axis in picture.axes for bar in axis.patches}
     assert "flat: largest 0.25, entropy 1.39" in picture.alt
     for wrong in (torch.tensor([0.5, 0.6]), torch.tensor([1.5, -0.5]), torch.full((2, 2), 0.25)):
         with pytest.raises(ValueError, match="sum to 1"):
@@ -75,7 +76,7 @@ def test_a_leak_is_the_share_of_hidden_pixels_that_are_seen():
     assert "apart: 0 % of the hidden pixels; over: 50 % of the hidden pixels" in picture.alt
     colours = picture.axes[1].images[0].get_array()
     assert [tuple(colours[0, x]) for x in range(4)] == [
-        pytest.approx(to_rgb(colour)) for colour in (BLUE, BLUE, ORANGE, PALE)
+        pytest.approx(to_rgb(colour)) for colour in (BLUE, BLUE, RED, PALE)
     ]
     with pytest.raises(ValueError, match="shape"):
         self_supervision.leak(hidden, {"x": seen[:3]})
