@@ -145,7 +145,11 @@ def similar_submissions(works: list[Work], known: Iterable[str]) -> Similar:
 
 
 def _only(counts: np.ndarray, has: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
-    return {name: [np.intersect1d(each, counts, assume_unique=True) for each in has[name]] for name in has}
+    """Of what each has, what is in `counts`, which is in order."""
+    if not len(counts):
+        return {name: [counts for _ in arrays] for name, arrays in has.items()}
+    place = lambda each: np.minimum(np.searchsorted(counts, each), len(counts) - 1)
+    return {name: [each[counts[place(each)] == each] for each in arrays] for name, arrays in has.items()}
 
 
 def _shared(has: dict[str, list[np.ndarray]], most: int) -> dict[str, Counter[tuple[int, int]]]:
@@ -156,16 +160,22 @@ def _shared(has: dict[str, list[np.ndarray]], most: int) -> dict[str, Counter[tu
         who = np.repeat(np.arange(len(arrays)), [len(each) for each in arrays])
         order = np.argsort(all_of_them, kind="stable")  # so that of each fingerprint the students are in order
         all_of_them, who = all_of_them[order], who[order]
-        pairs: Counter[tuple[int, int]] = Counter()
+        pairs = []  # first and second in one number
         for further in range(1, most):
             same = all_of_them[further:] == all_of_them[:-further]
-            pairs.update(zip(who[:-further][same].tolist(), who[further:][same].tolist()))
-        shared[exercise] = pairs
+            pairs.append(who[:-further][same] * len(arrays) + who[further:][same])
+        found, count = np.unique(np.concatenate(pairs), return_counts=True)
+        shared[exercise] = Counter(
+            dict(zip(map(tuple, np.stack(np.divmod(found, len(arrays)), 1).tolist()), count.tolist()))
+        )
     return shared
 
 
 def _together(shared: dict[str, Counter[tuple[int, int]]]) -> Counter[tuple[int, int]]:
-    return sum(shared.values(), Counter())
+    both: Counter[tuple[int, int]] = Counter()
+    for pairs in shared.values():
+        both.update(pairs)
+    return both
 
 
 def _fingerprints(text: str) -> np.ndarray:
