@@ -25,6 +25,7 @@ from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.fingerprints import Pool
 from course.checks.observe import observe
 from course.checks.place import pool_of
+from course.checks.probes import RANDOM_NUMBERS
 from course.checks.rounding import noise_between, nudged
 from course.checks.trace import traced
 
@@ -276,7 +277,8 @@ def expected_for(exercise: Exercise, seed: int) -> Expected:
         seen.noise = noise_between(seen, exercise.observe(almost_the_same, objects))
         return seen
 
-    answer = observed()
+    with RANDOM_NUMBERS:
+        answer = observed()
 
     def mistaken() -> list[Named]:
         found = []

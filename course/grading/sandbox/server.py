@@ -176,6 +176,10 @@ def load(more: Iterable[str]) -> None:
     import importlib
 
     gc.disable()  # what is imported stays
+    # It compiles for GPUs, which no job has, and takes 80 MB.
+    without_triton = "triton" not in sys.modules and "COURSE_EXCHANGE" not in os.environ
+    if without_triton:
+        sys.modules.setdefault("triton", None)  # so that torch takes it for missing
     import torch
 
     torch.set_num_threads(1)
@@ -200,6 +204,8 @@ def load(more: Iterable[str]) -> None:
     for name in more:
         with suppress(ImportError):  # then it fails where it is used, and says so
             importlib.import_module(name)
+    if without_triton:
+        del sys.modules["triton"]
     gc.enable()
     _require_one_thread()
 
