@@ -123,9 +123,9 @@ def main(channel_number: int, modules: list[str]) -> int:
     kernel.prctl(kernel.SET_DEATH_SIGNAL, signal.SIGKILL)  # with the command that started it, however that ends
     channel = socket.socket(fileno=channel_number)
     server.load(_there(modules))
-    hidden = [name for name in sys.modules if name.startswith(DO_EXERCISES)]
-    if hidden:
-        raise RuntimeError(f"student code could use {', '.join(hidden)}, which the fork server would have loaded")
+    too_much = [name for name in sys.modules if name.startswith(DO_EXERCISES)]
+    if too_much:
+        raise RuntimeError(f"student code could use {', '.join(too_much)}, which the fork server would have loaded")
     gc.freeze()  # else both would write to, and so copy, every page that they share
     client.fork_early()
     from course.grading.run import oracle  # nothing of it is in the fork server
