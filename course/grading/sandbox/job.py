@@ -5,6 +5,7 @@ import shutil
 import socket
 import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -74,8 +75,9 @@ def environment(home: str, fonts: str) -> dict[str, str]:
 
 def copy_font_lists(folder: str) -> None:
     """Give a job matplotlib's lists of fonts, if this user has them: making one anew takes seconds."""
-    for path in _matplotlib_cache().glob("fontlist-*.json"):
-        shutil.copy(path, folder)
+    with suppress(OSError):  # a folder that this user may not read
+        for path in _matplotlib_cache().glob("fontlist-*.json"):
+            shutil.copy(path, folder)
 
 
 def _matplotlib_cache() -> Path:
