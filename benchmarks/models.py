@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from course.models import create_model, load_reference
-from course.models.registry import input_shape
+from course.models import create_model
+from course.models.reference import copy_weights
+from course.models.registry import entry, input_shape
 from course.names import one_of
 from course.steps import Steps
 
@@ -203,7 +204,7 @@ def _row(case: Case, device: torch.device, compiled: bool, seconds: float, step:
     torch.manual_seed(0)
     theirs = case.theirs()
     ours = create_model(case.name, **case.overrides)
-    load_reference(ours, theirs.state_dict(), case.source)
+    copy_weights(ours, theirs.state_dict(), entry(case.name).keys[case.source])
     *frames, channels, height, width = input_shape(case.name)
     frames = [case.overrides["num_frames"]] if frames else []
     images = torch.randn(case.batch_size, *frames, channels, height, width, device=device)

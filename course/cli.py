@@ -17,7 +17,12 @@ from course.steps import Steps
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if hasattr(options, "spec") and all("=" in word and not word.startswith("-") for word in rest):
+        options.spec += rest  # KEY=VALUE behind an option, where the usage shows it and argparse does not look
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.remember = arguments is None  # a function that is called, by a test for example, works everything out anew
     try:
         return options.run(options)
@@ -312,18 +317,23 @@ def _add_grade_options(grade: argparse.ArgumentParser) -> None:
 def _add_train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("model", help="one of `course models`")
     train.add_argument("spec", nargs="*", metavar="KEY=VALUE", help="other than the model's own spec: depth=3")
-    train.add_argument("--data", default="cifar10", metavar="NAME", help="NAME, or NAME:QUESTION (default: cifar10)")
+    train.add_argument(
+        "--data",
+        default="cifar10",
+        metavar="NAME",
+        help="NAME, NAME:QUESTION, or a folder of images: FOLDER/CLASS/* (default: cifar10)",
+    )
     train.add_argument("--recipe", metavar="NAME", help="default: gpu where there is one, else cpu_minute")
     train.add_argument("--epochs", type=int, help="in place of the recipe's length")
     train.add_argument("--steps", type=int, help="likewise")
     train.add_argument("--batch-size", type=int, help="in place of the recipe's; its learning rate follows")
     train.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     train.add_argument("--out", type=Path, metavar="DIR", help="where it is kept; there already: go on from it")
-    train.add_argument("--device", choices=("cpu", "cuda"))
+    train.add_argument("--device", choices=("cpu", "cuda", "mps"))
 
 
 def _add_bench_options(bench: argparse.ArgumentParser) -> None:
-    names = "cifar, grading, hostile_text, kernels, large_class, lessons, models, shapes or training_speed"
+    names = "cifar, grading, hostile_text, kernels, large_class, lessons, loading, models, shapes, startup or training_speed"
     bench.add_argument("name", nargs="?", help=names)
     only = "cifar, hostile_text, lessons, models, shapes: only these; the others: how many"
     bench.add_argument("only", nargs="*", metavar="WHICH", help=only)

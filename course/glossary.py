@@ -94,6 +94,12 @@ TERMS = (
         also=("data augmentation",),
     ),
     Term(
+        "auxiliary head",
+        "A second, small output in the middle of a network. Its loss is added in training; afterwards it is thrown away.",
+        15,
+        also=("auxiliary decoder",),
+    ),
+    Term(
         "bag of words",
         "A sentence as the count of its words, without their order. A network that is blind to order sees no more.",
         4,
@@ -234,6 +240,12 @@ TERMS = (
         chinese="特徵圖",
     ),
     Term(
+        "feature pyramid",
+        "Maps of several sizes of which each finer one gets the sum of the coarser ones (FPN).",
+        15,
+        also=("FPN",),
+    ),
+    Term(
         "few-shot",
         "Learning a new task from a handful of labelled images a class, here by a linear layer on frozen features.",
         5,
@@ -243,6 +255,12 @@ TERMS = (
         "Training a pre-trained network further on the data one really wants, with a small learning rate and usually "
         "with a new head.",
         5,
+    ),
+    Term(
+        "fully convolutional network",
+        "A network without a layer that knows the image's size: it answers at every place (FCN).",
+        15,
+        also=("FCN",),
     ),
     Term(
         "gate",
@@ -335,6 +353,11 @@ TERMS = (
         1,
     ),
     Term(
+        "mIoU",
+        "The mean over the classes of their intersection over union, counted over the pixels of all images together.",
+        15,
+    ),
+    Term(
         "mixture of experts",
         "Many MLPs in place of one. A router rates them for each token, and the token goes to the best few: many "
         "parameters, few multiply-adds.",
@@ -414,6 +437,11 @@ TERMS = (
         9,
     ),
     Term(
+        "pyramid pooling",
+        "Means of a map over a few coarse grids, put beside every place: what the image is like as a whole.",
+        15,
+    ),
+    Term(
         "random features",
         "Random directions with which a kernel, such as the exponential of a product, is estimated as a product of two "
         "vectors.",
@@ -473,6 +501,11 @@ TERMS = (
         also=("sharpness-aware minimisation",),
     ),
     Term(
+        "semantic segmentation",
+        "A class for every pixel. Two discs that touch are one region of the class disc.",
+        15,
+    ),
+    Term(
         "shifted window",
         "In every second block Swin moves its windows by half their size, so that neighbours across a border meet.",
         8,
@@ -511,6 +544,12 @@ TERMS = (
     ),
     Term("tubelet", "A patch with a length in time: some pixels wide and high, some frames long.", 14),
     Term(
+        "up-convolution",
+        "A convolution that makes several places of each one, so that the map grows.",
+        15,
+        also=("transposed convolution",),
+    ),
+    Term(
         "VTAB",
         "The Visual Task Adaptation Benchmark: nineteen tasks with 1,000 examples each, to which a trained network is "
         "transferred.",
@@ -535,6 +574,140 @@ TERMS = (
         "window attention",
         "Attention within small squares of tokens only: the cost grows with the image, not with its square.",
         8,
+    ),
+    Term(
+        "object detection",
+        "To list the objects in an image: for each its class and a box around it.",
+        15,
+        chinese="物件偵測",
+        korean="객체 탐지",
+    ),
+    Term(
+        "anchor",
+        "One of thousands of boxes that a detector lays over every image before it looks; it moves them to objects.",
+        15,
+    ),
+    Term(
+        "non-maximum suppression",
+        "Throwing away each box that covers a surer one of the same class too well.",
+        15,
+        also=("NMS",),
+    ),
+    Term(
+        "intersection over union",
+        "How well two regions agree: what both cover, over what at least one of them covers; from 0 to 1.",
+        15,
+        also=("IoU",),
+    ),
+    Term(
+        "generalised IoU",
+        "IoU, less the share of the smallest box around both that neither covers; it tells how far boxes are apart.",
+        15,
+        also=("GIoU",),
+    ),
+    Term(
+        "object query",
+        "In DETR a learned vector that asks the image for one object, the same vector for every image.",
+        15,
+        also=("object queries",),
+    ),
+    Term(
+        "one-to-one matching",
+        "Which query answers for which object: each object has one query, and the sum of the costs is the smallest. The "
+        "Hungarian algorithm finds it.",
+        15,
+        also=("Hungarian algorithm",),
+    ),
+    Term(
+        "auxiliary loss",
+        "The loss of what an earlier layer says, added to that of the last one.",
+        15,
+        also=("auxiliary losses",),
+    ),
+    Term(
+        "average precision",
+        "One number for a detector of one class: the mean precision over all recalls. AP50 asks for an IoU of 0.5; COCO's "
+        "AP is the mean over ten thresholds and all classes.",
+        15,
+        also=("AP",),
+    ),
+    Term(
+        "self-supervised",
+        "Trained on a task that is made from the data themselves, such as to fill in what was hidden; nobody writes labels.",
+        16,
+        also=("self-supervision",),
+    ),
+    Term(
+        "masked autoencoder",
+        "A network that is trained to fill in hidden patches of images: the encoder sees those that are left, a small "
+        "decoder makes pixels of all (He et al. 2022).",
+        16,
+        also=("MAE",),
+    ),
+    Term("mask token", "A learned vector that stands where a word or a patch is hidden.", 16),
+    Term(
+        "linear probe",
+        "One linear layer, trained with labels on the features of a frozen network: what can be read from them.",
+        16,
+    ),
+    Term(
+        "nearest neighbours",
+        "A class by vote of the labelled images whose features are most alike; nothing is trained.",
+        16,
+        also=("kNN",),
+    ),
+    Term(
+        "collapse",
+        "A network that learns by agreeing with itself gives the same answer to every image.",
+        16,
+    ),
+    Term(
+        "centring",
+        "DINO takes the mean answer to all images off the teacher's, so that no prototype takes everything.",
+        16,
+    ),
+    Term("sharpening", "A low temperature makes the teacher's answers decided.", 16),
+    Term(
+        "mutual information",
+        "How much an answer tells of the image: the entropy of the mean answer, minus the mean entropy of the answers.",
+        16,
+    ),
+    Term(
+        "Fourier features",
+        "A place told by sines and cosines of its coordinates, at fixed frequencies, beside the colour of the pixel.",
+        16,
+    ),
+    Term(
+        "latents",
+        "Learned vectors that belong to no part of the input and read it by cross-attention, as in a Perceiver.",
+        16,
+    ),
+    Term(
+        "modality",
+        "A kind of data, such as images, sound or text. Multimodal: of more than one kind.",
+        16,
+        also=("multimodal",),
+    ),
+    Term(
+        "noise contrastive estimation",
+        "A loss that asks for the share of the true pair among it and many false pairs of the batch.",
+        16,
+        also=("NCE", "contrastive loss"),
+    ),
+    Term(
+        "registers",
+        "Extra tokens of a ViT that are thrown away at the end: a place for what is no patch's own (Darcet et al. 2024).",
+        16,
+    ),
+    Term(
+        "retrieval@1",
+        "The share of questions whose nearest answer, of all that are offered, is the right one.",
+        16,
+    ),
+    Term(
+        "zero-shot",
+        "Without a labelled example of the task: classes are given by their names, and the nearest name wins.",
+        16,
     ),
 )
 

@@ -207,21 +207,30 @@ LECTURES = (
         minutes=85,
         homework=Homework("hw6_vivit", "ViViT", 240),
     ),
-    Lecture("15_dense_prediction", "Dense prediction", box="dense\nprediction", on_map=(2, 4.5), needs=(8,)),
+    Lecture(
+        "15_dense_prediction",
+        "Dense prediction",
+        box="dense\nprediction",
+        on_map=(2, 4.5),
+        needs=(8,),
+        about="masks: FCN, U-Net, SETR, UperNet; boxes as a set: DETR, matching, average precision; tables recounted",
+        minutes=110,
+    ),
     Lecture(
         "16_self_supervision_and_multimodal",
         "Self-supervision, multimodal",
         box="self-supervision\n& multimodal",
         on_map=(4, 0.5),
         needs=(13,),
+        about="MAE and SimMIM, what a probe proves, DINO and its collapse, Perceiver, clip, tone and word in one encoder",
+        minutes=115,
+        homework=Homework("hw9_self_supervision", "Learning without labels", 240),
     ),
 )
 
 # Homeworks that follow no lecture, or none yet: `course new` adds a row. In the row of its lecture, a homework is on
 # the map and in the table of README.md as well.
-WITHOUT_LECTURE: list[Homework] = [
-    Homework("hw9_self_supervision", "Learning without labels", 240),
-]
+WITHOUT_LECTURE: list[Homework] = []
 
 
 def readme_table(lectures: tuple[Lecture, ...] = LECTURES) -> str:

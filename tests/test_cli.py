@@ -49,7 +49,7 @@ def test_data_lists_every_set_and_where_it_is(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     assert main(["data"]) == 0
     out = capsys.readouterr().out
-    for name in ("cifar10", "cifar100", "digits", "two_questions", "digit_video", "shapes"):
+    for name in ("cifar10", "cifar100", "digits", "two_questions", "digit_video", "shapes", "narrated_digits"):
         assert f"\n{name} " in out
     assert str(tmp_path) in out
 
@@ -60,3 +60,30 @@ def test_fetching_says_what_happened(capsys, monkeypatch, tmp_path):
     assert main(["data", "digits"]) == 0 and "needs no download" in capsys.readouterr().out
     assert main(["data", "cifar10"]) == 1 and "COURSE_OFFLINE" in capsys.readouterr().err
     assert main(["data", "cifer10"]) == 1 and "cifar10" in capsys.readouterr().err
+
+
+def test_a_value_of_the_spec_may_stand_where_the_usage_shows_it(monkeypatch, capsys):
+    """Behind the options; what is no KEY=VALUE, or belongs to no training, is still refused."""
+    seen = []
+    monkeypatch.setattr("course.training.command.train_command", lambda model, spec, **_: seen.append(spec) or 0)
+    for words in (["depth=3", "--data", "digits"], ["--data", "digits", "depth=3"]):
+        assert main(["train", "vit_cifar", *words]) == 0
+    assert seen == [["depth=3"]] * 2
+    for words in (["train", "vit_cifar", "--data", "digits", "deep"], ["doctor", "depth=3"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_networks_of_any_size_are_made_for_the_images_of_any_data():
+    from course.data import load
+    from course.training import recipes
+    from course.training.command import _network, input_shape
+
+    data = load("digits", "test", device="cpu")
+    for name in ("resnet_50", "detr_r50"):
+        with pytest.MonkeyPatch.context() as patch:
+            asked = {}
+            patch.setattr("course.training.command.create_model", lambda name, **options: asked.update(options))
+            _network(name, input_shape(name), {}, data, recipes.cpu_minute)
+        assert asked == {"num_classes": 10, "in_chans": 1}

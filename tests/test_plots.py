@@ -250,6 +250,17 @@ def test_matrices_write_what_is_in_them():
     assert not plots.matrices({"x": torch.zeros(40, 40)}).get_axes()[0].texts
 
 
+def test_only_labels_that_are_one_number_become_captions():
+    shapes = plots.image_grid(load("shapes", "test", size=2, device="cpu"), count=2)
+    assert not any(axis.get_xlabel() or axis.get_title() for axis in shapes.axes)
+    narrated = load("narrated_digits", "test", size=2, device="cpu")
+    said = plots.video_strip(narrated, count=2).alt
+    for i in range(2):
+        digit, motion = (narrated.all_classes[name][narrated.all_labels[name][i]] for name in ("digit", "motion"))
+        assert f"digit {digit}, motion {motion}" in said
+    assert "tone" not in said
+
+
 def test_small_matrices_and_captions_are_in_the_words_of_a_picture(questions):
     values = torch.tensor([[-1.0, 2.1], [0, 12]])
     assert plots.matrices({"z\n(N, D)": values}, rows=["class", "patch"]).alt == (
@@ -279,6 +290,12 @@ def test_what_is_shown_in_many_lectures_has_one_colour_in_all_of_them():
         plots.curves([1], {"CNN": [1]}).axes[0].lines,
     )
     assert to_hex(bar.get_facecolor()).upper() == drawing.ORANGE and line[0].get_color() == drawing.PURPLE
+
+
+def test_bars_name_another_measure_on_the_axis_and_in_words():
+    picture = plots.bars({"FCN": {"edges": 0.5}}, measure="mIoU")
+    assert picture.axes[0].get_xlabel() == "mIoU, %" and picture.alt == "mIoU. FCN: edges 50 %"
+    assert plots.bars({"FCN": {"edges": 0.5}}).axes[0].get_xlabel() == "accuracy, %"
 
 
 def test_bars_say_their_numbers():

@@ -21,7 +21,7 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[Tensor]:
     One forward pass, in eval mode; the model is left in the mode it was in. Seen are
 
     * ``F.scaled_dot_product_attention``, with its mask or bias: its weights are computed a second time,
-      from the same queries and keys;
+      from the same queries and keys, in float32 at least, as inside; a token that may see nothing has none;
     * ``torch.nn.MultiheadAttention``;
     * attention written out: what comes from a softmax over the last axis and is the left factor of a
       product, as in ``weights = scores.softmax(dim=-1); weights @ v``. What happens to the weights in
@@ -102,13 +102,31 @@ class _Recorder(TorchFunctionMode):
         return result
 
     def multi_head(self, function, args: tuple, kwargs: dict):
-        """``torch.nn.MultiheadAttention``, which can give its weights itself."""
-        asked = {name: kwargs.get(name, True) for name in ("need_weights", "average_attn_weights")}
-        y, weights = function(*args, **kwargs | {"need_weights": True, "average_attn_weights": False})
+        """``torch.nn.MultiheadAttention``, called as it was: whether it is asked for its weights decides how it computes.
+
+        Asked, it multiplies and takes the softmax itself, and gives the weights; else it calls the fused attention.
+        """
+        with _Fused() as fused:
+            result = function(*args, **kwargs)
+        if fused.weights is not None:
+            weights = fused.weights if args[0].ndim == 3 else fused.weights[0]
+        else:
+            _, weights = function(*args, **kwargs | {"need_weights": True, "average_attn_weights": False})
+            weights = weights.masked_fill(weights.isnan().all(dim=-1, keepdim=True), 0.0)
         self.weights.append(weights)  # (B, heads, N, M), or without B
-        if not asked["need_weights"]:
-            return y, None
-        return y, weights.mean(dim=-3) if asked["average_attn_weights"] else weights
+        return result
+
+
+class _Fused(TorchFunctionMode):
+    """Sees the one fused attention inside ``multi_head_attention_forward``, if that calls it."""
+
+    weights: Tensor | None = None
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is F.scaled_dot_product_attention:
+            self.weights = _fused_weights(*args, **kwargs)
+        return function(*args, **kwargs)
 
 
 def _fused_weights(
@@ -125,6 +143,8 @@ def _fused_weights(
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    dtype, wide = query.dtype, torch.promote_types(query.dtype, torch.float32)
+    query, key = query.to(wide), key.to(wide)  # in half precision a score beside a mask of -65504 has no digits left
     scores = (query * scale) @ key.transpose(-2, -1)  # (..., N, M)
     if is_causal:
         visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
@@ -133,4 +153,4 @@ def _fused_weights(
         masked = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else scores + attn_mask
     nothing = (scores == -torch.inf).all(dim=-1, keepdim=True)  # such a token gets 0, and not nan
-    return scores.softmax(dim=-1).masked_fill(nothing, 0.0)
+    return scores.softmax(dim=-1).masked_fill(nothing, 0.0).to(dtype)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert, box_iou
+from torchvision.ops import batched_nms, box_convert, box_iou
+
+from course.analysis.segmentation import SIDES
 
 COCO = tuple(0.5 + 0.05 * step for step in range(10))  # 0.5, 0.55, ..., 0.95
 Found = Sequence[tuple[Tensor, Tensor, Tensor]]  # for each image scores (D,), classes (D,) and boxes (D, 4)
@@ -66,3 +68,34 @@ def area_under(right: Tensor, total: int) -> float:
     best = precision.flip(0).cummax(0).values.flip(0)
     at = torch.searchsorted(recall, torch.from_numpy(np.linspace(0, 1, 101)))
     return torch.cat([best, best.new_zeros(1)])[at].mean().item()
+
+
+def without_copies(found: Found, threshold: float = 0.7) -> Found:
+    """Non-maximum suppression: of each image, the boxes that cover no surer one of their class by more than `threshold`."""
+    kept = []
+    for score, kind, box in found:
+        best = batched_nms(box_convert(box, "cxcywh", "xyxy"), score, kind, threshold)
+        kept.append((score[best], kind[best], box[best]))
+    return kept
+
+
+def recall_by_size(
+    found: Found, targets: Targets, sizes: Sequence[Tensor], sides: Sequence[float] = SIDES, score: float = 0.5
+) -> list[float]:
+    """The share of small to large objects that are found: some box of the right class has at least that `score`, and an
+    intersection over union of 0.5.
+
+    Args:
+        found, targets: as of `average_precision`.
+        sizes: for each image (M,), what `sides` are compared with.
+        sides: between the groups.
+
+    Returns:
+        One more than there are `sides`; nan where no object is of that size.
+    """
+    hit = []
+    for (scores, said, boxes), (kinds, true) in zip(found, targets):
+        covers = box_iou(*(box_convert(each, "cxcywh", "xyxy") for each in (boxes, true)))  # (D, M)
+        hit.append(((covers >= 0.5) & (said[:, None] == kinds) & (scores[:, None] >= score)).any(dim=0))  # (M,)
+    right, group = torch.cat(hit).float(), torch.bucketize(torch.cat(list(sizes)), torch.tensor(sides))
+    return [right[group == which].mean().item() for which in range(len(sides) + 1)]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from course.analysis.token_grid import token_grid
 from course.models.backbone import Backbone, Stage
@@ -70,13 +71,26 @@ def recorded(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode; afterwards it is in the mode it was in."""
+    """The model in eval mode, with right gradients of a single image; afterwards it is as it was.
+
+    Of one image torch 2.14 computes the gradient of a batch norm wrongly on CPUs, where the map is contiguous and the
+    gradient that comes back is not, as behind ``flatten(2).transpose(1, 2)`` (``course/models/PEERS.md``).
+    """
     was_training = model.training
     model.eval()
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    hooks = [norm.register_forward_hook(_with_contiguous_gradient) for norm in norms]
     try:
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         model.train(was_training)
+
+
+def _with_contiguous_gradient(norm: nn.Module, inputs: tuple, output: Tensor) -> None:
+    if output.requires_grad and len(output) == 1:
+        output.register_hook(Tensor.contiguous)
 
 
 def device_of(model: nn.Module) -> torch.device:

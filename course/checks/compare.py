@@ -238,6 +238,11 @@ def _should_be_tensor(i: int, expected: Expected, seen: Observation) -> bool:
     return f"{i}.{PLAIN}" in seen.notes and f"{i}.{PLAIN}" not in expected.answer.notes and f"{i}.out" in seen.tensors
 
 
+def _is_off(i: int, expected: Expected, seen: Observation) -> bool:
+    """Are there other numbers in call `i` than in the right answer? What is wrong with a list of the right ones is that."""
+    return not (_should_be_tensor(i, expected, seen) and same_in_call(i, expected.answer, seen, expected.tolerance))
+
+
 def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, seen: Observation) -> bool:
     """Every call went either right or exactly as with this mistake, and at least one went wrong.
 
@@ -248,7 +253,7 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
     exact = [i for i in range(expected.calls) if i not in expected.goals]
     if all(right[i] for i in exact):
         exact = list(expected.goals)
-    wrong = [i for i in exact if not right[i]]
+    wrong = [i for i in exact if not right[i] and _is_off(i, expected, seen)]
     return all(same_in_call(i, mistake, seen, expected.tolerance) for i in wrong) and any(
         f"{i}.error" not in seen.notes or _said_by(i, mistake) == _said_by(i, seen) for i in wrong
     )
@@ -271,7 +276,8 @@ def _said_by(i: int, observation: Observation) -> str:
 
 def _call_by_call(right: list[bool], expected: Expected, seen: Observation) -> str:
     """What is true of single calls: the result is that of a mistake, whatever led to it. "" where it is of none."""
-    wrong = [i for i in range(expected.calls) if not right[i] and i not in expected.goals]
+    wrong = [i for i, is_right in enumerate(right) if not is_right and i not in expected.goals]
+    wrong = [i for i in wrong if _is_off(i, expected, seen)]
     fits: dict[str, list[int]] = {}  # by sentence, the calls that went wrong as with this mistake
     for sentence, mistake in expected.mistakes:
         there = [i for i in wrong if _keys(i, seen) and same_in_call(i, mistake, seen, expected.tolerance)]

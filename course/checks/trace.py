@@ -302,9 +302,9 @@ class Recorder:
     given_up: bool = False
     _at: dict[int, Origins] = field(default_factory=dict)  # of the latest value of each place
     _names: dict[str, Origins] = field(default_factory=dict)
-    _objects: dict[int, tuple[Any, int, Origins]] = field(default_factory=dict)  # by id: object, version, origins
+    _objects: dict[int, tuple[Any, int | None, Origins]] = field(default_factory=dict)  # by id; with versions
     _visits: dict[int, int] = field(default_factory=dict)
-    _inputs: list[tuple[Tensor, int]] = field(default_factory=list)  # of the call that was asked for, with versions
+    _inputs: list[tuple[Tensor, int | None]] = field(default_factory=list)  # of the call asked for
     _inside: str = ""  # its function
     _returned: tuple[Any, Origins] = (None, NOTHING)  # what a function gave back last
 
@@ -376,7 +376,7 @@ class Recorder:
         if not self._inside and not inside.endswith("__init__"):
             self._inside = inside
         if inside == self._inside and isinstance(value, Tensor):
-            self._inputs.append((value, value._version))
+            self._inputs.append((value, _version(value)))
         known = self._known(value)
         if known is None:
             record = self._record(place, value, NOTHING)
@@ -396,8 +396,8 @@ class Recorder:
 
     def _known(self, value: Any) -> Origins | None:
         """The origins of an object that was recorded before and has not been written into since."""
-        there, version, origins = self._objects.get(id(value), (None, 0, NOTHING))
-        return origins if there is value and there is not None and version == _version(value) else None
+        there, version, origins = self._objects.get(id(value), (None, None, NOTHING))
+        return origins if there is value and version is not None and version == _version(value) else None
 
     def _record(self, place: int, value: Any, origins: Origins) -> int | None:
         visits = self._visits[place] = self._visits.get(place, 0) + 1
@@ -417,15 +417,18 @@ class Recorder:
         return number
 
     def _watch(self, place: int) -> None:
-        if self.written is None and any(value._version != version for value, version in self._inputs):
+        if self.written is None and any(_version(value) != version for value, version in self._inputs):
             self.written = place
         if time.thread_time() > self.until:
             self.given_up = True
             raise GivenUp
 
 
-def _version(value: Any) -> int:
-    return value._version if isinstance(value, Tensor) else 0
+def _version(value: Any) -> int | None:
+    """It grows as the value is written into; None where torch does not count: of tensors made in inference mode."""
+    if not isinstance(value, Tensor):
+        return 0
+    return None if value.is_inference() else value._version
 
 
 # -- the rewriting

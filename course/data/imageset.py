@@ -8,10 +8,50 @@ from torch import Tensor
 
 from course.names import one_of
 
+SHARE_OF_DEVICE = 0.5  # of the free memory of a GPU, for images; the rest is for the network
+
 
 def default_device() -> torch.device:
     """CUDA where there is such a device, otherwise the CPU. (Apple's ``mps`` has to be asked for by name.)"""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(chosen: torch.device | str | None) -> torch.device:
+    """The device of that name; `default_device` for None.
+
+    Raises:
+        ValueError: there is no such device, or PyTorch cannot use it here; says why.
+    """
+    if chosen is None:
+        return default_device()
+    try:
+        device = torch.device(chosen)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"a device is 'cpu', 'cuda', 'cuda:1' or 'mps', and not {chosen!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        why = "finds no NVIDIA driver or no GPU" if torch.backends.cuda.is_built() else "was built without CUDA"
+        raise ValueError(f"there is no device {str(device)!r} here, for this PyTorch {why}: say 'cpu', or nothing")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"there is no device {str(device)!r} here: there are {torch.cuda.device_count()} GPUs")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            "there is no device 'mps' here, for that is the GPU of an Apple computer: say 'cpu', or nothing"
+        )
+    return device
+
+
+def placed(images: Tensor, device: torch.device) -> Tensor:
+    """Images on the device, if they take at most `SHARE_OF_DEVICE` of what is free there; else as they are.
+
+    Those that stay are brought there batch by batch.
+    """
+    if device.type == "cuda" and images.device.type == "cpu" and images.nbytes > SHARE_OF_DEVICE * _free_on(device):
+        return images
+    return images.to(device)
+
+
+def _free_on(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,7 +68,8 @@ class ImageSet:
         classes: the class names; ``classes[labels[i]]`` is what image i shows.
         name, split: where it came from.
         question: which of `all_labels` is in `labels`.
-        all_labels: every label vector by its name, each (N,); of ``shapes`` see `course.data.shapes`.
+        all_labels: every label vector by its name, each (N,); of ``shapes`` and ``narrated_digits`` see
+            `course.data.shapes` and `course.data.narrated`.
         all_classes: the class names of each.
     """
 
@@ -66,9 +107,10 @@ class ImageSet:
         return replace(self, images=self.images[chosen], all_labels=labels)
 
     def to(self, device: torch.device | str) -> "ImageSet":
-        """The same set on another device."""
+        """The same set on another device; its images only where they fit (`placed`)."""
+        device = device_of(device)
         labels = {question: vector.to(device) for question, vector in self.all_labels.items()}
-        return replace(self, images=self.images.to(device), all_labels=labels)
+        return replace(self, images=placed(self.images, device), all_labels=labels)
 
     def __len__(self) -> int:
         return len(self.images)

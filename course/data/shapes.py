@@ -15,6 +15,7 @@ those of the mask's pixels. Where an image has fewer objects, the last rows are 
 """
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from course.data.imageset import ImageSet
@@ -78,6 +79,12 @@ def objects(data: ImageSet) -> list[tuple[Tensor, Tensor]]:
     """For each image the kinds (M,) and boxes (M, 4) of its objects, without what fills up: what a detector is to find."""
     kinds, boxes = data.all_labels["kind"], data.all_labels["box"]
     return [(kind[kind != NOTHING], box[kind != NOTHING]) for kind, box in zip(kinds, boxes)]
+
+
+def object_sides(data: ImageSet) -> list[Tensor]:
+    """For each image (M,): the square root of each object's area, in pixels."""
+    wide = torch.tensor([BOX[kind] for kind in KINDS], device=data.images.device)
+    return [SIZE * box[:, 2] / wide[kind] for kind, box in objects(data)]
 
 
 def _free_place(random: np.random.Generator, boxes: np.ndarray, side: int) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@
 The way of an image through ``create_model("swin_t")``, to be read with the files of this folder at hand. First the
 network is made:
 
-1. ``registry.create_model`` asks ``registry.entry`` for the name. That imports ``families``, and with it every file of
+1. ``registry.create_model`` (by way of ``weight_files.create_from_file``, if it is to have the weights of a file) asks ``registry.entry`` for the name. That imports ``families``, and with it every file of
    the folder: in ``families.swin`` the function ``families.swin.swin`` writes the spec and ``registry.register`` gives it
    its name.
 2. ``spec.overridden`` puts other values into the spec, if there are any (``num_classes=10``, ``window_size=14``).

@@ -1,6 +1,7 @@
 """What stands between the stages of a pyramid: (B, H, W, D) -> (B, H/2, W/2, D')."""
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -11,19 +12,19 @@ from course.models.stems import Tokens, divided
 class PatchMerging(nn.Module):
     """Put 2×2 neighbours side by side in the channels and map the 4D to D' (Swin: arXiv:2103.14030, section 3.1).
 
-    The neighbours stand column by column: top left, bottom left, top right, bottom right.
-
-    Raises:
-        ValueError: the map has an odd side.
+    The neighbours stand column by column: top left, bottom left, top right, bottom right. An odd side gets zeros at its
+    end, and is rounded up.
     """
 
     def __init__(self, in_dim: int, dim: int, grid: tuple[int, int], eps: float = 1e-5) -> None:
         super().__init__()
-        divided(grid, 2, what="a map")
+        self.padding = (0, 0, 0, grid[1] % 2, 0, grid[0] % 2)
         self.norm = LayerNorm(4 * in_dim, eps=eps)
         self.reduction = nn.Linear(4 * in_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if any(self.padding):
+            x = F.pad(x, self.padding)
         x = rearrange(x, "b (h p) (w q) d -> b h w (q p d)", p=2, q=2)  # (B, H/2, W/2, 4D)
         return self.reduction(self.norm(x))
 

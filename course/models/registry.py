@@ -5,9 +5,13 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from math import ceil, floor
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from course.models import public_names
 from course.models.spec import Pyramid, Spec, Whole, overridden, per_stage
 from course.names import one_of
 
@@ -23,6 +27,8 @@ class Registered:
         paper: whom to read, with the table that the figures come from.
         says: the paper's own parameters and multiply-adds, as printed there ("28.6M 4.5G"), or nothing.
         keys: by public library, how its weights are named.
+        as_in: by public library, the change of the spec after which it computes what that library's network does,
+            where it does not as it stands.
         usual_size: H = W of the paper's images, where the spec has no ``img_size`` because the model takes any.
     """
 
@@ -31,6 +37,7 @@ class Registered:
     paper: str
     says: str = ""
     keys: dict[str, Keys] = field(default_factory=dict)
+    as_in: dict[str, Callable[[Spec], Spec]] = field(default_factory=dict)
     usual_size: int = 224
 
 
@@ -44,6 +51,7 @@ def register(
     paper: str,
     says: str = "",
     keys: dict[str, Keys] | None = None,
+    as_in: dict[str, Callable[[Spec], Spec]] | None = None,
     usual_size: int = 224,
 ) -> None:
     """Give a spec its name.
@@ -55,19 +63,51 @@ def register(
         raise ValueError(f"there is a model {name!r} already")
     if not re.fullmatch(r"([\d.]+M)?( ?[\d.]+G)?", says):
         raise ValueError(f"{name}: what the paper says is written like '28.6M 4.5G', not {says!r}")
-    _REGISTERED[name] = Registered(name, spec, paper, says, keys or {}, usual_size)
+    _REGISTERED[name] = Registered(name, spec, paper, says, keys or {}, as_in or {}, usual_size)
+
+
+def and_in_files(keys: Keys, renamed: dict[str, str]) -> Keys:
+    """The table with the names in files beside those in memory, where transformers renames what it reads and writes.
+
+    `renamed`: pieces of the names, in memory -> in files.
+    """
+    found = {}
+    for theirs, ours in keys.items():
+        for memory, file in renamed.items():
+            theirs = theirs.replace(memory, file)
+        found[theirs] = ours
+    return found | keys
+
+
+def with_eps(eps: float) -> Callable[[Spec], Spec]:
+    """For ``as_in``: that library has this eps in every norm."""
+    return lambda spec: spec.but(eps=eps)
+
+
+def none_there(why: str) -> Callable[[Spec], Spec]:
+    """For ``as_in``: no network of that library computes this one. `why` is a sentence, and its remedy."""
+
+    def refused(spec: Spec) -> Spec:
+        raise ValueError(why)
+
+    return refused
 
 
 def entry(name: str) -> Registered:
-    """What is registered under a name.
+    """What is registered under a name, ours or a public one (``course.models.public_names``).
 
     Raises:
         ValueError: nothing is; the message names the nearest.
     """
     import course.models.families  # noqa: F401  registers them all
 
-    one_of(name, _REGISTERED, "there is no model")
-    return _REGISTERED[name]
+    if name in _REGISTERED or not isinstance(name, str):
+        return _REGISTERED[one_of(name, _REGISTERED, "there is no model")]
+    found, near = public_names.ours(name), public_names.nearest(name, _REGISTERED)
+    if found is None and near not in (None, *_REGISTERED):
+        guess = f"did you mean {public_names.ours(near)!r}, which is {near!r} elsewhere?"
+        raise ValueError(f"there is no model {name!r}: {guess} There are: {', '.join(_REGISTERED)}")
+    return _REGISTERED[one_of(found or name, _REGISTERED, "there is no model")]
 
 
 def list_models(pattern: str = "") -> list[str]:
@@ -86,22 +126,36 @@ def list_models(pattern: str = "") -> list[str]:
 
 
 def create_model(
-    name: str, num_classes: int | None = None, img_size: int | tuple[int, int] | None = None, **spec_overrides
+    name: str,
+    num_classes: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    pretrained: str | Path | None = None,
+    **spec_overrides,
 ) -> nn.Module:
-    """The model of that name, with fresh weights: images (B, C, H, W), or clips (B, T, C, H, W), to logits.
+    """The model of that name, with fresh weights or those of a file: images (B, C, H, W), or clips (B, T, C, H, W), to logits.
 
     Args:
-        name: one of ``list_models()``.
+        name: one of ``list_models()``, or what timm, torchvision or transformers call it ("vit_base_patch16_224").
         num_classes: width of the logits; 0: the features before the last layer. Default: the paper's.
         img_size: H = W, or (H, W), in pixels. Default: the paper's.
+        pretrained: a .safetensors, .pth or .pt file of weights (timm's, torchvision's, transformers' or this course's;
+            nothing else in it is run or read), or a folder with config.json and model.safetensors. Another `num_classes`
+            than its own puts a new last layer, another ``in_chans`` makes the first layer fit, another `img_size` resizes
+            what belongs to places; what was done is printed.
         spec_overrides: other values of the spec (``depth=2``) or of its parts (``window_size=4``).
 
     Raises:
+        FileNotFoundError: there is nothing at `pretrained`.
         ValueError: no such name, no such override, or values that do not fit together; one sentence says what fits.
     """
+    if pretrained is not None:
+        from course.models.weight_files import create_from_file  # which makes models by this function
+
+        return create_from_file(name, pretrained, num_classes, img_size, spec_overrides)
     overrides = dict(spec_overrides)
     overrides |= {k: v for k, v in {"num_classes": num_classes, "img_size": img_size}.items() if v is not None}
-    return _made(name, entry(name).spec, overrides)
+    found = entry(name)
+    return _made(found.name, found.spec, overrides)
 
 
 def another(model: nn.Module, **spec_overrides) -> nn.Module:
@@ -114,11 +168,12 @@ def another(model: nn.Module, **spec_overrides) -> nn.Module:
 
 
 def _made(name: str, spec: Spec, overrides: dict) -> nn.Module:
+    _require_whole_numbers(name, overrides)
     try:
         spec = overridden(spec, **overrides)
         model = spec.build()
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name}: {_with_sizes_that_fit(str(error), name, spec)}") from None
     except (TypeError, RuntimeError, IndexError, ZeroDivisionError, AttributeError) as error:
         if not overrides:
             raise
@@ -128,6 +183,52 @@ def _made(name: str, spec: Spec, overrides: dict) -> nn.Module:
     model.name, model.spec = name, spec
     model.register_forward_pre_hook(_InputCheck.of(name, spec))
     return model
+
+
+def _with_sizes_that_fit(sentence: str, name: str, spec: Spec) -> str:
+    """What a part says of a map or an image that it does not divide, and at the end sizes of the image that were tried.
+
+    A part knows its own map and no other: what fits it need not fit the next.
+    """
+    found = re.fullmatch(r"(an image|a map)( of \d+×\d+ is not divided .*): (?:(.*) and )?(\d+) fits?", sentence)
+    if not found:
+        return sentence
+    size = dict(spec.part.options).get("img_size") if isinstance(spec, Whole) else spec.img_size
+    height, width = (size, size) if isinstance(size, int | None) else size
+    named = [int(side) for side in [*(found[3] or "").split(", "), found[4]] if side]
+    if found[1] == "an image" and height == width and all(_fits(name, spec, (side, side)) for side in named):
+        return sentence
+    for step in (2, 4, 8, 16, 32, 64, 128) if size else ():
+        below, above = (tuple(way(side / step) * step for side in (height, width)) for way in (floor, ceil))
+        fits = [s for s in dict.fromkeys((below, above)) if min(s) > 0 and _fits(name, spec, s)]
+        if fits:
+            sizes = " and ".join(f"img_size={h if h == w else (h, w)}" for h, w in fits)
+            return f"{found[1]}{found[2]}: {sizes} fit{'s' if len(fits) == 1 else ''}"
+    return f"{found[1]}{found[2]}" if size else sentence
+
+
+def _fits(name: str, spec: Spec, size: tuple[int, int]) -> bool:
+    """Whether such a model can be made, and looks through an image of that size."""
+    try:
+        with torch.device("meta"):
+            spec = overridden(spec, img_size=size)
+            spec.build().eval()(torch.empty(1, *_input_shape(name, spec)))
+    except (ValueError, TypeError, RuntimeError, IndexError, ZeroDivisionError, AttributeError):
+        return False
+    return True
+
+
+def _require_whole_numbers(name: str, overrides: dict) -> None:
+    """
+    Raises:
+        ValueError: `img_size`, `in_chans` or `num_classes` is no whole number, or too small a one.
+    """
+    for key, least in (("img_size", 1), ("in_chans", 1), ("num_classes", 0)):
+        value = overrides.get(key, least)
+        sides = value if key == "img_size" and isinstance(value, tuple | list) and len(value) == 2 else [value]
+        if not all(isinstance(side, int) and side >= least for side in sides):
+            pair = ", or two of them, (H, W)" if key == "img_size" else ""
+            raise ValueError(f"{name}: {key} is a whole number, at least {least}{pair}; not {value!r}")
 
 
 def _about_tuples(spec: Spec, overrides: dict) -> str:
@@ -149,6 +250,12 @@ def input_shape(name: str) -> tuple[int, ...]:
 def input_shape_of(model: nn.Module) -> tuple[int, ...]:
     """The shape of one input, without the batch, for a model made by ``create_model``."""
     return _input_shape(model.name, model.spec)
+
+
+def takes_any_size(name: str) -> bool:
+    """Whether there is no ``img_size`` to set, because nothing in the model is made for one."""
+    spec = entry(name).spec
+    return isinstance(spec, Whole) and not spec.fits_one_size()
 
 
 def _input_shape(name: str, spec: Spec) -> tuple[int, ...]:
@@ -184,6 +291,12 @@ class _InputCheck:
             return
         if images.ndim != self.axes.count(",") + 1:
             raise ValueError(f"{self.name} takes a batch {self.axes}, and not a tensor of shape {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise ValueError(
+                f"{self.name} takes float images, and these are {str(images.dtype).removeprefix('torch.')}: "
+                "model.normalise_images(images) makes them what a model that fit() trained was given, "
+                "images.float() / 255 values of 0 to 1"
+            )
         if images.shape[-3] != self.in_chans:
             raise ValueError(
                 f"{self.name} was made for {self.in_chans} channels and got {images.shape[-3]} in {tuple(images.shape)}: "

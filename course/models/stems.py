@@ -18,7 +18,10 @@ def divided(size: tuple[int, int], patch_size: int, what: str = "an image") -> t
         wrong = sorted({side for side in size if side % patch_size or side < patch_size})
         fits = sorted({n * patch_size for side in wrong for n in (max(side // patch_size, 1), -(-side // patch_size))})
         which = f"{fits[0]} fits" if len(fits) == 1 else f"{', '.join(map(str, fits[:-1]))} and {fits[-1]} fit"
-        raise ValueError(f"{what} of {height}×{width} is not divided by patches of {patch_size}×{patch_size}: {which}")
+        small = "the images are too small for this network: " if min(size) < patch_size else ""
+        raise ValueError(
+            f"{small}{what} of {height}×{width} is not divided by patches of {patch_size}×{patch_size}: {which}"
+        )
     return height // patch_size, width // patch_size
 
 

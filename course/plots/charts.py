@@ -83,7 +83,11 @@ def curves(
 
 
 def bars(
-    results: Mapping[str, Mapping[str, float | tuple[float, ...]]], *, chance: float | None = None, title: str = ""
+    results: Mapping[str, Mapping[str, float | tuple[float, ...]]],
+    *,
+    chance: float | None = None,
+    title: str = "",
+    measure: str = "",
 ) -> Picture:
     """Accuracies in per cent, as bars: a row a model, a colour a question.
 
@@ -92,6 +96,7 @@ def bars(
             several seeds (`course.seeds.over_seeds`): the bar is their mean, a mark stands at each, the numbers are the
             lowest and the highest.
         chance: accuracy 0..1 of guessing, drawn as a line.
+        measure: what the numbers are, if not accuracies: "mIoU".
     """
     questions = list(dict.fromkeys(question for row in results.values() for question in row))
     colours = dict(zip(questions, colours_of(questions)))
@@ -100,7 +105,7 @@ def bars(
         for model, row in results.items()
     )
     count = sum(len(row) + 0.7 for row in results.values())
-    figure, ((axis,),) = new_figure(f"accuracies. {alt}", 1, 1, 6.4, 0.95 + 0.24 * count)
+    figure, ((axis,),) = new_figure(f"{measure or 'accuracies'}. {alt}", 1, 1, 6.4, 0.95 + 0.24 * count)
     ticks, y = [], 0.0
     for row in results.values():
         ticks.append(y + (len(row) - 1) / 2)
@@ -113,7 +118,7 @@ def bars(
             y += 1
         y += 0.7
     axis.set_yticks(ticks, list(results))
-    axis.set(xlim=(0, 106), ylim=(y - 1.1, -0.6), xlabel="accuracy, %", title=title)
+    axis.set(xlim=(0, 106), ylim=(y - 1.1, -0.6), xlabel=f"{measure or 'accuracy'}, %", title=title)
     if chance is not None:
         axis.axvline(100 * chance, color=GREY, linestyle="--", linewidth=1, zorder=0)
         axis.annotate(

@@ -143,12 +143,16 @@ def _said(captions: Sequence[str]) -> str:
 
 
 def _captions_of(data, count: int) -> list[str]:
-    """``relation 54°`` or, where a set asks one question only, just ``7``; one line for each question."""
+    """``relation 54°`` or, where a set asks one question only, just ``7``; one line for each question.
+
+    Masks, boxes, tones and sentences are no captions: a question counts if its answer is one number.
+    """
     if isinstance(data, Tensor):
         return [""] * count
-    several = len(data.all_labels) > 1
+    asked = {question: labels for question, labels in data.all_labels.items() if labels.ndim == 1}
+    several = len(asked) > 1
     captions = []
     for i in range(count):
-        said = [(question, data.all_classes[question][int(labels[i])]) for question, labels in data.all_labels.items()]
+        said = [(question, data.all_classes[question][int(labels[i])]) for question, labels in asked.items()]
         captions.append("\n".join(f"{question} {name}" if several else str(name) for question, name in said))
     return captions

@@ -5,6 +5,7 @@ is pickled: to open a checkpoint runs no code, so a stranger's can be opened. A 
 """
 
 import json
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from zlib import crc32
@@ -62,6 +63,16 @@ def save(
     header = {"format": FORMAT, "checksum": _checksum(tensors), "signature": signed, "progress": progress}
 
     write_atomically(path, to_bytes(tensors, header))
+
+
+def require_writable(path: Path) -> None:
+    """
+    Raises:
+        OSError: nothing can be written where `path` is to be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def resume(path: Path, model: nn.Module, optimizer: Optimizer, signed: dict, ema: Ema | None = None) -> dict | None:

@@ -10,11 +10,12 @@ from torch import nn
 
 from course.atomic import replacing
 from course.data import load
+from course.data.catalogue import folder_of
 from course.data.cifar import DataError
 from course.data.imageset import ImageSet
 from course.data.sequences import SequenceSet
 from course.models import create_model
-from course.models.registry import input_shape
+from course.models.registry import input_shape, takes_any_size
 from course.models.spec import read
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
@@ -44,11 +45,13 @@ def train_command(
 
     Args:
         spec: what is other than the model's own spec, ``KEY=VALUE`` each.
-        data: its name; behind a colon the question, if it has several (``two_questions:texture``).
+        data: its name; behind a colon the question, if it has several (``two_questions:texture``). Or a folder of images,
+            which are brought to the size of the model, ``img_size=`` of `spec` or else the paper's; to that of the
+            recipe's crops, where it has such, they are cut in training.
         recipe: its name; None: ``gpu`` where there is one, else ``cpu_minute``.
         epochs, steps, batch_size: in place of the recipe's; the learning rate follows the batch size.
         out: where checkpoint, figures and curve go; there already: training goes on. None: runs/MODEL-DATA-...
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda`` or ``mps``.
     """
     try:
         usual = input_shape(model)  # a wrong name is an error before anything is loaded
@@ -59,14 +62,31 @@ def train_command(
                     chosen = chosen.but(**length)
             if batch_size is not None:
                 chosen = chosen.at_batch_size(batch_size)
-            train, test = (_loaded(data, split) for split in ("train", "test"))
+            given = _overrides(spec)
+            folder = folder_of(data)
+            if folder:
+                chosen, kept = _sizes_of_a_folder(usual, given, chosen)
+                if takes_any_size(model):
+                    given.pop("img_size", None)
+            processes = Processes.running()
+            for turn in (True, False):  # the first process keeps a folder's pixels, and the others find them kept
+                if processes.first == turn:
+                    train, test = (
+                        load(folder, split, seed=seed, device="cpu", **kept) if folder else _loaded(data, split)
+                        for split in ("train", "test")
+                    )
+                processes.wait()
             # The weights come from the seed, so that all processes start from the same.
             torch.manual_seed(seed)
-            network = _network(model, usual, _overrides(spec), train, chosen)
-            out = out or Path("runs") / f"{model}-{data.replace(':', '-')}-{recipe or 'default'}-seed{seed}"
+            network = _network(model, usual, given, train, chosen)
+            named = folder.name if folder else data.replace(":", "-")
+            out = out or Path("runs") / f"{model}-{named}-{recipe or 'default'}-seed{seed}"
             history = _train(network, train, test, chosen, out, where)
     except (ValueError, DataError, CheckpointError, TrainingError) as error:
         print(f"course train: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"course train: {error.filename} cannot be written or read: {error.strerror}", file=sys.stderr)
         return 2
     return 130 if history.interrupted else 0
 
@@ -112,10 +132,31 @@ def _loaded(name: str, split: str) -> ImageSet:
     return loaded
 
 
+def _sizes_of_a_folder(usual: tuple[int, ...], given: dict, recipe: Recipe) -> tuple[Recipe, dict]:
+    """The recipe for images of a folder, and what `load` is to make of them.
+
+    Random crops and the centre that is evaluated are cut out of somewhat larger images: of 256 pixels for 224, where
+    the recipe looks at 0.875 of a side.
+    """
+    side = given.get("img_size", usual[-2])
+    if len(usual) != 3 or not isinstance(side, int) or side < 1 or (usual[-2] != usual[-1] and "img_size" not in given):
+        raise ValueError("a folder has square images, and this model takes others: say img_size=N, one whole number")
+    kept = {"img_size": side, "in_chans": given.get("in_chans")}
+    if "random_resized_crop" not in recipe.augment:
+        return recipe, kept
+    return recipe.but(img_size=side), kept | {"img_size": round(side / recipe.test_crop)}
+
+
 def _network(name: str, usual: tuple[int, ...], overrides: dict, data: ImageSet, recipe: Recipe) -> nn.Module:
     """The model for this data: classes, size, channels and frames are the data's, unless they are given."""
-    size, usual_size = _size(tuple(data.images.shape[1:])), _size(usual)
+    shape = tuple(data.images.shape[1:])
+    size, usual_size = (
+        _size(shape if recipe.img_size is None else (*shape[:-2], recipe.img_size, recipe.img_size)),
+        _size(usual),
+    )
     other = {key: value for key, value in size.items() if value != usual_size.get(key)}
+    if takes_any_size(name):
+        other.pop("img_size", None)
     if recipe.layer_scale is not None:
         other["layer_scale"] = recipe.layer_scale
     return create_model(name, **{"num_classes": len(data.classes), **other, **overrides})

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course.data.imageset import ImageSet, default_device
+from course.data.imageset import ImageSet, device_of
 from course.data.normalise import Normalise
+from course.notebook import budget_name
 from course.progress_bar import progress_bar
 from course.training.batches import Batches, mixed_seed
 from course.training.history import History
@@ -27,6 +28,7 @@ def fit_dense(
     recipe: Recipe,
     *,
     device: torch.device | str | None = None,
+    progress: bool = True,
 ) -> History:
     """Train a model in place; it comes back in eval mode, with ``model.normalise_images`` set.
 
@@ -39,6 +41,7 @@ def fit_dense(
             ``lambda model, images, chosen: F.cross_entropy(model(images), data.labels[chosen])``.
         recipe: how long and by what steps.
         device: CUDA if there is one, else the CPU.
+        progress: show a bar (never with ``COURSE_BUDGET=tiny``).
 
     Raises:
         ValueError: the recipe changes images in a way that masks and boxes would have to follow.
@@ -46,7 +49,7 @@ def fit_dense(
     """
     if asked := [name for name in NOT_HERE if getattr(recipe, name)]:
         raise ValueError(f"fit_dense leaves images as they are, and this recipe has {', '.join(asked)}")
-    device = default_device() if device is None else torch.device(device)
+    device = device_of(device)
     images = data.images.to(device)
     model.to(device).train()
     model.normalise_images = Normalise.of(images)
@@ -54,7 +57,8 @@ def fit_dense(
     batches = Batches(images, numbers, model.normalise_images, recipe, Processes.running())
     optimizer, history = make_optimizer(model, recipe), History(recipe, batches.steps, model.normalise_images)
     started = time.monotonic()
-    with progress_bar(batches.steps, None, desc="training", unit=" steps") as bar:
+    silent = not progress or budget_name() == "tiny"
+    with progress_bar(batches.steps, None, desc="training", unit=" steps", disable=silent) as bar:
         for step in range(batches.steps):
             batch = batches(step)
             torch.manual_seed(mixed_seed(recipe.seed, step, 0))  # dropout and the like

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course.data.imageset import default_device
+from course.data.imageset import device_of, placed
 from course.data.normalise import Normalise
 from course.notebook import budget_name, in_notebook
 from course.progress_bar import CellOutput, progress_bar
 from course.training import checkpoint as checkpoints
 from course.training import recipes
 from course.training.batches import Batches, mixed_seed
+from course.training.checkpoint import CheckpointError
 from course.training.history import History, LiveCurve
 from course.training.not_finite import TrainingError
+from course.training.other_forms import in_two_lines
 from course.training.parallel import Processes
 from course.training.recipe import Recipe
 from course.training.regularise import set_drop_path, set_dropout
@@ -60,9 +62,10 @@ def fit(
     Args:
         model: images (B, C, H, W), or clips (B, T, C, H, W), float32, to logits (B, classes) or to a loss ().
         data: an ``ImageSet`` or a pair of images (uint8 or float) and labels (N,); images alone where the model
-            gives its own loss. In place of images also sequences of words, int64 (N, L), which nothing normalises.
+            gives its own loss; of other libraries' data, an error says which two lines make these. In place of images also sequences of words, int64 (N, L), which nothing normalises.
         recipe: what to do; ``recipes.cpu_minute.but(steps=100)``.
-        val: images and labels likewise, for a model that gives logits; its accuracy is measured at `val_points` even distances and at the end.
+        val: images and labels likewise, for a model that gives logits; its accuracy is measured at `val_points` even
+            distances and at the end.
         val_points: how often.
         teacher: a trained classifier of the same images and classes, for a recipe that distils.
         speed: precision, attention kernel and compilation; default: the fastest that was measured here.
@@ -103,21 +106,29 @@ class _Training:
     Attributes:
         between_steps: the weights are those of whole steps, and may be saved.
         unread: losses that are still on the device.
+        saved: the step that the checkpoint holds; 0: there is none.
     """
 
     def __init__(
         self, model: nn.Module, data, recipe: Recipe, val, val_points: int, teacher, device, checkpoint
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"the first argument is a model, an nn.Module as create_model() makes, and not {model!r}")
+        if not isinstance(recipe, Recipe):
+            raise ValueError(f"the recipe is one of course.training.recipes, or a Recipe(...), and not {recipe!r}")
+        if val is not None and (not isinstance(val_points, int) or val_points < 1):
+            raise ValueError(f"val_points is a whole number, at least 1, and not {val_points!r}")
         self.model, self.recipe = model, recipe
         self.processes = Processes.running()
-        self.device = default_device() if device is None else torch.device(device)
+        self.device = device_of(device)
         alone = isinstance(data, Tensor)
         if alone:
             data = data, torch.full(data.shape[:1], -1, device=data.device)
         images, labels = _checked(data, "data", lowest=-1 if alone else 0)
         classes = 1 + int(labels.max())
         if val is not None:
-            val = tuple(part.to(self.device) for part in _checked(val, "val"))
+            val_images, val_labels = _checked(val, "val")
+            val = placed(val_images, self.device), val_labels.to(self.device)
             classes = max(classes, 1 + int(val[1].max()))
         model.to(self.device)
         model.normalise_images = None if _are_words(images) else Normalise.of(images)
@@ -125,7 +136,7 @@ class _Training:
             set_drop_path(model, recipe.drop_path)
         if recipe.dropout is not None:
             set_dropout(model, recipe.dropout)
-        images, labels = images.to(self.device), labels.to(self.device)
+        images, labels = placed(images, self.device), labels.to(self.device)
         self.batches = Batches(images, labels, model.normalise_images or _as_they_are, recipe, self.processes)
         self.steps = steps = self.batches.steps
         self.history = History(recipe, steps, model.normalise_images)
@@ -139,6 +150,7 @@ class _Training:
         # Reading a loss waits for the GPU to have computed it; so there they are read some steps later, together.
         self.read_every = 1 if self.device.type == "cpu" else 20
         self.unread: list[Tensor] = []
+        self.saved = 0
 
     def resumed(self, speed: Speed | None) -> Speed | None:
         """Put the checkpoint back, if there is one; the speed to go on with, None where none was given or stored."""
@@ -149,12 +161,19 @@ class _Training:
             speed = Speed(**stored["speed"])
         for name in stored.keys() - {"speed"}:
             setattr(self.history, name, stored[name])
+        self.saved = len(self.history.steps)
+        if self.saved and self.processes.first:
+            print(_from_where(self.saved, self.steps, self.path))
+        if self.saved < self.steps:
+            self._together(lambda: checkpoints.require_writable(self.path))
         return speed
 
     def prepare(self, speed: Speed | None) -> None:
         """Model and batches for that speed; for the fastest that was measured here, if it is None."""
         if speed is None:
-            some = self.batches.normalise(self.batches.images[: self.recipe.batch_size // self.processes.count])
+            some = self.batches.images[: self.recipe.batch_size // self.processes.count].to(self.device)
+            some = self.batches.normalise(some)
+            some = some if _are_words(some) else centre(some, 1.0, self.recipe.img_size)
             speed = self.processes.agreed(lambda: fastest(self.model, some, self.device, steps=self.steps))
         self.speed = speed
         self.step_of.prepare(speed, self.processes, self.device)
@@ -235,11 +254,32 @@ class _Training:
 
     def _save(self) -> None:
         self._read_losses()
-        if self.processes.first:
-            names = ("steps", "loss", "val_steps", "val_accuracy")
-            progress = {name: getattr(self.history, name) for name in names} | {"speed": asdict(self.speed)}
-            checkpoints.save(self.path, self.model, self.step_of.optimizer, self.signed, progress, self.step_of.ema)
-        self.processes.wait()
+        names = ("steps", "loss", "val_steps", "val_accuracy")
+        progress = {name: getattr(self.history, name) for name in names} | {"speed": asdict(self.speed)}
+        model, optimizer, ema = self.model, self.step_of.optimizer, self.step_of.ema
+        self._together(lambda: checkpoints.save(self.path, model, optimizer, self.signed, progress, ema))
+        self.saved = len(self.history.steps)
+
+    def _together(self, write: Callable[[], None]) -> None:
+        """Let the first process write, while the others wait.
+
+        Raises:
+            CheckpointError: it cannot, in every process.
+        """
+
+        def failure() -> str:
+            try:
+                write()
+            except OSError as error:
+                return error.strerror or str(error)
+            return ""
+
+        if why := self.processes.agreed(failure):
+            at = len(self.history.steps)
+            lost = f"the training stops after step {at} of {self.steps}" if at else "the training does not begin"
+            kept = f"holds step {self.saved}: mend that, and run this again to go on from there"
+            remedy = kept if self.saved else "is not there yet: mend that, or give another checkpoint="
+            raise CheckpointError(f"the checkpoint {self.path} cannot be written ({why}), so {lost}. The file {remedy}")
 
 
 @torch.no_grad()
@@ -248,8 +288,9 @@ def evaluate(
     data,
     normalise: Normalise | None = None,
     *,
-    batch_size: int = EVALUATED_AT_ONCE,
+    batch_size: int | None = None,
     crop: float = 1.0,
+    side: int | None = None,
     speed: Speed = Speed.plain(),
 ) -> float:
     """The share of images that the model gets right, 0..1. The model is left in the mode it was in.
@@ -259,8 +300,9 @@ def evaluate(
         data: an ``ImageSet`` or a pair of images and labels.
         normalise: what was done to the training images; default: what `fit` left in
             ``model.normalise_images``.
-        batch_size: images at once; decides memory, not the result.
+        batch_size: images at once; decides memory, not the result. None: 500, fewer where they are large.
         crop: share of height and width, from the centre, that is enlarged to the whole and looked at.
+        side: height and width in pixels that it then has; None: those of the images.
         speed: precision and attention kernel.
 
     Raises:
@@ -272,12 +314,13 @@ def evaluate(
         raise ValueError("this model was not trained by fit(): pass normalise=Normalise.of(training_images)")
     device = next((parameter.device for parameter in model.parameters()), images.device)
     classes = 1 + int(labels.max())
+    at_once = batch_size or _at_once(images)
     was_training = model.training
     model.eval()
     try:
         right = 0
-        for batch, answer in zip(images.split(batch_size), labels.to(device).split(batch_size), strict=True):
-            batch = centre(normalise(batch.to(device)), crop)
+        for batch, answer in zip(images.split(at_once), labels.to(device).split(at_once), strict=True):
+            batch = centre(normalise(batch.to(device)), crop, side)
             with speed.applied(device):
                 logits = model(batch)  # (B, classes)
             check_logits(logits, len(batch), classes)
@@ -287,24 +330,33 @@ def evaluate(
     return int(right) / len(images)
 
 
-def centre(images: Tensor, share: float) -> Tensor:
-    """The middle of float images (B, ..., H, W), that share of each side, enlarged to the whole again."""
+def centre(images: Tensor, share: float, side: int | None = None) -> Tensor:
+    """The middle of float images (B, ..., H, W), that share of each side, brought to the whole size again, or to `side`."""
     height, width = images.shape[-2:]
     high, wide = round(share * height), round(share * width)
-    if (high, wide) == (height, width):
-        return images
     top, left = (height - high) // 2, (width - wide) // 2
+    height, width = (height, width) if side is None else (side, side)
+    if (high, wide) == (height, width):
+        return images[..., top : top + high, left : left + wide]
     middle = images[..., top : top + high, left : left + wide].flatten(0, -4)  # (B, C, high, wide)
-    return F.interpolate(middle, (height, width), mode="bicubic", antialias=True).view(images.shape)
+    return F.interpolate(middle, (height, width), mode="bicubic", antialias=True).view(
+        *images.shape[:-2], height, width
+    )
+
+
+def _at_once(images: Tensor) -> int:
+    """How many images are evaluated together: of large ones, as many as have the pixels of `EVALUATED_AT_ONCE` of 64×64."""
+    if _are_words(images):
+        return EVALUATED_AT_ONCE
+    return max(1, min(EVALUATED_AT_ONCE, EVALUATED_AT_ONCE * 64 * 64 // images[0, ..., 0, :, :].numel()))
 
 
 def _evaluated(model: nn.Module, val, recipe: Recipe, speed: Speed, processes: Processes) -> float:
     """`evaluate`, each process its share of the images."""
     mine = tuple(part[processes.rank :: processes.count] for part in val)
-    share = (
-        evaluate(model, mine, batch_size=EVALUATED_AT_ONCE, crop=recipe.test_crop, speed=speed) if len(mine[0]) else 0.0
-    )
-    right = torch.tensor(share * len(mine[0]), device=val[0].device, dtype=torch.float64)
+    looked_at = dict(crop=recipe.test_crop, side=recipe.img_size, speed=speed)
+    share = evaluate(model, mine, **looked_at) if len(mine[0]) else 0.0
+    right = torch.tensor(share * len(mine[0]), device=val[1].device, dtype=torch.float64)
     return round(float(processes.sum(right))) / len(val[0])
 
 
@@ -372,6 +424,8 @@ def _checked(data, name: str, lowest: int = 0) -> tuple[Tensor, Tensor]:
     Args:
         lowest: the lowest label; -1 stands for none.
     """
+    if advice := in_two_lines(data):
+        raise ValueError(f"{name} is {advice}")
     try:
         images, labels = data
     except (TypeError, ValueError):
@@ -391,9 +445,21 @@ def _checked(data, name: str, lowest: int = 0) -> tuple[Tensor, Tensor]:
         )
     if len(images) == 0:
         raise ValueError(f"{name}: there is no image in it")
+    if images.is_floating_point() and (wrong := _first_not_finite(images)) is not None:
+        raise TrainingError(
+            f"{name}: there are values in the images themselves that are not finite (NaN or infinite); the first such "
+            f"image is number {wrong}, counted from 0"
+        )
     if labels.min() < lowest:
         raise ValueError(f"{name}: labels are counted from 0; there is a {int(labels.min())} among them")
     return images, labels.long()
+
+
+def _first_not_finite(images: Tensor) -> int | None:
+    for number, image in enumerate(images):
+        if not torch.isfinite(image).all():
+            return number
+    return None
 
 
 def _are_words(images: Tensor) -> bool:
@@ -403,6 +469,12 @@ def _are_words(images: Tensor) -> bool:
 
 def _as_they_are(images: Tensor) -> Tensor:
     return images
+
+
+def _from_where(done: int, steps: int, path: Path) -> str:
+    if done >= steps:
+        return f"{path} holds all {steps} steps of this training, so there is nothing left to train."
+    return f"Going on after step {done} of {steps}, from {path}."
 
 
 def _how_to_go_on(history: History, path: Path | None, saved: bool) -> str:

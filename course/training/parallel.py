@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from course.data.imageset import device_of
+
 T = TypeVar("T")
 
 
@@ -93,12 +95,12 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
     """Join the processes that ``torchrun`` started, and yield this one's device. Without torchrun, there is no group.
 
     Args:
-        device: ``cpu`` or ``cuda``; None takes CUDA where there is such a device.
+        device: ``cpu``, ``cuda`` or ``mps``; None takes CUDA where there is such a device.
 
     Raises:
-        ValueError: more processes than GPUs.
+        ValueError: more processes than GPUs, or no such device here.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = device_of(device).type
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield torch.device(kind)
         return

@@ -60,6 +60,8 @@ class Recipe:
         local_views: (how many, side in pixels) of further, smaller views, whose ``random_resized_crop`` cuts out 0.05 to
             the least of `crop_area`: multi-crop (Caron et al. 2020, arXiv:2006.09882, section 3.4).
         test_crop: share of height and width, from the centre, that is looked at in evaluation.
+        img_size: side in pixels of what the network is given, where the images are larger: what ``random_resized_crop``
+            cuts out, and in evaluation the centre, becomes of this size; None: of the size of the images.
 
     What is done to the network (``fit`` sets the first two, ``course train`` asks for the third):
 
@@ -103,6 +105,7 @@ class Recipe:
     views: int = 1
     local_views: tuple[int, int] | None = None
     test_crop: float = 1.0
+    img_size: int | None = None
     drop_path: float | None = None
     dropout: float | None = None
     layer_scale: float | None = None
@@ -131,6 +134,8 @@ class Recipe:
             raise ValueError(
                 "local_views stand beside two views or more, and random_resized_crop of augment cuts them out"
             )
+        if self.img_size is not None and "random_resized_crop" not in self.augment:
+            raise ValueError("img_size is the size of what random_resized_crop of augment cuts out, which is not there")
         for name in ("label_smoothing", "distill_weight", "random_erasing", "mix_until", "layer_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -925,7 +925,93 @@ figures.roofline(on_roof, peak=PEAK, bandwidth=BANDWIDTH)
 # > intensity in it. And on a phone, where a chip is made for 3 × 3 convolutions, the order can turn (lecture 11).
 
 # %% [markdown]
-# ## 10 · What to make of it
+# ## 10 · What does a counter count?
+#
+# This lecture compares networks at equal multiply–adds, and so do most papers. The number comes from a tool. We ask one
+# tool three times about the same layer, an `nn.MultiheadAttention` on N = 196 tokens of D = 64 numbers, and count by
+# hand beside it: four linear layers and two products,
+#
+# $$4 N D^2 + 2 N^2 D.$$
+
+# %%
+from contextlib import nullcontext
+from torch.utils.flop_counter import FlopCounterMode
+
+N, D = 196, 64
+attention = nn.MultiheadAttention(D, 4, batch_first=True).eval()
+tokens = torch.zeros(1, N, D)  # (B, N, D)
+
+def counted(gradients, explicit):
+    """Multiply-adds, in millions, that PyTorch's own counter sees in one forward pass"""
+    kernel = sdpa_kernel(SDPBackend.MATH) if explicit else nullcontext()
+    with torch.set_grad_enabled(gradients), kernel, FlopCounterMode(display=False) as counter:
+        attention(tokens, tokens, tokens, need_weights=False)
+    return counter.get_total_flops() / 2e6
+
+print(f"without gradients            {counted(False, False):.2f} M")
+print(f"with gradients               {counted(True, False):.2f} M")
+print(f"with gradients, no fusion    {counted(True, True):.2f} M")
+print(f"by hand                      {(4 * N * D**2 + 2 * N**2 * D) / 1e6:.2f} M")
+
+# %% [markdown]
+# One layer, three answers. Without gradients PyTorch runs the whole layer as one fused operation, and the counter has no
+# rule for it: 0. With gradients it runs the linear layers one by one and fuses only the two products of attention, which
+# are again not seen. Only when both are explicit does the counter agree with the hand. (This is a CPU; on a GPU other
+# kernels run, and other parts are missing.)
+#
+# Other tools have other gaps. The table gives what each says, as a multiple of the count by hand: 1 is right, 0 is not
+# seen. `course bench counters` makes it (fvcore 0.1.5, thop 0.1.1, ptflops 0.7.5 with its two backends, torchinfo 1.8,
+# torch 2.14; `course` is `count_macs`, the counter of this course).
+#
+# | | by hand | course | torch | torch, gradients | fvcore | thop | ptflops | ptflops, aten | torchinfo |
+# |---|---|---|---|---|---|---|---|---|---|
+# | linear layer on tokens | 0.8 M | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 0.01 |
+# | 1×1 convolution | 0.8 M | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |
+# | 3×3 convolution, channels last | 7.2 M | 1.00 | 1.00 | 1.00 | 1.00 | 0.00 | 0.00 | 1.00 | 4.57 |
+# | 3×3 convolution, padding="same" | 7.2 M | 1.00 | 1.00 | 1.00 | 0.00 | 1.00 | 1.00 | 1.00 | 1.00 |
+# | depthwise 7×7 convolution | 0.6 M | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |
+# | one layer called twice | 1.6 M | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 0.01 |
+# | F.linear with the layer's weight | 0.8 M | 1.00 | 1.00 | 1.00 | 1.00 | 0.00 | 0.00 | 1.00 | 0.00 |
+# | product q kᵀ with @ | 2.5 M | 1.00 | 1.00 | 1.00 | 1.00 | 0.00 | 0.00 | 1.00 | 0.00 |
+# | the same with einsum | 2.5 M | 1.00 | 1.00 | 1.00 | 1.00 | 0.00 | 0.00 | 1.00 | 0.00 |
+# | fused attention | 4.9 M | 1.00 | 0.00 | 0.00 | 0.00 | 0.00 | 0.00 | 0.00 | 0.00 |
+# | nn.MultiheadAttention | 8.1 M | 1.00 | 0.00 | 0.40 | 0.40 | 0.00 | 1.03 | 0.40 | 0.00 |
+# | nn.LSTM | 6.4 M | 1.00 | 0.00 | 0.00 | 0.00 | 1.02 | 1.02 | 0.00 | 1.00 |
+# | vit_s16 | 4,598.9 M | 1.00 | 0.92 | 0.92 | 0.92 | 0.92 | 0.93 | 0.92 | 0.02 |
+# | timm's ViT-S | 4,598.9 M | 1.00 | 0.92 | 0.92 | 0.92 | 0.92 | 0.70 | 0.92 | 0.02 |
+# | torchvision's ViT-B | 17,563.8 M | 1.00 | 0.64 | 0.96 | 0.96 | 0.64 | 1.00 | 0.96 | 0.01 |
+# | mixer_s16 | 3,777.0 M | 1.00 | 1.00 | 1.00 | 0.89 | 0.89 | 1.00 | 0.89 | 0.03 |
+# | swin_t | 4,490.6 M | 1.00 | 1.00 | 1.00 | fails | 0.97 | 0.97 | 1.00 | 0.01 |
+# | resnet_50 | 4,089.2 M | 1.00 | 1.00 | 1.00 | 1.01 | 1.01 | 1.01 | 1.00 | 1.00 |
+# | convnext_t | 4,455.5 M | 1.00 | 1.00 | 1.00 | 0.98 | 0.94 | 0.94 | 1.00 | 2.28 |
+#
+# Three kinds of tool explain the table.
+#
+# * **Tools that look at modules** (thop, torchinfo, ptflops' `pytorch`) know a list of classes. What a network computes
+#   outside them is not there: a product written with `@`, or `F.linear`. They see the layers of a ViT, not its attention.
+# * **torchinfo multiplies weights by the batch**, not by the tokens, unless the class is called a convolution. So it
+#   shows less than a fiftieth of a ViT. Of a convolution it reads the map's size from the last two axes: where channels
+#   come last, that is one side times D. A ConvNeXt gets more than twice its work.
+# * **Tools that look at operations** (torch, fvcore, ptflops' `aten`) see everything that they have a rule for. They have
+#   none for fused attention, the last two none for `torch.baddbmm`, by which this course's Mixer mixes tokens, and fvcore
+#   none for a convolution with `padding="same"`.
+#
+# > **What slides get wrong here.** "GFLOPs" in a table may be multiply–adds or twice that, and "measured by fvcore" or
+# > "by thop" is no detail: it moves a ViT by 8 % and more, a ResNet-50 by 1 % (table above). A comparison of the two is fair
+# > only by a tool that sees all of both.
+#
+# **Question 13.6** The image gets four times as many patches. Does the gap of a tool that misses fused attention, 0.08 for ViT-S in the table,
+# grow or shrink?
+#
+# <details><summary>Answer</summary>
+#
+# It grows. What is missing is 2 N² D of 12 N D² + 2 N² D, the share N / (6 D + N): for ViT-S 197 / (6 · 384 + 197) = 7.9
+# %<!-- = 19700 / (6 * 384 + 197) --> with 197 tokens, and 785 / (6 · 384 + 785) = 25 %<!-- = 78500 / (6 * 384 + 785)
+# --> with 785. Papers that compare at high resolution by such a tool flatter attention most.
+# </details>
+
+# %% [markdown]
+# ## 11 · What to make of it
 #
 # * **Transfer wins where data are few.** Pre-train large, fine-tune small: all entries of section 1 but Noisy Student
 #   do.
@@ -957,6 +1043,8 @@ figures.roofline(on_roof, peak=PEAK, bandwidth=BANDWIDTH)
 # 7. **Retention** is one function with a parallel, a recurrent and a chunkwise form.
 # 8. **A GPU waits for memory below about 200 FLOP a byte.** Wide linear layers are near it, depthwise convolutions
 #    and norms far below.
+# 9. **Ask which tool counted.** Attention that is fused is invisible to most counters; module counters miss every
+#    product that no module does.
 #
 # ## To revise: which cell shows what
 #
@@ -971,6 +1059,7 @@ figures.roofline(on_roof, peak=PEAK, bandwidth=BANDWIDTH)
 # | 7 | routing by hand; parameters against cost; balance; the experts of each patch |
 # | 8 | three forms equal; their time |
 # | 9 | FLOP and bytes of every operation; the roof |
+# | 10 | one layer, counted in three ways |
 #
 # ## Exercises
 #

@@ -6,7 +6,7 @@
 # | **You will understand** | what a clip adds to its frames; convolution in space-time, optical flow, two frame rates; tubelets; which tokens attend to which in ViViT and TimeSformer, and what it costs; why a network has to be told the order of the frames |
 # | **You need** | [3 · Self-attention](03_self_attention.ipynb) (masks, order), [5 · The vision transformer](05_vision_transformer.ipynb) |
 # | **It takes** | {reading time}; all cells together run in about a minute on two CPU cores |
-# | **Before · after** | [13 · Scaling](13_scaling.ipynb) · **14 · Video** · 15 · Dense prediction |
+# | **Before · after** | [13 · Scaling](13_scaling.ipynb) · **14 · Video** · [15 · Dense prediction](15_dense_prediction.ipynb) |
 # | **Homework** | [hw6 · ViViT](../assignments/hw6_vivit/hw6_vivit.ipynb): you build the four models and TimeSformer's attention |
 
 # %% tags=["setup"]

@@ -23,6 +23,7 @@ homework = Homework(
         "torchvision.ops.giou_loss",
         "torch.optim.swa_utils",
         "sklearn",
+        "course.analysis",
         "course.training",
     ),
 )
@@ -164,6 +165,20 @@ def hides_as_many_as_should_stay(x, keep, generator):
     return _masked(x, _order(x, generator), x.shape[1] - keep)
 
 
+@masking.mistake(
+    "Your mask begins one place too late. Places are counted from 0, so a token at place keep is hidden already."
+)
+def mask_one_too_late(x, keep, generator):
+    kept, _, places = _masked(x, _order(x, generator), keep)
+    return kept, places > keep, places
+
+
+@masking.mistake("Your order is that of a later draw. The generator is asked once, for one number for each token.")
+def second_draw_counts(x, keep, generator):
+    torch.rand(x.shape[:2], generator=generator)
+    return _masked(x, _order(x, generator), keep)
+
+
 @masking.mistake("You keep the first tokens of each image, whatever was drawn.")
 def keeps_first_tokens(x, keep, generator):
     kept, mask, places = _masked(x, _order(x, generator), keep)
@@ -178,11 +193,21 @@ def filled_up_behind(kept, places, mask_token):
 
 
 @masking.mistake(
-    "You went by the inverse of the places: token i of the result is the one that stands at its place now.",
+    "You read the places backwards, as if they said where the tokens of the new order go. They say of each token of the result where in the new order it stands.",
     target="unmask",
 )
 def back_by_the_inverse(kept, places, mask_token):
     return _unmasked(kept, places.argsort(dim=1), mask_token)
+
+
+@masking.mistake(
+    "Kept and hidden places are right, but your kept tokens fill theirs from left to right. They come in the new order.",
+    target="unmask",
+)
+def filled_from_left_to_right(kept, places, mask_token):
+    there = places < kept.shape[1]
+    found = there.cumsum(1) - 1
+    return torch.where(there[..., None], _at(kept, found.clamp(min=0)), mask_token)
 
 
 @masking.mistake("Hidden places get zeros in yours. They get the mask token.", target="unmask")
@@ -371,6 +396,13 @@ def pixels_down_the_columns(*arguments):
     return _mae(*arguments, pattern="b (h w) (q p c)")
 
 
+@mae.mistake(
+    "You cut the images by a change of their shape alone, so a patch of yours is a piece of their rows. A patch is a square, with all channels."
+)
+def pieces_of_rows(images, predicted, mask, patch_size, eps):
+    return (predicted - _normal(images.reshape(predicted.shape), eps)).square()[mask].mean()
+
+
 @mae.mistake("You add up over the hidden patches, but divide by the number of all patches.")
 def divided_by_all_patches(images, predicted, mask, patch_size, eps):
     return _mae(images, predicted, mask, patch_size, eps) * mask.float().mean()
@@ -411,7 +443,7 @@ def normalised_by_the_image(*arguments):
     return _mae(*arguments, normal=normal)
 
 
-@mae.mistake("Your eps is a fixed number: the argument has no effect.")
+@mae.mistake("The eps that you were given has no effect in yours. It is added to the variance, under the root.")
 def eps_of_its_own(images, predicted, mask, patch_size, eps):
     return _mae(images, predicted, mask, patch_size, 1e-6)
 
@@ -528,6 +560,11 @@ def divided_by_patches(images, predicted, mask, patch_size):
     return _simmim(images, predicted, mask, patch_size) * images.shape[1] * patch_size**2
 
 
+@simmim.mistake("You count p pixels for a hidden patch. It is a square of p × p.")
+def side_counted_for_area(images, predicted, mask, patch_size):
+    return _simmim(images, predicted, mask, patch_size) * patch_size
+
+
 @simmim.mistake(
     "Your mask is laid side by side several times, like tiles. It has to grow: each of its values becomes a square of pixels."
 )
@@ -569,6 +606,14 @@ def pixels_normalised(images, predicted, mask, patch_size):
 @simmim.mistake("Your prediction is cut off from the graph: no gradient reaches it.")
 def pixels_cut_off(images, predicted, mask, patch_size):
     return _simmim(images, predicted.detach().requires_grad_(), mask, patch_size)
+
+
+@simmim.alternative
+def simmim_by_products_with_the_mask(images, predicted, mask, patch_size):
+    large = mask.repeat_interleave(patch_size, dim=1).repeat_interleave(patch_size, dim=2)[:, None]
+    errors = (predicted - images).abs() * large
+    hidden = large.sum()
+    return errors.sum() / (hidden * images.shape[1])
 
 
 @simmim.alternative
@@ -687,6 +732,28 @@ def partner_missing_below(a, b, temperature):
 )
 def length_over_the_batch(a, b, temperature):
     return _nce((a / a.norm(dim=0)) @ (b / b.norm(dim=0)).T / temperature)
+
+
+@nce.mistake("You divide by one length for all rows of a side. Each row has a length of its own.")
+def one_length_for_all(a, b, temperature):
+    return _nce((a / a.norm()) @ (b / b.norm()).T / temperature)
+
+
+@nce.mistake("Only one of the two sides is brought to length 1.")
+def one_side_normalised(a, b, temperature):
+    return _nce(_unit(a) @ b.T / temperature)
+
+
+@nce.mistake("Only one of the two sides is brought to length 1.")
+def one_side_normalised(a, b, temperature):  # noqa: F811
+    return _nce(a @ _unit(b).T / temperature)
+
+
+@nce.mistake(
+    "You multiply by the exponential of the temperature, as if it were the learned scale of CLIP. Here it divides as it stands."
+)
+def exponential_of_the_temperature(a, b, temperature):
+    return _nce(_cosines(a, b) * math.exp(temperature))
 
 
 @nce.mistake("Only the partners are compared in yours. Without the others, all vectors may become the same one.")
@@ -885,6 +952,21 @@ def divided_by_all_pairs(student, teacher, *rest):
     return _dino(student, teacher, *rest, end=lambda total, count: total / (len(student) * len(teacher)))
 
 
+@dino.mistake("You take the mean over the K outputs as well. Over the outputs the products are added up.")
+def outputs_averaged(student, teacher, *rest):
+    return _dino(student, teacher, *rest) / student.shape[2]
+
+
+@dino.mistake("Your student speaks of the large views only. What it says of its small ones counts as well.")
+def small_views_left_out(student, teacher, *rest):
+    return _dino(student[: len(teacher)], teacher, *rest)
+
+
+@dino.mistake("Gradients flow into the centre. It belongs to the teacher's side, which is cut off as a whole.")
+def centre_learns(student, teacher, centre, student_temperature, teacher_temperature):
+    return _dino(student, teacher.detach(), centre, student_temperature, teacher_temperature, stop=False)
+
+
 @dino.mistake("You add up the images. Their mean is asked for.")
 def images_added_up(student, teacher, *rest):
     return _dino(student, teacher, *rest) * student.shape[1]
@@ -928,6 +1010,14 @@ def centre_of_sums(centre, teacher, momentum):
 @dino.mistake("Your centre adds up the views; their mean is asked for.", target="update_centre")
 def centre_of_added_views(centre, teacher, momentum):
     return momentum * centre + (1 - momentum) * teacher.sum(0).mean(0)
+
+
+@dino.mistake(
+    "You have a centre for each image: only the views are averaged. All images share one centre.",
+    target="update_centre",
+)
+def centre_for_each_image(centre, teacher, momentum):
+    return momentum * centre + (1 - momentum) * teacher.mean(0)
 
 
 @dino.mistake("Your centre forgets what it was: it is the mean of this batch alone.", target="update_centre")
@@ -1090,6 +1180,22 @@ def distances_added_up(teacher, student, momentum):
     return _follow(teacher, student, momentum, told=lambda squares: sum(each.sqrt() for each in squares).item())
 
 
+@ema.mistake(
+    "You take the mean of the distances of the single tensors. All weights together make one vector with one length."
+)
+def distances_averaged(teacher, student, momentum):
+    told = lambda squares: sum(each.sqrt() for each in squares).item() / len(squares)
+    return _follow(teacher, student, momentum, told=told)
+
+
+@ema.mistake("You add up the sizes of the differences. A length is made of their squares.")
+def sizes_added_up(teacher, student, momentum):
+    _follow(teacher, student, momentum)
+    with torch.no_grad():
+        pairs = zip(teacher.parameters(), student.parameters())
+        return sum((t - s).abs().sum().item() for t, s in pairs)
+
+
 @ema.mistake("You return the square of the distance. Its root is missing.")
 def distance_squared(teacher, student, momentum):
     return _follow(teacher, student, momentum, told=lambda squares: sum(squares).item())
@@ -1131,6 +1237,16 @@ def ema_by_lerp(teacher, student, momentum):
             t.lerp_(s, 1 - momentum)
             far += (t - s).pow(2).sum().item()
     return math.sqrt(far)
+
+
+@ema.alternative
+def ema_by_lengths(teacher, student, momentum):
+    lengths = []
+    with torch.no_grad():
+        for t, s in zip(teacher.parameters(), student.parameters()):
+            t.copy_(momentum * t + (1 - momentum) * s)
+            lengths.append((t - s).norm())
+        return torch.stack(lengths).norm()
 
 
 @ema.alternative
@@ -1220,6 +1336,51 @@ def features_as_they_come(*arguments):
 @probe.mistake("Your deviation divides by n - 1. Here it divides by n.")
 def deviation_of_a_sample(*arguments):
     return _probed(*arguments, correction=1)
+
+
+@probe.mistake(
+    "You standardise by one mean and one deviation of all features together. Each of the D features has its own."
+)
+def one_mean_for_all_features(backbone, images, labels, test_images, num_classes, penalty):
+    with torch.no_grad():
+        x = backbone(images)
+    see = lambda images: (backbone(images) - x.mean()) / x.std(correction=0)
+    return _probed(backbone, images, labels, test_images, num_classes, penalty, see=see, standard=False)
+
+
+@probe.mistake("Your test features are divided by the deviation, but the mean is not taken away from them.")
+def test_not_centred(backbone, images, labels, test_images, num_classes, penalty):
+    with torch.no_grad():
+        mean = backbone(images).mean(0)
+    see = lambda asked: backbone(asked) + (mean if asked is test_images else 0)
+    return _probed(backbone, images, labels, test_images, num_classes, penalty, see=see)
+
+
+@probe.mistake(
+    "Your offset is fitted like a weight, by a column of ones, and so it is punished too. It is the mean of Y, and free."
+)
+def offset_is_punished(backbone, images, labels, test_images, num_classes, penalty):
+    with torch.no_grad():
+        x, asked = backbone(images), backbone(test_images)
+    mean, std = x.mean(0), x.std(0, correction=0)
+    x, asked = (F.pad((each - mean) / std, (0, 1), value=1.0) for each in (x, asked))
+    ridge = len(x) * penalty * torch.eye(x.shape[1])
+    return asked @ torch.linalg.solve(x.T @ x + ridge, x.T @ F.one_hot(labels, num_classes).float())
+
+
+@probe.mistake(
+    "You take 1 / K away from the targets. Their mean over the images is another where classes are not even."
+)
+def even_shares(backbone, images, labels, test_images, num_classes, penalty):
+    scores = _probed(backbone, images, labels, test_images, num_classes, penalty)
+    return scores - F.one_hot(labels, num_classes).float().mean(0) + 1 / num_classes
+
+
+@probe.mistake(
+    "You have a column for each class that occurs among the labels. There are K, also where one does not occur."
+)
+def classes_that_occur(backbone, images, labels, test_images, num_classes, penalty):
+    return _probed(backbone, images, labels, test_images, int(labels.max()) + 1, penalty)
 
 
 @probe.mistake("Your probe reads raw pixels. It reads what the backbone makes of them.")
@@ -1474,6 +1635,16 @@ def hull_is_the_overlap(a, b):
     return overlap / union - (hull - union) / hull
 
 
+@giou.mistake(
+    "Your hull begins where the overlap begins. The smallest box around both begins at the smaller of two starts."
+)
+def hull_begins_too_late(a, b):
+    overlap, union, _ = _overlap_and_hull(a, b)
+    p, q = a[:, None], b[None]
+    hull = (torch.maximum(p, q)[..., 2:] - torch.maximum(p, q)[..., :2]).prod(-1)
+    return overlap / union - (hull - union) / hull
+
+
 @giou.mistake("Values below 0 are cut off in yours. Boxes that lie apart have a negative generalised IoU.")
 def never_negative(a, b):
     return _giou(a, b).clamp(min=0)
@@ -1539,13 +1710,16 @@ match = homework.exercise(
 )
 
 
+def _ways(cost):
+    """All assignments: the queries of all objects, and what each pair costs, (ways, M) both."""
+    queries = torch.tensor(list(itertools.permutations(range(cost.shape[0]), cost.shape[1])))
+    return queries, cost[queries, torch.arange(cost.shape[1])]
+
+
 def _least(cost):
     """The queries of all objects with the least total, by trying all: (Q, M) -> list of M numbers."""
-    rows = cost.tolist()
-    return min(
-        itertools.permutations(range(len(rows)), len(rows[0])),
-        key=lambda queries: sum(rows[q][m] for m, q in enumerate(queries)),
-    )
+    queries, costs = _ways(cost)
+    return queries[costs.sum(dim=1).argmin()].tolist()
 
 
 def _one_after_another(cost):
@@ -1568,39 +1742,35 @@ def _cheapest_first(cost):
 
 def _in_order(cost):
     """The best queries, if objects had to come in their order."""
-    rows = cost.tolist()
-    return min(
-        itertools.combinations(range(len(rows)), len(rows[0])),
-        key=lambda queries: sum(rows[q][m] for m, q in enumerate(queries)),
-    )
+    queries, costs = _ways(cost)
+    rising = (queries[:, 1:] > queries[:, :-1]).all(dim=1)
+    return queries[rising][costs[rising].sum(dim=1).argmin()].tolist()
 
 
 def _fair(cost):
     """The queries with the least largest cost."""
-    rows = cost.tolist()
-    return min(
-        itertools.permutations(range(len(rows)), len(rows[0])),
-        key=lambda queries: max(rows[q][m] for m, q in enumerate(queries)),
-    )
+    queries, costs = _ways(cost)
+    return queries[costs.amax(dim=1).argmin()].tolist()
 
 
 def _telling_cost(draw: Draw, Q: int, M: int) -> torch.Tensor:
     """Costs (Q, M) on which every short cut ends elsewhere than the right way."""
     while True:
         cost = (2 * draw.normal(Q, M)).round(decimals=2)
-        right = list(_least(cost))
-        wrong = [_one_after_another(cost), _cheapest_first(cost), cost.argmin(0).tolist()]
-        wrong += [list(way(cost)) for way in (_in_order, _fair)] + [list(_least(-cost)), list(_least(cost.abs()))]
+        best, second = _ways(cost)[1].sum(dim=1).topk(2, largest=False).values
+        if second - best <= 0.05:
+            continue
+        right = _least(cost)
+        wrong = [_one_after_another(cost), _cheapest_first(cost), cost.argmin(0).tolist(), _in_order(cost), _fair(cost)]
+        wrong += [_least(-cost), _least(cost.abs())]
+        wrong += [sorted(range(M), key=right.__getitem__), list(range(M)), sorted(right)]
         if right not in wrong and len({tuple(each) for each in wrong}) == len(wrong):
-            total = lambda queries: sum(float(cost[q, m]) for m, q in enumerate(queries))
-            totals = sorted(total(queries) for queries in itertools.permutations(range(Q), M))
-            if totals[1] - totals[0] > 0.05:
-                return cost
+            return cost
 
 
 @match.inputs
 def _(draw: Draw):
-    for (Q, M, K), sizes in (((6, 3, 4), (6, 3)), ((7, 5, 5), (5, 4))):
+    for (Q, M, K), sizes in (((6, 3, 4), (6, 4)), ((7, 5, 5), (5, 4))):
         arguments = {
             "scores": 1.5 * draw.normal(Q, K + 1),
             "boxes": _boxes(draw, Q),
@@ -1657,6 +1827,15 @@ def cost_over_queries(*arguments):
 )
 def cost_without_no_object(*arguments):
     return _cost(*arguments, shares=lambda scores: scores[:, :-1].softmax(-1))
+
+
+@match.mistake(
+    "You take a query's best class, whatever the object is. The probability of the object's own label counts.",
+    target="match_cost",
+)
+def cost_of_the_best_class(scores, boxes, labels, *rest):
+    best = scores.softmax(-1)[:, :-1].amax(-1, keepdim=True).expand(scores.shape)
+    return _cost(scores, boxes, labels, *rest, shares=lambda scores: best)
 
 
 @match.mistake("You took the mean over the four numbers of a box. They are added up.", target="match_cost")
@@ -1768,6 +1947,21 @@ def least_worst_pair(cost):
 )
 def queries_sorted(cost):
     return torch.tensor(_least(cost)).sort().values
+
+
+@match.mistake(
+    "You return the objects, in the order of their queries. Asked for are the queries, in the order of their objects.",
+    target="match_boxes",
+)
+def objects_in_the_order_of_queries(cost):
+    return torch.tensor(_least(cost)).argsort()
+
+
+@match.mistake(
+    "You return the numbers of the objects, 0, 1, 2 and so on. Asked for are their queries.", target="match_boxes"
+)
+def numbers_of_the_objects(cost):
+    return torch.arange(cost.shape[1])
 
 
 @match.mistake("You return an object for each query. A query for each object is asked for.", target="match_boxes")
@@ -1966,6 +2160,30 @@ def minus_the_overlap(*arguments):
 )
 def all_pairs_of_boxes(*arguments):
     return _set(*arguments, near=lambda a, b: (1 - _giou(a, b)).sum())
+
+
+@whole.mistake(
+    "Your loss takes the generalised IoU of all pairs of boxes. Only a query and its own object belong together."
+)
+def all_pairs_of_boxes(*arguments):  # noqa: F811
+    return _set(*arguments, near=lambda a, b: len(a) * (1 - _giou(a, b)).mean())
+
+
+@whole.mistake("The distances of the boxes are missing in yours. The boxes' part has two terms.")
+def set_without_distances(*arguments):
+    return _set(*arguments, far=lambda a, b: 0.0)
+
+
+@whole.mistake("The overlaps of the boxes are missing in yours. The boxes' part has two terms.")
+def set_without_overlaps(*arguments):
+    return _set(*arguments, near=lambda a, b: 0.0)
+
+
+@whole.mistake("You match the boxes anew. Which query belongs to which object is given.")
+def set_matched_anew(scores, boxes, labels, targets, queries, no_object_weight, *weights):
+    with torch.no_grad():
+        queries = torch.tensor(_least(_cost(scores, boxes, labels, targets, *weights)))
+    return _set(scores, boxes, labels, targets, queries, no_object_weight, *weights)
 
 
 @whole.mistake(

@@ -28,16 +28,18 @@
 #
 # The letters: $B$ images in a batch, $C$ channels of $H \times W$ pixels, $p$ the side of a patch, $N$ patches of
 # $P = p^2 C$ numbers, $D$ numbers a token, $K$ classes or outputs, $Q$ queries, $M$ objects, $\tau$ a temperature. You
-# may use everything in torch except what does the exercise for you: nothing from `course.training`, no
-# `torch.optim.swa_utils`, no functions for boxes from `torchvision.ops`, nothing of scikit-learn.
+# may use everything in torch except what does the exercise for you: nothing from `course.training` or
+# `course.analysis`, no `torch.optim.swa_utils`, no functions for boxes from `torchvision.ops`, nothing of scikit-learn.
 #
 # **What counts as right.**
 # * *Numbers.* A number may be off by $10^{-4}$ and by one part in ten thousand; whole numbers and truth values must be
 #   exact.
-# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a number, a
-#   plain Python number or a tensor without axes will do; where gradients are compared, it is a tensor. Several results
-#   stand in a tuple or a list, in the order of the text. Masks are `bool` tensors, and True stands for *hidden*.
-# * *Inputs.* Inputs stay as they are. One exercise says otherwise: `ema_teacher` moves the weights of a module in place.
+# * *Shapes and containers.* Where the text gives a shape, return one tensor of that shape. Where it asks for a
+#   number, a plain Python number, one of NumPy or a tensor without axes will do; where gradients are compared, it is
+#   a tensor. Several results stand in a tuple or a list, in the order of the text. Masks are `bool` tensors, and True
+#   stands for *hidden*.
+# * *Inputs.* Inputs stay as they are: make new tensors, and do not write into those you were given. One exercise says
+#   otherwise: `ema_teacher` moves the weights of a module in place.
 # * *Gradients.* In exercises 1 to 5, 8 and 10 gradients are compared too, with respect to what the text names: no
 #   `.detach()`, `torch.no_grad()` or `.item()` on the way, but for what exercise 5 asks to be cut off.
 # * *Arguments.* They are passed by position and none has a default, so you may rename them. Use them all: every `eps`,
@@ -86,9 +88,9 @@ setup(seed=0)
 #
 # Gradients are compared with respect to `x`, `kept` and `mask_token`.
 #
-# **By hand.** $N = 3$, the numbers are $0.5, 0.9, 0.1$, `keep` $= 2$. New order: token 2, token 0, token 1 (counted from
-# 0). So kept is (token 2, token 0), the mask (False, True, False), and places $(1, 2, 0)$. Mind the difference: the *order*
-# is $(2, 0, 1)$, and places is its inverse. `unmask` gives (token 0, mask token, token 2).
+# **By hand.** $N = 3$, the numbers are $0.5, 0.9, 0.1$, `keep` $= 2$. New order: token 2, token 0, token 1 (counted
+# from 0). So kept is (token 2, token 0), the mask (False, True, False), and places $(1, 2, 0)$. Mind the difference:
+# the *order* is $(2, 0, 1)$, and places is its inverse. `unmask` gives (token 0, mask token, token 2).
 
 
 # %% exercise="random_masking"
@@ -159,22 +161,23 @@ with when_done():
 # %% [markdown]
 # ## 2 · The loss of MAE ●●●○○
 #
-# **Why.** What should the network say about a hidden patch? Its pixels, but not as they are: brightness changes slowly, so
-# a network could do well by copying the mean of the neighbours and learn nothing about form. MAE takes brightness and
-# contrast out: each target patch is brought to mean 0 and variance 1. And only **hidden** patches count: to repeat what
-# one sees is no achievement.
+# **Why.** What should the network say about a hidden patch? Its pixels, but not as they are: brightness changes
+# slowly, so a network could do well by copying the mean of the neighbours and learn nothing about form. MAE takes
+# brightness and contrast out: each target patch is brought to mean 0 and variance 1. And only **hidden** patches
+# count: to repeat what one sees is no achievement.
 #
-# **What.** `mae_loss(images, predicted, mask, patch_size, eps)` returns one number. `images` is $(B, C, H, W)$; cut into
-# patches of $p \times p$, which run along the rows of the image, it gives $x$ of shape $(B, N, P)$. Within a patch the
-# numbers run along the rows of pixels too, and **all channels of a pixel stand side by side**. `predicted` $\hat y$ is
-# $(B, N, P)$, `mask` $(B, N)$ bool, True for hidden. With the mean $\mu$ and the variance $v$ of each patch over its $P$
-# numbers,
+# **What.** `mae_loss(images, predicted, mask, patch_size, eps)` returns one number. `images` is $(B, C, H, W)$; cut
+# into patches of $p \times p$, which run along the rows of the image, it gives $x$ of shape $(B, N, P)$. Within a
+# patch the numbers run along the rows of pixels too, and **all channels of a pixel stand side by side**. `predicted`
+# $\hat y$ is $(B, N, P)$, `mask` $(B, N)$ bool, True for hidden. With the mean $\mu$ and the variance $v$ of each
+# patch over its $P$ numbers,
 #
 # $$v = \frac{1}{P - 1} \sum_i (x_i - \mu)^2, \qquad y_i = \frac{x_i - \mu}{\sqrt{v + \epsilon}}, \qquad L = \operatorname*{mean}_{\text{hidden patches of the batch}} \; \frac1P \sum_i (\hat y_i - y_i)^2$$
 #
 # The variance divides by $P - 1$ (so does the code of the paper), $\epsilon$ = `eps` stands under the root; it is
-# given, and some checks give a large one. All hidden patches of the batch count alike, however many an image has. Targets are no part of the
-# network: gradients are compared with respect to `predicted` only.
+# given, and some checks give a large one. At least one patch is hidden, and all hidden patches of the batch count
+# alike, however many an image has. Targets are no part of the network: gradients are compared with respect to
+# `predicted` only.
 #
 # **By hand.** One patch of $P = 2$ numbers, 1 and 3: $\mu = 2$, $v = 2$, so with $\epsilon = 0$ the target is
 # $(-0.71, 0.71)$. If 0 is predicted for both, the loss is $0.5$.
@@ -227,8 +230,23 @@ with when_done():
     display(plots.matrices({"loss of a network that says 0": table}, rows=list(pictures), columns=["2 × 2", "4 × 4"]))
 
 # %% [markdown]
-# For noise it is $(P - 1) / P$, and would be so for pictures ten times as bright: that is what normalised targets are for. The digits have many patches
-# of one colour. Their variance is 0, so is their target, and to say 0 of them costs nothing.
+# For noise it is $(P - 1) / P$, and would be so for pictures ten times as bright: that is what normalised targets are
+# for. The digits have many patches of one colour. Their variance is 0, so is their target, and to say 0 of them costs
+# nothing.
+#
+# And what does `eps` do? The same for 2 × 2 patches of noise, from faint to bright, with a small one and a large one.
+
+# %%
+with when_done():
+    contrasts, lines = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0], {}
+    hidden = torch.ones(100, 16, dtype=torch.bool)
+    for eps in (1e-6, 1e-2):
+        say_0 = lambda contrast: mae_loss(contrast * pictures["noise"], torch.zeros(100, 16, 4), hidden, 2, eps).item()
+        lines[f"eps {eps:g}"] = [say_0(contrast) for contrast in contrasts]
+    display(plots.curves(contrasts, lines, xlabel="contrast", ylabel="loss of a network that says 0", log="x"))
+
+# %% [markdown]
+# With a large `eps`, what is faint costs little.
 
 # %% [markdown]
 # ## 3 · SimMIM: bare pixels, and their distance ●●○○○
@@ -237,9 +255,9 @@ with when_done():
 # al. 2022) therefore leaves all tokens in, hidden ones as mask tokens, and finds that the simplest target will do: the
 # pixels as they are, and the **size** of the difference. Its mask lies on patches, its loss on pixels.
 #
-# **What.** `simmim_loss(images, predicted, mask, patch_size)` returns one number: the mean of $|\hat x - x|$ over all hidden
-# *numbers* of the batch. `images` and `predicted` are $(B, C, H, W)$, `mask` is $(B, H/p, W/p)$ bool, True for hidden;
-# each of its values stands for a square of $p \times p$ pixels with all their channels:
+# **What.** `simmim_loss(images, predicted, mask, patch_size)` returns one number: the mean of $|\hat x - x|$ over all
+# hidden *numbers* of the batch. `images` and `predicted` are $(B, C, H, W)$, `mask` is $(B, H/p, W/p)$ bool, True for
+# hidden; each of its values stands for a square of $p \times p$ pixels with all their channels:
 #
 # $$L = \frac{\sum_{b, c, h, w} m_{bhw}\, |\hat x_{bchw} - x_{bchw}|}{C \sum_{b, h, w} m_{bhw}}, \qquad m_{bhw} = \text{mask}_{b,\, \lfloor h/p \rfloor,\, \lfloor w/p \rfloor}$$
 #
@@ -264,13 +282,15 @@ check("hw9.simmim_loss", simmim_loss)
 
 # %% [markdown]
 # **Look at it.** Why hide in large squares? Say the network simply copies the nearest visible pixel to the left. Half of
-# 64 pixels are hidden, in squares of several sizes.
+# all pixels are hidden, in squares of several sizes, of pictures of 64 × 64 pixels with a few flat shapes on a flat
+# ground. The dotted line is what it costs to give each picture one colour, its mean. From which size on does copying
+# cost more than that?
 
 
 # %%
 def copy_from_the_left(images, hidden):
-    """Each hidden pixel becomes the nearest visible one to its left, (B, 1, H, W); 0 if there is none."""
-    columns, last = [], torch.zeros_like(images[..., 0])
+    """Each hidden pixel becomes the nearest visible one to its left, (B, C, H, W); grey if there is none."""
+    columns, last = [], torch.full_like(images[..., 0], 0.5)
     for w in range(images.shape[-1]):
         last = torch.where(hidden[..., w], last, images[..., w])
         columns.append(last)
@@ -278,32 +298,39 @@ def copy_from_the_left(images, hidden):
 
 
 with when_done():
-    images, costs = digit_images[:500], []
-    for p in (1, 2, 4):
-        drawn = torch.rand(500, (8 // p) ** 2, generator=torch.Generator().manual_seed(0))
-        mask = (drawn.argsort(dim=1).argsort(dim=1) % 2 == 0).view(500, 8 // p, 8 // p)  # half of the patches
+    images = load("shapes", size=60, device="cpu").images.float() / 255  # (60, 3, 64, 64)
+    costs, holes, copies, sides = [], [], [], [1, 2, 4, 8, 16]
+    for p in sides:
+        drawn = torch.rand(60, (64 // p) ** 2, generator=torch.Generator().manual_seed(0))
+        mask = (drawn.argsort(dim=1).argsort(dim=1) % 2 == 0).view(60, 64 // p, 64 // p)  # half of the patches
         large = repeat(mask, "b h w -> b 1 (h p) (w q)", p=p, q=p)
-        costs.append(simmim_loss(images, copy_from_the_left(images, large), mask, p))
-    columns = ["1 × 1", "2 × 2", "4 × 4"]
-    display(plots.matrices({"SimMIM's loss of copying": torch.stack(costs)[None]}, rows=["copied"], columns=columns))
+        copies.append(copy_from_the_left(images, large))
+        holes.append(torch.where(large, 0.5, images))
+        costs.append(simmim_loss(images, copies[-1], mask, p).item())
+    one_colour = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
+    levels = {"one colour": simmim_loss(images, one_colour, mask, p).item()}
+    shown, captions = torch.stack([each[0] for each in (*holes, *copies)]), [f"{p} × {p}" for p in sides]
+    display(plots.image_grid(shown, captions=[*captions, *["copied"] * 5], columns=5))
+    display(plots.curves(sides, {"copied": costs}, xlabel="side of a square", ylabel="loss", log="x", levels=levels))
 
 # %% [markdown]
 # ## 4 · Contrast: who belongs to whom? ●●○○○
 #
-# **Why.** Another source of supervision: two views of one image (SimCLR), or an image and its caption (CLIP), or a video and
-# its sound (VATT), belong together; the other pairs of the batch do not. A network that knows which are partners has
-# understood what they share. Without the others, it could make all vectors the same one.
+# **Why.** Another source of supervision: two views of one image (SimCLR), or an image and its caption (CLIP), or a
+# video and its sound (VATT), belong together; the other pairs of the batch do not. A network that knows which are
+# partners has understood what they share. Without the others, it could make all vectors the same one.
 #
-# **What.** `info_nce(a, b, temperature)` returns one number. `a` and `b` are $(B, D)$, row $i$ of one belongs to row $i$ of
-# the other. Bring each row to length 1 and compare all with all, $s_{ij} = \frac{a_i \cdot b_j}{|a_i|\,|b_j|\,\tau}$. Each $a$ has to find its $b$ among all
-# $B$, and each $b$ its $a$; the loss is the mean of both directions:
+# **What.** `info_nce(a, b, temperature)` returns one number. `a` and `b` are $(B, D)$, row $i$ of one belongs to row
+# $i$ of the other. Bring each row to length 1 and compare all with all,
+# $s_{ij} = \frac{a_i \cdot b_j}{|a_i|\,|b_j|\,\tau}$. Each $a$ has to find its $b$ among all $B$, and each $b$ its
+# $a$; the loss is the mean of both directions:
 #
 # $$L = -\frac12 \cdot \frac1B \sum_i \left( \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}} + \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ji}}} \right)$$
 #
 # Gradients are compared with respect to `a` and `b`. There is no `eps`: no row is zero.
 #
-# **By hand.** $B = 2$, $a_1 = b_1 = (1, 0)$, $a_2 = b_2 = (0, 5)$, $\tau = 1$: $s$ is 1 on the diagonal and 0 elsewhere, so
-# the loss is $-\log \frac{e}{e + 1} = 0.31$.
+# **By hand.** $B = 2$, $a_1 = b_1 = (1, 0)$, $a_2 = b_2 = (0, 5)$, $\tau = 1$: $s$ is 1 on the diagonal and 0
+# elsewhere, so the loss is $-\log \frac{e}{e + 1} = 0.31$.
 
 
 # %% exercise="info_nce"
@@ -322,8 +349,8 @@ def info_nce(a, b, temperature):
 check("hw9.info_nce", info_nce)
 
 # %% [markdown]
-# **Look at it.** Two copies of the same digits, one darker and moved by a pixel, compared by their bare pixels. The loss of
-# guessing is $\log B$. Which temperature makes the loss lowest?
+# **Look at it.** Two copies of the same digits, one darker and moved by a pixel, compared by their bare pixels. The
+# loss of guessing is $\log B$. Which temperature makes the loss lowest?
 
 # %%
 with when_done():
@@ -340,25 +367,28 @@ with when_done():
 # %% [markdown]
 # ## 5 · DINO: a teacher made of oneself ●●●○○
 #
-# **Why.** Can one learn without any negatives? **DINO** (Caron et al. 2021) lets a student say of one view what a teacher
-# says of another view of the same image. The teacher is an average of earlier students. That has two trivial solutions:
-# always the same output (one of $K$ wins), or always all outputs alike. Two opposite forces exclude them: the teacher's
-# scores are **centred**, which forbids the first, and **sharpened** by a low temperature, which forbids the second.
+# **Why.** Can one learn without any negatives? **DINO** (Caron et al. 2021) lets a student say of one view what a
+# teacher says of another view of the same image. The teacher is an average of earlier students. That has two trivial
+# solutions: always the same output (one of $K$ wins), or always all outputs alike. Two opposite forces exclude them:
+# the teacher's scores are **centred**, which forbids the first, and **sharpened** by a low temperature, which forbids
+# the second.
 #
 # **What.** Two functions. $B$ images, $K$ outputs, raw scores.
 #
-# `dino_loss(student, teacher, centre, student_temperature, teacher_temperature)`: `student` is $(S, B, K)$, `teacher` is
-# $(T, B, K)$ with $T \le S$: views $0 \dots T - 1$ are the same images for both (large views); the student sees some small
-# ones besides. `centre` is $(K)$. With $c$ = `centre`:
+# `dino_loss(student, teacher, centre, student_temperature, teacher_temperature)`: `student` is $(S, B, K)$, `teacher`
+# is $(T, B, K)$ with $T \le S$: views $0 \dots T - 1$ are the same images for both (large views); the student sees
+# some small ones besides. `centre` is $(K)$. With $c$ = `centre`:
 #
 # $$t = \operatorname{softmax}\!\left(\frac{\text{teacher} - c}{\tau_t}\right), \qquad s = \operatorname{softmax}\!\left(\frac{\text{student}}{\tau_s}\right)$$
 #
 # $$L = \operatorname*{mean}_{(i, j):\; i \ne j} \; \frac1B \sum_{b, k} - t_{ibk} \log s_{jbk}$$
 #
-# where $i$ runs over the teacher's views and $j$ over the student's. Pairs of one and the same view, $i = j$, are left out, above and below the fraction. **The teacher does not
-# learn**: gradients are compared with respect to `student`, `teacher` and `centre`, and the last two are 0.
+# where $i$ runs over the teacher's views and $j$ over the student's. Pairs of one and the same view, $i = j$, are
+# left out of the sum and of the count. **The teacher does not learn**: gradients are compared with respect to
+# `student`, `teacher` and `centre`, and the last two are 0 (or none flow at all).
 #
-# `update_centre(centre, teacher, momentum)`: from `centre` $(K)$ and the teacher's raw scores $(T, B, K)$ to the new centre $(K)$,
+# `update_centre(centre, teacher, momentum)`: from `centre` $(K)$ and the teacher's raw scores $(T, B, K)$ to the new
+# centre $(K)$,
 #
 # $$c' = m\, c + (1 - m) \cdot \operatorname*{mean}_{\text{views, images}} \text{teacher}$$
 #
@@ -401,9 +431,11 @@ def update_centre(centre, teacher, momentum):
 check("hw9.dino_loss", dino_loss, update_centre)
 
 # %% [markdown]
-# **Look at it.** First, what centre and temperature do to a teacher that has a favourite: scores of 256 images, in which output 0 is ahead for
-# all. Two numbers: how undecided it is about one image (entropy; 0: one output has it all), and how many outputs all images together use
-# (the exponential of the entropy of their mean). Then a network that has collapsed: whatever it sees, it says output 0. What does that cost?
+# **Look at it.** First, what centre and temperature do to a teacher that has a favourite: scores of 256 images, in
+# which output 0 is ahead for all. The picture shows the shares of one image, and the mean of all. Two numbers say the
+# same: how undecided the teacher is about one image (entropy; 0: one output has it all), and how many outputs all
+# images together use (the exponential of the entropy of their mean). Then a network that has collapsed: whatever it
+# sees, it says output 0. What does that cost?
 
 
 # %%
@@ -412,17 +444,20 @@ def entropy(shares):
 
 
 with when_done():
-    scores = torch.randn(1, 256, 16, generator=torch.Generator().manual_seed(0))  # (T, B, K)
+    scores = torch.randn(1, 256, 8, generator=torch.Generator().manual_seed(0))  # (T, B, K)
     scores[..., 0] += 4  # the favourite
-    found = update_centre(torch.zeros(16), scores, 0.0)  # (K,)
-    for name, centre, temperature in (
-        ("centred and sharpened", found, 0.1),
-        ("sharpened only", 0 * found, 0.1),
-        ("centred only", found, 2.0),
-    ):
-        shares = ((scores - centre) / temperature).softmax(dim=-1)[0]  # (B, K)
-        undecided, used = entropy(shares).mean().item(), entropy(shares.mean(dim=0)).exp().item()
-        print(f"{name:22} entropy of one image {undecided:.2f} of {math.log(16):.2f}, outputs in use {used:4.1f} of 16")
+    found = update_centre(torch.zeros(8), scores, 0.0)  # (K,)
+    ways = {
+        "centred and sharpened": (found, 0.1),
+        "sharpened only": (0 * found, 0.1),
+        "centred only": (found, 2.0),
+    }
+    shares = torch.stack([((scores - c) / t).softmax(dim=-1)[0] for c, t in ways.values()])  # (3, B, K)
+    panels = {"shares of one image": shares[:, 0], "mean of 256 images": shares.mean(dim=1)}
+    display(plots.matrices(panels, rows={"shares of one image": list(ways)}, columns=list("01234567"), shared=True))
+    for name, each in zip(ways, shares):
+        undecided, used = entropy(each).mean().item(), entropy(each.mean(dim=0)).exp().item()
+        print(f"{name:22} entropy of one image {undecided:.2f} of {math.log(8):.2f}, outputs in use {used:3.1f} of 8")
     collapsed = torch.zeros(2, 8, 16)  # two views of 8 images
     collapsed[..., 0] = 4
     centre = update_centre(torch.zeros(16), collapsed, 0.0)
@@ -432,19 +467,21 @@ with when_done():
 # %% [markdown]
 # ## 6 · A teacher that follows ●●○○○
 #
-# **Why.** Where does the teacher come from? It is never trained. After each step of the student, every weight of the teacher
-# moves a little towards it: an **exponential moving average**. It changes slowly, so the target stands still long
-# enough to be learned, and as an average of many students it is better than each.
+# **Why.** Where does the teacher come from? It is never trained. After each step of the student, every weight of the
+# teacher moves a little towards it: an **exponential moving average**. It changes slowly, so the target stands still
+# long enough to be learned, and as an average of many students it is better than each.
 #
-# **What.** `ema_teacher(teacher, student, momentum)`: two modules of the same kind. **In place**, and for *every* parameter, in the order of
-# `.parameters()`,
+# **What.** `ema_teacher(teacher, student, momentum)`: two modules of the same kind. **In place**, and for *every*
+# parameter, in the order of `.parameters()`,
 #
 # $$w_t \leftarrow m\, w_t + (1 - m)\, w_s$$
 #
-# The student stays as it is. Return the **distance** of the two *after* the move, one number: the length of the differences of all
-# parameters together, $\sqrt{\sum_i (w_{t,i} - w_{s,i})^2}$. No gradients may be tracked on the way, and none are compared.
+# The student stays as it is; neither has buffers. Return the **distance** of the two *after* the move, one number:
+# the length of the differences of all parameters together, $\sqrt{\sum_i (w_{t,i} - w_{s,i})^2}$. No gradients may be
+# tracked on the way, and none are compared.
 #
-# **By hand.** One weight each, teacher 1, student 3, $m = 0.75$: the teacher becomes $0.75 + 0.75 = 1.5$, and the distance is 1.5.
+# **By hand.** One weight each, teacher 1, student 3, $m = 0.75$: the teacher becomes $0.75 + 0.75 = 1.5$, and the
+# distance is 1.5.
 
 
 # %% exercise="ema_teacher"
@@ -464,8 +501,8 @@ def ema_teacher(teacher, student, momentum):
 check("hw9.ema_teacher", ema_teacher)
 
 # %% [markdown]
-# **Look at it.** A student that jumps about the right answer, 0, and teachers that follow it with three momenta. Which one is nearest to 0,
-# and which one came there first?
+# **Look at it.** A student that jumps about the right answer, 0, and teachers that follow it with three momenta.
+# Which one is nearest to 0, and which one came there first?
 
 
 # %%
@@ -500,24 +537,30 @@ with when_done():
 # %% [markdown]
 # ## 7 · The linear probe ●●●○○
 #
-# **Why.** A loss of 0.4 on hidden patches: is that good? Nobody can say. So one asks what the features are *good for*: freeze
-# the network, and fit a **linear** classifier on its features. It has no power of its own to undo what the network has mixed, so what it reads must
-# lie there openly. The least fussy form has a closed solution: least squares with a penalty.
+# **Why.** A loss of 0.4 on hidden patches: is that good? Nobody can say. So one asks what the features are *good
+# for*: freeze the network, and fit a **linear** classifier on its features. It has no power of its own to undo what
+# the network has mixed, so what it reads must lie there openly. The least fussy form has a closed solution: least
+# squares with a penalty.
 #
-# **What.** `linear_probe(backbone, images, labels, test_images, num_classes, penalty)` returns scores $(n', K)$ of the $n'$ test images.
-# `backbone(images)` gives features $(n, D)$; it is frozen: nothing in it changes. `labels` is $(n)$ int64, `num_classes` is $K$ (not every class need occur), `penalty` is $\lambda > 0$.
+# **What.** `linear_probe(backbone, images, labels, test_images, num_classes, penalty)` returns scores $(n', K)$ of
+# the $n'$ test images. `backbone(images)` gives features $(n, D)$; it is frozen: no weight in it changes. `labels` is
+# $(n)$ int64, `num_classes` is $K$ (not every class need occur), `penalty` is $\lambda > 0$.
 #
-# 1. *Standardise.* Of each of the $D$ features take mean $\mu$ and standard deviation $\sigma$ over the $n$ **training** images, the latter with $\frac1n$ under the root and
-#    without an `eps`. Let $Z = (X - \mu) / \sigma$, $(n, D)$. The test features are standardised with the *same* $\mu$ and $\sigma$: $Z'$.
-# 2. *Targets.* $Y$ is $(n, K)$: 1 in the column of the label, 0 elsewhere. $\bar y$, $(K)$, is its mean over the images.
+# 1. *Standardise.* Of each of the $D$ features take mean $\mu$ and standard deviation $\sigma$ over the $n$
+#    **training** images, the latter with $\frac1n$ under the root and without an `eps`. Let $Z = (X - \mu) / \sigma$,
+#    $(n, D)$. The test features are standardised with the *same* $\mu$ and $\sigma$: $Z'$.
+# 2. *Targets.* $Y$ is $(n, K)$: 1 in the column of the label, 0 elsewhere. $\bar y$, $(K)$, is its mean over the
+#    images.
 # 3. *Fit.* $W$, $(D, K)$, makes $\;\frac1n \lVert Z W - (Y - \bar y) \rVert^2 + \lambda \lVert W \rVert^2\;$ least:
 #
 # $$W = (Z^\top Z + n \lambda I)^{-1} Z^\top (Y - \bar y), \qquad \text{scores} = Z' W + \bar y$$
 #
 # No gradients are compared: there are none to follow.
 #
-# **By hand.** $n = 2$, $D = 1$: features 0 and 4 of the classes 0 and 1. $\mu = 2$, $\sigma = 2$, so $Z = (-1, 1)^\top$, $\bar y = (\frac12, \frac12)$. With $\lambda = 1$:
-# $Z^\top Z + 2 = 4$, $Z^\top (Y - \bar y) = (-1, 1)$, so $W = (-\frac14, \frac14)$. A test image with feature 4 has $Z' = 1$ and the scores $(\frac14, \frac34)$.
+# **By hand.** $n = 2$, $D = 1$: features 0 and 4 of the classes 0 and 1. $\mu = 2$, $\sigma = 2$, so
+# $Z = (-1, 1)^\top$, $\bar y = (\frac12, \frac12)$. With $\lambda = 1$: $Z^\top Z + 2 = 4$,
+# $Z^\top (Y - \bar y) = (-1, 1)$, so $W = (-\frac14, \frac14)$. A test image with feature 4 has $Z' = 1$ and the
+# scores $(\frac14, \frac34)$.
 
 
 # %% exercise="linear_probe"
@@ -551,7 +594,8 @@ def linear_probe(backbone, images, labels, test_images, num_classes, penalty):
 check("hw9.linear_probe", linear_probe)
 
 # %% [markdown]
-# **Look at it.** The control that ruins most claims: the probe on *raw pixels*, and on a **random** network that has never learned anything.
+# **Look at it.** The control that ruins most claims: the probe on *raw pixels*, and on a **random** network that has
+# never learned anything.
 
 # %%
 held_out = load("digits", "test", device="cpu")
@@ -586,16 +630,19 @@ with when_done():
 # %% [markdown]
 # ## 8 · How far apart are two boxes? ●●○○○
 #
-# **Why.** Lecture 15: a detector says *where*, and the usual measure for that, overlap through union (IoU), is 0 for all boxes that do not
-# touch. A box that is nearly right and one that is far away get the same loss and no gradient. The **generalised IoU** (Rezatofighi et al. 2019) goes on below 0: it
-# takes away the empty part of the **hull**, the smallest box around both.
+# **Why.** Lecture 15: a detector says *where*, and the usual measure for that, overlap through union (IoU), is 0 for
+# all boxes that do not touch. A box that is nearly right and one that is far away get the same loss and no gradient.
+# The **generalised IoU** (Rezatofighi et al. 2019) goes on below 0: it takes away the empty part of the **hull**, the
+# smallest box around both.
 #
-# **What.** `generalised_iou(a, b)`: `a` $(N, 4)$ and `b` $(M, 4)$, each box as two corners $(x_1, y_1, x_2, y_2)$ with $x_1 < x_2$ and $y_1 < y_2$. Returns $(N, M)$, all pairs. With the areas
-# $|A|$, $|B|$, $|A \cap B|$ (0 if they do not touch), $|A \cup B| = |A| + |B| - |A \cap B|$ and the hull $|H|$:
+# **What.** `generalised_iou(a, b)`: `a` $(N, 4)$ and `b` $(M, 4)$, each box as two corners $(x_1, y_1, x_2, y_2)$
+# with $x_1 < x_2$ and $y_1 < y_2$. Returns $(N, M)$, all pairs. With the areas $|A|$, $|B|$, $|A \cap B|$ (0 if they
+# do not touch), $|A \cup B| = |A| + |B| - |A \cap B|$ and the hull $|H|$:
 #
 # $$\text{GIoU} = \frac{|A \cap B|}{|A \cup B|} - \frac{|H| - |A \cup B|}{|H|}$$
 #
-# Coordinates are numbers on a line, not counted pixels: a side is $x_2 - x_1$. No `eps`: no box is empty. Gradients are compared with respect to `a` and `b`.
+# Coordinates are numbers on a line, not counted pixels: a side is $x_2 - x_1$. No `eps`: no box is empty. Gradients
+# are compared with respect to `a` and `b`.
 #
 # **By hand.** $A = (0, 0, 1, 1)$ and $B = (2, 2, 3, 3)$: no overlap, union 2, hull 9, so $0 - \frac79$.
 
@@ -639,23 +686,32 @@ with when_done():
 # %% [markdown]
 # ## 9 · Which query belongs to which object? ●●●○○
 #
-# **Why.** A picture has a *set* of objects: no order, any number. **DETR** (Carion et al. 2020) answers with a fixed number of queries, each a class
-# and a box. Before there can be a loss, somebody has to say which query should have found which object. DETR lets the cheapest
-# **one-to-one assignment** decide. One-to-one is the point: two queries that find the same object cannot both be right, so none needs to be removed afterwards.
+# **Why.** A picture has a *set* of objects: no order, any number. **DETR** (Carion et al. 2020) answers with a fixed
+# number of queries, each a class and a box. Before there can be a loss, somebody has to say which query should have
+# found which object. DETR lets the cheapest **one-to-one assignment** decide. One-to-one is the point: two queries
+# that find the same object cannot both be right, so none needs to be removed afterwards.
 #
 # **What.** Two functions, for one image with $Q$ queries and $M \le Q$ objects. They need no gradients.
 #
-# `match_cost(scores, boxes, labels, targets, l1_weight, giou_weight)` returns the table $(Q, M)$ of what each pair costs. `scores` is $(Q, K + 1)$, raw, the last class means *no object*; `boxes` $(Q, 4)$ and
-# `targets` $(M, 4)$ are corners; `labels` is $(M)$ int64, from 0 to $K - 1$. With $p_q = \operatorname{softmax}$ of the scores of query $q$ over all $K + 1$ classes:
+# `match_cost(scores, boxes, labels, targets, l1_weight, giou_weight)` returns the table $(Q, M)$ of what each pair
+# costs. `scores` is $(Q, K + 1)$, raw, the last class means *no object*; `boxes` $(Q, 4)$ and `targets` $(M, 4)$ are
+# corners; `labels` is $(M)$ int64, from 0 to $K - 1$. With $p_q = \operatorname{softmax}$ of the scores of query $q$
+# over all $K + 1$ classes:
 #
 # $$c_{qm} = -\,p_q(\text{label}_m) + \lambda_1 \sum_{i=1}^4 |\text{box}_{q,i} - \text{target}_{m,i}| - \lambda_2\, \text{GIoU}(\text{box}_q, \text{target}_m)$$
 #
-# The class enters as the bare probability (not its logarithm), $\lambda_1$ = `l1_weight`, $\lambda_2$ = `giou_weight`. (DETR takes the second term of centres and sizes; we keep corners.) Use your `generalised_iou`.
+# The class enters as the bare probability (not its logarithm), $\lambda_1$ = `l1_weight`, $\lambda_2$ =
+# `giou_weight`. (DETR takes the second term of centres and sizes; we keep corners.) Use your `generalised_iou`.
 #
-# `match_boxes(cost)`: from the table $(Q, M)$ to $(M)$ int64: for each object, in the order of the columns, its query. All are different, and the **sum of their costs is the least possible**.
-# The checks have at most 7 queries, so you may try all assignments; `linear_sum_assignment` of SciPy, which does it in $O(Q^3)$ (the *Hungarian method*), is imported and allowed.
+# `match_boxes(cost)`: from the table $(Q, M)$ to $(M)$ int64: for each object, in the order of the columns, its
+# query. All are different, and the **sum of their costs is the least possible**. (Of several best assignments any
+# would do; in the checks there is one.) Costs may be negative. The checks have at most 7 queries, so you may try all
+# assignments; `linear_sum_assignment` of SciPy, which does it in $O(Q^3)$ (the *Hungarian method*), is imported and
+# allowed.
 #
-# **By hand.** Two queries, two objects, $c = \begin{pmatrix} 1 & 2 \\ 3 & 9 \end{pmatrix}$ (a row is a query). Both objects want query 0. If object 0 gets it, the total is $1 + 9 = 10$; the other way it is $3 + 2 = 5$: the answer is $(1, 0)$.
+# **By hand.** Two queries, two objects, $c = \begin{pmatrix} 1 & 2 \\ 3 & 9 \end{pmatrix}$ (a row is a query). Both
+# objects want query 0. If object 0 gets it, the total is $1 + 9 = 10$; the other way it is $3 + 2 = 5$: the answer is
+# $(1, 0)$.
 
 
 # %% exercise="match_boxes"
@@ -691,7 +747,9 @@ def match_boxes(cost):
 check("hw9.match_boxes", match_cost, match_boxes)
 
 # %% [markdown]
-# **Look at it.** Is the short cut so bad? Random tables of 10 queries and 8 objects: the total of the best assignment, and that of "each object in turn takes what is cheapest and free".
+# **Look at it.** Is the short cut so bad? Random tables of 10 queries and 8 objects: the total of the best
+# assignment, and that of "each object in turn takes what is cheapest and free". Then one table of 5 queries and 4
+# objects, a column each, with both assignments.
 
 
 # %%
@@ -710,27 +768,39 @@ with when_done():
     best = sum(total(match_boxes(table), table) for table in tables) / 200
     greedy = sum(total(in_turn(table), table) for table in tables) / 200
     print(f"mean total: best {best:.2f}, in turn {greedy:.2f}")
+    small = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))  # one that fits a page
+    panels = {"cost": small}
+    for name, queries in (("best", match_boxes(small)), ("in turn", in_turn(small))):
+        price = small[queries, torch.arange(4)].sum().item()
+        panels[f"{name}, total {price:.2f}"] = F.one_hot(queries, 5).T.bool()
+    rows = {"cost": [f"query {q}" for q in range(5)]}
+    display(plots.matrices(panels, rows=rows, columns=list("0123")))
 
 # %% [markdown]
 # ## 10 · The loss of a set ●●●●○
 #
-# **Why.** Now every query has something to learn: a matched one its object's class and box, every other one to say that there is *nothing*. The latter are
-# the many (in DETR about 93 of 100), so they count less.
+# **Why.** Now every query has something to learn: a matched one its object's class and box, every other one to say
+# that there is *nothing*. The latter are the many (in DETR about 93 of 100), so they count less.
 #
-# **What.** `set_loss(scores, boxes, labels, targets, queries, no_object_weight, l1_weight, giou_weight)` returns one number, for one image. The first four are as in
-# exercise 9; `queries` is $(M)$ int64: object $m$ was matched with query $\text{queries}_m$. Two parts are added:
+# **What.** `set_loss(scores, boxes, labels, targets, queries, no_object_weight, l1_weight, giou_weight)` returns one
+# number, for one image. The first four are as in exercise 9; `queries` is $(M)$ int64: object $m$ was matched with
+# query $\text{queries}_m$. Two parts are added:
 #
-# * *Classes.* Each query $q$ has a class $k_q$: its object's label if it was matched, else $K$ (no object, the last column). Its weight $w_q$ is 1, or `no_object_weight` if $k_q = K$. A **weighted mean** over all $Q$ queries:
+# * *Classes.* Each query $q$ has a class $k_q$: its object's label if it was matched, else $K$ (no object, the last
+#   column). Its weight $w_q$ is 1, or `no_object_weight` if $k_q = K$. A **weighted mean** over all $Q$ queries:
 #
 # $$L_\text{class} = \frac{\sum_q w_q \cdot \left(-\log \operatorname{softmax}(\text{scores}_q)_{k_q}\right)}{\sum_q w_q}$$
 #
-# * *Boxes.* Matched queries only, divided by the number $M$ of objects (at least 1). With $b_m = \text{boxes}_{\text{queries}_m}$:
+# * *Boxes.* Matched queries only, divided by the number $M$ of objects. There is at least one, and no query has two.
+#   With $b_m = \text{boxes}_{\text{queries}_m}$:
 #
 # $$L_\text{box} = \frac1M \sum_m \left( \lambda_1 \sum_{i=1}^4 |b_{m,i} - \text{target}_{m,i}| + \lambda_2 \left(1 - \text{GIoU}(b_m, \text{target}_m)\right) \right)$$
 #
 # Use your `generalised_iou`. Gradients are compared with respect to `scores` and `boxes`.
 #
-# **By hand.** $Q = 2$, $M = K = 1$, all scores 0, weight of no object 0.5. Each query costs $\ln 2$, so $L_\text{class} = \frac{1 \cdot \ln 2 + 0.5 \cdot \ln 2}{1.5} = \ln 2$. If the matched box is exactly right, that is all.
+# **By hand.** $Q = 2$, $M = K = 1$, all scores 0, weight of no object 0.5. Each query costs $\ln 2$, so
+# $L_\text{class} = \frac{1 \cdot \ln 2 + 0.5 \cdot \ln 2}{1.5} = \ln 2$. If the matched box is exactly right, that is
+# all.
 
 
 # %% exercise="set_loss"
@@ -764,39 +834,67 @@ def set_loss(scores, boxes, labels, targets, queries, no_object_weight, l1_weigh
 check("hw9.set_loss", set_loss)
 
 # %% [markdown]
-# **Look at it.** Six free boxes and scores, no network, learn three objects; they are matched anew in every step. Which queries find them? Do the matches
-# ever change?
+# **Look at it.** Six free boxes and scores, with no network and no picture before them, learn the objects of 40
+# pictures, three in each: of class 0 in the left half, of class 1 in the right. At first all six lie in the middle.
+# They are matched anew in every step. How often does a picture's match change from one round to the next? And where
+# do the boxes go? *Price: about three seconds.*
+
 
 # %%
+def some_objects(generator):
+    """(labels (M,), corners (M, 4)) of three objects; the label says in which half one begins."""
+    corner = 0.75 * torch.rand(3, 2, generator=generator)
+    size = 0.15 + 0.1 * torch.rand(3, 2, generator=generator)
+    return (corner[:, 0] > 0.375).long(), torch.cat([corner, corner + size], dim=1)
+
+
+def coverage(boxes, side=24):
+    """By how many boxes each point of the picture is covered, (side, side)."""
+    x = (torch.arange(side) + 0.5) / side
+    across = (boxes[:, 0, None] < x) & (x < boxes[:, 2, None])  # (Q, side)
+    down = (boxes[:, 1, None] < x) & (x < boxes[:, 3, None])
+    return (down[:, :, None] & across[:, None, :]).sum(dim=0)
+
+
 with when_done():
-    torch.manual_seed(0)
-    targets = torch.tensor([[0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.9, 0.8], [0.6, 0.1, 0.9, 0.3]])  # (M, 4)
-    labels = torch.tensor([0, 1, 1])  # (M,)
-    scores = nn.Parameter(torch.zeros(6, 3))  # (Q, K + 1)
-    corner = 0.6 * torch.rand(6, 2)
-    boxes = nn.Parameter(torch.cat([corner, corner + 0.3], dim=1))  # (Q, 4)
-    optimizer, losses, matches = torch.optim.Adam([scores, boxes], lr=0.02), [], []
-    for _ in range(200):
+    generator = torch.Generator().manual_seed(1)
+    all_objects = [some_objects(generator) for _ in range(40)]
+    corner = 0.35 + 0.1 * torch.rand(6, 2, generator=generator)
+    scores, boxes = nn.Parameter(torch.zeros(6, 3)), nn.Parameter(torch.cat([corner, corner + 0.2], dim=1))
+    optimizer, losses, matches, before = torch.optim.Adam([scores, boxes], lr=0.02), [], [], coverage(boxes.detach())
+    for step in range(40 * budget(tiny=3, cpu=20)):
+        labels, targets = all_objects[step % 40]
         with torch.no_grad():
             queries = match_boxes(match_cost(scores, boxes, labels, targets, 5.0, 2.0))
-        loss = set_loss(scores, boxes, labels, targets, queries, 0.1, 5.0, 2.0)
+        loss = set_loss(scores, boxes, labels, targets, queries, 0.2, 5.0, 2.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        matches.append(queries.tolist())
-    picture = plots.curves(range(200), {"loss": losses}, xlabel="step", ylabel="loss", log="y")
-    changes = sum(one != two for one, two in zip(matches, matches[1:]))
-    display(
-        picture.described(
-            f"the loss falls from {losses[0]:.2f} to {losses[-1]:.2f}; the matches changed {changes} times and end with {matches[-1]}"
-        )
-    )
+        matches.append(queries)
+    rounds = torch.stack(matches).view(-1, 40, 3)
+    changed = (rounds[1:] != rounds[:-1]).any(dim=2).float().mean(dim=1).tolist()  # a share a round
+    means = torch.tensor(losses).view(-1, 40).mean(dim=1).tolist()
+    print(f"mean loss of the first round {means[0]:.2f}, of the last {means[-1]:.2f}")
+    lines = {"pictures with another match": changed}
+    display(plots.curves(range(2, len(rounds) + 1), lines, xlabel="round", ylabel="share"))
+    after = coverage(boxes.detach())
+    display(plots.matrices({"boxes at first": before, "boxes at last": after}, numbers=False, shared=True))
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# At first the match of every other picture changes from round to round, later that of every fourth or so: the queries
+# share the picture out among themselves. No two are taught the same, because no two are matched with the same object. A
+# query of DETR, too, comes to look for objects of one region and one size (figure 7 of the paper); only the network
+# behind it moves its box to what there is to see.
+# </details>
 
 # %% [markdown]
 # ## All together: a masked autoencoder, and what its probe says
 #
-# Nothing to write here. A small MAE out of your parts: an encoder that sees 4 of 16 patches, your mask token, and a decoder of one block. It never sees a label.
+# Nothing to write here. A small MAE out of your parts: an encoder that sees 4 of 16 patches, your mask token, and a
+# decoder of one block. It never sees a label.
 
 
 # %%
@@ -859,8 +957,8 @@ def without_labels(model, images, steps, batch_size, keep, rate=2e-3):
 
 
 # %% [markdown]
-# The `eps` is large: in a patch that is all black but for a trace of grey, the trace is not worth learning. *Price of the next cell: about 40
-# seconds on one core of a laptop's CPU.*
+# The `eps` is large: in a patch that is all black but for a trace of grey, the trace is not worth learning. *Price of
+# the next cell: about 40 seconds on one core of a laptop's CPU.*
 
 # %%
 with when_done():
@@ -879,18 +977,21 @@ with when_done():
     )
 
 # %% [markdown]
-# Compare the three, at both numbers of labels, before you read on. Change `keep`, or train five times as long: which of the bars moves?
+# Compare the three, at both numbers of labels, before you read on. Change `keep`, or train five times as long: which
+# of the bars moves?
 #
 # <details><summary>What we saw</summary>
 #
-# The loss falls to about half, so the network does learn to fill in strokes. And yet its probe is not ahead of the raw pixels, with 1000 labels not even of the encoder before
-# training. On such small pictures little is left to be taken out of the pixels. A probe of 90 % sounded well.
+# The loss falls to about half, so the network does learn to fill in strokes. And yet its probe is not ahead of the
+# raw pixels, with 1000 labels not even of the encoder before training. On such small pictures little is left to be
+# taken out of the pixels. A probe of 90 % sounded well.
 # </details>
 #
 #
 # **A GPU, if there is one:** the same on CIFAR-10, with 64 patches of 4 × 4 pixels, 16 of them visible, in your loss.
 #
-# *Price: estimated, not measured: some minutes on a recent GPU; without one it does nothing. One seed, so read it accordingly.*
+# *Price: estimated, not measured: some minutes on a recent GPU; without one it does nothing. One seed, so read it
+# accordingly.*
 
 
 # %%
@@ -945,28 +1046,44 @@ with when_done():
 #
 # A few sentences for each part. This one is read by a person.
 #
-# **(a)** *(2 points)* "The probe reaches 90 %, so the network understands digits." What does a linear probe prove, and what does it not? Name the two controls of this notebook
-# and say, with one number of your own bars each, what the claim would have been without them.
+# **(a)** *(2 points)* "The probe reaches 90 %, so the network understands digits." What does a linear probe prove,
+# and what does it not? Name the two controls of this notebook and say, with one number of your own bars each, what
+# the claim would have been without them.
 #
-# **(b)** *(2 points)* Two networks, one trained by masking and one by contrast. Probed, the second is far ahead; fine-tuned, the first. (So it was with MAE and MoCo v3 on ImageNet.) How can both be true? What does
-# each measure ask of the features?
+# **(b)** *(2 points)* Two networks, one trained by masking and one by contrast. Probed, the second is far ahead;
+# fine-tuned, the first. (So it was with MAE and MoCo v3 on ImageNet.) How can both be true? What does each measure
+# ask of the features?
 #
-# **(c)** *(2 points)* DINO without its centre, contrast without its negatives, DETR without one-to-one matching: each has a cheap way to be "right". Name the cheap way of *two* of them, and what exactly shuts it.
+# **(c)** *(2 points)* DINO without its centre, contrast without its negatives, DETR without one-to-one matching: each
+# has a cheap way to be "right". Name the cheap way of *two* of them, and what exactly shuts it.
 #
 # ### BEGIN SOLUTION
-# **(a)** It proves that what the labels need can be read from the features by weighted sums: it lies there openly, for *these* labels, *this* many of them and *this* penalty. It does not prove that training put it there (the input may
-# have it already), nor that the network uses it, nor what it would give after fine-tuning; a low probe does not prove that the information is missing, only that it is not linear. Controls: raw pixels (how much was in the input) and an untrained network of the same shape (how much
-# the architecture and more dimensions give). On our digits with 1000 labels: pixels 94 %, untrained 91 %, trained 90 %. So the probe of 90 % shows nothing that training has added (one seed: a percent or two is no difference either way); without the controls one would have claimed all that lies above the 10 % of guessing.
+# **(a)** It proves that what the labels need can be read from the features by weighted sums: it lies there openly,
+# for *these* labels, *this* many of them and *this* penalty. It does not prove that training put it there (the input
+# may have it already), nor that the network uses it, nor what it would give after fine-tuning; a low probe does not
+# prove that the information is missing, only that it is not linear. Controls: raw pixels (how much was in the input)
+# and an untrained network of the same shape (how much the architecture and more dimensions give). On our digits with
+# 1000 labels: pixels 94 %, untrained 91 %, trained 90 %. So the probe of 90 % shows nothing that training has added
+# (one seed: a percent or two is no difference either way); without the controls one would have claimed all that lies
+# above the 10 % of guessing.
 #
-# *Marking: 1 point for "can be read out linearly, for these labels" with one thing that does not follow; half a point for each control with a number of one's own bars.*
+# *Marking: 1 point for "can be read out linearly, for these labels" with one thing that does not follow; half a point
+# for each control with a number of one's own bars.*
 #
-# **(b)** A probe asks what lies there *linearly* and lets nothing change. Contrast throws away whatever differs between two views and puts what is left, mostly what an image shows as a whole, into one vector that is compared by angles:
-# that is nearly a classifier already. Masking has to keep all that redraws a patch, place and texture as well, so the class lies deeper and not on a straight line; a few steps of fine-tuning can turn it out. Fine-tuning asks how good a *starting point* the weights are.
+# **(b)** A probe asks what lies there *linearly* and lets nothing change. Contrast throws away whatever differs
+# between two views and puts what is left, mostly what an image shows as a whole, into one vector that is compared by
+# angles: that is nearly a classifier already. Masking has to keep all that redraws a patch, place and texture as
+# well, so the class lies deeper and not on a straight line; a few steps of fine-tuning can turn it out. Fine-tuning
+# asks how good a *starting point* the weights are.
 #
-# *Marking: 1 point for what each measure asks (linear and frozen; a starting point), 1 point for why the two ways of training differ (invariance against detail).*
+# *Marking: 1 point for what each measure asks (linear and frozen; a starting point), 1 point for why the two ways of
+# training differ (invariance against detail).*
 #
-# **(c)** DINO: all images get one and the same output; taking away the running mean of the scores makes a favourite cost its advantage (and the low temperature shuts the opposite way, all outputs alike). Contrast: all vectors become the same one, since partners then agree; the sum below
-# the fraction, over the others, grows with it. DETR: several queries give the best-seen object, each with a low cost; with one-to-one matching only one of them is right and the others are taught "no object".
+# **(c)** DINO: all images get one and the same output; taking away the running mean of the scores makes a favourite
+# cost its advantage (and the low temperature shuts the opposite way, all outputs alike). Contrast: all vectors become
+# the same one, since partners then agree; the sum below the fraction, over the others, grows with it. DETR: several
+# queries give the best-seen object, each with a low cost; with one-to-one matching only one of them is right and the
+# others are taught "no object".
 #
 # *Marking: 1 point each for two of the three: half for the cheap way, half for what shuts it.*
 # ### END SOLUTION
@@ -980,7 +1097,10 @@ with when_done():
 # * A linear probe says what lies openly in features, and only its controls say who put it there.
 # * Boxes are compared by their hull, matched as a set, one to one, and only then is there a loss.
 #
-# **References.** K. He et al., *Masked autoencoders are scalable vision learners*, CVPR 2022. · Z. Xie et al., *SimMIM*, CVPR 2022. · A. van den Oord, Y. Li and O. Vinyals,
-# *Representation learning with contrastive predictive coding*, 2018 (InfoNCE). · T. Chen et al., *SimCLR*, ICML 2020. · A. Radford et al., *CLIP*, ICML 2021. · H. Akbari et al., *VATT*, NeurIPS 2021. · M. Caron et al., *Emerging
-# properties in self-supervised vision transformers*, ICCV 2021 (DINO). · G. Alain and Y. Bengio, *Understanding intermediate layers using linear classifier probes*, 2016. · H. Rezatofighi et al., *Generalized intersection over
-# union*, CVPR 2019. · N. Carion et al., *End-to-end object detection with transformers*, ECCV 2020 (DETR).
+# **References.** K. He et al., *Masked autoencoders are scalable vision learners*, CVPR 2022. · Z. Xie et al.,
+# *SimMIM*, CVPR 2022. · A. van den Oord, Y. Li and O. Vinyals, *Representation learning with contrastive predictive
+# coding*, 2018 (InfoNCE). · T. Chen et al., *SimCLR*, ICML 2020. · A. Radford et al., *CLIP*, ICML 2021. · H. Akbari
+# et al., *VATT*, NeurIPS 2021. · M. Caron et al., *Emerging properties in self-supervised vision transformers*, ICCV
+# 2021 (DINO). · G. Alain and Y. Bengio, *Understanding intermediate layers using linear classifier probes*, 2016. ·
+# H. Rezatofighi et al., *Generalized intersection over union*, CVPR 2019. · N. Carion et al., *End-to-end object
+# detection with transformers*, ECCV 2020 (DETR).

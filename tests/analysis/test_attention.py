@@ -202,3 +202,39 @@ def test_weights_below_zero_are_no_shares():
     for look in (rollout, lambda layers: mean_attention_distance(layers, 64)):
         with pytest.raises(ValueError, match="below 0"):
             look([-weights[0].abs()])
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_a_row_that_may_see_nothing_is_recorded_as_zeros_and_comes_out_as_if_nobody_watched(need_weights):
+    """torch gives it NaN or 0 by whether the layer is asked for its weights."""
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(24, 4, batch_first=True).eval()
+    x, hidden = torch.randn(2, 9, 24), torch.zeros(2, 9, dtype=torch.bool)
+    hidden[1] = True
+    outputs = []
+
+    class Model(nn.Module):
+        def forward(self, x):
+            outputs.append(layer(x, x, x, key_padding_mask=hidden, need_weights=need_weights)[0])
+            return outputs[-1]
+
+    expected = Model()(x).detach()
+    (weights,) = attention_weights(Model(), x)
+    torch.testing.assert_close(outputs[-1], expected, equal_nan=True)
+    assert expected[1].isnan().any() == need_weights
+    assert torch.allclose(weights[0].sum(-1), torch.ones(4, 9)) and not weights[1].any()
+
+
+def test_a_float16_row_at_the_lowest_number_attends_as_if_unmasked_and_is_recorded_so():
+    """All scores are moved by the same number, which a softmax does not see where its digits suffice."""
+    q, k, v = (TOKENS[i % 2][None].half() for i in range(3))
+    mask = torch.full((9, 9), torch.finfo(torch.float16).min, dtype=torch.float16)
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    (weights,) = attention_weights(Model(), IMAGES)
+    assert weights.dtype == torch.float16 and (weights.float() - 1 / 9).abs().max() > 0.05
+    used = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).float()
+    assert torch.allclose(weights.float() @ v.float(), used, atol=2e-3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from course.analysis import average_precision
-from course.analysis.detection import COCO, area_under, hits
+from course.analysis.detection import COCO, area_under, hits, recall_by_size, without_copies
 
 
 def problem(images: int = 12, seed: int = 0):
@@ -103,3 +103,24 @@ def test_an_object_is_found_once():
 def test_the_area_by_hand():
     """Right, wrong, right, of 4 objects: precision 1 up to recall 1/4, 2/3 up to 1/2, then nothing."""
     assert area_under(torch.tensor([True, False, True]), 4) == pytest.approx((26 * 1 + 25 * 2 / 3) / 101)
+
+
+def test_copies_of_one_class_are_taken_away_and_the_surest_stays():
+    box = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.51, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.8, 0.5, 0.2, 0.2]])
+    score, kind = torch.tensor([0.4, 0.9, 0.3, 0.2]), torch.tensor([1, 1, 2, 1])
+    ((scores, kinds, boxes),) = without_copies([(score, kind, box)])
+    assert scores.tolist() == pytest.approx([0.9, 0.3, 0.2]) and kinds.tolist() == [1, 2, 1]
+    assert boxes.equal(box[[1, 2, 3]])
+    ((scores, _, _),) = without_copies([(score, kind, box)], threshold=0.95)
+    assert len(scores) == 4
+
+
+def test_what_is_found_is_counted_by_size():
+    """Of two small objects one is found; the large one is found without its class, or too unsurely."""
+    true = torch.tensor([[0.2, 0.2, 0.1, 0.1], [0.5, 0.2, 0.1, 0.1], [0.5, 0.7, 0.4, 0.4]])
+    targets = [(torch.tensor([0, 1, 1]), true)]
+    found = [(torch.tensor([0.9, 0.8, 0.4]), torch.tensor([0, 0, 1]), true[[0, 2, 2]])]
+    sizes = [torch.tensor([6.0, 7.0, 25.0])]
+    small, medium, large = recall_by_size(found, targets, sizes)
+    assert (small, large) == (0.5, 0.0) and math.isnan(medium)
+    assert recall_by_size(found, targets, sizes, score=0.3)[2] == 1.0

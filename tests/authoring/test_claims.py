@@ -27,6 +27,8 @@ WITHOUT_LOOSE_NUMBERS = (
     "12_convnets_strike_back",
     "13_scaling",
     "14_video",
+    "15_dense_prediction",
+    "16_self_supervision_and_multimodal",
 )
 
 STORED = {

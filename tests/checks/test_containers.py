@@ -90,6 +90,17 @@ def test_where_a_tensor_is_asked_for_a_table_of_its_numbers_is_told_to_become_on
     assert "put them together into one tensor" in said(ROWS, list(ROWS))
 
 
+def test_right_numbers_in_a_list_are_no_mistake_of_another_function():
+    calls = [Call(target, {"x": X + i}) for i, target in enumerate(("f", "g"))]
+    right = {"f": lambda x: 2 * x, "g": lambda x: x[0]}
+    tripled = observe(right | {"f": lambda x: 3 * x}, calls)
+    expected = Expected(observe(right, calls), [("You tripled.", tripled)], {}, 1e-4, 2, made=tuple(calls))
+    in_list = right | {"g": lambda x: x[0].tolist()}
+    verdict = judge(expected, observe(in_list, calls))
+    assert not verdict.named and verdict.sentence == "The numbers are right, but they came as a list. Return a tensor."
+    assert judge(expected, observe(in_list | {"f": lambda x: 3 * x}, calls)).sentence == "You tripled."
+
+
 def test_a_tensor_of_endless_empty_rows_is_not_taken_apart():
     expected = Expected(Observation({"0.out.0": torch.tensor(1), "0.out.1": torch.tensor(2)}), [], {}, 1e-4, 1)
     seen = Observation({"0.out": torch.empty(2**40, 0)})

@@ -262,6 +262,17 @@ def test_where_an_input_is_written_into_inside_a_loop(homework):
     assert "Line 5, `out[i] = q[i] / q.shape[1] ** 0.5`: here the input is written into" in said
 
 
+def test_tensors_of_inference_mode_which_do_not_count_how_often_they_are_written_into(homework):
+    source = """def attend(q, k):
+    with torch.inference_mode():
+        weights = q @ k.T
+        weights /= q.shape[1] ** 0.5
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        return (weights @ k).clone()
+"""
+    assert "Line 5, `weights.sum(dim=1, keepdim=True)`" in card("hw9.attend", typed(source)["attend"])
+
+
 def test_a_cell_of_ipython(homework):
     from IPython.core.interactiveshell import InteractiveShell
 

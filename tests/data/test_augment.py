@@ -248,6 +248,14 @@ def one_box(side: int) -> float:
     return box["height"] * box["width"] / side**2
 
 
+def test_resized_crops_of_bytes_are_those_of_floats_to_one_level():
+    images = torch.randint(256, (20, 2, 3, 80, 60), dtype=torch.uint8, generator=seeded())  # clips
+    crop = RandomResizedCrop(side=24)
+    drawn = crop.draw(20, images.shape, seeded())
+    assert crop.apply(images, drawn).dtype == torch.uint8
+    assert (crop.apply(images, drawn).float() - crop.apply(images.float(), drawn)).abs().max() < 1.01
+
+
 def test_resized_crops_are_of_the_sizes_of_inception():
     top, left, height, width = RandomResizedCrop().draw(4000, (3, 96, 96), seeded()).unbind(1)
     assert ((top >= 0) & (left >= 0) & (top + height <= 96) & (left + width <= 96)).all()

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from course.data import available, fetch, load, two_questions
 
-OFFLINE = ["digits", "two_questions", "digit_video", "shapes"]  # tests/data/test_shapes.py: what the last claims
+# What the last two claim: tests/data/test_shapes.py, tests/data/test_narrated.py
+OFFLINE = ["digits", "two_questions", "digit_video", "shapes", "narrated_digits"]
 SEQUENCES = ["sentiment", "lookup", "reversal"]  # tests/data/test_sequences.py
 
 
@@ -47,7 +48,7 @@ def test_same_call_same_bytes_and_splits_share_nothing(name):
     assert len(distinct_images(again[0].images)) == len(again[0])
 
 
-@pytest.mark.parametrize("name", ["two_questions", "digit_video", "shapes"])
+@pytest.mark.parametrize("name", ["two_questions", "digit_video", "shapes", "narrated_digits"])
 def test_a_longer_set_begins_with_the_shorter(name):
     short, long = load(name, size=300, seed=3, device="cpu"), load(name, size=2500, seed=3, device="cpu")
     assert len(short) == 300 and len(long) == 2500

@@ -124,3 +124,11 @@ def test_a_part_and_another_device_take_masks_and_boxes_along():
     for (kinds, boxes), (kinds_of_all, boxes_of_all) in zip(objects(few), [objects(TRAIN)[5], objects(TRAIN)[2]]):
         assert torch.equal(kinds, kinds_of_all) and torch.equal(boxes, boxes_of_all)
     assert few.to("meta").ask("box").labels.is_meta
+
+
+def test_the_side_of_an_object_is_the_root_of_its_pixels():
+    for mask, (kinds, boxes), sides in zip(TEST.labels, objects(TEST), shapes.object_sides(TEST)):
+        for kind, box, side in zip(kinds, boxes, sides):
+            left, top, right, bottom = corners(box)
+            area = (mask[top:bottom, left:right] == kind + 1).sum()
+            assert area**0.5 == pytest.approx(side.item(), rel=0.1)

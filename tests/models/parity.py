@@ -6,7 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course.models import create_model, load_reference
+from course.models import create_model
+from course.models.reference import copy_weights
+from course.models.registry import entry
 
 FLOAT32, FLOAT64 = 1e-5, 1e-9  # largest difference allowed, relative to the largest number
 ROUNDINGS = 2  # in float32, so many times the public model's own rounding error on top: each of the two has one
@@ -49,10 +51,14 @@ def randomised(module: nn.Module, seed: int = 0, std: float = 0.2) -> nn.Module:
 
 
 def pair(name: str, small: dict, theirs: nn.Module, source: str) -> tuple[nn.Module, nn.Module]:
-    """Our small variant with the weights of the public model, both ready to compare."""
+    """Our small variant with the weights of the public model, both ready to compare.
+
+    The weights alone: where what the library computes with them by itself differs from the paper, `theirs` is made as
+    in the paper. What ``load_reference`` makes of the two is compared in ``test_every_source.py``.
+    """
     randomised(theirs)
     ours = create_model(name, **small).eval()
-    load_reference(ours, theirs.state_dict(), source)
+    copy_weights(ours, theirs.state_dict(), entry(name).keys[source])
     return ours, theirs
 
 

@@ -1,17 +1,20 @@
 """What holds for every model of the table, at its tiny size from ``SMALL`` in its family's test."""
 
 import math
+import re
+from ast import literal_eval
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from course.models import create_model, list_models, show
 from course.models.backbone import Backbone
 from course.models.model import Model
-from course.models.registry import _input_shape, entry
+from course.models.registry import _input_shape, entry, input_shape_of
 from course.models.spec import Pyramid, Whole, overridden
 from course.training.compiling import compiled
 from tests.models.parity import randomised
@@ -46,6 +49,13 @@ def _inputs(name: str, batch: int = 2) -> torch.Tensor:
     if "img_size" not in SMALL[name]:
         shape = (*shape[:-2], *(min(side, 64) for side in shape[-2:]))
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _has_batch_norms_and_tokens(name: str) -> bool:
+    with torch.device("meta"):
+        model = create_model(name, **SMALL[name])
+    tokens = isinstance(model, Backbone) or any(hasattr(module, "num_heads") for module in model.modules())
+    return tokens and any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def _tensors(output) -> list[torch.Tensor]:
@@ -130,6 +140,44 @@ def test_a_wrong_channel_count_is_one_sentence(name):
     images = _inputs(name)
     with pytest.raises(ValueError, match="channels"):
         model(images[..., :1, :, :].expand(*images.shape[:-3], 5, *images.shape[-2:]))
+
+
+# One of each way to cut images and maps.
+CUT = ("as_mlp_t", "coatnet_0", "convmixer_768_32", "convnext_t", "cyclemlp_b2", "mvit_v2_t", "pvt_s", "shiftvit_t")
+CUT += ("swin_t", "t2t_vit_14", "upernet_swin_t", "vip_s7", "visformer_s", "vit_b16", "vit_b_r50", "vit_c_4gf")
+
+
+def test_a_size_that_a_refusal_names_fits():
+    """By making the model so, and looking through it."""
+    followed = set()
+    for name in CUT:
+        size = (50, 70) if isinstance(entry(name).spec, Pyramid) else 66
+        with torch.device("meta"):
+            try:
+                create_model(name, **SMALL[name] | {"img_size": size})
+            except ValueError as error:
+                said = re.search(r": ([^:]*) fits?$", str(error))
+                for fits in re.findall(r"\(\d+, \d+\)|\d+", said[1]) if said else ():
+                    model = create_model(name, **SMALL[name] | {"img_size": literal_eval(fits)}).eval()
+                    model(torch.empty(2, *input_shape_of(model)))
+                    followed.add(name)
+    assert len(followed) >= 10, followed
+
+
+@pytest.mark.parametrize("name", [name for name in _distinct() if _has_batch_norms_and_tokens(name)])
+def test_the_gradient_of_one_image_is_that_of_the_same_among_two(name):
+    """Which public networks get wrong (``course/models/PEERS.md``): a batch norm, then tokens, in torch on a CPU."""
+    model = randomised(create_model(name, **SMALL[name])).double()
+    image = _inputs(name, batch=1).double()
+
+    def gradient(copies: int) -> torch.Tensor:
+        images = image.repeat(copies, *[1] * (image.ndim - 1)).requires_grad_()
+        outputs, generator = _tensors(model(images)), torch.Generator().manual_seed(1)
+        signs = [torch.randn(y[0].shape, generator=generator, dtype=y.dtype) for y in outputs]
+        return torch.autograd.grad(sum((y[0] * sign).sum() for y, sign in zip(outputs, signs)), images)[0][0]
+
+    one, two = gradient(1), gradient(2)
+    assert (one - two).abs().max() <= 1e-9 * two.abs().max()
 
 
 # What they see lies in two streams, and no one map stands for it.

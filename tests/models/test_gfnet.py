@@ -4,14 +4,17 @@ The filter is proved twice: against Fourier's sums, written out, and against the
 """
 
 import cmath
+import copy
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course.models import create_model
 from course.models.channel_mixers.mlp import MLP
 from course.models.norms import LayerNorm
+from course.models.registry import input_shape_of
 from course.models.token_mixers.global_filter import FilterMLP, GlobalFilter
 from tests.models.parity import (
     assert_agrees,
@@ -178,3 +181,13 @@ def gelu_by_tanh(model):
 )
 def test_catches(mistake):
     assert_catches(mistake, *small_pair(), IMAGES)
+
+
+def test_channels_last_weights_and_half_precision_are_taken():
+    model = randomised(create_model("gfnet_s", **SMALL["gfnet_s"]))
+    images = torch.randn(2, *input_shape_of(model), generator=torch.Generator().manual_seed(5))
+    expected = model(images)
+    half = copy.deepcopy(model).bfloat16()(images.bfloat16())
+    assert half.dtype == torch.bfloat16 and (half.float() - expected).abs().max() < 0.1 * expected.abs().max()
+    last = model.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, expected)

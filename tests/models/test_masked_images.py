@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from course.models import create_model, load_reference
+from course.models import create_model
 from course.models.channel_mixers.mlp import MLP
 from course.models.count import count_macs, count_parameters
 from course.models.masked_images import (
@@ -22,6 +22,8 @@ from course.models.masked_images import (
     unpatchify,
 )
 from course.models.norms import LayerNorm
+from course.models.reference import copy_weights
+from course.models.registry import entry
 from course.models.spec import per_stage
 from tests.models.parity import assert_agrees, assert_catches, difference, each, proves, randomised
 
@@ -110,7 +112,8 @@ def transformers_mae() -> nn.Module:
 def mae_with_weights_of(theirs: nn.Module) -> MAE:
     ours = MAE(small_vit(), decoder_dim=DECODER, decoder_depth=2, decoder_heads=2).eval()
     state = theirs.state_dict()
-    load_reference(ours.encoder, {k: v for k, v in state.items() if k.startswith("vit.")}, "transformers")
+    trunk = {k: v for k, v in state.items() if k.startswith("vit.")}
+    copy_weights(ours.encoder, trunk, entry(ours.encoder.name).keys["transformers"])
     decoder = theirs.decoder
     names = {
         "embed": decoder.decoder_embed.state_dict(),
@@ -262,7 +265,7 @@ def simmim_with_weights_of(theirs: nn.Module, kind: str) -> SimMIM:
     ours = SimMIM(encoder, mask_size=8).eval()
     state = theirs.state_dict()
     trunk = {name: weight for name, weight in state.items() if name.startswith(kind) and "mask_token" not in name}
-    load_reference(encoder, trunk, "transformers")
+    copy_weights(encoder, trunk, entry(encoder.name).keys["transformers"])
     with torch.no_grad():
         ours.mask_token.copy_(state[f"{kind}.embeddings.mask_token"].flatten())
         ours.pixels.weight.copy_(state["decoder.0.weight"].flatten(1))

@@ -66,8 +66,8 @@ def test_the_page_is_coloured_in_a_notebook():
         ),
         (lambda: create_model("vit_b16", num_heads=7), "7 heads do not divide 768 channels: 4, 6, 8 do"),
         (
-            lambda: create_model("swin_t", img_size=256),
-            "windows of 7×7 do not divide a map of 64×64: window_size may be 2, 4, 8",
+            lambda: create_model("swin_t", img_size=222),
+            "swin_t: an image of 222×222 is not divided by patches of 4×4: 220 and 224 fit",
         ),
         (lambda: create_model("swin_t", depths=(2, 2)), "dims and depths have one entry a stage each"),
         (lambda: create_model("vit_b16", depth="two"), "does not fit together"),

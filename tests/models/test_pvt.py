@@ -59,8 +59,8 @@ def test_class_token_is_in_the_last_stage_only():
 @pytest.mark.parametrize(
     "overrides, sentence",
     [
-        (dict(img_size=60), "pvt_s: a map of 15×15 is not divided by patches of 8×8: 8 and 16 fit"),
-        (dict(img_size=66), "image of 66×66 is not divided by patches of 4×4: 64 and 68 fit"),
+        (dict(img_size=60), "pvt_s: a map of 15×15 is not divided by patches of 8×8: img_size=64 fits"),
+        (dict(img_size=66), "image of 66×66 is not divided by patches of 4×4: img_size=64 fits"),
         (dict(num_heads=per_stage(1, 2, 4, 7)), "pvt_s: 7 heads do not divide 48 channels: 4, 6, 8 do"),
     ],
 )

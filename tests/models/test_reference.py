@@ -1,6 +1,8 @@
 """How the tables of names are read."""
 
 import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from course.models import create_model, load_reference, reference
@@ -60,3 +62,18 @@ def test_buffers_that_we_compute_are_named_as_left_over():
 def test_the_model_needs_a_name():
     with pytest.raises(ValueError, match="made by create_model"):
         load_reference(nn.Linear(1, 1), {})
+
+
+def test_what_a_training_wraps_around_weights_is_taken_off():
+    model, other = (create_model("vit_cifar", embed_dim=48, depth=1, num_heads=4) for _ in range(2))
+    theirs = VisionTransformer(img_size=32, patch_size=4, embed_dim=48, depth=1, num_heads=4)
+    load_reference(model, theirs.state_dict())
+    load_reference(other, {"model": {f"module.{name}": w for name, w in theirs.state_dict().items()}, "epoch": 1})
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))
+
+
+def test_another_number_of_classes_or_channels_says_the_way_out():
+    theirs = VisionTransformer(img_size=32, patch_size=4, embed_dim=48, depth=1, num_heads=4, num_classes=7, in_chans=2)
+    model = create_model("vit_cifar", embed_dim=48, depth=1, num_heads=4)
+    with pytest.raises(ValueError, match=r"create_model\('vit_cifar', ..., num_classes=7, in_chans=2\) makes one"):
+        load_reference(model, theirs.state_dict())

@@ -15,7 +15,7 @@ from course.models.token_mixers.window import (
     window_partition,
     window_reverse,
 )
-from tests.models.parity import assert_agrees, assert_catches, each, pair, proves
+from tests.models.parity import assert_agrees, assert_catches, each, pair, proves, randomised
 
 SMALL = dict.fromkeys(
     ["swin_t", "swin_s", "swin_b", "swin_b_384", "swin_l_384", "swin_cifar"],
@@ -141,11 +141,18 @@ def test_the_mask_lets_those_see_each_other_who_were_neighbours_before_the_shift
         assert mask[w, a, b] == (-100 if seam else 0)
 
 
-def test_windows_that_divide_the_map_in_one_direction_only_are_refused():
-    with pytest.raises(ValueError, match="windows of 4×4 do not divide a map of 8×6: window_size may be 2"):
-        WindowAttention(8, (8, 6), num_heads=2, window_size=4)
-    with pytest.raises(ValueError, match="do not divide a map of 6×8"):
-        WindowAttention(8, (6, 8), num_heads=2, window_size=4)
+@pytest.mark.parametrize("grid", [(8, 6), (6, 8), (5, 7)])
+@pytest.mark.parametrize("shift", [0, 2])
+def test_windows_that_do_not_divide_the_map_are_filled_up_as_torchvisions_are(grid, shift):
+    from torchvision.models.swin_transformer import ShiftedWindowAttention
+
+    theirs = randomised(ShiftedWindowAttention(8, [4, 4], [shift, shift], 2))
+    ours = WindowAttention(8, grid, num_heads=2, window_size=4, shift=shift).eval()
+    names = {"relative_position_bias_table": "bias_table"}
+    state = {names.get(name, name): tensor for name, tensor in theirs.state_dict().items()}
+    ours.load_state_dict({name: tensor for name, tensor in state.items() if name != "relative_position_index"})
+    maps = torch.randn(2, *grid, 8, generator=torch.Generator().manual_seed(4))
+    assert_agrees(ours, theirs, maps)
 
 
 def test_half_of_a_window_of_odd_size_is_rounded_down():

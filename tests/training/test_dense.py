@@ -1,5 +1,7 @@
 """fit_dense: the step is that of the recipe, and the loss is told which images it has."""
 
+import time
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -80,3 +82,16 @@ def test_a_loss_that_is_no_number_ends_it_before_the_weights_change():
     with pytest.raises(TrainingError, match="the loss is nan"):
         fit_dense(model, DATA, lambda *given: of_masks(*given) * float("nan"), QUICK, device="cpu")
     assert same(model, net())
+
+
+def test_the_bar_can_be_left_out(capsys, monkeypatch):
+    monkeypatch.setenv("COURSE_BUDGET", "cpu")
+
+    def slowly(model, images, chosen):
+        time.sleep(0.3)
+        return of_masks(model, images, chosen)
+
+    fit_dense(net(), DATA, slowly, QUICK, device="cpu", progress=False)
+    assert capsys.readouterr().err == ""
+    fit_dense(net(), DATA, slowly, QUICK, device="cpu")
+    assert "training" in capsys.readouterr().err

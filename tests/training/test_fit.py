@@ -183,10 +183,13 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, h
         with stop_at(stop, how):
             stopped = fit(small_model(seed=seed), train, recipe, val=held_out, checkpoint=path)
         assert stopped.interrupted and len(stopped.loss) == stop
-        assert f"step {stop} of 86" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"step {stop} of 86" in said
+        assert ("Going on after step" in said) == (stop > 10)
     model = small_model(seed=99)
     history = fit(model, train, recipe, val=held_out, checkpoint=path)
-    assert not history.interrupted and capsys.readouterr().out == ""
+    assert not history.interrupted
+    assert capsys.readouterr().out == f"Going on after step 60 of 86, from {path}.\n"
     assert same_weights(model, undisturbed)
     for name in ("steps", "loss", "val_steps", "val_accuracy", "normalise"):
         assert getattr(history, name) == getattr(expected, name), name
@@ -196,6 +199,7 @@ def test_resumed_is_bit_for_bit_the_undisturbed_run(train, held_out, tmp_path, h
     with after_each_step(seen.append):
         history = fit(loaded, train, recipe, val=held_out, checkpoint=path)
     assert seen == [], "a finished training is only loaded"
+    assert f"{path} holds all 86 steps" in capsys.readouterr().out
     assert history.loss == expected.loss and same_weights(loaded, undisturbed)
     assert [file.name for file in path.parent.iterdir()] == ["digits.safetensors"]
 
@@ -572,3 +576,62 @@ def test_a_teacher_is_left_in_the_mode_it_was_in(training):
     with distillation_modes(student, teacher):
         assert not teacher.training and not teacher[1].training
     assert teacher.training == teacher[1].training == training
+
+
+# Large images
+# ---------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_large_images_is_made_in_pieces_and_is_the_same():
+    images = torch.randint(256, (7, 3, 300, 300), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(
+        steps=1,
+        batch_size=7,
+        augment=("random_resized_crop", "random_flip"),
+        color_jitter=0.4,
+        random_erasing=0.5,
+        img_size=64,
+    )
+    normalise = Normalise.of(images)
+    in_pieces, at_once = (Batches(images, torch.arange(7), normalise, recipe, Processes()) for _ in range(2))
+    assert in_pieces.at_once == 1 < 7
+    at_once.at_once = 7
+    assert in_pieces(0).images.shape == (7, 3, 64, 64)
+    several = Batches(images[..., :150, :150], torch.arange(7), normalise, recipe, Processes())
+    whole = Batches(images[..., :150, :150], torch.arange(7), normalise, recipe, Processes())
+    assert several.at_once == 3
+    whole.at_once = 7
+    assert torch.allclose(several(0).images, whole(0).images, atol=1e-5)
+    assert torch.allclose(in_pieces(0).images, at_once(0).images, atol=1e-5)
+    assert torch.equal(in_pieces(0).labels, at_once(0).labels)
+    torch.set_num_threads(2)  # the fixture puts it back
+    in_threads = Batches(images, torch.arange(7), normalise, recipe, Processes())
+    assert in_threads.threads and not in_pieces.threads and torch.get_num_threads() == 2
+    assert torch.equal(in_threads(0).images, in_pieces(0).images)
+
+
+def test_the_centre_is_evaluated_in_the_size_of_the_crops():
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    images[:, :, 2:30, 2:30] = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)  # 28 of 32 are 0.875
+    seen = []
+
+    class Looks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            seen.append(x)
+            return self.scale * torch.eye(4)[x.mean((1, 2, 3)).round().long()]
+
+    model = Looks()
+    accuracy = evaluate(model, (images, torch.arange(4)), Normalise((0.0,) * 3, (1.0,) * 3), crop=0.875, side=28)
+    assert accuracy == 1.0 and seen[0].shape == (4, 3, 28, 28)
+
+
+def test_of_a_large_set_some_images_are_measured_evenly_spaced(monkeypatch):
+    images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 1, 4, 4)
+    monkeypatch.setattr("course.data.normalise.MEASURED", 160)
+    assert Normalise.of(images) == Normalise.of(images[::4].clone())
+    with pytest.raises(ValueError, match="img_size is the size of what random_resized_crop"):
+        QUICK.but(img_size=16)

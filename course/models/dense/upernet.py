@@ -1,7 +1,6 @@
 """UperNet (Xiao et al. 2018, arXiv:1807.10221) on Swin, as Swin's paper segments with it (arXiv:2103.14030, section 4.3)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course.models.backbone import Block, Residual, Stage
@@ -17,8 +16,7 @@ from course.models.token_mixers.window import WindowAttention, shift_mask
 class PaddedWindowAttention(WindowAttention):
     """Attention in (shifted) windows on a map of any size, (B, H, W, D) -> (B, H, W, D).
 
-    Zeros are put at the right and below until M×M windows fit, and taken away afterwards. They are not masked: each
-    is a token with the key and value that zeros have. A map no larger than a window is shifted as any other.
+    A map no larger than a window is filled up and shifted as any other, and its windows are no smaller.
 
     Args:
         dim, grid, num_heads, window_size, shift: as of ``WindowAttention``.
@@ -32,12 +30,6 @@ class PaddedWindowAttention(WindowAttention):
         self.padding = (0, 0, 0, width - grid[1], 0, height - grid[0])
         self.shift = shift
         self.mask = shift_mask((height, width), window_size, shift) if shift else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not any(self.padding):
-            return super().forward(x)
-        _, height, width, _ = x.shape
-        return super().forward(F.pad(x, self.padding))[:, :height, :width]  # (B, H', W', D), then (B, H, W, D)
 
 
 class PyramidPooling(nn.Module):

@@ -7,6 +7,7 @@ from course.models.heads import MeanHead
 from course.models.norms import GroupNorm1
 from course.models.registry import register
 from course.models.spec import Pyramid, part
+from course.models.stems import divided
 from course.models.token_mixers.axial_shift import AxialShift
 
 PAPER = "Lian et al. 2021, arXiv:2107.08391"
@@ -33,9 +34,14 @@ OFFICIAL = {
 
 
 class GroupNormPatchMerging(PatchMerging):
-    """Swin's patch merging, (B, H, W, D) -> (B, H/2, W/2, D'), with a group norm."""
+    """Swin's patch merging, (B, H, W, D) -> (B, H/2, W/2, D'), with a group norm.
+
+    Raises:
+        ValueError: the map has an odd side.
+    """
 
     def __init__(self, in_dim: int, dim: int, grid: tuple[int, int]) -> None:
+        divided(grid, 2, what="a map")
         super().__init__(in_dim, dim, grid)
         self.norm = GroupNorm1(4 * in_dim)
 

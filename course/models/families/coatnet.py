@@ -15,7 +15,7 @@ from course.models.channel_mixers.mbconv import HalfMean, MBConv
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import linear_or_nothing
 from course.models.norms import BatchNorm, Conv, LayerNorm
-from course.models.registry import register
+from course.models.registry import none_there, register
 from course.models.spec import Whole
 from course.models.stems import divided
 from course.models.token_mixers.relative_bias import (
@@ -238,4 +238,5 @@ register(
     paper="Dai et al. 2021, arXiv:2106.04803, figures at 512 pixels, sizes in the appendix",
     says="2440M 2586G",
     keys={"timm": timm_names("CCCTT")},
+    as_in={"timm": none_there("it has no network in which one stage keeps the map as it is")},
 )

@@ -56,6 +56,11 @@ TRANSFORMERS = {
     "classifier.*": "head.fc.*",
 }
 KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
+# Its configuration's eps is that of the last norm alone.
+AS_IN = {
+    source: lambda spec, eps=eps: spec.but(head=spec.head.but(eps=eps))
+    for source, eps in (("timm", 1e-6), ("torchvision", 1e-6), ("transformers", 1e-12))
+}
 
 
 def convnext(
@@ -75,14 +80,21 @@ def convnext(
     )
 
 
-register("convnext_t", convnext((96, 192, 384, 768), (3, 3, 9, 3)), paper=PAPER, says="29M 4.5G", keys=KEYS)
-register("convnext_s", convnext((96, 192, 384, 768), (3, 3, 27, 3)), paper=PAPER, says="50M 8.7G", keys=KEYS)
-register("convnext_b", convnext((128, 256, 512, 1024), (3, 3, 27, 3)), paper=PAPER, says="89M 15.4G", keys=KEYS)
+register(
+    "convnext_t", convnext((96, 192, 384, 768), (3, 3, 9, 3)), paper=PAPER, says="29M 4.5G", keys=KEYS, as_in=AS_IN
+)
+register(
+    "convnext_s", convnext((96, 192, 384, 768), (3, 3, 27, 3)), paper=PAPER, says="50M 8.7G", keys=KEYS, as_in=AS_IN
+)
+register(
+    "convnext_b", convnext((128, 256, 512, 1024), (3, 3, 27, 3)), paper=PAPER, says="89M 15.4G", keys=KEYS, as_in=AS_IN
+)
 register(
     "convnext_cifar",
     convnext((64, 128, 256), (2, 2, 2), img_size=32, patch_size=2),
     paper="ours: ConvNeXt at the size of 32×32 images",
     keys=KEYS,
+    as_in=AS_IN,
 )
 # SLaK's figures (30M, 5.0G) are for weights of which 40 % are zero; here all are there.
 register(

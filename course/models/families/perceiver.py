@@ -2,7 +2,7 @@
 
 from course.models.perceiver import Perceiver, PerceiverIO
 from course.models.registry import register
-from course.models.spec import Whole
+from course.models.spec import Spec, Whole
 
 
 def _cross_attend(theirs: str, ours: str) -> dict[str, str]:
@@ -36,6 +36,15 @@ TRANSFORMERS = {
     "perceiver.decoder.decoder.final_layer.*": "head.*",
 }
 
+
+def at_224_pixels(spec: Spec) -> Spec:
+    """transformers' highest frequency is that of 224 pixels for an image of any size; ours is that of the image."""
+    size = dict(spec.part.options).get("img_size", 224)
+    if size not in (224, (224, 224)):
+        raise ValueError(f"its frequencies are those of images of 224×224, and not of {size}: img_size=224 fits")
+    return spec
+
+
 register("perceiver", Whole(Perceiver), paper="Jaegle et al. 2021, arXiv:2103.03206", says="44.9M")
 register(
     "perceiver_io",
@@ -43,6 +52,7 @@ register(
     paper="Jaegle et al. 2021, arXiv:2107.14795",
     says="48.4M",
     keys={"transformers": TRANSFORMERS},
+    as_in={"transformers": at_224_pixels},
 )
 register(
     "perceiver_cifar",

@@ -1,7 +1,7 @@
 """PoolFormer (Yu et al. 2022, arXiv:2111.11418): a Transformer's blocks with average pooling for attention.
 
 The paper's code norms the last map, over its positions and channels, and then averages; so do we and transformers.
-timm averages and then norms, with an eps of 1e-6: ``create_model("poolformer_s12", norm_first=False)``, but for the eps.
+timm averages and then norms, with an eps of 1e-6, and so does a network with timm's weights.
 """
 
 from course.models.channel_mixers.mlp import MLP
@@ -38,6 +38,10 @@ TRANSFORMERS = {
     "classifier.*": "head.fc.*",
 }
 KEYS = {"timm": TIMM, "transformers": TRANSFORMERS}
+AS_IN = {
+    "timm": lambda spec: spec.but(head=spec.head.but(norm_first=False, eps=1e-6)),
+    "transformers": lambda spec: spec.but(head=spec.head.but(norm_first=True, eps=1e-5)),
+}
 
 SMALL, MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)  # channels, stage by stage
 STEM = part(ConvStem, patch_size=7, stride=4, padding=2)
@@ -60,16 +64,28 @@ def poolformer(
     )
 
 
-register("poolformer_s12", poolformer(SMALL, (2, 2, 6, 2)), paper=PAPER, says="12M 1.8G", keys=KEYS)
-register("poolformer_s24", poolformer(SMALL, (4, 4, 12, 4)), paper=PAPER, says="21M 3.4G", keys=KEYS)
-register("poolformer_s36", poolformer(SMALL, (6, 6, 18, 6)), paper=PAPER, says="31M 5.0G", keys=KEYS)
-register("poolformer_m36", poolformer(MEDIUM, (6, 6, 18, 6), layer_scale=1e-6), paper=PAPER, says="56M 8.8G", keys=KEYS)
+register("poolformer_s12", poolformer(SMALL, (2, 2, 6, 2)), paper=PAPER, says="12M 1.8G", keys=KEYS, as_in=AS_IN)
+register("poolformer_s24", poolformer(SMALL, (4, 4, 12, 4)), paper=PAPER, says="21M 3.4G", keys=KEYS, as_in=AS_IN)
+register("poolformer_s36", poolformer(SMALL, (6, 6, 18, 6)), paper=PAPER, says="31M 5.0G", keys=KEYS, as_in=AS_IN)
 register(
-    "poolformer_m48", poolformer(MEDIUM, (8, 8, 24, 8), layer_scale=1e-6), paper=PAPER, says="73M 11.6G", keys=KEYS
+    "poolformer_m36",
+    poolformer(MEDIUM, (6, 6, 18, 6), layer_scale=1e-6),
+    paper=PAPER,
+    says="56M 8.8G",
+    keys=KEYS,
+    as_in=AS_IN,
+)
+register(
+    "poolformer_m48",
+    poolformer(MEDIUM, (8, 8, 24, 8), layer_scale=1e-6),
+    paper=PAPER,
+    says="73M 11.6G",
+    keys=KEYS,
+    as_in=AS_IN,
 )
 register(
     "poolformer_cifar",
     poolformer((64, 128, 320), (2, 2, 6), stem=part(ConvStem, patch_size=2, stride=2, padding=0), img_size=32),
     paper="ours: PoolFormer at the size of 32×32 images",
-    keys=KEYS,
+    keys={"transformers": TRANSFORMERS},  # timm has no other stem than the paper's
 )

@@ -5,7 +5,7 @@ from course.models.conv_stems import PositionedPatchStem
 from course.models.downsampling import PositionedPatches
 from course.models.heads import ClassTokenHead
 from course.models.norms import LayerNorm
-from course.models.registry import register
+from course.models.registry import register, with_eps
 from course.models.spec import Pyramid, part, per_stage
 from course.models.token_mixers.spatial_reduction import SpatialReductionAttention
 
@@ -35,6 +35,7 @@ TRANSFORMERS = {
     "classifier.*": "head.fc.*",
 }
 KEYS = {"transformers": TRANSFORMERS}
+AS_IN = {"transformers": with_eps(1e-6)}  # the authors have another behind patches and reductions
 
 
 def pvt(depths: tuple[int, ...]) -> Pyramid:
@@ -53,5 +54,5 @@ def pvt(depths: tuple[int, ...]) -> Pyramid:
     )
 
 
-register("pvt_s", pvt((3, 4, 6, 3)), paper=PAPER, says="24.5M 3.8G", keys=KEYS)
-register("pvt_l", pvt((3, 8, 27, 3)), paper=PAPER, says="61.4M 9.8G", keys=KEYS)
+register("pvt_s", pvt((3, 4, 6, 3)), paper=PAPER, says="24.5M 3.8G", keys=KEYS, as_in=AS_IN)
+register("pvt_l", pvt((3, 8, 27, 3)), paper=PAPER, says="61.4M 9.8G", keys=KEYS, as_in=AS_IN)

@@ -8,8 +8,8 @@ from course.models.spec import Whole
 def numbered_as_in_timm(depths: tuple[int, ...]) -> dict[str, str]:
     """timm counts stages and blocks from 1."""
     names = {"stem.conv.*": "conv.*", "stem.bn.*": "norm.*", "head.fc.*": "fc.*"}
-    for stage, depth in enumerate(depths):
-        for block in range(depth):
+    for stage in range(len(depths)):
+        for block in range(max(depths)):
             theirs, ours = f"s{stage + 1}.b{block + 1}", f"stages.{stage}.{block}"
             names |= {
                 f"{theirs}.conv#.conv.*": f"{ours}.conv#.*",

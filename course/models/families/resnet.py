@@ -4,9 +4,9 @@ from course.models.gates.bam import BAM
 from course.models.gates.cbam import CBAM
 from course.models.gates.gather_excite import GatherExcite
 from course.models.gates.squeeze_excite import SqueezeExcite
-from course.models.registry import register
+from course.models.registry import none_there, register
 from course.models.resnet import PreActResNet, ResNet, SizedResNet
-from course.models.spec import Whole
+from course.models.spec import Spec, Whole
 from course.models.token_mixers.local_attention import LocalAttention
 from course.models.token_mixers.nonlocal_attention import NonLocal
 
@@ -32,6 +32,19 @@ TORCHVISION = {
 KEYS = {"torchvision": TORCHVISION, "timm": TORCHVISION}
 
 
+def strided_in_the_3x3(spec: Spec) -> Spec:
+    """torchvision's and timm's halve the map there, and neither names nor shapes tell."""
+    if dict(spec.part.options).get("stride") == "v1":
+        raise ValueError(
+            "theirs halve the map in the 3×3 convolution of a block, and this one in the first 1×1, as the paper does: "
+            'create_model(..., stride="v1.5") makes one for them'
+        )
+    return spec
+
+
+AS_IN = dict.fromkeys(KEYS, strided_in_the_3x3)
+
+
 def with_gate(**names: str) -> dict:
     """timm's names where a gate, there called "se", ends each branch; `names`: theirs to ours, inside it."""
     gate = {
@@ -46,16 +59,21 @@ SE_KEYS = with_gate(fc1="fc1", fc2="fc2")
 CBAM_KEYS = with_gate(channel_fc1="fc1", channel_fc2="fc2", spatial_conv_conv="conv", spatial_conv_bn="norm")
 NON_LOCAL_KEYS = with_gate(t="theta", p="phi", g="g", z="proj", norm="norm")
 
-register("resnet_50", Whole(ResNet, depths=(3, 4, 6, 3)), paper=RESNET, keys=KEYS)
-register("resnet_50_v1", Whole(ResNet, depths=(3, 4, 6, 3), stride="v1"), paper=RESNET, says="3.8G", keys=KEYS)
-register("resnet_101_v1", Whole(ResNet, depths=(3, 4, 23, 3), stride="v1"), paper=RESNET, says="7.6G", keys=KEYS)
-register("resnet_152", Whole(ResNet, depths=(3, 8, 36, 3)), paper=RESNET, keys=KEYS)
+register("resnet_50", Whole(ResNet, depths=(3, 4, 6, 3)), paper=RESNET, keys=KEYS, as_in=AS_IN)
+register(
+    "resnet_50_v1", Whole(ResNet, depths=(3, 4, 6, 3), stride="v1"), paper=RESNET, says="3.8G", keys=KEYS, as_in=AS_IN
+)
+register(
+    "resnet_101_v1", Whole(ResNet, depths=(3, 4, 23, 3), stride="v1"), paper=RESNET, says="7.6G", keys=KEYS, as_in=AS_IN
+)
+register("resnet_152", Whole(ResNet, depths=(3, 8, 36, 3)), paper=RESNET, keys=KEYS, as_in=AS_IN)
 register(
     "resnext_50_32x4d",
     Whole(ResNet, depths=(3, 4, 6, 3), groups=32, base_width=4),
     paper="Xie et al. 2017, arXiv:1611.05431, table 1",
     says="25.0M 4.2G",
     keys=KEYS,
+    as_in=AS_IN,
 )
 
 register(
@@ -64,6 +82,7 @@ register(
     paper="Hu et al. 2018, arXiv:1709.01507, table 2",
     says="3.87G",
     keys=SE_KEYS,
+    as_in=AS_IN,
 )
 register(
     "ge_theta_minus_resnet_50",
@@ -71,6 +90,7 @@ register(
     paper=GATHER_EXCITE,
     says="25.6M 3.86G",
     keys=KEYS,
+    as_in=dict.fromkeys(KEYS, none_there("no gates stand in theirs: create_model('resnet_50') makes one for them")),
 )
 register(
     "ge_theta_resnet_50",
@@ -96,12 +116,14 @@ register(
     paper="Woo et al. 2018, arXiv:1807.06521, table 4, with the stride in the first convolution",
     says="28.09M 3.864G",
     keys=CBAM_KEYS,
+    as_in={"timm": none_there("it has no such network, and its CBAM has no biases")},
 )
 register(
     "nonlocal_resnet_50",
     Whole(ResNet, depths=(3, 4, 6, 3), gate=(None, NonLocal, NonLocal, None)),
     paper="Wang et al. 2018, arXiv:1711.07971; there the blocks stand behind the addition",
     keys=NON_LOCAL_KEYS,
+    as_in={"timm": none_there("it has no such network, and its non-local block scales the scores")},
 )
 register(
     "local_attention_resnet_50",
@@ -122,6 +144,7 @@ register(
     paper=BOTTLENECK_ATTENTION,
     says="23.71M 1.22G",
     keys=KEYS,
+    as_in=AS_IN,
     usual_size=32,
 )
 register(
@@ -187,6 +210,7 @@ register(
     paper="Xie et al. 2017, arXiv:1611.05431, table 7",
     says="68.1M",
     keys=KEYS,
+    as_in=AS_IN,
     usual_size=32,
 )
 register(

@@ -1,10 +1,12 @@
 """Swin Transformer (Liu et al. 2021, arXiv:2103.14030)."""
 
+from collections.abc import Callable
+
 from course.models.channel_mixers.mlp import MLP
 from course.models.downsampling import PatchMerging
 from course.models.heads import MeanHead
 from course.models.norms import LayerNorm
-from course.models.registry import register
+from course.models.registry import and_in_files, register
 from course.models.spec import Pyramid, alternate, part, per_stage
 from course.models.stems import PatchEmbed
 from course.models.token_mixers.window import WindowAttention
@@ -56,14 +58,50 @@ TRANSFORMERS_TRUNK = {
             "attention.relative_position_bias.relative_position_bias_table": "token_mixer.branch.bias_table",
             "layernorm_before.*": "token_mixer.norm.*",
             "layernorm_after.*": "channel_mixer.norm.*",
-            "mlp.*": "channel_mixer.branch.*",
+            "mlp.fc1.*": "channel_mixer.branch.fc1.*",
+            "mlp.fc2.*": "channel_mixer.branch.fc2.*",
         }.items()
     },
     # Theirs stands at the end of a stage and ours at the beginning of the next.
     **{f"swin.encoder.layers.{i}.downsample.*": f"stages.{i + 1}.entry.*" for i in range(3)},
 }
+TRANSFORMERS_TRUNK |= {"swin.encoder.layers.#.blocks.#.attention.relative_position_index": None}  # of older files
+IN_FILES = {
+    "attention.q_proj": "attention.self.query",
+    "attention.k_proj": "attention.self.key",
+    "attention.v_proj": "attention.self.value",
+    "attention.relative_position_bias.": "attention.self.",
+    "attention.relative_position_index": "attention.self.relative_position_index",
+    "attention.o_proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
 TRANSFORMERS = TRANSFORMERS_TRUNK | {"swin.layernorm.*": "head.norm.*", "classifier.*": "head.fc.*"}
-KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
+KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": and_in_files(TRANSFORMERS, IN_FILES)}
+
+
+def _same_windows(filled_up: bool) -> Callable[[Pyramid], Pyramid]:
+    """For ``as_in``: torchvision and timm look at each side alone to say whether its windows move, and timm moves them
+    before it fills the map up (`filled_up` False), which is another function. Neither shows in names or shapes."""
+
+    def as_there(spec: Pyramid) -> Pyramid:
+        stem, windows = dict(spec.stem.options), dict(spec.token_mixer.parts[0].options)
+        size = (spec.img_size, spec.img_size) if isinstance(spec.img_size, int) else spec.img_size
+        m, grid = windows["window_size"], tuple(side // stem["patch_size"] for side in size)
+        for _ in spec.dims:
+            one_window = grid[0] == grid[1] <= m
+            if not one_window and (min(grid) <= m or (not filled_up and any(side % m for side in grid))):
+                raise ValueError(
+                    f"on a map of {grid[0]}×{grid[1]} its windows of {m}×{m} lie otherwise than in the paper's code: "
+                    f"img_size={stem['patch_size'] * 2 ** (len(spec.dims) - 1) * m} fits"
+                )
+            grid = tuple(-(-side // 2) for side in grid)
+        return spec
+
+    return as_there
+
+
+AS_IN = {"timm": _same_windows(filled_up=False), "torchvision": _same_windows(filled_up=True)}
 
 
 def swin(
@@ -83,15 +121,16 @@ def swin(
     )
 
 
-register("swin_t", swin(96, (2, 2, 6, 2), (3, 6, 12, 24)), paper=PAPER, says="29M 4.5G", keys=KEYS)
-register("swin_s", swin(96, (2, 2, 18, 2), (3, 6, 12, 24)), paper=PAPER, says="50M 8.7G", keys=KEYS)
-register("swin_b", swin(128, (2, 2, 18, 2), (4, 8, 16, 32)), paper=PAPER, says="88M 15.4G", keys=KEYS)
+register("swin_t", swin(96, (2, 2, 6, 2), (3, 6, 12, 24)), paper=PAPER, says="29M 4.5G", keys=KEYS, as_in=AS_IN)
+register("swin_s", swin(96, (2, 2, 18, 2), (3, 6, 12, 24)), paper=PAPER, says="50M 8.7G", keys=KEYS, as_in=AS_IN)
+register("swin_b", swin(128, (2, 2, 18, 2), (4, 8, 16, 32)), paper=PAPER, says="88M 15.4G", keys=KEYS, as_in=AS_IN)
 register(
     "swin_b_384",
     swin(128, (2, 2, 18, 2), (4, 8, 16, 32), window_size=12, img_size=384),
     paper=PAPER,
     says="88M 47.0G",
     keys=KEYS,
+    as_in=AS_IN,
 )
 register(
     "swin_l_384",
@@ -99,10 +138,12 @@ register(
     paper=PAPER,
     says="197M 103.9G",
     keys=KEYS,
+    as_in=AS_IN,
 )
 register(
     "swin_cifar",
     swin(96, (2, 6), (3, 6), window_size=4, img_size=32, patch_size=2),
     paper="ours: Swin at the size of 32×32 images",
     keys=KEYS,
+    as_in=AS_IN,
 )

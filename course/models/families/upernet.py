@@ -1,8 +1,8 @@
 """UperNet on Swin (Liu et al. 2021, arXiv:2103.14030, table 3)."""
 
 from course.models.dense.upernet import UperNet
-from course.models.families.swin import TRANSFORMERS_TRUNK
-from course.models.registry import register
+from course.models.families.swin import IN_FILES, TRANSFORMERS_TRUNK
+from course.models.registry import and_in_files, register
 from course.models.spec import Whole
 
 PAPER = "Liu et al. 2021, arXiv:2103.14030, table 3"
@@ -24,7 +24,7 @@ TRANSFORMERS = {
     "decode_head.classifier.*": "head.classifier.*",
     "auxiliary_head.classifier.*": "auxiliary.1.*",
 }
-KEYS = {"transformers": TRANSFORMERS}
+KEYS = {"transformers": and_in_files(TRANSFORMERS, {"backbone.swin.": "backbone."} | IN_FILES)}
 
 DEPTHS = (2, 2, 18, 2)
 

@@ -1,6 +1,6 @@
 """VGG: the five depths of its table."""
 
-from course.models.registry import register
+from course.models.registry import none_there, register
 from course.models.spec import Whole
 from course.models.vgg import VGG
 
@@ -30,4 +30,5 @@ for _name, (_column, _says, _kernels) in DEPTHS.items():
         paper=f"Simonyan & Zisserman 2015, arXiv:1409.1556, tables 1 and 2, column {_column}",
         says=_says,
         keys={"torchvision": numbered_as_in_torchvision(_kernels)},
+        as_in={"torchvision": none_there("it has no column C: vgg_16 is column D")} if _column == "C" else {},
     )

@@ -3,7 +3,7 @@
 from course.models.channel_mixers.mlp import MLP
 from course.models.heads import ClassTokenHead
 from course.models.norms import LayerNorm
-from course.models.registry import register
+from course.models.registry import and_in_files, register, with_eps
 from course.models.spec import Isotropic, part
 from course.models.stems import PatchEmbed, Tokens
 from course.models.token_mixers.attention import SelfAttention
@@ -45,11 +45,23 @@ TRANSFORMERS = {
     "vit.layers.#.attention.v_proj.*": "stages.0.blocks.#.token_mixer.branch.qkv.*[2/3]",
     "vit.layers.#.attention.o_proj.*": "stages.0.blocks.#.token_mixer.branch.proj.*",
     "vit.layers.#.layernorm_after.*": "stages.0.blocks.#.channel_mixer.norm.*",
-    "vit.layers.#.mlp.*": "stages.0.blocks.#.channel_mixer.branch.*",
+    "vit.layers.#.mlp.fc1.*": "stages.0.blocks.#.channel_mixer.branch.fc1.*",
+    "vit.layers.#.mlp.fc2.*": "stages.0.blocks.#.channel_mixer.branch.fc2.*",
     "vit.layernorm.*": "head.norm.*",
     "classifier.*": "head.fc.*",
 }
-KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS}
+IN_FILES = {
+    ".layers.#": ".encoder.layer.#",
+    "attention.q_proj": "attention.attention.query",
+    "attention.k_proj": "attention.attention.key",
+    "attention.v_proj": "attention.attention.value",
+    "attention.o_proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+KEYS = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": and_in_files(TRANSFORMERS, IN_FILES)}
+# transformers has another eps than the authors, in its configurations and in the published ones.
+AS_IN = {"timm": with_eps(1e-6), "torchvision": with_eps(1e-6), "transformers": with_eps(1e-12)}
 
 
 def vit(
@@ -68,13 +80,21 @@ def vit(
     )
 
 
-register("vit_s16", vit(16, 384, 12, 6), paper="Beyer et al. 2022, arXiv:2205.01580", keys=KEYS)
-register("vit_b16", vit(16, 768, 12, 12), paper=PAPER, says="86M", keys=KEYS)
-register("vit_b32", vit(32, 768, 12, 12), paper=PAPER, says="86M", keys=KEYS)
-register("vit_l16", vit(16, 1024, 24, 16), paper=PAPER, says="307M", keys=KEYS)
-register("vit_l32", vit(32, 1024, 24, 16), paper=PAPER, says="307M", keys=KEYS)
-register("vit_h14", vit(14, 1280, 32, 16), paper=PAPER, says="632M", keys=KEYS)
-register("vit_g14", vit(14, 1664, 48, 16, mlp_ratio=8192 / 1664), paper="Zhai et al. 2022, arXiv:2106.04560", keys=KEYS)
-register("vit_b16_384", vit(16, 768, 12, 12, img_size=384), paper=PAPER, says="86M", keys=KEYS)
-register("vit_l16_384", vit(16, 1024, 24, 16, img_size=384), paper=PAPER, says="307M", keys=KEYS)
-register("vit_cifar", vit(4, 192, 9, 3, img_size=32), paper="ours: ViT at the size of 32×32 images", keys=KEYS)
+register("vit_s16", vit(16, 384, 12, 6), paper="Beyer et al. 2022, arXiv:2205.01580", keys=KEYS, as_in=AS_IN)
+register("vit_b16", vit(16, 768, 12, 12), paper=PAPER, says="86M", keys=KEYS, as_in=AS_IN)
+register("vit_b32", vit(32, 768, 12, 12), paper=PAPER, says="86M", keys=KEYS, as_in=AS_IN)
+register("vit_l16", vit(16, 1024, 24, 16), paper=PAPER, says="307M", keys=KEYS, as_in=AS_IN)
+register("vit_l32", vit(32, 1024, 24, 16), paper=PAPER, says="307M", keys=KEYS, as_in=AS_IN)
+register("vit_h14", vit(14, 1280, 32, 16), paper=PAPER, says="632M", keys=KEYS, as_in=AS_IN)
+register(
+    "vit_g14",
+    vit(14, 1664, 48, 16, mlp_ratio=8192 / 1664),
+    paper="Zhai et al. 2022, arXiv:2106.04560",
+    keys=KEYS,
+    as_in=AS_IN,
+)
+register("vit_b16_384", vit(16, 768, 12, 12, img_size=384), paper=PAPER, says="86M", keys=KEYS, as_in=AS_IN)
+register("vit_l16_384", vit(16, 1024, 24, 16, img_size=384), paper=PAPER, says="307M", keys=KEYS, as_in=AS_IN)
+register(
+    "vit_cifar", vit(4, 192, 9, 3, img_size=32), paper="ours: ViT at the size of 32×32 images", keys=KEYS, as_in=AS_IN
+)

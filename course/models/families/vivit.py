@@ -4,7 +4,8 @@ The activation is the tanh form of GELU: the public weights were trained with it
 transformers). ``act=nn.GELU`` has the exact one.
 """
 
-from course.models.registry import register
+from course.models.families.vit import IN_FILES
+from course.models.registry import and_in_files, register
 from course.models.spec import Whole
 from course.models.video import ClipTransformer, FactorisedEncoder, TanhGELU
 
@@ -21,11 +22,12 @@ TRANSFORMERS = {
     "vivit.layers.#.attention.v_proj.*": "blocks.#.token_mixer.0.branch.qkv.*[2/3]",
     "vivit.layers.#.attention.o_proj.*": "blocks.#.token_mixer.0.branch.proj.*",
     "vivit.layers.#.layernorm_after.*": "blocks.#.channel_mixer.norm.*",
-    "vivit.layers.#.mlp.*": "blocks.#.channel_mixer.branch.*",
+    "vivit.layers.#.mlp.fc1.*": "blocks.#.channel_mixer.branch.fc1.*",
+    "vivit.layers.#.mlp.fc2.*": "blocks.#.channel_mixer.branch.fc2.*",
     "vivit.layernorm.*": "head.norm.*",
     "classifier.*": "head.fc.*",
 }
-KEYS = {"transformers": TRANSFORMERS}
+KEYS = {"transformers": and_in_files(TRANSFORMERS, IN_FILES)}
 
 
 def vivit(attention: tuple[str, ...], class_token: bool, **sizes) -> Whole:

@@ -46,9 +46,10 @@ class GlobalFilter(nn.Module):
         return filter_weight(weight, trained.grid, self.grid) if name == "weight" and trained is not None else weight
 
     def forward(self, x: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft2(x.to(self.weight.dtype), dim=(1, 2), norm="ortho")  # (B, H, W', D), complex
-        spectrum = spectrum * torch.view_as_complex(self.weight)
-        return torch.fft.irfft2(spectrum, s=self.grid, dim=(1, 2), norm="ortho")  # (B, H, W, D)
+        wide = torch.promote_types(self.weight.dtype, torch.float32)  # there are no complex numbers of half precision
+        spectrum = torch.fft.rfft2(x.to(wide), dim=(1, 2), norm="ortho")  # (B, H, W', D), complex
+        spectrum = spectrum * torch.view_as_complex(self.weight.to(wide).contiguous())
+        return torch.fft.irfft2(spectrum, s=self.grid, dim=(1, 2), norm="ortho").to(self.weight.dtype)  # (B, H, W, D)
 
 
 class FilterMLP(nn.Module):

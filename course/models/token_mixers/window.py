@@ -1,6 +1,7 @@
 """Attention inside windows, and inside shifted windows (Swin: Liu et al. 2021, arXiv:2103.14030, section 3.2)."""
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -53,6 +54,9 @@ class WindowAttention(nn.Module):
     (B, H, W, D) -> (B, H, W, D). The cost grows with H*W and not with its square: 4HWD² + 2M²HWD products
     (equation 2 of the paper). Where one window covers the whole map, there is nothing to shift.
 
+    Where windows do not divide the map, zeros are put at the right and below until they do, and taken away afterwards.
+    They are not masked: each is a token with the key and value that zeros have.
+
     Args:
         dim: D.
         grid: (H, W) of the map.
@@ -61,7 +65,7 @@ class WindowAttention(nn.Module):
         shift: how far the windows are moved, in tokens: 0, or M // 2 in every second block. "half": M // 2.
 
     Raises:
-        ValueError: h does not divide D, or M does not divide H and W.
+        ValueError: h does not divide D.
     """
 
     def __init__(
@@ -72,12 +76,8 @@ class WindowAttention(nn.Module):
         shift = window_size // 2 if shift == "half" else shift
         if min(grid) <= window_size:
             window_size, shift = min(grid), 0
-        if grid[0] % window_size or grid[1] % window_size:
-            fits = [m for m in range(2, min(grid) + 1) if grid[0] % m == 0 == grid[1] % m]
-            raise ValueError(
-                f"windows of {window_size}×{window_size} do not divide a map of {grid[0]}×{grid[1]}: "
-                f"window_size may be {', '.join(map(str, fits))}"
-            )
+        height, width = (-(-side // window_size) * window_size for side in grid)
+        self.padding = (0, 0, 0, width - grid[1], 0, height - grid[0])
         self.num_heads = num_heads
         self.window_size = window_size
         self.shift = shift
@@ -87,7 +87,9 @@ class WindowAttention(nn.Module):
             nn.init.trunc_normal_(torch.empty((2 * window_size - 1) ** 2, num_heads), std=0.02)
         )
         self.register_buffer("index", relative_position_index(window_size), persistent=False)  # (M*M, M*M)
-        self.register_buffer("mask", shift_mask(grid, window_size, shift) if shift else None, persistent=False)
+        self.register_buffer(
+            "mask", shift_mask((height, width), window_size, shift) if shift else None, persistent=False
+        )
 
     def resized(self, name: str, weight: Tensor, trained: "WindowAttention | None" = None) -> Tensor:
         """The table of another window's displacements for this one's."""
@@ -101,6 +103,9 @@ class WindowAttention(nn.Module):
         return bias if self.mask is None else bias + self.mask[:, None]  # (windows, h, M*M, M*M)
 
     def forward(self, x: Tensor) -> Tensor:
+        _, rows, columns, _ = x.shape
+        if any(self.padding):
+            x = F.pad(x, self.padding)  # (B, H', W', D)
         _, height, width, _ = x.shape
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
@@ -109,5 +114,6 @@ class WindowAttention(nn.Module):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, windows, h, M*M, M*M)
         y = (scores + self.bias()).softmax(dim=-1) @ v  # (B, windows, h, M*M, d)
         y = self.proj(rearrange(y, "b w h n d -> b w n (h d)"))
-        y = window_reverse(y, height, width)  # (B, H, W, D)
-        return y.roll((self.shift, self.shift), dims=(1, 2)) if self.shift else y
+        y = window_reverse(y, height, width)  # (B, H', W', D)
+        y = y.roll((self.shift, self.shift), dims=(1, 2)) if self.shift else y
+        return y[:, :rows, :columns]
