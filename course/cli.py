@@ -138,9 +138,12 @@ def _check(options) -> int:
 
 
 def _grade(options) -> int:
-    from course.grading import grade_command
-
-    return grade_command(
+    # Who calls `main` from code of their own finds the grader in that very process.
+    if options.remember and hasattr(sys.modules["__main__"], "__file__") and sys.platform == "linux":
+        from course.grading import grade_apart as grade
+    else:
+        from course.grading import grade_command as grade
+    return grade(
         options.submissions,
         options.assignment,
         options.out,

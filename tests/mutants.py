@@ -567,8 +567,8 @@ MUTANTS = (
     ),
     Mutant(
         HOUSE,
-        '_HIDDEN = ("timm", "transformers", "course/models", "course/authoring")',
-        '_HIDDEN = ("timm", "transformers", "course/authoring")',
+        'HIDDEN = ("timm", "transformers", "course/models", "course/authoring")',
+        'HIDDEN = ("timm", "transformers", "course/authoring")',
         "the models of the course lie before student code",
         (f"{TEST_SANDBOX}::test_what_does_the_exercises_is_not_there",),
     ),

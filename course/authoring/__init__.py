@@ -7,7 +7,8 @@
 ``files``       which files belong to a lecture and to a homework
 ``source``      reads a percent source into cells, and names what is wrong in it
 ``reading_time`` how long a lecture takes
-``notebooks``   makes notebooks of these cells
+``cells``       makes the cells of a notebook of these, as plain data
+``notebooks``   makes notebooks of those
 ``execute``     runs a notebook
 ``outputs``     cleans what it printed and drew, and examines it
 ``leaks``       searches for answers in what students receive

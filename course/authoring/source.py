@@ -15,13 +15,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jupytext
-
 from course.authoring.repository import AuthoringError
 from course.checks import Homework
+from course.percent import PERCENT as PERCENT
+from course.percent import PercentCell
+from course.percent import read as read_percent
 
-# jupytext would otherwise turn the comment "# copy the weights" into the IPython command `copy the weights`.
-PERCENT = {"extension": ".py", "format_name": "percent", "comment_magics": False}
 OPTIONS = ("tags", "exercise", "check", "written", "points")
 TAGS = (
     "setup",
@@ -146,7 +145,7 @@ def read_source(path: Path, root: Path) -> SourceFile:
     lines = text.split("\n")
     if any(line.strip() for line in lines[: headers[0] - 1]):
         raise AuthoringError(f"{shown}:1: text before the first '# %%' belongs to no cell: move it into one")
-    read = jupytext.reads(text, fmt=PERCENT).cells
+    read = read_percent(text)
     if len(headers) != len(read):
         raise AuthoringError(
             f"{shown}: {len(headers)} lines begin with '# %%' but {len(read)} cells were read: such a line "
@@ -240,8 +239,8 @@ def require_homework(source: SourceFile, homework: Homework) -> None:
     _raise_with_lines(source.shown, problems)
 
 
-def _typed(cell, header: int, begin: int, problems: list[str]) -> SourceCell:
-    """One jupytext cell as a `SourceCell`; appends what is wrong with its header line."""
+def _typed(cell: PercentCell, header: int, begin: int, problems: list[str]) -> SourceCell:
+    """One cell as a `SourceCell`; appends what is wrong with its header line."""
     options = {key: value for key, value in cell.metadata.items() if key != "lines_to_next_cell"}
     unknown = [key for key in options if key not in OPTIONS]
     if cell.cell_type not in ("code", "markdown") or "region_name" in options:

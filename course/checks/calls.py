@@ -6,6 +6,7 @@ answer, so it may be stored beside a student's notebook and sent into the proces
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +126,7 @@ class Observation:
         return cls(tensors, notes)
 
 
-def calls_to_bytes(calls: list[Call]) -> bytes:
+def calls_to_bytes(calls: Iterable[Call]) -> bytes:
     """Calls as safetensors bytes: the same calls give the same bytes."""
     tensors: dict[str, Tensor] = {}
     return pack(tensors, [_call_to_json(call, f"{i}", tensors) for i, call in enumerate(calls)])

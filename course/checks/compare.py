@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any
@@ -14,6 +14,7 @@ from course.checks.calls import FORBIDDEN, PLAIN, Accuracy, Call, Observation, P
 from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.observe import HANGING
 from course.checks.place import Place
+from course.checks.probes import RANDOM_NUMBERS
 from course.checks.rounding import NOISE_FACTOR, close
 
 RIGHT, WRONG, NOT_STARTED = "right", "wrong", "not started"
@@ -23,6 +24,37 @@ FEW = 3  # elements, of which it may be said that they are nearly right
 NEARLY = 0.01  # of the root mean square: so far off are another eps, another form of GELU, another fill value
 MOST_AT_ONCE = 2  # mistakes that are said of different calls
 _IN_PLACE = "modified by an inplace operation"  # torch, of what a gradient needed
+
+
+Named = tuple[str, Observation]
+
+
+class Mistakes(Sequence):
+    """The mistakes of `Expected`, worked out when somebody first looks: a right answer needs none of them.
+
+    Args:
+        work_out: gives the list. It is called once, by one thread, with torch's random numbers for itself.
+    """
+
+    def __init__(self, work_out: Callable[[], list[Named]]):
+        self._work_out: Callable[[], list[Named]] | None = work_out
+        self._found: list[Named] = []
+
+    def __getitem__(self, k):
+        return self._all()[k]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __reduce__(self):
+        return list, (self._all(),)  # on another machine, their code is not there
+
+    def _all(self) -> list[Named]:
+        with RANDOM_NUMBERS:
+            if self._work_out is not None:
+                self._found = self._work_out()
+                self._work_out = None
+        return self._found
 
 
 @dataclass(frozen=True)
@@ -41,7 +73,7 @@ class Expected:
     """
 
     answer: Observation
-    mistakes: list[tuple[str, Observation]]
+    mistakes: Sequence[Named]
     goals: dict[int, Accuracy]
     tolerance: float
     calls: int

@@ -7,7 +7,8 @@ percent source beside it and nowhere else; they are run from there.
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course import percent
 from course.checks import from_scratch
 from course.checks.calls import Accuracy, Call, Observation, calls_to_bytes
-from course.checks.compare import Expected, same_in_call
+from course.checks.compare import Expected, Mistakes, Named, same_in_call
 from course.checks.credit import ALL_OR_NOTHING, Credit
 from course.checks.fingerprints import Pool
 from course.checks.observe import observe
 from course.checks.place import pool_of
+from course.checks.probes import RANDOM_NUMBERS
 from course.checks.rounding import noise_between, nudged
 from course.checks.trace import traced
 
@@ -248,15 +251,9 @@ class Homework:
     @cached_property
     def reference(self) -> dict[str, Any]:
         """The names defined by the setup and solution cells of the source: the right answers, ready to call."""
-        import jupytext  # takes seconds, which a student's check and the grading child need not wait for
-
-        import course.quick_nbformat  # noqa: F401
-
         namespace: dict[str, Any] = {"__name__": f"reference_{self.short}"}
-        # Without comment_magics=False, jupytext turns the comment "# copy the weights" into a command to copy.
-        percent = {"extension": ".py", "format_name": "percent", "comment_magics": False}
         text = self.source.read_text(encoding="utf-8")
-        for cell in jupytext.read(self.source, fmt=percent).cells:
+        for cell in percent.read(text):
             wanted = "exercise" in cell.metadata or "setup" in cell.metadata.get("tags", ())
             if cell.cell_type == "code" and wanted:
                 above = text[: max(text.find(cell.source), 0)].count("\n")  # so that its lines are those of the file
@@ -265,7 +262,10 @@ class Homework:
 
 
 def expected_for(exercise: Exercise, seed: int) -> Expected:
-    """Run the reference and every named mistake of `exercise` on the calls of `seed`, and see how much is rounding."""
+    """Run the reference of `exercise` on the calls of `seed`, and see how much is rounding.
+
+    The named mistakes are run when the first of them is asked for.
+    """
     calls, goals = exercise.calls(seed), exercise.goals_for(seed)
     exact = len(calls)  # goals come last and train for seconds; what the answer reaches there is not compared
     while exact - 1 in goals:
@@ -277,15 +277,35 @@ def expected_for(exercise: Exercise, seed: int) -> Expected:
         seen.noise = noise_between(seen, exercise.observe(almost_the_same, objects))
         return seen
 
-    answer = observed()
-    mistakes = []
-    for mistake in exercise.mistakes:
-        seen = observed(mistake.objects)
-        if exact < len(calls) and all(same_in_call(i, answer, seen, exercise.tolerance) for i in range(exact)):
-            # Nothing but a goal can show this one.
-            seen = replace(exercise.observe(calls, mistake.objects), noise=seen.noise)
-        mistakes.append((mistake.sentence, seen))
-    return Expected(answer, mistakes, goals, exercise.tolerance, len(calls), exercise.credit, tuple(calls))
+    with RANDOM_NUMBERS:
+        answer = observed()
+
+    def mistaken() -> list[Named]:
+        found = []
+        with one_thread():
+            for mistake in exercise.mistakes:
+                seen = observed(mistake.objects)
+                if exact < len(calls) and all(same_in_call(i, answer, seen, exercise.tolerance) for i in range(exact)):
+                    # Nothing but a goal can show this one.
+                    seen = replace(exercise.observe(calls, mistake.objects), noise=seen.noise)
+                found.append((mistake.sentence, seen))
+        return found
+
+    return Expected(answer, Mistakes(mistaken), goals, exercise.tolerance, len(calls), exercise.credit, tuple(calls))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The last digits of a sum depend on how many threads share it: what is right should not depend on the machine.
+
+    Student code runs on one thread, too.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def solutions_of(exercise: Exercise, target: str) -> list[Any]:

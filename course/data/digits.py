@@ -4,7 +4,10 @@ The digits come inside the scikit-learn wheel (UCI Optical Recognition of Handwr
 both sets need no network.
 """
 
+import gzip
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -22,13 +25,25 @@ VIDEO_CLASS_NAMES = {"motion": list(MOTIONS), **CLASS_NAMES}
 @cache
 def split_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Grey values 0..1, float32 (N, 8, 8), and labels int64 (N,) of the fixed split, 1,400 and 397."""
-    from sklearn.datasets import load_digits  # takes a second to import
-
-    digits = load_digits()
+    images, target = _of_scikit_learn()
     # RandomState's streams are frozen by NumPy's own promise, so the split stays the same in every version.
-    order = np.random.RandomState(0).permutation(len(digits.images))
+    order = np.random.RandomState(0).permutation(len(images))
     chosen = order[:TRAIN_IMAGES] if split == "train" else order[TRAIN_IMAGES:]
-    return (digits.images[chosen] / 16).astype(np.float32), digits.target[chosen].astype(np.int64)
+    return (images[chosen] / 16).astype(np.float32), target[chosen].astype(np.int64)
+
+
+def _of_scikit_learn() -> tuple[np.ndarray, np.ndarray]:
+    """Grey values 0..16 (1797, 8, 8) and labels (1797,), from the file in its package: loading it takes a second."""
+    found = find_spec("sklearn")
+    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz" if found and found.origin else None
+    if path is None or not path.is_file():
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        return digits.images, digits.target
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        table = np.loadtxt(file, delimiter=",")  # (1797, 65): 64 grey values and the label
+    return table[:, :-1].reshape(-1, DIGIT, DIGIT), table[:, -1].astype(int)
 
 
 def read(split: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:

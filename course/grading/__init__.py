@@ -16,7 +16,8 @@
   the tables of grades (``grades.csv``, those for Canvas and Moodle), ``gradebook`` is nbgrader's.
 - ``report``: the ``pages``, ``similarity``: who resembles whom, and ``to_mark``: what formgrader shows.
 
-Around them: ``command`` checks what ``course grade`` is given (``settings``, ``lock``), ``exam`` makes the homework ready
+Around them: ``command`` checks what ``course grade`` is given (``settings``, ``lock``), ``apart`` loads PyTorch once for
+student code and for the grader, ``exam`` makes the homework ready
 (hidden inputs, right answers), ``grade`` takes the class through, ``student`` one of it, ``place`` here or on a
 ``cluster``; ``resume`` goes on where an earlier run ended. Every room may use ``limits``, ``problems`` (what can go wrong),
 ``statuses`` and ``known_safe`` (what a sentence on a page may be made of).
@@ -30,6 +31,7 @@ from importlib import import_module
 
 _HOME_OF = {
     "grade_command": "course.grading.command",
+    "grade_apart": "course.grading.apart",
     "check_command": "course.grading.command",
     "formgrader_command": "course.grading.formgrader",
 }

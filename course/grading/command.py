@@ -6,12 +6,18 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from course.atomic import remove_left_overs, write_atomically
 from course.grading.limits import Limits
 from course.grading.problems import CannotGrade, writing
 from course.steps import Steps
+
+if TYPE_CHECKING:
+    from course.grading.collect.roster import Matched
+    from course.grading.settings import Settings
 
 LEAST_MEMORY = 64 * 2**20  # bytes; with less, not even a small network can be trained
 
@@ -31,6 +37,7 @@ def grade_command(
     config: Path | None = None,
     gradebook: str | None = None,
     roster: Path | None = None,
+    is_said: bool = False,
 ) -> int:
     """Grade a class and write ``OUT/grades.csv``, ``gradebook.db``, ``report.html``, ``feedback/``, ``results/``.
 
@@ -51,29 +58,33 @@ def grade_command(
         config: due dates; None takes ``solutions/grading.toml``, see `course.grading.record.deadlines`.
         gradebook: address of a database that takes the place of ``OUT/gradebook.db``, as SQLAlchemy writes it.
         roster: CSV with the students of the course, see `course.grading.collect.roster`.
+        is_said: what there is to say before anything slow is begun has been said.
 
     Returns:
         0 if every submission has a row, whatever is in it; 2 if the command itself could not run.
     """
     try:
-        limits = _checked_limits(workers, timeout, memory, sandbox)
-        submissions, out = Path(submissions), Path(out)
-        _check_place(out, submissions)
-        from course.grading.collect.find import collect
-        from course.grading.collect.roster import match
-        from course.grading.settings import find_homework, read_settings, require_scheduler
-
-        root, folder = find_homework(assignment)
-        settings = read_settings(folder, out, config, gradebook, roster)
-        if scheduler is not None:
-            require_scheduler(scheduler)
-        students = match(settings.roster, collect(submissions, folder.name))
-        settings.deadline.require_students(student.student for student in students.found)
-        with _alone_in(out, folder.name), Steps(f"course grade: preparing {folder.name}") as steps:
+        checked = check_given(
+            submissions,
+            assignment,
+            out,
+            workers=workers,
+            scheduler=scheduler,
+            timeout=timeout,
+            memory=memory,
+            sandbox=sandbox,
+            config=config,
+            gradebook=gradebook,
+            roster=roster,
+        )
+        root, folder, out = checked.root, checked.folder, checked.out
+        with alone_in(out, folder.name, is_said), Steps(f"course grade: preparing {folder.name}") as steps:
             # All that can be said at once has been said; what follows takes seconds before the first student.
-            steps("loading PyTorch")
+            if not is_said:
+                steps("loading PyTorch")
             from course.grading.grade import Request, grade_class
 
+            students, settings, limits = checked.students, checked.settings, checked.limits
             request = Request(
                 students, root, folder, out, settings, limits, workers or _cores(), scheduler, seed, again
             )
@@ -84,9 +95,57 @@ def grade_command(
         return 2
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What ``course grade`` was given, as far as it can be told right from wrong without loading anything slow.
+
+    Args:
+        root, folder: of the homework, see `course.grading.settings.find_homework`.
+    """
+
+    root: Path
+    folder: Path
+    out: Path
+    limits: Limits
+    settings: "Settings"
+    students: "Matched"
+
+
+def check_given(
+    submissions: Path,
+    assignment: str,
+    out: Path,
+    *,
+    workers: int | None,
+    scheduler: str | None,
+    timeout: float,
+    memory: int,
+    sandbox: str,
+    config: Path | None,
+    gradebook: str | None,
+    roster: Path | None,
+    **others: Any,
+) -> Checked:
+    """Arguments as in `grade_command`, of which `others` need no check. Raises `CannotGrade`."""
+    limits = _checked_limits(workers, timeout, memory, sandbox)
+    submissions, out = Path(submissions), Path(out)
+    _check_place(out, submissions)
+    from course.grading.collect.find import collect
+    from course.grading.collect.roster import match
+    from course.grading.settings import find_homework, read_settings, require_scheduler
+
+    root, folder = find_homework(assignment)
+    settings = read_settings(folder, out, config, gradebook, roster)
+    if scheduler is not None:
+        require_scheduler(scheduler)
+    students = match(settings.roster, collect(submissions, folder.name))
+    settings.deadline.require_students(student.student for student in students.found)
+    return Checked(root, folder, out, limits, settings, students)
+
+
 @contextmanager
-def _alone_in(out: Path, homework: str) -> Iterator[None]:
-    """The folder of results, made, tidied and held: no other run works in it meanwhile."""
+def alone_in(out: Path, homework: str, is_said: bool = False) -> Iterator[None]:
+    """The folder of results, made, tidied and held: no other run works in it meanwhile. What it held is said."""
     from course.grading.lock import only_one
     from course.grading.settings import held_before
 
@@ -98,7 +157,7 @@ def _alone_in(out: Path, homework: str) -> Iterator[None]:
             for place in (out, *out.glob("*/"), *out.glob("autograded/*/*/")):
                 remove_left_overs(place)
         said = held_before(out, homework)
-        if said:
+        if said and not is_said:
             print(said, file=sys.stderr)
         yield
 

@@ -1,16 +1,13 @@
 """A homework made ready for grading: what is asked of student code, with hidden inputs, and what is right."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from course.checks import Exercise, expected_for
 from course.checks.calls import calls_from_bytes, calls_to_bytes
 from course.checks.compare import Expected
+from course.checks.exercise import one_thread
 from course.grading.judge.pictures import PublicChecks
 from course.grading.known_safe import Known, known_of
 from course.grading.problems import CannotGrade
@@ -27,7 +24,8 @@ class Exam:
 
     Lives in the grader's own process only; of all this, a child sees the `Question` of an exercise.
 
-    `reference` is the Python of the right answers, setup included; `public` the check data that students have.
+    `reference` is the Python of the right answers, setup included; `described` the text of exercises.py;
+    `public` the check data that students have.
     """
 
     topic: str
@@ -38,6 +36,7 @@ class Exam:
     questions: dict[str, Question]
     expected: dict[str, Expected]
     reference: str
+    described: str
     public: PublicChecks
 
     @cached_property
@@ -56,7 +55,7 @@ class Exam:
 
 
 def prepare_exam(root: Path, folder: Path, seed: int, step: Step = silent) -> Exam:
-    """Load a homework and run the right answers and the named mistakes on the hidden inputs of `seed`.
+    """Load a homework and run the right answers on the hidden inputs of `seed`; the named mistakes once one is made.
 
     Args:
         root: the repository.
@@ -67,8 +66,7 @@ def prepare_exam(root: Path, folder: Path, seed: int, step: Step = silent) -> Ex
         CannotGrade: its source does not fit its exercises.
     """
     step(f"reading {folder.name}")
-    # These load jupytext, nbformat and nbgrader, which takes seconds that a mistyped path should not cost.
-    from course.authoring import notebooks
+    from course.authoring.cells import ASSIGNMENT, built_cells
     from course.authoring.source import AuthoringError, read_source, require_homework
     from course.checks import load_homework
 
@@ -76,45 +74,33 @@ def prepare_exam(root: Path, folder: Path, seed: int, step: Step = silent) -> Ex
         homework = load_homework(folder)
         source = read_source(folder / f"{folder.name}.py", root)
         require_homework(source, homework)
-        notebook = notebooks.make_notebook(source, notebooks.ASSIGNMENT, homework)
+        cells = cells_from_notebook({"cells": built_cells(source, ASSIGNMENT, homework)})
     except (AuthoringError, FileNotFoundError, ValueError) as error:
         raise CannotGrade(str(error)) from None
     # In the order of the notebook, which is the order of the columns.
     order = [cell.name for cell in source.cells if cell.role == "exercise"]
     exercises: list[Exercise] = [homework.exercises[name] for name in order]
-    with _one_thread():
+    with one_thread():
         expected = {}
         for number, exercise in enumerate(exercises, start=1):
-            step("right answers and mistakes on hidden inputs, by exercise", number, len(exercises))
+            step("right answers on hidden inputs, by exercise", number, len(exercises))
             expected[exercise.name] = expected_for(exercise, seed)
     targets = {exercise.name: exercise.targets for exercise in exercises}
     return Exam(
         topic=homework.topic,
-        template=Template.from_cells(cells_from_notebook(notebook), targets),
+        template=Template.from_cells(cells, targets),
         points={exercise.name: exercise.points for exercise in exercises},
         rules={exercise.name: exercise.forbidden for exercise in exercises},
         targets=targets,
         questions={
-            e.name: question_for(calls_to_bytes(e.calls(seed)), expected[e.name], e.forbidden) for e in exercises
+            e.name: question_for(calls_to_bytes(expected[e.name].made), expected[e.name], e.forbidden)
+            for e in exercises
         },
         expected=expected,
         reference="\n\n".join(cell.text for cell in source.cells if cell.role in ("setup", "exercise")),
+        described=(folder / "exercises.py").read_text(encoding="utf-8"),
         public=PublicChecks(root / "assignments" / homework.topic),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The last digits of a sum depend on how many threads share it: what is right should not depend on the machine.
-
-    Student code runs on one thread, too.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def question_for(calls: bytes, expected: Expected, forbidden: tuple[str, ...]) -> Question:

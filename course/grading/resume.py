@@ -28,7 +28,8 @@ from course.grading.settings import RUN_FILE as FILE
 from course.grading.statuses import Outcome, in_order
 from course.grading.student import Judged, ToRun
 
-ANSWERS = "the answers"  # among fingerprints: of all right answers together; no exercise has a space in its name
+# Among fingerprints: of all right answers and all that exercises.py says; no exercise has a space in its name.
+ANSWERS = "the answers"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def find_run(out: Path, assignment: str, seed: int | None, again: bool) -> tuple
 class Fingerprints:
     """For each exercise of a student a text that is the same only if everything that its points depend on is.
 
+    What a right answer's points do not depend on, the named mistakes, counts among `ANSWERS`: none has to be run for it.
     All but the values of hidden inputs: `exam` is that of ``run.seed``, whichever inputs a student is graded on.
     """
 
@@ -121,7 +123,7 @@ class Fingerprints:
         self._run = run
         allowed = repr((limits.timeout, limits.memory, limits.enforced))
         self._circumstances = _digest(code_fingerprint(), torch.__version__, allowed, isolation, key=run.key)
-        self._answers = _digest(exam.reference, key=run.key)
+        self._answers = _digest(exam.reference, exam.described, key=run.key)
         self._exercises = {
             name: _digest(
                 name,
@@ -219,9 +221,8 @@ def _seal(kept: dict, run: Run) -> str:
 
 
 def _parts(expected: Expected) -> list[bytes | str]:
-    parts: list[bytes | str] = [repr((expected.tolerance, expected.calls)), expected.answer.to_bytes()]
-    for sentence, seen in expected.mistakes:
-        parts += [sentence, seen.to_bytes()]
+    told = (expected.tolerance, expected.calls, expected.credit)
+    parts: list[bytes | str] = [repr(told), expected.answer.to_bytes()]
     for number, goal in sorted(expected.goals.items()):
         parts += [repr((number, goal.at_least, tuple(goal.labels.shape))), goal.labels.numpy().tobytes()]
     return parts

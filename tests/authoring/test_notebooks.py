@@ -6,7 +6,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import CheckCellMetadata
 from nbgrader.utils import compute_checksum, determine_grade
 
-from course.authoring import notebooks
+from course.authoring import cells, notebooks
 from course.authoring.source import WRITE_HERE, read_source
 from course.checks import load_homework
 from course.syllabus import Lecture
@@ -142,12 +142,20 @@ def test_the_first_code_cell_says_which_kernel_to_choose(sources, solution, assi
         assert not any("Change Kernel" in cell.source for cell in others)
 
 
+def test_the_sum_of_every_cell_is_nbgraders(assignment):
+    from nbgrader.utils import compute_checksum
+
+    summed = [cell for cell in assignment.cells if "nbgrader" in cell.metadata]
+    assert [cell.metadata.nbgrader.checksum for cell in summed] == list(map(compute_checksum, summed))
+    assert len(summed) > 3
+
+
 def test_that_remark_alone_keeps_the_outputs(sources, edit, monkeypatch):
     path = sources / "notebooks/source/01_tiny.py"
     executed = notebooks.make_notebook(read_source(path, sources), notebooks.LECTURE)
     for count, cell in enumerate((cell for cell in executed.cells if cell.cell_type == "code"), start=1):
         cell.execution_count = count
-    monkeypatch.setattr(notebooks, "WRONG_KERNEL", "# Another remark.\n")
+    monkeypatch.setattr(cells, "WRONG_KERNEL", "# Another remark.\n")
     reworded = notebooks.make_notebook(read_source(path, sources), notebooks.LECTURE)
     assert notebooks.take_outputs(reworded, executed)
     edit(path, "from IPython.display import HTML, display", "from IPython.display import display")
@@ -170,7 +178,7 @@ def test_a_lecture_that_is_to_come_is_said_to_be(sources, monkeypatch):
         Lecture("02_later", "Later", "later", (0, 1)),
         Lecture("12_later", "Later still", "later", (0, 2)),
     ]
-    monkeypatch.setattr(notebooks, "LECTURES", rows)
+    monkeypatch.setattr(cells, "LECTURES", rows)
     path = sources / "notebooks/source/01_tiny.py"
     header = "# | **Before · after** | [1 · Tiny](01_tiny.ipynb) · 2 · Later · 12 · Later |"
     prose = "# **Next:** lecture `02_later`, not lecture `01_tiny`; 2 · Later in a sentence."

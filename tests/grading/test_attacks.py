@@ -1863,7 +1863,7 @@ def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, ki
 
     Args:
         kind: of walls: ``""`` for the best there are, `house.NAMESPACES` without bubblewrap, `house.LANDLOCK`, or
-            ``"none"`` with the option for that.
+            ``"none"`` with the option for that. `FORKED` is as a person grades: a fork of the grader to be is the server.
     """
     # Not pytest's folder: only root may look into that, so that behind walls without namespaces nothing would be tried.
     place = Path(tempfile.mkdtemp(prefix="attacks-"))
@@ -1884,7 +1884,7 @@ def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, ki
             "pid": os.getpid(),
             "sleeper": sleeper.pid,
             "host": socket.gethostname(),
-            "kind": kind or house.NAMESPACES,
+            "kind": house.NAMESPACES if kind in ("", FORKED) else kind,
             **listeners.addresses,
         }
         _fill(place / "class", attacks, Maker(new_work), given)
@@ -1894,7 +1894,7 @@ def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, ki
             [
                 sys.executable,
                 "-c",
-                START,
+                START_APART if kind == FORKED else START,
                 kind,
                 str(place / "errors"),
                 "grade",
@@ -1948,13 +1948,11 @@ def grade(attacks: list[Attack], small_course: Path, new_work, *options: str, ki
     return Graded(place, run.returncode, said, rows, seconds, kind, left, errors)
 
 
-START = """
+FORKED = "forked from the grader to be"
+NOTED = """
 import json, sys
 from course.grading.run import child
-from course.grading.sandbox import client
-kind, errors = sys.argv.pop(1), open(sys.argv.pop(1), "a")
-if kind:
-    client._walls = lambda exchange: [(kind, [])]
+errors = open(sys.argv.pop(1), "a")
 run = child.Child.run
 def noted(self, cell, *arguments):
     told = run(self, cell, *arguments)
@@ -1962,8 +1960,38 @@ def noted(self, cell, *arguments):
     errors.flush()
     return told
 child.Child.run = noted
+"""
+START = f"""
+import sys
+from course.grading.sandbox import client
+kind = sys.argv.pop(1)
+if kind:
+    client._walls = lambda exchange: [(kind, [])]
+{NOTED}
 from course.cli import main
 sys.exit(main())
+"""
+# The grader's own process is another one, in which errors are noted once the server is forked.
+ORIGIN = f"""
+import sys
+from course.grading import apart
+begin = apart.grade_command
+def grade_command(*given, **options):
+    exec(NOTED, dict())
+    return begin(*given, **options)
+NOTED = {NOTED!r}
+apart.grade_command = grade_command
+sys.exit(apart.main(int(sys.argv.pop(2)), []))
+"""
+START_APART = f"""
+import sys
+from course import cli
+from course.grading import apart
+_, errors = sys.argv.pop(1), sys.argv.pop(1)
+open(errors, "a").close()
+apart.PROGRAM = ("-c", {ORIGIN!r}, errors)
+sys.modules["__main__"].__file__ = cli.__file__
+sys.exit(cli.main())
 """
 
 
@@ -2150,6 +2178,14 @@ def weaker(request, small_course, new_work):
     remove_folder(made.place)
 
 
+@pytest.fixture(scope="module")
+def forked(small_course, new_work):
+    options = ("--workers", "2", "--timeout", "30", "--memory", str(2**30))
+    made = grade(ON_ALL_WALLS, small_course, new_work, *options, kind=FORKED)
+    yield made
+    remove_folder(made.place)
+
+
 ENDINGS = (
     "kill everyone",
     "kill its",
@@ -2239,6 +2275,15 @@ def test_attack(graded, attack):
 
 def test_the_class_of_attackers_is_graded_as_if_they_were_not_there(graded):
     check_the_class(graded, [*CLASS, *PROBES])
+
+
+@by_name(ON_ALL_WALLS)
+def test_attack_where_the_server_is_forked_from_the_grader_to_be(forked, attack):
+    check(forked, attack)
+
+
+def test_where_the_server_is_forked_nothing_is_left_and_nothing_changed(forked):
+    check_the_class(forked, ON_ALL_WALLS)
 
 
 @by_name(ON_ALL_WALLS)

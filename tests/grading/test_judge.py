@@ -1,17 +1,21 @@
 """Observations come from student code: whatever is in them, they end as points and one clean sentence."""
 
 import linecache
+import pickle
 import re
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from course.checks import Credit
+from course.checks import Call, Credit, Exercise, Homework, Probe, expected_for, probes
 from course.checks.calls import FORBIDDEN, Observation, calls_from_bytes
 from course.checks.from_scratch import Use
 from course.checks.observe import observe
 from course.grading import known_safe
+from course.grading.exam import prepare_exam
 from course.grading.judge.exercise import judge_exercise, one_line
 from course.grading.record.result import StudentResult, number
 from course.grading.run.submission import Lost
@@ -395,3 +399,48 @@ def test_a_long_number_of_the_cell_is_no_size(exam):
     )
     said = known_safe.error("RuntimeError: a Tensor with 10636754 elements cannot be converted to Scalar", known)
     assert said == "RuntimeError: a Tensor with … elements cannot be converted to Scalar"
+
+
+# -- mistakes are run for whoever is wrong
+
+
+def test_no_mistake_is_run_for_a_right_answer_and_one_that_is_made_has_its_name(small_course, monkeypatch):
+    ran, observe_it = [], Exercise.observe
+    monkeypatch.setattr(
+        Exercise,
+        "observe",
+        lambda self, calls, variant=None: (ran.append(variant), observe_it(self, calls, variant))[1],
+    )
+    exam = prepare_exam(small_course, small_course / "solutions" / "hw9_small", seed=11)
+    calls, expected = calls_from_bytes(exam.questions["double"].calls), exam.expected["double"]
+    assert judge_exercise("double", 2, expected, observe({"double": lambda x: x + x}, calls)).points == 2
+    assert not any(ran)
+    wrong = judge_exercise("double", 2, expected, observe({"double": lambda x: x + 2}, calls))
+    assert wrong.named and wrong.sentence == "You added two instead of doubling." and any(ran)
+    ran.clear()
+    assert judge_exercise("double", 2, expected, observe({"double": lambda x: x + 2}, calls)) == wrong and not ran
+    copy = pickle.loads(pickle.dumps(expected))  # as a cluster gets it
+    assert isinstance(copy.mistakes, list) and [sentence for sentence, _ in copy.mistakes] == [wrong.sentence]
+
+
+def test_mistakes_come_out_the_same_whatever_other_threads_judge_meanwhile():
+    homework = Homework("hw9_random", source=Path(__file__))
+    exercise = homework.exercise("draws", points=1)
+    exercise.inputs(lambda draw: [Call("draws", {"x": draw.normal(2)})])
+    exercise.mistake("You drew.")(lambda x: torch.stack([torch.rand(()) for _ in range(20_000)]))
+    vars(homework)["reference"] = {"draws": lambda x: x}
+    alone = list(expected_for(exercise, 1).mistakes)
+    done, probe = threading.Event(), Probe("sentiment_net", seed=3)
+
+    def judge_others() -> None:
+        while not done.is_set():
+            probes.build(probe)
+
+    others = threading.Thread(target=judge_others)
+    others.start()
+    try:
+        beside = list(expected_for(exercise, 1).mistakes)
+    finally:
+        done.set()
+        others.join()
+    assert torch.equal(alone[0][1].tensors["0.out"], beside[0][1].tensors["0.out"])

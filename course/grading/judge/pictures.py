@@ -13,6 +13,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +38,39 @@ LARGEST = 60_000  # characters of a picture in the page
 
 class PublicChecks:
     """The check data beside the released notebook, without the calls that train: these take seconds, and are judged
-    by accuracy, of which there is no picture."""
+    by accuracy, of which there is no picture. Read when the first picture is asked for."""
 
     def __init__(self, folder: Path):
         """`folder` holds the homework's ``checks.safetensors``; where it does not, there are no pictures."""
-        self.expected: dict[str, Expected] = {}
-        self.questions: dict[str, Question] = {}
+        self._path = folder / public.FILE_NAME
         self._drawn: dict[tuple[str, str], dict[str, Any] | None] = {}
-        path = folder / public.FILE_NAME
-        if not path.is_file():
-            return
-        for name in public.exercise_points(path):
-            check = public.read(path, name)
+
+    def __reduce__(self):
+        return _with_all, (self._path.parent, self.expected, self.questions)  # on another machine is no such file
+
+    @cached_property
+    def expected(self) -> dict[str, Expected]:
+        """By exercise, what is right there."""
+        return {name: expected for name, (expected, _) in self._all.items()}
+
+    @cached_property
+    def questions(self) -> dict[str, Question]:
+        return {name: question for name, (_, question) in self._all.items()}
+
+    @cached_property
+    def _all(self) -> dict[str, tuple[Expected, Question]]:
+        found: dict[str, tuple[Expected, Question]] = {}
+        if not self._path.is_file():
+            return found
+        for name in public.exercise_points(self._path):
+            check = public.read(self._path, name)
             exact = min(check.expected.goals, default=check.expected.calls)  # goals come last
             if exact:
                 expected = replace(check.expected, goals={}, calls=exact)
-                self.expected[name] = expected
                 calls = calls_to_bytes(check.calls[:exact])
                 largest = 2**20 + 16 * sum(tensor.nbytes for tensor in expected.answer.tensors.values()) + len(calls)
-                self.questions[name] = Question(calls, largest)
+                found[name] = expected, Question(calls, largest)
+        return found
 
     def of_mistake(self, name: str, sentence: str) -> dict[str, Any] | None:
         """The picture of a named mistake: drawn once for all who made it."""
@@ -65,6 +80,12 @@ class PublicChecks:
             stored = next((seen for written, seen in known if one_line(written) == sentence), None)
             self._drawn[key] = draw(self.expected[name], stored, of_mistake=True) if stored else None
         return self._drawn[key]
+
+
+def _with_all(folder: Path, expected: dict[str, Expected], questions: dict[str, Question]) -> PublicChecks:
+    checks = PublicChecks(folder)
+    vars(checks).update(expected=expected, questions=questions)
+    return checks
 
 
 def with_pictures(

@@ -3,21 +3,20 @@
 After MOSS (Schleimer, Wilkerson and Aiken, "Winnowing", 2003), with every run of `RUN` tokens as a fingerprint: names
 that a student may choose count as one and the same, comments and white space do not count, and a fingerprint counts
 only if few students have it and the course's own code has not. So a short answer that much of the class writes alike
-shows nothing. Python's own `tokenize` finds the tokens, scikit-learn hashes their runs, and a product of sparse
-matrices counts what is shared where something is, not for each student with each.
+shows nothing. Python's own `tokenize` finds the tokens, and what is shared is counted where something is, not for each student with each.
 """
 
 import builtins
 import io
 import keyword
 import tokenize
+import zlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_matrix, triu
-from sklearn.feature_extraction import FeatureHasher
 
 from course.grading.read.merge import ShownCell
 
@@ -32,8 +31,6 @@ LONGEST_CELL = 20_000  # characters of a cell that are compared
 LONGEST_WORK = 60_000  # of all cells of a student
 OTHER = ""  # in place of an exercise: the cells that the student added
 
-# So many that two notebooks hardly ever share one by chance; the hash is the same in every process.
-_HASHER = FeatureHasher(2**22, input_type="string", alternate_sign=False, dtype=np.int32)
 _OURS = frozenset(keyword.kwlist) | frozenset(dir(builtins))  # names that are not the student's to choose
 
 
@@ -116,44 +113,84 @@ def similar_submissions(works: list[Work], known: Iterable[str]) -> Similar:
     """Find the pairs of a class that are alike.
 
     Args:
-        known: text that proves nothing: `code_of_the_course`, the cells of the released notebook.
+        known: text that proves nothing: `code_of_the_course`, the cells of the released notebook. It is looked at only if
+            a pair has enough in common without it.
     """
     exercises = sorted({exercise for work in works for exercise in work.code})
-    if not exercises:
-        return Similar()
-    has = {exercise: _fingerprints(work.code.get(exercise, "") for work in works) for exercise in exercises}
+    has = {exercise: [_fingerprints(work.code.get(exercise, "")) for work in works] for exercise in exercises}
     most = min(MOST_STUDENTS, max(2, len(works) // 4))
-    counts = (sum(has.values()).getnnz(axis=0) <= most) & (_fingerprints(["", *known]).getnnz(axis=0) == 0)
-    for matrix in has.values():
-        matrix.data *= counts[matrix.indices]
-        matrix.eliminate_zeros()
-    shared = {exercise: matrix @ matrix.T for exercise, matrix in has.items()}
-    together = sum(shared.values()).tocsr()
-    alike = _alike(together, LEAST_SHARE).union(*(_alike(each, LEAST_SHARE_OF_EXERCISE) for each in shared.values()))
-    own = together.diagonal()
-    share = {(i, j): float(together[i, j] / min(own[i], own[j])) for i, j in alike}
+    by_work = [np.unique(np.concatenate(arrays)) for arrays in zip(*has.values())]
+    if not by_work:
+        return Similar()
+    found, students = np.unique(np.concatenate(by_work), return_counts=True)
+    counts = found[students <= most]
+    if max(_together(_shared(_only(counts, has), most)).values(), default=0) < LEAST_SHARED:
+        return Similar()
+    counts = np.setdiff1d(counts, np.concatenate([_fingerprints(text) for text in ("", *known)]))
+    has = _only(counts, has)
+    shared = _shared(has, most)
+    together = _together(shared)
+    own = {exercise: [len(each) for each in arrays] for exercise, arrays in has.items()}
+    own_together = [sum(each) for each in zip(*own.values())]
+    alike = _alike(together, own_together, LEAST_SHARE).union(
+        *(_alike(shared[exercise], own[exercise], LEAST_SHARE_OF_EXERCISE) for exercise in exercises)
+    )
+    share = {(i, j): together[i, j] / min(own_together[i], own_together[j]) for i, j in alike}
     order = sorted(alike, key=lambda pair: (-share[pair], -together[pair], pair))
     pairs = []
     for i, j in order[:MOST_PAIRS]:
-        counting = {exercise: (matrix[[i]].indices, matrix[[j]].indices) for exercise, matrix in has.items()}
-        pairs.append(_pair(works[i], works[j], int(together[i, j]), share[i, j], counting))
+        counting = {exercise: (arrays[i], arrays[j]) for exercise, arrays in has.items()}
+        pairs.append(_pair(works[i], works[j], together[i, j], share[i, j], counting))
     return Similar(tuple(pairs), max(0, len(order) - MOST_PAIRS))
 
 
-def _fingerprints(texts: Iterable[str]) -> csr_matrix:
-    """Which text (row) has which fingerprint (column): 1 where it has."""
-    matrix = _HASHER.transform(_runs(compared for compared, _, _ in _tokens(text)) for text in texts)
-    matrix.data[:] = 1
-    return matrix
+def _only(counts: np.ndarray, has: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
+    """Of what each has, what is in `counts`, which is in order."""
+    if not len(counts):
+        return {name: [counts for _ in arrays] for name, arrays in has.items()}
+    place = lambda each: np.minimum(np.searchsorted(counts, each), len(counts) - 1)
+    return {name: [each[counts[place(each)] == each] for each in arrays] for name, arrays in has.items()}
 
 
-def _alike(shared: csr_matrix, least_share: float) -> set[tuple[int, int]]:
-    """Pairs of students who share enough; on the diagonal stands how much each has."""
-    own = shared.diagonal()
-    pairs = triu(shared, k=1).tocoo()
-    least = np.maximum(LEAST_SHARED, least_share * np.minimum(own[pairs.row], own[pairs.col]))
-    enough = pairs.data >= least
-    return set(zip(pairs.row[enough].tolist(), pairs.col[enough].tolist()))
+def _shared(has: dict[str, list[np.ndarray]], most: int) -> dict[str, Counter[tuple[int, int]]]:
+    """By exercise, how many fingerprints two students share, where it is one at least; no more than `most` have one."""
+    shared = {}
+    for exercise, arrays in has.items():
+        all_of_them = np.concatenate(arrays)
+        who = np.repeat(np.arange(len(arrays)), [len(each) for each in arrays])
+        order = np.argsort(all_of_them, kind="stable")  # so that of each fingerprint the students are in order
+        all_of_them, who = all_of_them[order], who[order]
+        pairs = []  # first and second in one number
+        for further in range(1, most):
+            same = all_of_them[further:] == all_of_them[:-further]
+            pairs.append(who[:-further][same] * len(arrays) + who[further:][same])
+        found, count = np.unique(np.concatenate(pairs), return_counts=True)
+        shared[exercise] = Counter(
+            dict(zip(map(tuple, np.stack(np.divmod(found, len(arrays)), 1).tolist()), count.tolist()))
+        )
+    return shared
+
+
+def _together(shared: dict[str, Counter[tuple[int, int]]]) -> Counter[tuple[int, int]]:
+    both: Counter[tuple[int, int]] = Counter()
+    for pairs in shared.values():
+        both.update(pairs)
+    return both
+
+
+def _fingerprints(text: str) -> np.ndarray:
+    """Of a text, each once and in order."""
+    return np.unique(_hashes(_runs(compared for compared, _, _ in _tokens(text))))
+
+
+def _hashes(runs: list[str]) -> np.ndarray:
+    """So many that two notebooks hardly ever share one by chance; the same in every process."""
+    return np.array([zlib.crc32(run.encode()) for run in runs], dtype=np.int64)
+
+
+def _alike(shared: Counter[tuple[int, int]], own: list[int], least_share: float) -> set[tuple[int, int]]:
+    """Pairs of students who share enough; `own` says how much each has."""
+    return {(i, j) for (i, j), both in shared.items() if both >= max(LEAST_SHARED, least_share * min(own[i], own[j]))}
 
 
 def _pair(first: Work, second: Work, shared: int, share: float, counting: dict[str, tuple]) -> Pair:
@@ -176,8 +213,7 @@ def _pair(first: Work, second: Work, shared: int, share: float, counting: dict[s
 def _places(text: str, wanted: np.ndarray) -> tuple[frozenset[int], set[str]]:
     """The lines in which the runs with the fingerprints `wanted` lie, and these runs with the names as they stand."""
     compared, written, lines = zip(*_tokens(text))
-    found = _HASHER.transform([run] for run in _runs(compared)).indices
-    places = np.flatnonzero(np.isin(found, wanted)).tolist()
+    places = np.flatnonzero(np.isin(_hashes(_runs(compared)), wanted)).tolist()
     as_written = _runs(written)
     marked = frozenset(line for place in places for line in lines[place : place + RUN])
     return marked, {as_written[place] for place in places}

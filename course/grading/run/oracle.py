@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,9 @@ from torch import Tensor, nn
 from course.checks.message import Bounds, pack, unpack
 from course.grading.run import frames
 from course.grading.run.values import decode, encode, put
+from course.grading.sandbox.forked import Forked
 from course.grading.sandbox.jobs import data_bytes
+from course.grading.sandbox.supervise import close_all_but
 
 SECONDS_TO_START = 180  # for the imports, on a machine that is busy with something else
 SECONDS_A_QUESTION = 5.0
@@ -38,6 +41,16 @@ BOUNDS = Bounds(header=2**20, tensors=10_000)  # of a question
 
 class NoOracle(RuntimeError):
     """The process with the answers cannot be started; the text says why."""
+
+
+_early: list[tuple[socket.socket, Forked]] = []
+
+
+def fork_early() -> None:
+    """Fork a process for the first `Oracle` from this one, which has loaded PyTorch and knows no secret yet."""
+    control, theirs = socket.socketpair()
+    with theirs:
+        _early.append((control, Forked(partial(_take_over, theirs.fileno()))))
 
 
 class Oracle:
@@ -93,20 +106,7 @@ class Oracle:
                 self._control = None
 
     def _start(self) -> None:
-        control, theirs = socket.socketpair()
-        try:
-            with theirs:
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "course.grading.run.oracle", str(theirs.fileno())],
-                    env=_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                )
-        except OSError as error:
-            control.close()
-            raise NoOracle(f"the process with the answers cannot be started: {error.strerror}") from None
+        control, process = _early.pop() if _early else _started()
         end = weakref.finalize(self, _end, control, process)
         try:
             said = _exchange(control, frames.READY, 0, self._reference.encode(), SECONDS_TO_START)
@@ -189,7 +189,25 @@ def _exchange(channel: socket.socket, kind: bytes, number: int, payload: bytes, 
     return message[2]
 
 
-def _end(control: socket.socket, process: subprocess.Popen) -> None:
+def _started() -> tuple[socket.socket, subprocess.Popen]:
+    control, theirs = socket.socketpair()
+    try:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "course.grading.run.oracle", str(theirs.fileno())],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+    except OSError as error:
+        control.close()
+        raise NoOracle(f"the process with the answers cannot be started: {error.strerror}") from None
+    return control, process
+
+
+def _end(control: socket.socket, process: subprocess.Popen | Forked) -> None:
     control.close()
     process.kill()
     process.wait()
@@ -205,6 +223,16 @@ def _environment() -> dict[str, str]:
 
 
 # -- in the process with the answers
+
+
+def _take_over(control_number: int) -> None:
+    """In a fork. Never returns."""
+    try:
+        os.setsid()  # Ctrl-C is for the grader
+        close_all_but({control_number})
+        main(control_number)
+    finally:
+        os._exit(0)
 
 
 def main(control_number: int) -> None:

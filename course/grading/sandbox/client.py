@@ -10,10 +10,12 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from course.grading.limits import Limits
 from course.grading.sandbox import cgroups, server
+from course.grading.sandbox.forked import Forked
 from course.grading.sandbox.house import KINDS, LANDLOCK, NAMESPACES, SERVER_HOME
 from course.grading.sandbox.job import CannotStart, Job, ServerLost, copy_font_lists, environment
 from course.grading.sandbox.jobs import MOST_PROCESSES
@@ -31,6 +33,17 @@ _REMEDY = (
     "kernel.unprivileged_userns_clone=1, or in a container --security-opt seccomp=unconfined), or grade on a Linux "
     "machine that has them (WSL 2 does); or ask for no walls by name: --sandbox none"
 )
+
+
+_early: list["ForkServer"] = []
+
+
+def fork_early() -> None:
+    """Fork a server from this process, which has done `server.load` and knows no secret yet, for its first `Sandbox`."""
+    try:
+        _early.append(ForkServer(here=True))
+    except CannotStart:  # the sandbox tries again in the other ways there are, and says why if none works
+        pass
 
 
 class Sandbox:
@@ -65,7 +78,7 @@ class Sandbox:
     def _running_server(self) -> "ForkServer":
         with self._starting:
             if self._server is None:
-                self._server = ForkServer()
+                self._server = _early.pop() if _early else ForkServer()
             return self._server
 
     def close(self) -> None:
@@ -102,6 +115,7 @@ class ForkServer:
 
     Args:
         exchange: for notebook kernels: a folder in which each has one of its own that it shares with the outside.
+        here: it is a fork of this process and no program of its own; see `fork_early`.
 
     Attributes:
         kind: of walls, see `house.KINDS`.
@@ -113,8 +127,8 @@ class ForkServer:
         CannotStart: this machine allows none; the text says what to do.
     """
 
-    def __init__(self, exchange: Path | None = None):
-        self._exchange = exchange
+    def __init__(self, exchange: Path | None = None, here: bool = False):
+        self._exchange, self._here = exchange, here
         if sys.platform != "linux":
             raise CannotStart(_REMEDY.format(why="it is not Linux"))
         cgroups.remove_left_overs()
@@ -123,7 +137,7 @@ class ForkServer:
         if group:
             group.close()
         refused = []
-        for self.kind, around in _walls(exchange):
+        for self.kind, around in [(kind, []) for kind in KINDS] if here else _walls(exchange):
             try:
                 self._start(around)
                 self.bubblewrap = bool(around)
@@ -140,18 +154,24 @@ class ForkServer:
         os.chmod(self._folder.name, 0o777)  # the server is another user
         copy_font_lists(self._folder.name)
         home = SERVER_HOME if self.kind == NAMESPACES else self._folder.name
+        variables = environment(home, home) | {"COURSE_FONT_LISTS": self._folder.name} | exchange
         with theirs, tempfile.TemporaryFile() as said:
             try:
-                self._process = subprocess.Popen(
-                    [*around, sys.executable, "-P", "-m", server.__name__, str(theirs.fileno()), self.kind],
-                    cwd="/",
-                    env=environment(home, home) | {"COURSE_FONT_LISTS": self._folder.name} | exchange,
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,  # Ctrl-C is for the grader, who then ends it in order
-                )
+                if self._here:
+                    self._process = Forked(
+                        partial(server.take_over, theirs.fileno(), self.kind, variables, said.fileno())
+                    )
+                else:
+                    self._process = subprocess.Popen(
+                        [*around, sys.executable, "-P", "-m", server.__name__, str(theirs.fileno()), self.kind],
+                        cwd="/",
+                        env=variables,
+                        stdin=subprocess.DEVNULL,
+                        stdout=said,
+                        stderr=said,
+                        pass_fds=(theirs.fileno(),),
+                        start_new_session=True,  # Ctrl-C is for the grader, who then ends it in order
+                    )
             except OSError as error:
                 self._line.close()
                 raise CannotStart(f"a process for student code cannot be started: {error.strerror}") from None

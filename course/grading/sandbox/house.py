@@ -29,7 +29,7 @@ ROOM = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEW
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/fonts", "/etc/localtime")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 # They do the exercises: without them on the disk, no trick can import them.
-_HIDDEN = ("timm", "transformers", "course/models", "course/authoring")
+HIDDEN = ("timm", "transformers", "course/models", "course/authoring")
 _WHERE_BUILT = "/tmp"  # any folder that every system has; what is mounted over it is seen by this process only
 
 
@@ -156,7 +156,7 @@ def _hide() -> None:
     if os.path.exists(f"{_WHERE_BUILT}{repository}/solutions"):
         raise OSError(f"{repository} lies inside a folder of Python's libraries, so student code would see the answers")
     for place in {str(repository), *_libraries()}:
-        for name in _HIDDEN:
+        for name in HIDDEN:
             folder = f"{_WHERE_BUILT}{place}/{name}"
             if os.path.isdir(folder):
                 kernel.mount("tmpfs", folder, "tmpfs", kernel.NOSUID | kernel.NODEV | kernel.RDONLY, "size=4k,mode=555")

@@ -3,7 +3,9 @@
 import os
 import shutil
 import socket
+import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -73,7 +75,16 @@ def environment(home: str, fonts: str) -> dict[str, str]:
 
 def copy_font_lists(folder: str) -> None:
     """Give a job matplotlib's lists of fonts, if this user has them: making one anew takes seconds."""
-    import matplotlib
+    with suppress(OSError):  # a folder that this user may not read
+        for path in _matplotlib_cache().glob("fontlist-*.json"):
+            shutil.copy(path, folder)
 
-    for path in Path(matplotlib.get_cachedir()).glob("fontlist-*.json"):
-        shutil.copy(path, folder)
+
+def _matplotlib_cache() -> Path:
+    """``matplotlib.get_cachedir()``, on Linux without loading it."""
+    if sys.platform != "linux" or "matplotlib" in sys.modules:
+        import matplotlib
+
+        return Path(matplotlib.get_cachedir())
+    own, cache = os.environ.get("MPLCONFIGDIR"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else Path(cache or Path.home() / ".cache") / "matplotlib"

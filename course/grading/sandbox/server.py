@@ -1,4 +1,4 @@
-"""The fork server: ``python -P -m course.grading.sandbox.server FD KIND``, started by `client`.
+"""The fork server: ``python -P -m course.grading.sandbox.server FD KIND``, or a fork of the grader to be (`client`).
 
 It imports everything that homework uses, once, and then forks for each job, so that a job starts in milliseconds with
 PyTorch loaded. It has one thread, no privilege and no secret: whatever it holds in memory, every job inherits. It
@@ -15,13 +15,47 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from contextlib import suppress
 
 from course.grading.sandbox import house
-from course.grading.sandbox.supervise import fork_job, supervise
+from course.grading.sandbox.supervise import close_all_but, fork_job, supervise
 
 READY, REFUSED = b"ready", b"refused"  # followed by the user whose the jobs are; by the reason
 LARGEST_REQUEST = 2**16  # bytes
 MOST_DESCRIPTORS = 16
+
+
+def take_over(descriptor: int, kind: str, environment: dict[str, str], said: int) -> None:
+    """In a fork of a process that has done `load`: become the server. Never returns.
+
+    Args:
+        environment: the variables that it has from now on.
+        said: where what it prints goes.
+    """
+    code = 1
+    try:
+        os.setsid()  # Ctrl-C is for the grader, who then ends it in order
+        close_all_but({descriptor, said})
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os.close(said)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.dont_write_bytecode = True
+        tempfile.tempdir = None
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir("/")
+        main(descriptor, kind)
+        code = 0
+    except SystemExit as ends:
+        code = ends.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def main(descriptor: int, kind: str) -> None:
@@ -110,12 +144,12 @@ def _try_the_walls(kind: str) -> None:
 
 
 def _warm_up() -> None:
-    """Import what homework imports, and do once what is slow the first time."""
+    """Import what homework imports, if that is not done yet, and do once what is slow the first time."""
+    if not _loaded:
+        load(("sklearn.datasets", "scipy.optimize"))
     import numpy
     import torch
 
-    torch.set_num_threads(1)
-    _import_all()
     if "COURSE_EXCHANGE" in os.environ:
         from course.grading.sandbox import notebook_kernel
 
@@ -128,23 +162,33 @@ def _warm_up() -> None:
     _train_a_step(torch)
     numpy.random.seed(0)
     torch.manual_seed(0)
-    if len(os.listdir("/proc/self/task")) != 1:
-        raise RuntimeError("a library has started a thread, after which no process can be forked safely")
+    _require_one_thread()
     # A job that collects garbage would otherwise write to, and so copy, every page it shares with this process.
     gc.collect()
     gc.freeze()
 
 
-def _import_all() -> None:
+_loaded: set[str] = set()
+
+
+def load(more: Iterable[str]) -> None:
+    """Import what homework imports, and `more`, on one thread. Raises RuntimeError if a part starts another one."""
     import importlib
 
+    gc.disable()  # what is imported stays
+    # It compiles for GPUs, which no job has, and takes 80 MB.
+    without_triton = "triton" not in sys.modules and "COURSE_EXCHANGE" not in os.environ
+    if without_triton:
+        sys.modules.setdefault("triton", None)  # so that torch takes it for missing
+    import torch
+
+    torch.set_num_threads(1)
     for name in (
         "dataclasses",
         "einops",
         "einops.layers.torch",
         "matplotlib.pyplot",
         "safetensors.torch",
-        "sklearn.datasets",
         "torch._dynamo",
         "torch.nn.functional",
         "torch.utils.data",
@@ -156,6 +200,19 @@ def _import_all() -> None:
         "course.grading.run.worker",
     ):
         importlib.import_module(name)
+        _loaded.add(name)
+    for name in more:
+        with suppress(ImportError):  # then it fails where it is used, and says so
+            importlib.import_module(name)
+    if without_triton:
+        del sys.modules["triton"]
+    gc.enable()
+    _require_one_thread()
+
+
+def _require_one_thread() -> None:
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise RuntimeError("a library has started a thread, after which no process can be forked safely")
 
 
 def _train_a_step(torch) -> None:

@@ -32,7 +32,7 @@ def supervise(request: dict, descriptors: list[int], kind: str) -> None:
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _close_all_but(set(descriptors))
+        close_all_but(set(descriptors))
         job = fork_job(request, kind, output, own)
         for descriptor in (output, *own):
             os.close(descriptor)
@@ -54,7 +54,7 @@ def fork_job(request: dict, kind: str, output: int, own: list[int]) -> int:
         kernel.prctl(kernel.SET_CHILD_SUBREAPER, 1)  # what outlives its parent becomes ours to end
     job = os.fork()
     if job == 0:
-        _close_all_but({output, *own})  # above all the line: on it the supervisor's word is believed
+        close_all_but({output, *own})  # above all the line: on it the supervisor's word is believed
         os.setsid()  # a signal to one's process group goes to all of it, whatever namespaces lie between
         kernel.prctl(kernel.SET_DEATH_SIGNAL, signal.SIGKILL)  # nothing goes on unwatched
         jobs.run(request, kind, output, own)  # never returns
@@ -127,7 +127,8 @@ def _end_what_is_left() -> None:
             return
 
 
-def _close_all_but(kept: set[int]) -> None:
+def close_all_but(kept: set[int]) -> None:
+    """Every descriptor; those of what is read, printed and said lead nowhere from now on."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
