@@ -28,8 +28,8 @@ c.CourseDirectory.feedback_directory = "grading/feedback"
 c.CourseDirectory.db_url = "sqlite:///grading/gradebook.db"
 c.ExportPlugin.to = "grading/grades.csv"
 
-# Beside each solution lie its source and its hidden checks: neither may go out.
-c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc", "*.py"]
+# Beside each solution lie its source, its hidden checks and what cards say of wrong answers: none of it may go out.
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc", "*.py", "answers.json"]
 c.Execute.timeout = 120  # seconds a cell
 
 # Of cells that a student has pasted again, one counts: nbgrader itself would stop for the whole class.

@@ -12,7 +12,11 @@ if "nbgrader" not in sys.modules and (_spec := find_spec("nbgrader")) is not Non
     _shell = module_from_spec(_spec)
 
     def _load(name: str):
-        if (name.startswith("__") and name != "__version__") or find_spec(f"nbgrader.{name}"):
+        if name == "__version__":  # asked for by its commands, while one of the extensions may be half loaded
+            from nbgrader._version import __version__
+
+            return __version__
+        if name.startswith("__") or find_spec(f"nbgrader.{name}"):
             raise AttributeError(name)  # on which Python imports it, if it is a module
         del _shell.__getattr__
         _spec.loader.exec_module(_shell)

@@ -270,7 +270,7 @@ def percent(work: Work) -> str:
             parts.append(f"# %%{said}\n{text}\n")
         else:
             kind = f" [{cell['cell_type']}]"
-            parts.append(f"# %%{kind}{said}\n" + "\n".join(f"# {line}" for line in lines) + "\n")
+            parts.append(f"# %%{kind}{said}\n" + "\n".join(f"# {line}".rstrip() for line in lines) + "\n")
     return "\n".join(parts)
 
 
