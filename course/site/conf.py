@@ -17,6 +17,7 @@ html_title = project
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_copy_source = False  # the notebooks beside the pages are those of the repository
+html_context = {"default_mode": "auto"}  # dark where the reader's machine is
 html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,

@@ -21,6 +21,7 @@ _INDEX = """\
 {count} networks, each proved equal to the public implementation or to its paper's equations. Each name leads to a page with
 its figures, its drawing and its whole source. Sizes are counted here, at the size of images that the paper uses.
 
+<div class="pst-scrollable-table-container" tabindex="0">
 <table class="table models">
 <thead><tr><th>model</th><th>parameters</th><th>multiply-adds</th><th>stem</th><th>token mixer</th><th>channel mixer</th>\
 <th>layout</th><th>head</th></tr></thead>
@@ -28,6 +29,7 @@ its figures, its drawing and its whole source. Sizes are counted here, at the si
 {rows}
 </tbody>
 </table>
+</div>
 """
 
 _PAGE = """\

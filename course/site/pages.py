@@ -23,6 +23,7 @@ REFERENCE = ("notebooks/glossary.md", "notebooks/COVERAGE.md")
 # Written for authors, who read there what answers and mistakes look like: on them only whole answers are looked for.
 FOR_INSTRUCTORS = ("README.md", "docs/statuses.md", "docs/not_promised.md", "docs/authoring.md")
 FOR_INSTRUCTORS += ("CONTRIBUTING.md", "CHANGELOG.md")
+IN_THE_SIDEBAR = {"README": "What the repository holds <README>"}  # where the page's own title would not tell
 
 _LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(([^()\s#:]+)(#[^()\s]*)?(?: \"[^\"]*\")?\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\(([^()\s:]+)\)")
@@ -187,8 +188,13 @@ def _index(pages: Pages) -> str:
         "reference": [*pages.reference, "models/index.md"],
         "for_instructors": pages.for_instructors,
     }.items():
-        text = text.replace(f"{{{title}}}", "\n".join(name.rpartition(".")[0] for name in names))
+        text = text.replace(f"{{{title}}}", "\n".join(map(_in_the_sidebar, names)))
     return text.replace("{table}", "\n".join(["| lecture | homework | you build or meet |", "|---|---|---|", *rows]))
+
+
+def _in_the_sidebar(name: str) -> str:
+    stem = name.rpartition(".")[0]
+    return IN_THE_SIDEBAR.get(stem, stem)
 
 
 def _answers_in(pages: Pages) -> list[str]:
