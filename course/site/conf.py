@@ -15,6 +15,7 @@ exclude_patterns = ["_static"]
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["style.css"]
 html_copy_source = False  # the notebooks beside the pages are those of the repository
 html_context = {"default_mode": "auto"}  # dark where the reader's machine is

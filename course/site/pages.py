@@ -111,7 +111,8 @@ def write_sources(pages: Pages, folder: Path) -> None:
     shutil.copy2(HERE / "conf.py", folder)
     static = folder / "_static"
     static.mkdir()
-    shutil.copy2(HERE / "style.css", static)
+    for name in ("style.css", "favicon.svg"):
+        shutil.copy2(HERE / name, static)
     _copy_mathjax(static / "mathjax")
 
 
