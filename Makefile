@@ -20,7 +20,7 @@ OFFLINE_TESTS := PYTHONDONTWRITEBYTECODE= COURSE_BUDGET=tiny COURSE_OFFLINE=1 OM
 # A file of tests stays in one process, the longest first (tests/conftest.py); notebooks take warm kernels.
 PYTEST := -m pytest -p tests.warm_kernels -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax
 
-.PHONY: help lab style format test test-all demo build clean
+.PHONY: help lab style format test test-all demo build site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make style     formatter, linter and types alone (seconds); make format mends what can be mended"
 	@echo "make test-all  the tests in their long forms"
 	@echo "make build     sources -> notebooks"
+	@echo "make site      the course as web pages, in build/site (no network; about a minute)"
 	@echo "make clean     remove $(VENV) and build/"
 
 lab: $(READY)
@@ -63,6 +64,9 @@ demo: $(READY)
 
 build: $(READY)
 	$(BIN)/course build
+
+site: $(READY)
+	$(BIN)/course site
 
 clean:
 	rm -rf $(VENV) build

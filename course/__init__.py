@@ -5,7 +5,7 @@ What a notebook needs first comes from here: ``from course import setup, budget,
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "2026.1"
 
 _HOME_OF = {
     "setup": "course.notebook",

@@ -131,6 +131,14 @@ def _release(options) -> int:
         return release_command(options.out, options.homework, steps, options.remember)
 
 
+def _site(options) -> int:
+    with _StoppableSteps("course site") as steps:
+        steps("loading PyTorch")
+        from course.site import site_command
+
+        return site_command(options.out, steps, options.remember)
+
+
 def _check(options) -> int:
     from course.grading import check_command
 
@@ -282,6 +290,9 @@ def _add_commands_of_instructors(command: Callable[..., argparse.ArgumentParser]
     build = command("build", _build, "percent sources to notebooks; without a path, all whose source changed")
     build.add_argument("path", nargs="*", type=Path)
     build.add_argument("--check", action="store_true", help="write nothing; exit 1 and name what differs")
+
+    site = command("site", _site, "the course as web pages, from the notebooks as they are; no network")
+    site.add_argument("out", nargs="?", type=Path, help="default: build/site")
 
     _add_bench_options(
         command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")

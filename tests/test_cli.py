@@ -9,7 +9,7 @@ import pytest
 from course.cli import main
 
 READERS = ("doctor", "progress", "check", "data", "models", "train")
-INSTRUCTORS = ("release", "grade", "formgrader", "new", "build", "bench")
+INSTRUCTORS = ("release", "grade", "formgrader", "new", "build", "site", "bench")
 COMMANDS = (*READERS, *INSTRUCTORS)
 
 

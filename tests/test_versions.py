@@ -39,7 +39,8 @@ def test_what_is_installed_here_is_what_the_lock_says():
 
 
 def test_the_lock_satisfies_pyproject():
-    for line in [*project()["dependencies"], *project()["optional-dependencies"]["tests"]]:
+    extras = project()["optional-dependencies"]
+    for line in [*project()["dependencies"], *extras["tests"], *extras["site"]]:
         wanted = Requirement(line)
         locked = [r for r in LOCK if r.name.lower() == wanted.name.lower()]
         assert locked, f"{wanted.name} stands in pyproject.toml but not in requirements.lock"
@@ -65,3 +66,25 @@ def test_conda_gets_the_same_versions():
 @pytest.mark.parametrize("name", ["torch", "torchvision"])
 def test_torch_is_locked_once(name):
     assert len([r for r in LOCK if r.name == name]) == 1, "the Makefile reads its version off this one line"
+
+
+def test_the_course_has_one_version():
+    """A version a year; the changelog's first is this one."""
+    import course
+
+    said = {
+        "pyproject.toml": project()["version"],
+        "course/__init__.py": course.__version__,
+        "CITATION.cff": str(yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]),
+        "CHANGELOG.md": re.search(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1],
+    }
+    assert len(set(said.values())) == 1, said
+    assert re.fullmatch(r"20\d\d\.\d+", project()["version"])
+
+
+def test_the_citation_has_what_the_format_demands():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["cff-version"] == "1.2.0" and all(author["name"] for author in citation["authors"])
+    licences = project()["license"].split(" AND ")
+    assert citation["license"] == licences and citation["abstract"].rstrip(".") == project()["description"]

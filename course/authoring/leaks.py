@@ -92,6 +92,16 @@ def find_in_other_file(path: Path, all_secrets: list[Secrets]) -> list[str]:
     found = _markers_in(texts)
     if any(_AUTHORS.search(text) for text in texts):
         found.append("holds an author's cells or exercises")
+    return list(dict.fromkeys(found + _whole_in(texts, all_secrets)))
+
+
+def find_whole(path: Path, all_secrets: list[Secrets]) -> list[str]:
+    """Whole answers and whole mistakes in a page that shows authors what such things look like."""
+    return _whole_in(list(_texts_in(path)), all_secrets)
+
+
+def _whole_in(texts: list[str], all_secrets: list[Secrets]) -> list[str]:
+    found = []
     code = ["\n" + "\n".join(_code_lines(text.split("\n"))) + "\n" for text in texts if "\n" in text]
     for secrets in all_secrets:
         for block, owner in secrets.blocks:

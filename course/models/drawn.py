@@ -78,8 +78,8 @@ def _shapes(model: nn.Module) -> dict[nn.Module, str]:
 
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
-        with torch.no_grad(), torch.device("meta"):
-            model(torch.zeros(1, *input_shape_of(model)))
+        with torch.no_grad():
+            model(torch.zeros(1, *input_shape_of(model), device="meta"))
     finally:
         for hook in hooks:
             hook.remove()

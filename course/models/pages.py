@@ -61,8 +61,11 @@ def show(name: str, **spec_overrides) -> Page:
     return page
 
 
-def compare(a: str, b: str) -> Page:
+def compare(a: str, b: str, sizes: bool = True) -> Page:
     """What differs between two models' specs, one line a difference, and what that does to their sizes.
+
+    Args:
+        sizes: whether they are counted, which takes longer than the rest.
 
     Raises:
         ValueError: no such model.
@@ -72,9 +75,10 @@ def compare(a: str, b: str) -> Page:
     lines += [(what, written(x), written(y)) for what, x, y in _differences(left.spec, right.spec)]
     if len(lines) == 1:
         lines.append(("(the specs are equal)", "", ""))
-    (params_a, macs_a), (params_b, macs_b) = _sizes(left), _sizes(right)
-    lines.append(("parameters", f"{params_a / 1e6:.2f}M", f"{params_b / 1e6:.2f}M"))
-    lines.append(("multiply-adds", f"{macs_a / 1e9:.2f}G", f"{macs_b / 1e9:.2f}G"))
+    if sizes:
+        (params_a, macs_a), (params_b, macs_b) = _sizes(left), _sizes(right)
+        lines.append(("parameters", f"{params_a / 1e6:.2f}M", f"{params_b / 1e6:.2f}M"))
+        lines.append(("multiply-adds", f"{macs_a / 1e9:.2f}G", f"{macs_b / 1e9:.2f}G"))
     return Page(_columns(lines, widest=40))  # three columns of a page that is 1000 pixels wide
 
 
@@ -264,6 +268,24 @@ def table(names: list[str], step: Step = silent) -> str:
         coordinates = [place.get(key, "") for key in ("stem", "token mixer", "channel mixer", "layout", "head")]
         lines.append((name, f"{parameters / 1e6:.2f}M", f"{macs / 1e9:.2f}G", *coordinates))
     return _columns(lines)
+
+
+def neighbours(name: str, among: list[str], most: int = 2) -> list[str]:
+    """Of the models `among`, those whose specs differ from this one's in least, nearest first; none of one that stands alone.
+
+    Raises:
+        ValueError: no such model.
+    """
+    spec = entry(name).spec
+    near = []
+    for other in among:
+        theirs = entry(other).spec
+        if other == name or type(theirs) is not type(spec):
+            continue
+        if isinstance(spec, Whole) and theirs.part.cls is not spec.part.cls:
+            continue
+        near.append((len(_differences(spec, theirs)), other))
+    return [other for _, other in sorted(near)[:most]]
 
 
 def _sizes(found: Registered) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import ast
 import inspect
 import sys
 import textwrap
+from functools import cache
 
 import torch
 from torch import nn
@@ -54,7 +55,7 @@ class _Collected:
             return
         self._seen.add(thing.__qualname__)
         module = sys.modules[thing.__module__]
-        text = textwrap.dedent(inspect.getsource(thing))
+        text = textwrap.dedent(_text_of(thing))
         if Model in getattr(thing, "__bases__", ()):
             text = text.replace("(Model)", "(nn.Module)", 1)
             self.imports.add("from torch import nn")
@@ -74,7 +75,7 @@ class _Collected:
     def _resolve(self, name: str, module) -> None:
         if name not in vars(module):
             return
-        for node in ast.parse(inspect.getsource(module)).body:
+        for node in _statements_of(module):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for alias in node.names:
                     if (alias.asname or alias.name) == name:
@@ -102,6 +103,16 @@ class _Collected:
         renamed = f" as {alias.asname}" if alias.asname else ""
         where = f"from {node.module} " if isinstance(node, ast.ImportFrom) else ""
         self.imports.add(f"{where}import {alias.name}{renamed}")
+
+
+@cache  # Python parses the whole file for each class
+def _text_of(thing) -> str:
+    return inspect.getsource(thing)
+
+
+@cache
+def _statements_of(module) -> list[ast.stmt]:
+    return ast.parse(_text_of(module)).body
 
 
 def _names(tree: ast.AST) -> tuple[list[str], list[str]]:

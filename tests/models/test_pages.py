@@ -8,6 +8,7 @@ import torch
 
 from course.cli import main
 from course.models import card, compare, create_model, list_models, load_reference, show
+from course.models.pages import neighbours
 from course.models.registry import entry, register
 from course.models.spec import Whole
 
@@ -172,3 +173,19 @@ def test_the_readme_counts_what_is_on_the_map():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     for words in (f"Of {len(specs)} networks, {len(specs) - whole} are points on", f"the other {whole} are"):
         assert words in readme, f"README.md does not say {words!r}, which is how many models there are now"
+
+
+def test_the_nearest_networks_differ_in_least():
+    names = ["vit_b16", "vit_b32", "vit_b16_384", "deit_b", "swin_t", "resnet_50_v1"]
+    near = neighbours("vit_b16", names)
+    assert near == neighbours("vit_b16", names[::-1]) and len(near) == 2
+    lines = {name: len(compare("vit_b16", name, sizes=False).splitlines()) for name in names if name != "vit_b16"}
+    assert "swin_t" not in near and max(lines[name] for name in near) <= min(
+        lines[name] for name in ("vit_b32", "vit_b16_384", "deit_b") if name not in near
+    )
+    assert neighbours("resnet_50_v1", names) == [], "a class of its own, and no other of it among these"
+
+
+def test_a_comparison_without_sizes_is_the_rest_of_it():
+    whole, rest = (str(compare("vit_b16", "vit_b32", sizes=s)).splitlines() for s in (True, False))
+    assert rest == whole[:-2] and whole[-2].startswith("parameters")
