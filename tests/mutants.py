@@ -446,9 +446,9 @@ MUTANTS = (
     ),
     Mutant(
         WINDOW,
-        "if grid[0] % window_size or grid[1] % window_size:",
-        "if grid[0] % window_size and grid[1] % window_size:",
-        "a map that windows divide in one direction only ends in an error of einops",
+        "if any(self.padding):",
+        "if all(self.padding):",
+        "a map that windows do not divide is not filled up",
         (TEST_SWIN,),
     ),
     Mutant(

@@ -51,7 +51,7 @@ def stored(tmp_path_factory):
 
     @cache
     def file_of(topic: str) -> Path:
-        path = tmp_path_factory.mktemp(topic) / public.FILE_NAME
+        path = tmp_path_factory.mktemp(f"data-{topic}") / public.FILE_NAME
         path.write_bytes(public.to_bytes(homework_in(topic)))
         return path
 

@@ -70,9 +70,9 @@ def test_any_other_has_its_own_name_number_and_title_everywhere(place):
 
 
 def test_homeworks_come_in_the_order_of_their_numbers(place):
-    for name in ("hw10_ten", "hw9_nine", "hw100_hundred"):
+    for name in ("hw20_twenty", "hw11_eleven", "hw100_hundred"):
         assert new_command(name) == 0
-    assert [work.name for work in all_homeworks(place)] == ["hw9_nine", "hw10_ten", "hw100_hundred"]
+    assert [work.name for work in all_homeworks(place)] == ["hw11_eleven", "hw20_twenty", "hw100_hundred"]
 
 
 def test_it_says_what_it_wrote_what_comes_next_and_what_is_left(place, capsys):

@@ -47,7 +47,7 @@ def broken(topic: str) -> tuple[Notebook, str]:
 def graded(request, tmp_path_factory):
     """(topic, folder with the grades, rows by student, by student the sentences due)."""
     topic = request.param
-    folder = tmp_path_factory.mktemp(topic)
+    folder = tmp_path_factory.mktemp(f"one-{topic}")
     students = {"right": Notebook(topic).solve(), "untouched": Notebook(topic), "broken": broken(topic)[0]}
     sentences = {}
     for which in range(MISTAKES):
