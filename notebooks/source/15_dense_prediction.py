@@ -764,6 +764,7 @@ def sums_of(network):
             sums[name].append(table[list(q), list(m)].sum())
     return {name: torch.stack(each) for name, each in sums.items()}  # (N,)
 
+# %%
 torch.manual_seed(0)
 untrained = create_model("detr_shapes").eval()
 untrained.normalise_images = detr.normalise_images

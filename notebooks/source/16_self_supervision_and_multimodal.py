@@ -347,6 +347,7 @@ def on_two_questions(seed):
     fit(model, images, recipe, plot=False, progress=False)
     return {"pixels": PIXELS, "untrained": before, "MAE": encoder}
 
+# %%
 class Places(nn.Module):
     """All patch tokens in place of the class token, as means on 4 × 4 places."""
 
@@ -958,6 +959,7 @@ def learned(model, seed, arrange):
         progress=False)
     return evaluate(model, (arrange(exam[0]), exam[1]))
 
+# %%
 def permutation(seed):
     found = {}
     for name, make in (("CNN", cnn), ("ViT", vit)):
