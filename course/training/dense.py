@@ -10,12 +10,11 @@ from course.data.imageset import ImageSet, device_of
 from course.data.normalise import Normalise
 from course.notebook import budget_name
 from course.progress_bar import progress_bar
-from course.training.batches import Batches, mixed_seed
+from course.training.batches import Batch, Batches, mixed_seed
 from course.training.history import History
-from course.training.not_finite import TrainingError
-from course.training.optimizers import make_optimizer
 from course.training.parallel import Processes
 from course.training.recipe import Recipe
+from course.training.step import Step
 
 # What would move or mix pixels and leave masks and boxes as they are, or is done by `fit` alone.
 NOT_HERE = ("augment", "rand_augment", "random_erasing", "mixup", "cutmix", "sam", "ema", "distill")
@@ -55,26 +54,31 @@ def fit_dense(
     model.normalise_images = Normalise.of(images)
     numbers = torch.arange(len(images), device=device)  # what a batch has for labels
     batches = Batches(images, numbers, model.normalise_images, recipe, Processes.running())
-    optimizer, history = make_optimizer(model, recipe), History(recipe, batches.steps, model.normalise_images)
+    one_step = _Step(model, recipe, batches.steps, loss)
+    history = History(recipe, batches.steps, model.normalise_images)
     started = time.monotonic()
     silent = not progress or budget_name() == "tiny"
     with progress_bar(batches.steps, None, desc="training", unit=" steps", disable=silent) as bar:
         for step in range(batches.steps):
-            batch = batches(step)
-            torch.manual_seed(mixed_seed(recipe.seed, step, 0))  # dropout and the like
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate(step, batches.steps) * group["lr_scale"]
-            optimizer.zero_grad()
-            value = loss(model, batch.images, batch.labels)
+            value = one_step(batches(step), step, mixed_seed(recipe.seed, step, 0))
             history.steps.append(step + 1)
             history.loss.append(value.item())
-            if not value.isfinite():
-                raise TrainingError.at(step + 1, batches.steps, recipe, f"the loss is {value.item()}", None)
-            value.backward()
-            if recipe.grad_clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
-            optimizer.step()
             bar.update()
     model.eval()
     history.seconds = time.monotonic() - started
     return history
+
+
+class _Step(Step):
+    """A step of `fit`, whose loss is the caller's. It is not prepared for a speed: it computes in float32, as it is."""
+
+    checks_finite = True
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, steps: int, loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    ) -> None:
+        super().__init__(model, recipe, steps, classes=0, teacher=None)
+        self.loss = loss
+
+    def _loss(self, batch: Batch, teacher_logits: None) -> Tensor:
+        return self.loss(self.model, batch.images, batch.labels)
