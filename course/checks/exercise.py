@@ -58,6 +58,10 @@ class Draw:
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator)
 
+    def between(self, low: float, high: float) -> float:
+        """A number from `low` to `high`."""
+        return low + (high - low) * float(self.uniform(1))
+
     def integer(self, low: int, high: int) -> int:
         """A whole number from `low` to `high`, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.generator))

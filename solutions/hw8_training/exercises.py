@@ -47,10 +47,6 @@ homework = Homework(
 WITH_GRADIENTS = Credit(shape=0.1, values=0.7, gradients=0.2)
 
 
-def _between(draw: Draw, low: float, high: float) -> float:
-    return low + (high - low) * float(draw.uniform(1))
-
-
 # ------------------------------------------------------------------------------------------------------------
 # 1. sgd_momentum and sgd_momentum_averaged
 
@@ -71,7 +67,7 @@ def _(draw: Draw):
         for target in ball.targets:
             shape = draw.sizes(2, low=2, high=5)
             w, g, v = (draw.normal(*shape) for _ in range(3))
-            rate = _between(draw, 0.1, 0.3)
+            rate = draw.between(0.1, 0.3)
             yield Call(target, {"w": w, "g": g, "v": v, "learning_rate": rate, "decay": decay})
 
 
@@ -237,7 +233,7 @@ schedule = homework.exercise(
 @schedule.inputs
 def _(draw: Draw):
     S, W = draw.integer(18, 24), draw.integer(4, 6)
-    peak, floor = _between(draw, 1, 2), _between(draw, 0.2, 0.4)
+    peak, floor = draw.between(1, 2), draw.between(0.2, 0.4)
     for step, warmup, lowest in (
         (0, 0, 0.0),
         (S // 2 - 1, 0, 0.0),
@@ -411,7 +407,7 @@ def _state(draw: Draw, decay: bool = False) -> dict:
 
 def _adam_calls(draw: Draw):
     """Arguments of three calls: the very first step, a later one, one in which eps counts."""
-    rate = lambda: _between(draw, 0.2, 0.4)
+    rate = lambda: draw.between(0.2, 0.4)
     first = _state(draw)
     first |= {"m": torch.zeros_like(first["w"]), "v": torch.zeros_like(first["w"])}
     yield first | {"step": 1, "learning_rate": rate(), "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
@@ -627,7 +623,7 @@ adamw = homework.exercise(
 @adamw.inputs
 def _(draw: Draw):
     for arguments in _adam_calls(draw):
-        yield Call("adamw_step", arguments | {"weight_decay": _between(draw, 0.3, 0.6)})
+        yield Call("adamw_step", arguments | {"weight_decay": draw.between(0.3, 0.6)})
 
 
 @adamw.mistake(
@@ -759,11 +755,11 @@ def _shares(draw: Draw, B: int, K: int) -> torch.Tensor:
 def _(draw: Draw):
     B, K = draw.sizes(2, low=3, high=6)
     hard = F.one_hot(torch.randperm(K, generator=draw.generator)[: min(B, K)].repeat(2)[:B], K).float()
-    yield Call("label_smoothing", {"targets": hard, "smoothing": _between(draw, 0.1, 0.4)})
+    yield Call("label_smoothing", {"targets": hard, "smoothing": draw.between(0.1, 0.4)})
     scores = 2 * draw.normal(B, K)
     yield Call("soft_cross_entropy", {"scores": scores, "targets": hard}, gradients=("scores",))
     B, K = draw.sizes(2, low=3, high=6)
-    yield Call("label_smoothing", {"targets": _shares(draw, B, K), "smoothing": _between(draw, 0.1, 0.4)})
+    yield Call("label_smoothing", {"targets": _shares(draw, B, K), "smoothing": draw.between(0.1, 0.4)})
     arguments = {"scores": 2 * draw.normal(B, K), "targets": _shares(draw, B, K)}
     yield Call("soft_cross_entropy", arguments, gradients=("scores",))
     B, K = draw.sizes(2, low=3, high=6)
@@ -1147,7 +1143,7 @@ box = homework.exercise(
 def _share_for(draw: Draw, height: int, width: int) -> float:
     """A share for which no side of the box lies near a whole number, h is odd and the sides differ."""
     while True:
-        share = _between(draw, 0.3, 0.8)
+        share = draw.between(0.3, 0.8)
         sides = [height * math.sqrt(1 - share), width * math.sqrt(1 - share)]
         clear = all(0.1 < side % 1 < 0.9 and abs(side % 1 - 0.5) > 0.05 for side in sides)
         rounded_up = any(side % 1 > 0.5 for side in sides)
@@ -2010,7 +2006,7 @@ layers = homework.exercise(
 
 @layers.inputs
 def _(draw: Draw):
-    depth, decay = draw.integer(12, 14), _between(draw, 0.7, 0.85)
+    depth, decay = draw.integer(12, 14), draw.between(0.7, 0.85)
     below = draw.integer(2, 8)
     for name in (
         "head.bias",
@@ -2182,7 +2178,7 @@ def _(draw: Draw):
                 "model": Probe("normed_classifier", weights, ask=2 * draw.normal(6, 1, H, W)),
                 "images": images,
                 "labels": labels,
-                "learning_rate": _between(draw, 0.3, 0.6),
+                "learning_rate": draw.between(0.3, 0.6),
                 "rho": round(share * _slope(*weights.values(), images, labels), 2),  # the same on every processor
             },
         )

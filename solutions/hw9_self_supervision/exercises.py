@@ -32,10 +32,6 @@ homework = Homework(
 WITH_GRADIENTS = Credit(shape=0.1, values=0.7, gradients=0.2)
 
 
-def _between(draw: Draw, low: float, high: float) -> float:
-    return low + (high - low) * float(draw.uniform(1))
-
-
 # ------------------------------------------------------------------------------------------------------------
 # 1. random_masking and unmask
 
@@ -852,7 +848,7 @@ def _(draw: Draw):
         arguments = {
             "centre": draw.normal(K),
             "teacher": draw.normal(2, B, K) + 1,
-            "momentum": _between(draw, 0.6, 0.9),
+            "momentum": draw.between(0.6, 0.9),
         }
         yield Call("update_centre", arguments)
 
@@ -1792,8 +1788,8 @@ def _(draw: Draw):
             "boxes": _boxes(draw, Q),
             "labels": torch.randperm(K, generator=draw.generator)[:M],
             "targets": _boxes(draw, M),
-            "l1_weight": _between(draw, 1.5, 2.5),
-            "giou_weight": _between(draw, 0.5, 1.2),
+            "l1_weight": draw.between(1.5, 2.5),
+            "giou_weight": draw.between(0.5, 1.2),
         }
         yield Call("match_cost", arguments)
         yield Call("match_boxes", {"cost": _telling_cost(draw, *sizes)})
@@ -2078,8 +2074,8 @@ def _(draw: Draw):
                 "targets": _boxes(draw, M),
                 "queries": _out_of_order(draw, Q, M),
                 "no_object_weight": no_object,
-                "l1_weight": _between(draw, 2, 3),
-                "giou_weight": _between(draw, 0.7, 1.5),
+                "l1_weight": draw.between(2, 3),
+                "giou_weight": draw.between(0.7, 1.5),
             },
             gradients=("scores", "boxes"),
         )
