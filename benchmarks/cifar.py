@@ -28,7 +28,7 @@ from course.models.spec import part, per_stage, written
 from course.names import one_of
 from course.notebook import budget_name
 from course.progress_bar import progress_bar
-from course.training import History, Recipe, evaluate, fit
+from course.training import History, Recipe, evaluate, fit, recipes
 from course.training.pretrained import FOLDER, Origin, save_pretrained
 from course.training.speed import Speed
 
@@ -65,18 +65,8 @@ class Row:
 
 
 # Batches and clipping as in Beyer et al. 2022 (arXiv:2205.01580), cutout as in airbench; Muon for matrices.
-LIGHT = Recipe(
-    epochs=100,
-    batch_size=1024,
-    optimizer="muon",
-    lr=2e-3,
-    muon_lr=0.02,
-    weight_decay=0.05,
-    warmup=0.05,
-    schedule="flat_then_linear",
-    label_smoothing=0.1,
-    ema=0.999,
-    augment=("random_crop", "random_flip", "cutout"),
+LIGHT = recipes.photographs.but(
+    epochs=100, batch_size=1024, ema=0.999, augment=(*recipes.photographs.augment, "cutout")
 )
 # As CCT's for CIFAR (arXiv:2104.05704), which stops mixing after 175 of 300 epochs.
 STRONG = LIGHT.but(rand_augment=(9, 0.5), mixup=0.8, cutmix=1.0, mix_until=0.6)

@@ -44,7 +44,7 @@ def hits(found: Found, targets: Targets, which: int, threshold: float) -> tuple[
         score, kind, box, true_kind, true = (part.detach().cpu() for part in (*own, *theirs))
         score, order = score[kind == which].sort(descending=True, stable=True)  # (D,)
         box, true = box[kind == which][order], true[true_kind == which]
-        covers = box_iou(*(box_convert(boxes, "cxcywh", "xyxy") for boxes in (box, true)))  # (D, M)
+        covers = _iou(box, true)
         covers = torch.cat([covers, -covers.new_ones(len(box), 1)], dim=1)  # the last column is no object
         for row in covers:
             best = row.argmax()
@@ -95,7 +95,12 @@ def recall_by_size(
     """
     hit = []
     for (scores, said, boxes), (kinds, true) in zip(found, targets):
-        covers = box_iou(*(box_convert(each, "cxcywh", "xyxy") for each in (boxes, true)))  # (D, M)
+        covers = _iou(boxes, true)
         hit.append(((covers >= 0.5) & (said[:, None] == kinds) & (scores[:, None] >= score)).any(dim=0))  # (M,)
     right, group = torch.cat(hit).float(), torch.bucketize(torch.cat(list(sizes)), torch.tensor(sides))
     return [right[group == which].mean().item() for which in range(len(sides) + 1)]
+
+
+def _iou(found: Tensor, true: Tensor) -> Tensor:
+    """Of all pairs of boxes, (D, M)."""
+    return box_iou(*(box_convert(boxes, "cxcywh", "xyxy") for boxes in (found, true)))

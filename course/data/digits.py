@@ -5,6 +5,7 @@ both sets need no network.
 """
 
 import gzip
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,12 +73,27 @@ def draw_video(random: np.random.Generator, count: int, split: str) -> tuple[np.
     velocity = np.array(list(MOTIONS.values()))[motion]  # (B, 2) as (x, y)
     half = FRAMES // 2
     middle = random.integers(half, FRAME - DIGIT - half, size=(count, 2), endpoint=True)  # stays inside
+    places = [middle + (frame - half) * velocity for frame in range(FRAMES)]
+    return moving(random, grey[chosen], places, FRAME, VIDEO_NOISE), {"motion": motion, "digit": label[chosen]}
 
-    clips = np.zeros((count, FRAMES, 1, FRAME, FRAME), dtype=np.float32)  # (B, T, C, H, W)
-    clip, reach = np.arange(count)[:, None, None], np.arange(DIGIT)
-    for frame in range(FRAMES):
-        left, top = (middle + (frame - half) * velocity).T
+
+def moving(
+    random: np.random.Generator, grey: np.ndarray, places: Sequence[np.ndarray], frame: int, noise: float
+) -> np.ndarray:
+    """Digits (B, 8, 8) on dark frames, in noise.
+
+    Args:
+        places: of each of the T frames (B, 2) as (x, y): where a digit's upper left corner is.
+        frame: height and width of a frame in pixels.
+
+    Returns:
+        uint8 clips (B, T, 1, frame, frame).
+    """
+    clips = np.zeros((len(grey), len(places), 1, frame, frame), dtype=np.float32)
+    clip, reach = np.arange(len(grey))[:, None, None], np.arange(DIGIT)
+    for t, place in enumerate(places):
+        left, top = place.T
         rows, columns = (top[:, None] + reach)[:, :, None], (left[:, None] + reach)[:, None, :]
-        clips[clip, frame, 0, rows, columns] = grey[chosen]
-    clips += VIDEO_NOISE * random.standard_normal(clips.shape, dtype=np.float32)
-    return np.rint(clips.clip(0, 1) * 255).astype(np.uint8), {"motion": motion, "digit": label[chosen]}
+        clips[clip, t, 0, rows, columns] = grey
+    clips += noise * random.standard_normal(clips.shape, dtype=np.float32)
+    return np.rint(clips.clip(0, 1) * 255).astype(np.uint8)

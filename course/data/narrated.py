@@ -14,7 +14,7 @@ clip: ``tone``, float32 (N, 256), and ``words``, int64 (N, 2, 5), numbers of `VO
 
 import numpy as np
 
-from course.data.digits import DIGIT, MOTIONS, split_digits
+from course.data.digits import DIGIT, MOTIONS, moving, split_digits
 
 FRAMES, FRAME = 4, 10
 NOISE = 0.1
@@ -80,14 +80,8 @@ def _clips(random: np.random.Generator, grey: np.ndarray, motion: np.ndarray) ->
     velocity = np.array(list(MOTIONS.values()))[motion]  # (B, 2) as (x, y)
     across = random.integers(last, size=(count, 2), endpoint=True)
     start = np.where(velocity == 0, across, np.where(velocity > 0, 0, last))
-    clips = np.zeros((count, FRAMES, 1, FRAME, FRAME), dtype=np.float32)  # (B, T, C, H, W)
-    clip, reach = np.arange(count)[:, None, None], np.arange(DIGIT)
-    for frame in range(FRAMES):
-        left, top = (start + frame * velocity).clip(0, last).T
-        rows, columns = (top[:, None] + reach)[:, :, None], (left[:, None] + reach)[:, None, :]
-        clips[clip, frame, 0, rows, columns] = grey
-    clips += NOISE * random.standard_normal(clips.shape, dtype=np.float32)
-    return np.rint(clips.clip(0, 1) * 255).astype(np.uint8)
+    places = [(start + frame * velocity).clip(0, last) for frame in range(FRAMES)]
+    return moving(random, grey, places, FRAME, NOISE)
 
 
 def _tones(random: np.random.Generator, digit: np.ndarray) -> np.ndarray:
