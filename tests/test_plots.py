@@ -10,6 +10,7 @@ from pkgutil import iter_modules
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from bs4 import BeautifulSoup
 from einops import rearrange
 from IPython.core.formatters import DisplayFormatter
@@ -19,6 +20,7 @@ from matplotlib.colors import to_hex
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
+from torch import Tensor
 
 from course import drawing, plots
 from course.data import load
@@ -37,6 +39,28 @@ def clips():
     return load("digit_video", "test", size=4, device="cpu")
 
 
+class Says(torch.nn.Module):
+    """One class of everything."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.normalise_images = kind, Tensor.float
+
+    def forward(self, images):
+        return F.one_hot(torch.full((len(images),), self.kind), 10).float()
+
+
+def test_images_that_are_misread_are_shown_with_both_classes(questions):
+    picture = plots.misread(Says(3), questions, count=2)
+    wrong = [int(label) for label in questions.labels if label != 3][:2]
+    assert [axis.get_xlabel() for axis in picture.axes] == [
+        f"{questions.classes[kind]}, read as {questions.classes[3]}" for kind in wrong
+    ]
+    alike = questions.subset(1)
+    with pytest.raises(ValueError, match="right about all 1 images"):
+        plots.misread(Says(int(alike.labels[0])), alike)
+
+
 def pictures(questions, clips):
     """One call of every function, as the lectures make them."""
     image = questions.images[3]
@@ -46,6 +70,7 @@ def pictures(questions, clips):
     one_frame[1] = True
     return {
         "image_grid": plots.image_grid(questions, count=7),
+        "misread": plots.misread(Says(3), questions),
         "video_strip": plots.video_strip(clips),
         "token_maps": plots.token_maps({"map": torch.arange(24).reshape(4, 6)}, window=2),
         "reach_in_clip": plots.reach_in_clip(

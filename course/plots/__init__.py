@@ -18,7 +18,7 @@ from course.figures.start_here import course_map, course_progress, shape_letters
 from course.figures.video import reach_in_clip
 from course.plots.attention import attention_maps
 from course.plots.charts import bars, curves
-from course.plots.images import image_grid, patches, video_strip, windows_on_image
+from course.plots.images import image_grid, misread, patches, video_strip, windows_on_image
 from course.plots.tables import matrices, token_maps
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "curves",
     "image_grid",
     "matrices",
+    "misread",
     "patches",
     "reach_in_clip",
     "regrouped",

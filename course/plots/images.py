@@ -4,9 +4,29 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from course.data import ImageSet
 from course.drawing import COLOURS, PAGE, SMALL, Picture, frame_axes, new_figure, outline, pixels_of, show_image
+
+
+def misread(model: nn.Module, data: ImageSet, *, count: int = 8) -> Picture:
+    """The first images that a trained classifier gives another class than their own, each with both classes.
+
+    Args:
+        model: as `course.training.fit` leaves it, in eval mode and with ``normalise_images``.
+        count: how many at most.
+
+    Raises:
+        ValueError: it is right about all of them.
+    """
+    with torch.no_grad():
+        answers = model(model.normalise_images(data.images)).argmax(dim=1)  # (N,)
+    wrong = (answers != data.labels).nonzero().flatten()[:count]
+    if not len(wrong):
+        raise ValueError(f"the model is right about all {len(answers)} images: there is none to show")
+    captions = [f"{data.classes[data.labels[n]]}, read as {data.classes[answers[n]]}" for n in wrong]
+    return image_grid(data.images[wrong].cpu(), count=count, columns=4, captions=captions)
 
 
 def image_grid(data, *, count: int = 10, columns: int = 5, captions: Sequence[str] | None = None) -> Picture:

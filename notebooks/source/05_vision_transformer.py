@@ -1022,12 +1022,7 @@ if photos:
 
 # %%
 if photos:
-    shown, labels = photos[1].subset(100)
-    with torch.no_grad():
-        answers = reader(reader.normalise_images(shown)).argmax(dim=1)  # (100,)
-    wrong, kinds = (answers != labels).nonzero().flatten()[:8], photos[1].classes
-    captions = [f"{kinds[labels[n]]}, read as {kinds[answers[n]]}" for n in wrong]
-    display(plots.image_grid(shown[wrong].cpu(), count=8, columns=4, captions=captions))
+    display(plots.misread(reader, photos[1].subset(100)))
 
 # %% [markdown]
 # ## Summary
