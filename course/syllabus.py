@@ -147,7 +147,7 @@ LECTURES = (
         on_map=(1, 2.5),
         needs=(5,),
         about="windows, cost, shift and mask, relative positions, merging",
-        minutes=85,
+        minutes=80,
         homework=Homework("hw3_swin", "Swin", 240),
     ),
     Lecture(
