@@ -65,7 +65,7 @@ def test_a_run_is_stored_with_how_it_came_about_and_not_made_twice(small, capsys
 
 
 def test_a_run_that_comes_out_otherwise_is_said(small, capsys):
-    run = {"accuracy": 0.5, "seconds": 60.0}
+    run = {"accuracy": 0.5, "seconds": 60.0, "processor_seconds": 50.0}
     assert "within 3%" in photographs._line(run, {"accuracy": 0.525}, tiny=False)
     assert "NOT within 3%" in photographs._line(run, {"accuracy": 0.535}, tiny=False)
 

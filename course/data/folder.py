@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from course.atomic import replacing
@@ -83,7 +85,8 @@ def load_folder(
     fingerprint = listed.fingerprint()
     about = _kept(path, fingerprint)
     if about is None:
-        about = _keep(path, listed, fingerprint, img_size, in_chans)
+        with _alone(path, folder):
+            about = _kept(path, fingerprint) or _keep(path, listed, fingerprint, img_size, in_chans)
     if said := _left_out(about["left_out"], folder, len(about["labels"])):
         print(said, file=sys.stderr)
     return ImageSet(
@@ -223,30 +226,52 @@ def _shape_of(listed: _Listed, img_size: int | None, in_chans: int | None, pool:
 # -- The kept file: the pixels (N, C, H, W), what is known of them as JSON, and the length of that in 8 bytes
 
 
+@contextmanager
+def _alone(path: Path, folder: Path) -> Iterator[None]:
+    """Two programs that load a new folder at once (two trainings of a script): the second waits, and takes what is kept."""
+    with _said_if_it_cannot_be_kept(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{folder} is being read by another program already: waiting for it", file=sys.stderr)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _said_if_it_cannot_be_kept(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the pixels cannot be kept in {error.filename or path}: {error.strerror}; COURSE_DATA names another folder"
+        ) from None
+
+
 def _keep(path: Path, listed: _Listed, fingerprint: str, img_size: int | None, in_chans: int | None) -> dict:
     """Decode all and write the file; what is known of them comes back."""
     left_out, labels = list(listed.left_out), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         side, channels = _shape_of(listed, img_size, in_chans, pool)
         _require_room(path, len(listed.names) * channels * side * side)
-        try:
-            with replacing(path) as partial, open(partial, "wb") as file:
-                for name, label, found in _decoded(listed, side, channels, pool):
-                    if isinstance(found, Exception):
-                        left_out.append((name, _why(found)))
-                    else:
-                        file.write(found.tobytes())
-                        labels.append(label)
-                if not labels:
-                    raise DataError(f"none of the {len(left_out)} files can be read: {_in_words(left_out)}")
-                shape = [len(labels), channels, side, side]
-                about = {"format": FORMAT, "files": fingerprint, "shape": shape, "labels": labels, "left_out": left_out}
-                text = json.dumps(about).encode()
-                file.write(text + len(text).to_bytes(8, "little"))
-        except OSError as error:
-            raise DataError(
-                f"the pixels cannot be kept in {error.filename or path}: {error.strerror}; COURSE_DATA names another folder"
-            ) from None
+        with _said_if_it_cannot_be_kept(path), replacing(path) as partial, open(partial, "wb") as file:
+            for name, label, found in _decoded(listed, side, channels, pool):
+                if isinstance(found, Exception):
+                    left_out.append((name, _why(found)))
+                else:
+                    file.write(found.tobytes())
+                    labels.append(label)
+            if not labels:
+                raise DataError(f"none of the {len(left_out)} files can be read: {_in_words(left_out)}")
+            shape = [len(labels), channels, side, side]
+            about = {"format": FORMAT, "files": fingerprint, "shape": shape, "labels": labels, "left_out": left_out}
+            text = json.dumps(about).encode()
+            file.write(text + len(text).to_bytes(8, "little"))
     return about
 
 

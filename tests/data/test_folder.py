@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -212,9 +214,33 @@ def test_each_file_is_decoded_once_until_it_changes(tmp_path, monkeypatch):
     saved(changed, np.full((8, 8, 3), 255))
     os.utime(changed, ns=(1, 1))
     assert 25 in colours(load(root, device="cpu")) and len(decoded) == 32
-    [kept] = (tmp_path / "data" / "folders").iterdir()
+    [kept] = (tmp_path / "data" / "folders").glob("*.pixels")
     kept.write_bytes(kept.read_bytes()[:-20])
     assert len(load(root, device="cpu")) == 16 and len(decoded) == 48, "a file that was cut is made anew"
+
+
+def test_two_programs_that_load_a_new_folder_at_once_decode_it_once(tmp_path, monkeypatch, capsys):
+    root = photos(tmp_path / "photos")
+    decoded, begun, others_wait = [], threading.Event(), threading.Event()
+    pixels = folder._pixels
+
+    def slowly(file, *rest):
+        decoded.append(file.name)
+        begun.set()
+        assert others_wait.wait(60)
+        return pixels(file, *rest)
+
+    monkeypatch.setattr(folder, "_pixels", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(load, root, device="cpu")
+        assert begun.wait(60)
+        second = pool.submit(load, root, device="cpu")
+        said = ""
+        while "waiting for it" not in said and not second.done():
+            said += capsys.readouterr().err
+        others_wait.set()
+        assert torch.equal(first.result(60).images, second.result(60).images)
+    assert len(decoded) == 16 and f"{root} is being read by another program already" in said
 
 
 def test_no_room_and_no_place_are_a_sentence(tmp_path, monkeypatch):
