@@ -16,7 +16,7 @@ from tests.small_cifar import served
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTION = re.compile(r"^## (\d+ · )?Photographs|\*\*Photographs\.\*\*", re.MULTILINE)
-HAVE = ["hw1", "hw2", "hw3", "hw4", "hw5", "hw6", "hw8", "hw9", "05", "08", "14"]
+HAVE = ["hw1", "hw2", "hw3", "hw4", "hw5", "hw6", "hw8", "hw9", "05", "08", "10", "11", "14"]
 SOURCES = [next(path for path in ROOT.glob(f"*/*/{name}_*.py") if path.stem != "exercises") for name in HAVE]
 
 

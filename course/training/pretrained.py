@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from course.atomic import write_atomically
 from course.data.imageset import ImageSet
 from course.data.normalise import Normalise
+from course.models import create_model
+from course.models.spec import read as read_value
+from course.names import one_of
 from course.notebook import budget_name
 from course.training import recipes
 from course.training.checkpoint import CheckpointError
@@ -195,6 +198,21 @@ def runs_of(name: str, folder: Path = FOLDER) -> dict[str, dict]:
     """
     path = folder / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}
+
+
+def stored_model(name: str, *, folder: Path = FOLDER) -> nn.Module:
+    """The network of ``course/checkpoints/NAME.safetensors`` with its weights, in eval mode and with ``normalise_images``.
+
+    Raises:
+        ValueError: there is no such file; says which there are.
+        CheckpointError: it is damaged or too large.
+    """
+    one_of(name, [path.stem for path in folder.glob("*.safetensors")], "there are no stored weights")
+    path = folder / f"{name}.safetensors"
+    origin = read_origin(path)
+    model = create_model(origin.model, **{key: read_value(value) for key, value in origin.overrides.items()})
+    load_pretrained(path, model)
+    return model
 
 
 def load_pretrained(path: Path, model: nn.Module) -> Origin:

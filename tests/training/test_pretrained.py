@@ -20,6 +20,7 @@ from course.training.pretrained import (
     load_pretrained,
     read_origin,
     save_pretrained,
+    stored_model,
     train_or_load,
 )
 
@@ -88,6 +89,13 @@ def test_the_origin_tells_how_to_make_the_model(stored):
     assert origin.call.startswith("create_model('mixer_cifar', num_classes=10, img_size=8, ")
     load_pretrained(stored, eval(origin.call, {"create_model": create_model}))
     assert Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in origin.recipe.items()}) == RECIPE
+
+
+def test_a_stored_model_is_made_by_its_name(trained, stored, digits):
+    model = stored_model("digits", folder=stored.parent)
+    assert evaluate(model, digits[1]) == pytest.approx(trained[1].accuracy, abs=0.006) and not model.training
+    with pytest.raises(ValueError, match="no stored weights 'digit': did you mean 'digits'"):
+        stored_model("digit", folder=stored.parent)
 
 
 def test_batch_norm_counts_and_tied_weights_are_stored(tmp_path, trained):
