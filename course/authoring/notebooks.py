@@ -1,7 +1,7 @@
 """From the cells of a source to a notebook: ids, nbgrader's metadata, the student's version, bytes.
 
-The same source gives the same bytes, always: ids follow from content, keys are sorted, no version is written
-down.
+The same source gives the same bytes in one version of the course: ids follow from content, keys are sorted, and no
+version but the course's own is written down.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from course import __version__
 from course.authoring.cells import ASSIGNMENT, KERNEL, LECTURE, SOLUTION, built_cells
 from course.authoring.source import SourceFile
 from course.checks import Homework
@@ -31,7 +32,7 @@ def make_notebook(source: SourceFile, version: str, homework: Homework | None = 
         metadata={
             "kernelspec": KERNEL,
             "language_info": {"name": "python"},
-            "course": {"built_from": source.shown, "note": NOTE},
+            "course": {"built_from": source.shown, "note": NOTE, "version": __version__},
         }
     )
     for cell in built_cells(source, version, homework):

@@ -1002,8 +1002,7 @@ for name, shares in over_seeds("05_vision_transformer/looked at", looked_at).ite
 #
 # All of this was trained on drawn images, because a minute of a laptop is enough for them. Here is the same kind of network on
 # real ones, CIFAR-10's: on a CPU a small one that sees 5,000 photographs, on a GPU `vit_cifar` as it is, and all 50,000.
-# Guess first: after so short a training, is it near guessing, one in ten, or does it know most of them? *(Price: some
-# 20 seconds of one CPU core, estimated from a few steps, and once a download of 170 MB; on a GPU not measured.)*
+# Guess first: after so short a training, is it near guessing, one in ten, or does it know most of them? *(Price: some 20 seconds of one CPU core, as measured once, and once a download of 170 MB; on a GPU not measured.)*
 
 # %%
 from course.data import photographs

@@ -18,6 +18,7 @@ from torch import nn
 from course import budget, plots, setup
 from course.analysis import condition_number, direction, largest_eigenvalue, loss_surface
 from course.analysis import tangent_kernel
+from course.analysis.probes import PIXELS, knn
 from course.data import load
 from course.data.augment import AUGMENTATIONS, ColorJitter
 from course.data.mix import Mix, RandomErasing
@@ -29,6 +30,7 @@ from course.models.spec import part
 from course.models.stems import Tokens, sinusoidal_2d
 from course.seeds import over_seeds
 from course.training import evaluate, fit, recipes
+from course.training.pretrained import stored_model
 from course.training.sam import perturbed
 setup(seed=0)
 
@@ -905,6 +907,56 @@ plots.bars({f"{count} images": row for count, row in started.items()}, chance=0.
 # -->). And it saw 4,000 labelled images before, these 300 scenes among them in the old colours, and 300 steps more:
 # "fewer data" is true of the second task alone. (The learning rates are 0.004 from scratch and 0.001 in fine-tuning.
 # The test scenes are new to both.)
+#
+# ### From photographs to digits
+#
+# Pre-training need not be on the same question. The course brings a ViT that was trained on CIFAR-10's photographs (lecture 6,
+# section 13): animals and vehicles in colour. Take off its last layer, put a new one there, and train everything for 60 steps on 100
+# written digits, ten of each kind or so. Is anything of it of use? **Guess** two numbers first: from scratch, and from the photographs.
+#
+# Two controls. *From scratch*: the same network, digits and steps, at the better of two learning rates. *Pixels*: no network at all,
+# the vote of the five digits among the 100 whose pixels are most alike. *(Price: some 10 seconds of one CPU core for one fine-tuning.
+# The controls, and the other two seeds, are stored.)*
+
+# %%
+def grown(data):  # grey 8 × 8 -> colour 32 × 32
+    images = F.interpolate(data.images.float(), size=(32, 32), mode="bilinear")  # (N, 1, 32, 32)
+    return images.round().to(torch.uint8).expand(-1, 3, -1, -1), data.labels
+
+written, new_written = load("digits", device="cpu"), load("digits", "test", device="cpu")
+asked = grown(new_written.subset(budget(tiny=20, cpu=len(new_written))))  # (N, 3, 32, 32), (N,)
+
+def hundred(seed):
+    order = torch.randperm(len(written), generator=torch.Generator().manual_seed(seed))
+    return grown(written.subset(order[:100]))
+
+def tuned(vit, seed, lr):
+    recipe = recipes.cpu_minute.but(steps=budget(tiny=1, cpu=60), batch_size=50, lr=lr, seed=seed)
+    fit(vit, hundred(seed), recipe, device="cpu", plot=False)
+    return evaluate(vit, asked)
+
+# %%
+def from_photographs(seed):
+    vit = stored_model("photographs_vit")
+    torch.manual_seed(seed)
+    vit.head.fc = nn.Linear(96, 10)
+    return {"from photographs": {"digits": tuned(vit, seed, lr=1e-3)}}
+
+def without(seed):
+    found = []
+    for lr in (1e-3, 3e-3):
+        torch.manual_seed(seed)
+        vit = create_model("vit_cifar", num_classes=10, embed_dim=96, depth=6, num_heads=3)
+        found.append(tuned(vit, seed, lr))
+    return {"from scratch": {"digits": max(found)},
+            "pixels": {"digits": knn(PIXELS, hundred(seed), asked, k=5)}}
+
+few_digits = (over_seeds("07_training_with_less_data/digits", from_photographs)
+              | over_seeds("07_training_with_less_data/digits_controls", without, live=False))
+plots.bars(few_digits, chance=0.1)
+
+# %% [markdown]
+# TEXT
 #
 # ### Two notes on pre-training CNNs
 #

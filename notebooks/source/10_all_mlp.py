@@ -952,7 +952,7 @@ all_mlp.accuracy_and_work(points, left=left, **names)
 #
 # A Mixer on CIFAR-10: on a CPU a small one with 5,000 photographs, on a GPU `mixer_cifar` as it is, with all 50,000. Both are
 # trained with moves of up to four pixels. Does section 10 hold here too: what do the same photographs cost, one pixel
-# to the right? *(Price: some 20 seconds of one CPU core, estimated from a few steps, and once a download of 170 MB; on a GPU
+# to the right? *(Price: some 15 seconds of one CPU core, as measured once, and once a download of 170 MB; on a GPU
 # not measured.)*
 
 # %%

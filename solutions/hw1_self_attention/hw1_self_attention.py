@@ -812,7 +812,7 @@ with when_done():
 # network is small and sees 5,000 photographs; on a GPU it is wider and deeper and sees all 50,000. Guess before you
 # run it: how far is it from the 10 % of guessing, and which of the ten will it mix up?
 #
-# *Price: about half a minute of one CPU core, estimated from a few steps, and once a download of 170 MB; on a GPU not
+# *Price: some 40 seconds of one CPU core, as measured once, and once a download of 170 MB; on a GPU not
 # measured.*
 
 # %%

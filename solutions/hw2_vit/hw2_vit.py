@@ -803,7 +803,7 @@ with when_done():
 # **Photographs.** The same class, deeper and wider, on CIFAR-10: on a CPU a little, with 5,000 photographs, on a GPU
 # with all of them. This cell uses the training loop of the course, which augments and keeps everything on the device.
 #
-# *Price: about half a minute of one CPU core, estimated from a few steps, and once a download of 170 MB; on a GPU not
+# *Price: some 20 seconds of one CPU core, as measured once, and once a download of 170 MB; on a GPU not
 # measured.*
 
 # %%

@@ -1077,8 +1077,7 @@ with when_done():
 # </details>
 #
 # **Photographs.** Your Swin on CIFAR-10, with windows of 4 × 4 tokens. On a CPU: 8 × 8 tokens of 4 × 4 pixels, 5,000
-# photographs. On a GPU: 16 × 16 tokens of 2 × 2 pixels, all of them. *Price: about half a minute of one
-# CPU core, estimated from a few steps, and once a download of 170 MB; on a GPU not measured.*
+# photographs. On a GPU: 16 × 16 tokens of 2 × 2 pixels, all of them. *Price: some 25 seconds of one CPU core, as measured once, and once a download of 170 MB; on a GPU not measured.*
 
 # %%
 from course.data import photographs

@@ -1195,7 +1195,7 @@ if public is not None:
 # A Mixer on CIFAR-10, with your own loop and moves of up to four pixels: on a CPU three blocks and 5,000 photographs, on
 # a GPU eight blocks and all of them.
 #
-# *Price: some 40 seconds of one CPU core, estimated from a few steps, and once a download of 170 MB; on a GPU not
+# *Price: some 30 seconds of one CPU core, as measured once, and once a download of 170 MB; on a GPU not
 # measured.*
 
 # %%

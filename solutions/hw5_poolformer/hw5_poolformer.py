@@ -984,7 +984,7 @@ with when_done():
 # %% [markdown]
 # **Photographs.** The same classes on CIFAR-10: PoolFormer and its twin with a learned kernel, small and with 5,000
 # photographs on a CPU, larger and with all of them, for 10 epochs, on a GPU. One seed, so read it accordingly.
-# *Price: some 20 seconds of one CPU core for both, estimated from a few steps, and once a download of 170 MB; on a GPU
+# *Price: some 20 seconds of one CPU core for both, as measured once, and once a download of 170 MB; on a GPU
 # not measured.*
 
 # %%

@@ -1234,7 +1234,7 @@ else:
 # way? Which of the two models do you expect to find that hard? On a CPU the networks are small and see 2,000 pans, and
 # that may be too few to tell; on a GPU they are wider and see 20,000.
 #
-# *Price: about half a minute of one CPU core for the three, estimated from a few steps, and once a download of 170 MB; on a
+# *Price: some 40 seconds of one CPU core for the three, as measured once, and once a download of 170 MB; on a
 # GPU not measured.*
 
 # %%

@@ -981,7 +981,7 @@ with when_done():
 # keeps everything on the device: small and with 2,000 photographs on a CPU, larger and with all of them on a GPU. (Your
 # `drop_path` has to draw on the device of its branch.) One seed, so read it accordingly.
 #
-# *Price: about a minute of one CPU core for the four, estimated from a few steps of one, and once a download of 170 MB; on
+# *Price: some 100 seconds of one CPU core for the four, as measured once, and once a download of 170 MB; on
 # a GPU not measured.*
 
 # %%

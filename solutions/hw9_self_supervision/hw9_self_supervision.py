@@ -991,7 +991,7 @@ with when_done():
 # **Photographs.** The same on CIFAR-10, with 64 patches of 4 × 4 pixels, 16 of them visible, in your loss: small on a CPU,
 # wider and deeper on a GPU. One seed, so read it accordingly.
 #
-# *Price: some 20 seconds of one CPU core, estimated from a few steps, and once a download of 170 MB; on a GPU not measured.*
+# *Price: some 20 seconds of one CPU core, as measured once, and once a download of 170 MB; on a GPU not measured.*
 
 
 # %%

@@ -6,6 +6,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import CheckCellMetadata
 from nbgrader.utils import compute_checksum, determine_grade
 
+import course
 from course.authoring import cells, notebooks
 from course.authoring.source import WRITE_HERE, read_source
 from course.checks import load_homework
@@ -78,6 +79,7 @@ def test_metadata_of_a_notebook_is_the_same_on_every_machine(solution):
     assert solution.metadata.kernelspec.name == "python3"
     assert solution.metadata.language_info == {"name": "python"}
     assert solution.metadata.course.built_from == "solutions/hw7_tiny/hw7_tiny.py"
+    assert solution.metadata.course.version == course.__version__
     assert (solution.nbformat, solution.nbformat_minor) == (4, 5)
 
 
