@@ -20,10 +20,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from course.analysis.segmentation import confusion
 from course.atomic import write_atomically
 from course.authoring.stored_runs import commit_of
 from course.bench import CannotRunHere
 from course.data import load
+from course.data.imageset import ImageSet
 from course.data.normalise import Normalise
 from course.models import create_model
 from course.models.spec import read as read_value
@@ -149,6 +151,7 @@ def trained(row: Row, seed: int, data: Path | None, tiny: bool) -> tuple[nn.Modu
     weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
     model.load_state_dict(weights)
     model.normalise_images = Normalise.of(train.images)
+    model.eval()
     steps, loss = thinned(kept["loss"])
     lossy = "" if data is None else f", a folder's {len(train):,} images"
     return model, {
@@ -165,9 +168,17 @@ def trained(row: Row, seed: int, data: Path | None, tiny: bool) -> tuple[nn.Modu
         "accuracy": kept["val_accuracy"][-1],
         "steps": steps,
         "loss": loss,
+        "answers": answers(model, load(name, "test", device="cpu")),
         "val_steps": kept["val_steps"],
         "val_accuracy": kept["val_accuracy"],
     }
+
+
+@torch.no_grad()
+def answers(model: nn.Module, test: ImageSet) -> list[list[int]]:
+    """How many test images of each class (a row) get which class (a column) from the model."""
+    said = [model(model.normalise_images(images)).argmax(dim=1) for images in test.images.split(500)]
+    return confusion(torch.cat(said), test.labels, len(test.classes)).tolist()
 
 
 def thinned(losses: list[float]) -> tuple[list[int], list[float]]:

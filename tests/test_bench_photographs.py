@@ -46,6 +46,9 @@ def test_a_run_is_stored_with_how_it_came_about_and_not_made_twice(small, capsys
     )
     assert run["steps"] == list(range(1, 7)) and len(run["loss"]) == 6 and run["loss"][0] > 0.5
     assert run["val_steps"][-1] == 6 and run["val_accuracy"][-1] == run["accuracy"]
+    table, test = torch.tensor(run["answers"]), load("cifar10", "test", device="cpu")
+    assert torch.equal(table.sum(dim=1), test.labels.bincount(minlength=len(CLASSES)))
+    assert table.trace() / len(test) == pytest.approx(run["accuracy"])
     model = create_model("mixer_cifar", num_classes=len(CLASSES), embed_dim=96, depth=6)
     origin = load_pretrained(small / "photographs_mixer.safetensors", model)
     assert evaluate(model, load("cifar10", "test", device="cpu")) == pytest.approx(run["accuracy"], abs=1.5 / 64)
@@ -65,7 +68,7 @@ def test_a_run_is_stored_with_how_it_came_about_and_not_made_twice(small, capsys
 
 
 def test_a_run_that_comes_out_otherwise_is_said(small, capsys):
-    run = {"accuracy": 0.5, "seconds": 60.0}
+    run = {"accuracy": 0.5, "seconds": 60.0, "processor_seconds": 50.0}
     assert "within 3%" in photographs._line(run, {"accuracy": 0.525}, tiny=False)
     assert "NOT within 3%" in photographs._line(run, {"accuracy": 0.535}, tiny=False)
 
@@ -109,6 +112,8 @@ def agrees(name: str, folder) -> None:
     for seed, run in runs.items():
         assert run["command"] == row.command("cifar10" if run["data"] == "cifar10" else "FOLDER", int(seed))
         assert run["recipe"] == json.loads(json.dumps(asdict(recipes.get("photographs").but(seed=int(seed)))))
+        right = sum(count for k, row_of in enumerate(run["answers"]) for count in row_of[k : k + 1])
+        assert right / sum(map(sum, run["answers"])) == pytest.approx(run["accuracy"], abs=1e-3)
         assert run["model"] == row.model and run["seconds"] > 0 and 0 < run["accuracy"] <= 1 and run["commit"]
 
 
