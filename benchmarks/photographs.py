@@ -168,6 +168,7 @@ def trained(row: Row, seed: int, data: Path | None, tiny: bool) -> tuple[nn.Modu
         "accuracy": kept["val_accuracy"][-1],
         "steps": steps,
         "loss": loss,
+        "classes": list(train.classes),
         "answers": answers(model, load(name, "test", device="cpu")),
         "val_steps": kept["val_steps"],
         "val_accuracy": kept["val_accuracy"],

@@ -47,6 +47,7 @@ def test_a_run_is_stored_with_how_it_came_about_and_not_made_twice(small, capsys
     assert run["steps"] == list(range(1, 7)) and len(run["loss"]) == 6 and run["loss"][0] > 0.5
     assert run["val_steps"][-1] == 6 and run["val_accuracy"][-1] == run["accuracy"]
     table, test = torch.tensor(run["answers"]), load("cifar10", "test", device="cpu")
+    assert run["classes"] == list(CLASSES)
     assert torch.equal(table.sum(dim=1), test.labels.bincount(minlength=len(CLASSES)))
     assert table.trace() / len(test) == pytest.approx(run["accuracy"])
     model = create_model("mixer_cifar", num_classes=len(CLASSES), embed_dim=96, depth=6)

@@ -192,7 +192,7 @@ def runs_of(name: str, folder: Path = FOLDER) -> dict[str, dict]:
     Returns:
         Of each: "command", "model", "overrides", "recipe", "data", "device", "date", "commit", "seconds",
         "processor_seconds" (of all threads), "accuracy" (0..1, of the test images), "answers" (how many test images of each
-        class, a row, got which class, a column); "steps" and "loss", its mean since the step before; "val_steps" and "val_accuracy".
+        of the "classes", a row, got which, a column); "steps" and "loss", its mean since the step before; "val_steps" and "val_accuracy".
     """
     path = folder / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}
