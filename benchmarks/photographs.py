@@ -1,10 +1,10 @@
 """``course bench photographs``: what small networks of each kind learn of real photographs in some minutes of two CPU cores.
 
 Each run is one `course train` by the recipe ``photographs``, from CIFAR-10 or from a folder of its images. With ``--save``
-it is stored when it ends: the curve of every seed in ``course/checkpoints/photographs_NAME.json``, the weights of seed 0,
-in half precision, beside it. A run that is stored already is not made again. Without ``--save`` a run is compared
-with the stored one of its seed. Only the plain ViT has three seeds, and whichever ``--seeds 3`` is said for; what has one is
-shown and never ranked.
+it is stored when it ends: the curve in ``course/checkpoints/photographs_NAME.json``, the weights in half precision beside
+it, ``photographs_NAME.safetensors`` of seed 0 and ``photographs_NAME_seed1.safetensors`` of another. A run that is stored
+already is not made again. Without ``--save`` a run is compared with the stored one of its seed. Only the plain ViT has
+three seeds, and whichever ``--seeds 3`` is said for; what has one is shown and never ranked.
 """
 
 import json
@@ -20,10 +20,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from course.analysis.segmentation import confusion
 from course.atomic import write_atomically
 from course.authoring.stored_runs import commit_of
 from course.bench import CannotRunHere
 from course.data import load
+from course.data.imageset import ImageSet
 from course.data.normalise import Normalise
 from course.models import create_model
 from course.models.spec import read as read_value
@@ -149,6 +151,7 @@ def trained(row: Row, seed: int, data: Path | None, tiny: bool) -> tuple[nn.Modu
     weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
     model.load_state_dict(weights)
     model.normalise_images = Normalise.of(train.images)
+    model.eval()
     steps, loss = thinned(kept["loss"])
     lossy = "" if data is None else f", a folder's {len(train):,} images"
     return model, {
@@ -165,9 +168,18 @@ def trained(row: Row, seed: int, data: Path | None, tiny: bool) -> tuple[nn.Modu
         "accuracy": kept["val_accuracy"][-1],
         "steps": steps,
         "loss": loss,
+        "classes": list(train.classes),
+        "answers": answers(model, load(name, "test", device="cpu")),
         "val_steps": kept["val_steps"],
         "val_accuracy": kept["val_accuracy"],
     }
+
+
+@torch.no_grad()
+def answers(model: nn.Module, test: ImageSet) -> list[list[int]]:
+    """How many test images of each class (a row) get which class (a column) from the model."""
+    said = [model(model.normalise_images(images)).argmax(dim=1) for images in test.images.split(500)]
+    return confusion(torch.cat(said), test.labels, len(test.classes)).tolist()
 
 
 def thinned(losses: list[float]) -> tuple[list[int], list[float]]:
@@ -178,13 +190,16 @@ def thinned(losses: list[float]) -> tuple[list[int], list[float]]:
 
 
 def store(row: Row, seed: int, model: nn.Module, run: dict) -> None:
-    """The weights of seed 0 first: a curve that is stored is never without them."""
-    if seed == 0:
-        known = ("model", "overrides", "data", "recipe", "accuracy", "seconds", "device", "date", "commit")
-        save_pretrained(FOLDER / f"{row.stored}.safetensors", model, Origin(**{key: run[key] for key in known}))
+    """The weights first: a curve that is stored is never without them."""
+    known = ("model", "overrides", "data", "recipe", "accuracy", "seconds", "device", "date", "commit")
+    save_pretrained(weights_of(row.stored, seed), model, Origin(**{key: run[key] for key in known}))
     runs = runs_of(row.stored, FOLDER) | {str(seed): run}
     text = json.dumps({"runs": dict(sorted(runs.items()))}, indent=1)
     write_atomically(FOLDER / f"{row.stored}.json", (text + "\n").encode())
+
+
+def weights_of(stored: str, seed: int) -> Path:
+    return FOLDER / (f"{stored}_seed{seed}.safetensors" if seed else f"{stored}.safetensors")
 
 
 def _line(run: dict, before: dict | None, tiny: bool) -> str:

@@ -46,6 +46,10 @@ def test_a_run_is_stored_with_how_it_came_about_and_not_made_twice(small, capsys
     )
     assert run["steps"] == list(range(1, 7)) and len(run["loss"]) == 6 and run["loss"][0] > 0.5
     assert run["val_steps"][-1] == 6 and run["val_accuracy"][-1] == run["accuracy"]
+    table, test = torch.tensor(run["answers"]), load("cifar10", "test", device="cpu")
+    assert run["classes"] == list(CLASSES)
+    assert torch.equal(table.sum(dim=1), test.labels.bincount(minlength=len(CLASSES)))
+    assert table.trace() / len(test) == pytest.approx(run["accuracy"])
     model = create_model("mixer_cifar", num_classes=len(CLASSES), embed_dim=96, depth=6)
     origin = load_pretrained(small / "photographs_mixer.safetensors", model)
     assert evaluate(model, load("cifar10", "test", device="cpu")) == pytest.approx(run["accuracy"], abs=1.5 / 64)
@@ -60,6 +64,7 @@ def test_a_run_is_stored_with_how_it_came_about_and_not_made_twice(small, capsys
     assert "within 3%" in capsys.readouterr().out and (small / "photographs_mixer.json").read_bytes() == before
     assert main(["bench", "photographs", "mixer", "--save", "--seeds", "2"]) == 0
     runs = runs_of("photographs_mixer", small)
+    agrees("photographs_mixer", small)
     assert list(runs) == ["0", "1"] and runs["0"] == run and runs["1"]["loss"] != run["loss"]
     assert runs["1"]["command"].endswith("--seed 1")
 
@@ -102,19 +107,23 @@ def test_a_curve_is_thinned_to_means():
 
 
 def agrees(name: str, folder) -> None:
-    """The header of the weights says what is stored of seed 0, and that is of a row of today by the recipe of today."""
-    runs, origin = runs_of(name, folder), asdict(read_origin(folder / f"{name}.safetensors"))
-    assert {key: runs["0"][key] for key in origin} == origin
+    """The headers of the weights say what is stored of their seeds, and that is of a row of today by the recipe of today."""
+    runs = runs_of(name, folder)
     row = next(row for row in photographs.ROWS if row.stored == name)
     for seed, run in runs.items():
+        origin = asdict(read_origin(folder / photographs.weights_of(name, int(seed)).name))
+        assert {key: run[key] for key in origin} == origin
         assert run["command"] == row.command("cifar10" if run["data"] == "cifar10" else "FOLDER", int(seed))
         assert run["recipe"] == json.loads(json.dumps(asdict(recipes.get("photographs").but(seed=int(seed)))))
+        right = sum(of_class[k] for k, of_class in enumerate(run["answers"]))
+        assert right / sum(map(sum, run["answers"])) == pytest.approx(run["accuracy"], abs=1e-3)
         assert run["model"] == row.model and run["seconds"] > 0 and 0 < run["accuracy"] <= 1 and run["commit"]
 
 
 def test_what_is_stored_agrees_with_itself_and_with_what_is_said_of_it():
-    kept = sorted(path.stem for path in FOLDER.glob("photographs_*.json"))
-    assert kept == sorted(path.stem for path in FOLDER.glob("photographs_*.safetensors"))
+    kept = {path.stem: runs_of(path.stem) for path in FOLDER.glob("photographs_*.json")}
+    weights = {photographs.weights_of(name, int(seed)) for name, runs in kept.items() for seed in runs}
+    assert weights == set(FOLDER.glob("photographs_*.safetensors"))
     said = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert bool(kept) != ("No run on photographs is stored yet" in said)
     for name in kept:

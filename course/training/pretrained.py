@@ -193,8 +193,9 @@ def runs_of(name: str, folder: Path = FOLDER) -> dict[str, dict]:
     """The runs that ``course bench photographs --save`` has stored under a name, by seed ("0", "1", ...); {} if none.
 
     Returns:
-        Of each: "command", "model", "overrides", "recipe", "data", "device", "date", "commit", "seconds", "accuracy"
-        (0..1, of the test images); "steps" and "loss", its mean since the step before; "val_steps" and "val_accuracy".
+        Of each: "command", "model", "overrides", "recipe", "data", "device", "date", "commit", "seconds",
+        "processor_seconds" (of all threads), "accuracy" (0..1, of the test images), "answers" (how many test images of each
+        of the "classes", a row, got which, a column); "steps" and "loss", its mean since the step before; "val_steps" and "val_accuracy".
     """
     path = folder / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}

@@ -36,7 +36,7 @@ photographs = Recipe(
     label_smoothing=0.1,
     augment=("random_crop", "random_flip"),
 )
-"""For small networks on CIFAR's 50,000 photographs in some ten minutes of two CPU cores, estimated from a few steps;
+"""For small networks on CIFAR's 50,000 photographs in some ten minutes of one or two CPU cores;
 ``course bench photographs`` makes the course's stored runs by it. Its schedule is that of the GPU board. Not tuned."""
 
 _IMAGENET = Recipe(
