@@ -820,7 +820,7 @@ plots.matrices({"weights  (latents, inputs)": weights[0]}).described(
 
 # %%
 with torch.device("meta"):  # shapes only, no numbers
-    whole = create_model("perceiver")
+    whole = create_model("perceiver", iterations=budget(tiny=2, cpu=8))  # looks at the image
 print(f"{count_parameters(whole) / 1e6:.1f} million parameters, "
       f"{count_macs(whole, 1, 3, 224, 224) / 1e9:.0f} billion multiply-adds")
 
@@ -860,12 +860,11 @@ plots.image_grid(on_grid[list(shown.values())], count=6, columns=6,
 # is noise:
 
 # %%
-def frames(split, size):
+def frames(split, size=None):
     data = load("digit_video", split, size=size, label="digit")
     return data.images[:, 2, :, 2:14, 2:14], data.labels  # (N, 1, 12, 12), (N,)
 
-learn = frames("train", budget(tiny=60, cpu=4000))
-exam = frames("test", budget(tiny=40, cpu=1000))
+learn, exam = frames("train"), frames("test")
 order = torch.randperm(144, generator=torch.Generator().manual_seed(0))  # one for all images
 
 def permuted(maps):
@@ -949,7 +948,8 @@ def permutation(seed):
         found[name] = {}
         for question, arrange in (("raw", nn.Identity()), ("permuted", permuted)):
             torch.manual_seed(seed)
-            found[name][question] = learned(WithPlaces(make(), arrange(places)), seed, arrange)
+            model = WithPlaces(make(), arrange(places))
+            found[name][question] = learned(model, seed, arrange)
     torch.manual_seed(seed)
     model = perceiver()
     found["Perceiver"] = {"raw": learned(model, seed, nn.Identity())}
