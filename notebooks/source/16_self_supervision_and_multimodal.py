@@ -73,7 +73,8 @@ plots.image_grid(unlabelled, count=8, columns=8).described(
 # %% [markdown]
 # In frames of 16 × 16 pixels, patches of 4 × 4 make N = 16 tokens. How does one hide half of them, in each image
 # others? **`random_masking`** draws a number for each token and keeps those with the smallest (section 3 of the MAE
-# paper). What is left comes in *random order*; `restore` says where each token of the image stands in it.
+# paper). What is left comes in *random order*; `restore` says where each token of the image stands in it. `unmask` is
+# the way back: tokens that are left go to their places, and one learned vector, the **mask token**, to all others.
 
 # %%
 images = asked[0][:8].float() / 255  # (B, C, H, W) = (8, 1, 16, 16)
@@ -82,18 +83,12 @@ kept, hidden, restore = random_masking(tokens, mask_ratio=0.5)
 print(f"left {tuple(kept.shape)}, hidden {tuple(hidden.shape)}")
 where = rearrange(hidden, "b (h w) -> b h 1 w 1", h=4).expand(-1, -1, 4, -1, 4)
 where = where.reshape(8, 16, 16)  # bool (B, H, W): each patch a square of pixels
-figures.rows({"image": images, "what is left": images}, painted={"what is left": where},
-             colour="#767676")
-
-# %% [markdown]
-# `unmask` is the way back: tokens that are left go to their places, and one learned vector, the **mask token**, to
-# all others.
-
-# %%
 mask_token = torch.full((16,), 0.5)  # (P·P·C,): learned in MAE, here a grey patch
 back = unmask(kept, mask_token, restore)  # (B, N, P·P·C)
 right = torch.where(hidden[..., None], mask_token, tokens)  # (B, N, P·P·C)
-f"largest difference: {(back - right).abs().max():.0f}"
+print(f"the way back, largest difference: {(back - right).abs().max():.0f}")
+figures.rows({"image": images, "what is left": images}, painted={"what is left": where},
+             colour="#767676")
 
 # %% [markdown]
 # The two methods differ in *when* they put in mask tokens.
@@ -186,22 +181,11 @@ figures.rows({"image": target[:8], "what is left": target[:8], "filled in": fill
 # aim; the decoder is thrown away.
 #
 # ### Which networks can be trained so?
-
-# %%
-def refusal(method, name, **options):
-    try:
-        method(create_model(name, num_classes=0), **options)
-    except ValueError as error:
-        return str(error).partition(":")[0]
-    return "takes it"
-
-print("MAE,    Swin:      ", refusal(MAE, "swin_cifar"))
-print("SimMIM, Swin:      ", refusal(SimMIM, "swin_cifar", mask_size=4))
-print("SimMIM, ConvStem:  ", refusal(SimMIM, "poolformer_cifar", mask_size=4))
-
-# %% [markdown]
-# The last refusal is the remark on many slides that convolutional stems are "problematic for mask-based
-# self-supervision". Why? Hide a patch, and look which pixels the *visible* tokens depend on:
+#
+# MAE takes a ViT. It refuses Swin, `MAE(create_model("swin_cifar", num_classes=0))`, whose windows need every place;
+# SimMIM takes it. SimMIM refuses `poolformer_cifar`: its stem is a convolution whose windows overlap. This is the
+# remark on many slides that convolutional stems are "problematic for mask-based self-supervision". Why? Hide a patch,
+# and look which pixels the *visible* tokens depend on:
 
 # %%
 from course.models.conv_stems import ConvStem
@@ -835,11 +819,10 @@ plots.matrices({"weights  (latents, inputs)": weights[0]}).described(
 # the size of the paper:
 
 # %%
-for which in ("perceiver", "perceiver_io"):
-    with torch.device("meta"):  # shapes only, no numbers
-        whole = create_model(which)
-    print(f"{which}: {count_parameters(whole) / 1e6:.1f} million parameters, "
-          f"{count_macs(whole, 1, 3, 224, 224) / 1e9:.0f} billion multiply-adds")
+with torch.device("meta"):  # shapes only, no numbers
+    whole = create_model("perceiver", iterations=budget(tiny=2, cpu=8))  # looks at the image
+print(f"{count_parameters(whole) / 1e6:.1f} million parameters, "
+      f"{count_macs(whole, 1, 3, 224, 224) / 1e9:.0f} billion multiply-adds")
 
 # %% [markdown]
 # The Perceiver has 44.9<!-- printed --> million parameters, as the paper says, for 8 looks and 48<!-- = 8 * 6 -->
@@ -920,6 +903,10 @@ def cnn(channels=27, width=32):
         *layer(channels), *layer(width), nn.MaxPool2d(2), *layer(width), *layer(width),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
 
+# %% [markdown]
+# Before any training, one thing can be predicted. A Perceiver takes a weighted sum over all inputs, and a sum has no
+# order. If places go with their pixels, it computes the *same* function. A CNN does not:
+
 # %%
 def vit():
     return create_model("vit_cifar", img_size=12, patch_size=3, in_chans=27, num_classes=10,
@@ -928,14 +915,10 @@ def vit():
 def perceiver():
     return Perceiver(12, 1, 10, num_latents=16, embed_dim=64, iterations=2, depth=1,
                      num_heads=4, cross_heads=3, num_bands=6, mlp_ratio=2)
+
 sizes = {each.__name__: count_parameters(each()) for each in (cnn, vit, perceiver)}
 print("parameters: " + ", ".join(f"{each} {count:,}" for each, count in sizes.items()))
 
-# %% [markdown]
-# Before any training, one thing can be predicted. A Perceiver takes a weighted sum over all inputs, and a sum has no
-# order. If places go with their pixels, it computes the *same* function. A CNN does not:
-
-# %%
 four = learn[0][:4] / 255  # (B, 1, H, W)
 with torch.no_grad():
     reads, slides = perceiver().eval(), cnn().eval()
@@ -959,7 +942,6 @@ def learned(model, seed, arrange):
         progress=False)
     return evaluate(model, (arrange(exam[0]), exam[1]))
 
-# %%
 def permutation(seed):
     found = {}
     for name, make in (("CNN", cnn), ("ViT", vit)):
@@ -996,17 +978,16 @@ plots.bars(kept, chance=0.1, neutral=True)
 # * **Even the CNN learns something.** It has the places beside the pixels, so it can treat each pixel by itself and
 #   take the mean.
 #
-# And on ImageNet (Jaegle and others 2021, table 2)?
-
-# %%
-plots.bars({"ResNet-50": {"raw": 0.735, "permuted": 0.394},
-            "ViT-B/16": {"raw": 0.767, "permuted": 0.617},
-            "transformer on 64 × 64 pixels": {"raw": 0.570, "permuted": 0.570},
-            "Perceiver": {"raw": 0.780, "permuted": 0.780},
-            "Perceiver, learned positions": {"raw": 0.709, "permuted": 0.709}},
-           neutral=True, title="ImageNet, all but the last with Fourier features")
-
-# %% [markdown]
+# And on ImageNet (Jaegle and others 2021, table 2; Fourier features but in the last row)?
+#
+# | | raw, % | permuted, % | pixels that the first layer takes together |
+# |---|---|---|---|
+# | ResNet-50 | 73.5 | 39.4 | 7 × 7 |
+# | ViT-B/16 | 76.7 | 61.7 | 16 × 16 |
+# | transformer on 64 × 64 pixels | 57.0 | 57.0 | all |
+# | Perceiver | 78.0 | 78.0 | all |
+# | Perceiver, learned positions | 70.9 | 70.9 | all |
+#
 # With enough data, the Perceiver, which assumes little, is the best of the five (78.0) and loses nothing. (The control is
 # in table 1: *without* Fourier features, on raw pixels, ResNet-50 has 77.6 and ViT-B/16 77.9.) The losses follow
 # the table's last column, "Input RF", which slides show without a word: how many pixels the first layer takes
@@ -1031,17 +1012,9 @@ plots.bars({"ResNet-50": {"raw": 0.735, "permuted": 0.394},
 #
 # The Perceiver ends with the mean of its latents: one vector, good for a class. **Perceiver IO** (Jaegle and others
 # 2022, a second paper) reads the *output* as it reads the input. Output queries, one for each thing to be said, ask
-# the latents:
-
-# %%
-answer = CrossAttend(dim=8, in_dim=8)  # now the latents are what is looked at
-with torch.no_grad():
-    for outputs in (1, 5, 12 * 12):  # a class; five words; a map of 12 × 12
-        queries = torch.randn(1, outputs, 8)  # (B, O, D), learned, or made of positions
-        said = answer(queries, answer.keys_values(bare))  # (B, O, D)
-        print(f"{outputs:>3} queries to {bare.shape[1]} latents -> {tuple(said.shape)}")
-
-# %% [markdown]
+# the latents. It is `CrossAttend` once more, with the latents in the place of the inputs: queries (B, O, D) and
+# latents (B, L, D) give answers (B, O, D).
+#
 # One query gives a class, N queries give a map or a sentence. The cost is O · L, and no output pays for another. The
 # paper uses the same network for language, optical flow and images. It also looks at the input only *once*. In this
 # course `perceiver` and `perceiver_io` are two models; the second agrees with the public implementation number by
@@ -1071,18 +1044,13 @@ with torch.no_grad():
 # We need a small set of this kind. `narrated_digits` is drawn offline: a short clip of a digit, a tone, two
 # sentences. The pitch of the tone belongs to the digit. *One* of the two sentences names it, and nothing says which
 # one: people who talk over a video often speak of something else. All the rest (motion, place, loudness, phase, other
-# words) is drawn independently:
+# words) is drawn independently. The labels exist, so that *we* can test. The training never sees them.
 
 # %%
 few = load("narrated_digits", "test", size=4)
 spoken = [[" ".join(VOCABULARY[number] for number in sentence) for sentence in two.tolist()]
           for two in few.all_labels["words"]]
-multimodal.come_together(few.images, few.all_labels["tone"], spoken)
 
-# %% [markdown]
-# The labels exist, so that *we* can test. The training never sees them.
-
-# %%
 def narrated(split, size):
     data = load("narrated_digits", split, size=size)
     pixels = data.images.float()  # (N, T, C, H, W)
@@ -1092,6 +1060,7 @@ def narrated(split, size):
 clips, tones, words, digits = narrated("train", budget(tiny=200, cpu=4000))
 test_clips, test_tones, test_words, test_digits = narrated("test", budget(tiny=200, cpu=1000))
 print(f"clips {tuple(clips.shape)}, tones {tuple(tones.shape)}, words {tuple(words.shape)}")
+multimodal.come_together(few.images, few.all_labels["tone"], spoken)
 
 # %% [markdown]
 # ### Three ways to cut, one encoder
@@ -1133,6 +1102,10 @@ print(f"{count_parameters(sample):,} parameters, "
 # pair among all pairs with this clip or with this tone:
 #
 # $$\mathcal{L}_{NCE} = -\frac{1}{B} \sum_i \log \frac{e^{s_{ii}/\tau}}{\sum_j e^{s_{ij}/\tau} + \sum_{j \neq i} e^{s_{ji}/\tau}}.$$
+#
+# With P sentences for a clip, and one of them perhaps about something else, their shares are *added* above the line:
+# it is enough if one fits. This is **MIL-NCE** (Miech and others 2020; MIL stands for multiple-instance learning).
+# First NCE by hand; then the batch with sentences as a table, seen by clip 1:
 
 # %%
 seen, heard = torch.randn(5, 8), torch.randn(5, 8)  # (B, d): five clips, five tones
@@ -1141,13 +1114,6 @@ no_own = score.masked_fill(torch.eye(5, dtype=torch.bool), -torch.inf)  # (B, B)
 below = torch.cat([score, no_own.T], dim=1).logsumexp(dim=1)  # (B,), of (B, 2 B)
 by_hand = (below - score.diagonal()).mean()
 print(f"by hand {by_hand:.4f}, by the library {nce(seen, heard):.4f}")
-
-# %% [markdown]
-# With P sentences for a clip, and one of them perhaps about something else, their shares are *added* above the line:
-# it is enough if one fits. This is **MIL-NCE** (Miech and others 2020; MIL stands for multiple-instance learning).
-# Here is the batch as a table, seen by clip 1:
-
-# %%
 multimodal.pairs(clips=5, sentences=2, of=1)
 
 # %% [markdown]
@@ -1302,9 +1268,9 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 #   attention, normalised over the queries. It worked on MNIST and did not scale to ImageNet. The transformer solved
 #   the routing by learned queries and keys, and dropped the pose.
 # * **LIMoE** (Mustafa and others 2022). One encoder for images and text, trained contrastively, whose MLPs are a
-#   mixture of experts (lecture 13, section 7). New trouble: experts of the rarer modality die, and an entropy term
-#   keeps them alive. Zero-shot on ImageNet: 84.1 for the largest (abstract). Experts for images and for text form by
-#   themselves.
+#   mixture of experts (lecture 13, section 7). New trouble: such training is less stable, and experts are used
+#   unevenly; terms in the loss, made of entropies, help. Zero-shot on ImageNet: 84.1 for the largest, with additional
+#   data. Experts for images and for text form by themselves (all from the abstract).
 # * **MERLOT Reserve** (Zellers and others 2022). Frames, subtitles and sound of 20 million videos. A snippet of text
 #   or sound is replaced by a MASK, and the right snippet has to be *chosen* among others: section 1's masking with
 #   section 6's loss. Sound helps even where the test has none (abstract).
@@ -1314,15 +1280,15 @@ plots.matrices(by_digit, rows=DIGIT_WORDS, columns=[str(d) for d in range(10)], 
 # * **OmniVec** (Srivastava and Sharma 2024). An encoder for each kind of data, one trunk, one head for each task;
 #   masked pre-training, then the tasks one after the other. The 92.4 of the slide is a leaderboard's entry.
 # * **PeCo** (Dong and others 2021). BEiT's idea: not pixels are predicted, but the *words* of a visual vocabulary.
-#   PeCo makes this vocabulary so that images which look alike to a network get the same words. 84.5 with ViT-B and
-#   88.3 with ViT-H, on ImageNet images alone (abstract).
+#   PeCo makes this vocabulary so that images which look alike to a network get words that are close. 84.5 with ViT-B
+#   and 88.3 with ViT-H, on ImageNet images alone (abstract).
 #
 # ### What came after
 #
 # * **Words**: CLIP (Radford and others 2021) is section 6 with 400 million images and their captions. **SigLIP**
 #   (Zhai and others 2023) asks of each pair alone "do you belong together?" by a sigmoid, so no softmax over the
-#   batch is needed. **ImageBind** (Girdhar and others 2023) binds six kinds of data, each to images only. Kinds that
-#   were never paired meet: what our tone and word did.
+#   batch is needed. **ImageBind** (Girdhar and others 2023) has six kinds of data: images, and five others, each
+#   paired with images only. Kinds that were never paired meet: what our tone and word did.
 # * **Images alone**: DINOv2 (Oquab and others 2023) adds a masked-patch loss to DINO and curates 142 million images.
 #   **Registers** (Darcet and others 2024): large ViTs turn a few background patches into notepads, with tokens of
 #   very high norm, which spoils attention maps; a handful of extra tokens, thrown away at the end, gives them a place
