@@ -1283,7 +1283,7 @@ figures.panels({"learned positions": (range(11), {n: of["cosines"] for n, of in 
                xlabel="distance of two positions, in patches", ylabel="their mean cosine")
 
 # %% [markdown]
-# Neighbours have a mean cosine of 0.54<!-- photographs / photographs / cosines / 1 --> with every seed, and of
+# Neighbours have a mean cosine of 0.54 to 0.56<!-- photographs / photographs / cosines / 1 -->, and of
 # 0.00 to 0.01<!-- photographs / untrained / cosines / 1 --> before training. (Beyond four patches it is negative: the middle and the border have become
 # opposites.) So the grid in the paper's picture *can* be learned, from photographs, in minutes. In section 3
 # the same picture meant nothing, because we had put it there. Next, the filters:
@@ -1302,9 +1302,9 @@ figures.dots({f"{name}, {what}": of[what] for what in ("grey", "slow") for name,
              xlabel="share of the variance: grey; slow waves")
 
 # %% [markdown]
-# The trained rows are smoother: bars, slopes from one colour to its opposite, few single pixels. In numbers, 47 %<!-- photographs / photographs / grey -->
+# The trained rows are smoother: bars, slopes from one colour to its opposite, few single pixels. In numbers, 47 to 48 %<!-- photographs / photographs / grey -->
 # of the variance is grey, before training 34 to 35 %<!-- photographs / untrained / grey -->. And 42 %<!-- photographs / photographs / slow --> of it lies in the slowest
-# 5 of 16 waves, before training 31 %<!-- photographs / untrained / slow -->, just their number. That is a beginning of the
+# 5 of 16 waves, before training 31 to 32 %<!-- photographs / untrained / slow -->, just their number. That is a beginning of the
 # paper's blobs and bars. In patches of 4 × 4 pixels there is no room for a grating.
 #
 # Last, how far and at how many tokens the heads look:
@@ -1315,7 +1315,7 @@ figures.panels({"distance": (list("123456"), {n: of["pixels"] for n, of in photo
                xlabel="layer", ylabel="pixels; tokens seen by the class token")
 
 # %% [markdown]
-# In layer 1 the heads have moved nearer, from 16.5<!-- photographs / untrained / pixels / 0 --> to 14.8 to 14.9<!-- photographs / photographs / pixels / 0 --> pixels,
+# In layer 1 the heads have moved a little nearer, from between 16.5 and 16.8<!-- photographs / untrained / pixels / 0 --> to between 14.8 and 15.7<!-- photographs / photographs / pixels / 0 --> pixels,
 # and no head is *near*: what Raghu et al. (2021) see missing with little data is missing here as well. (Ours saw 50,000 images, and
 # ImageNet has 1.3 million.) The class token is choosy in every layer: of 65 tokens it sees 25 to
 # 34<!-- photographs / photographs / tokens / 0 --> in layer 1, before training 62 to 64<!-- photographs / untrained / tokens / 0 -->.
