@@ -103,8 +103,8 @@ def learned(model, steps, seed, lr=5e-3, weight_decay=1e-4):
         masks = train.labels[chosen]  # (B, 64, 64)
         return F.cross_entropy(model(images), masks)  # of (B, 5, 64, 64)
 
-    recipe = Recipe(steps=budget(tiny=2, cpu=steps), batch_size=32, lr=lr, seed=seed,
-                    weight_decay=weight_decay, warmup=0.1, grad_clip=1.0)
+    recipe = Recipe(steps=budget(tiny=2, cpu=steps), batch_size=budget(tiny=4, cpu=32), lr=lr,
+                    seed=seed, weight_decay=weight_decay, warmup=0.1, grad_clip=1.0)
     fit_dense(model, train, loss, recipe, device="cpu", progress=False)
     return model
 
@@ -880,7 +880,8 @@ def detr_ap50(detector, at_layer=-1, then=list):
     return average_precision(per_image, truths, classes=4, thresholds=(0.5,))
 
 detr_recipe = Recipe(
-    steps=400, batch_size=16, lr=1e-3, weight_decay=1e-4, warmup=0.05, grad_clip=1.0)
+    steps=400, batch_size=budget(tiny=4, cpu=16), lr=1e-3, weight_decay=1e-4, warmup=0.05,
+    grad_clip=1.0)
 
 # %%
 gone_on = {}
