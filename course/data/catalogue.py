@@ -26,8 +26,9 @@ BLOCK = 1000
 @dataclass(frozen=True)
 class DataSource:
     """One row of the catalogue. ``read(split)`` returns all images of a fixed set;
-    ``draw(random, count, split)`` makes images, of which ``sizes`` says how many there are if nobody says. A set with a
-    ``vocabulary`` has sequences of its words in place of images.
+    ``draw(random, count, split, needed)`` makes images, of which ``sizes`` says how many there are if nobody says. Of the
+    ``count`` only the first ``needed`` are used: it may leave out what makes the others dear, if these stay the same. A
+    set with a ``vocabulary`` has sequences of its words in place of images.
     """
 
     what: str
@@ -52,35 +53,35 @@ SOURCES = {
         {"train": 5000, "test": 1000},
         (3, 32, 32),
         two_questions.CLASS_NAMES,
-        draw=lambda random, count, split: two_questions.draw(random, count),
+        draw=lambda random, count, split, needed: two_questions.draw(random, count),
     ),
     "digit_video": DataSource(
         "digits sliding right, left, down or up; drawn",
         {"train": 4000, "test": 1000},
         (5, 1, 16, 16),
         digits.VIDEO_CLASS_NAMES,
-        draw=digits.draw_video,
+        draw=lambda random, count, split, needed: digits.draw_video(random, count, split),
     ),
     "shapes": DataSource(
         "shapes of all sizes, with masks and boxes; drawn",
         {"train": 2000, "test": 500},
         (3, shapes.SIZE, shapes.SIZE),
         shapes.CLASS_NAMES,
-        draw=lambda random, count, split: shapes.draw(random, count),
+        draw=lambda random, count, split, needed: shapes.draw(random, count, needed),
     ),
     "narrated_digits": DataSource(
         "clips of a digit, each with a tone and two sentences; drawn",
         {"train": 4000, "test": 1000},
         (narrated.FRAMES, 1, narrated.FRAME, narrated.FRAME),
         narrated.CLASS_NAMES,
-        draw=narrated.draw,
+        draw=lambda random, count, split, needed: narrated.draw(random, count, split),
     ),
     "sentiment": DataSource(
         "sentences with 'not': only the order of the words tells the sentiment; drawn",
         {"train": 4000, "test": 1000},
         (sequences.LONGEST,),
         sequences.SENTIMENT_CLASSES,
-        draw=lambda random, count, split: sequences.draw_sentiment(random, count),
+        draw=lambda random, count, split, needed: sequences.draw_sentiment(random, count),
         vocabulary=sequences.SENTIMENT_WORDS,
     ),
     "lookup": DataSource(
@@ -88,7 +89,7 @@ SOURCES = {
         {"train": 20_000, "test": 1000},
         (sequences.PAIRS + 1, 2),
         sequences.LOOKUP_CLASSES,
-        draw=lambda random, count, split: sequences.draw_lookup(random, count),
+        draw=lambda random, count, split, needed: sequences.draw_lookup(random, count),
         vocabulary=sequences.LOOKUP_WORDS,
     ),
     "reversal": DataSource(
@@ -96,7 +97,7 @@ SOURCES = {
         {"train": 10_000, "test": 1000},
         (sequences.REVERSAL_LENGTHS[1],),
         {"reversed": sequences.REVERSAL_WORDS},
-        draw=lambda random, count, split: sequences.draw_reversal(random, count),
+        draw=lambda random, count, split, needed: sequences.draw_reversal(random, count),
         vocabulary=sequences.REVERSAL_WORDS,
     ),
     "cifar10": DataSource("photographs of 10 kinds of things", {"train": 50_000, "test": 10_000}, (3, 32, 32)),
@@ -224,7 +225,7 @@ def _draw_in_blocks(name: str, draw: Callable, split: str, seed: int, size: int)
     blocks = []
     for block in range(-(-size // BLOCK)):
         stream = [crc32(name.encode()), SPLITS.index(split), block, seed]
-        blocks.append(draw(np.random.default_rng(stream), BLOCK))
+        blocks.append(draw(np.random.default_rng(stream), BLOCK, needed=min(BLOCK, size - block * BLOCK)))
     images = np.concatenate([images for images, _ in blocks])[:size]
     labels = {name: np.concatenate([labels[name] for _, labels in blocks])[:size] for name in blocks[0][1]}
     return images, labels

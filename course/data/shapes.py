@@ -41,19 +41,25 @@ COLOUR = (0.1, 0.9)
 CONTRAST = 0.4  # at least, between a shape and the ground, as the distance of two colours
 
 
-def draw(random: np.random.Generator, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def draw(random: np.random.Generator, count: int, needed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draw images, and what there is to say of them.
 
+    Args:
+        random: places and colours of all `count` images come from it, and then the noise, image by image.
+        count: how many images the random numbers are for.
+        needed: only the first so many are painted and returned; they are the same whatever it is.
+
     Returns:
-        uint8 images (count, 3, 64, 64); ``{"mask": (count, 64, 64), "kind": (count, 4), "box": (count, 4, 4)}``.
+        uint8 images (needed, 3, 64, 64); ``{"mask": (needed, 64, 64), "kind": (needed, 4), "box": (needed, 4, 4)}``.
     """
-    images = np.empty((count, 3, SIZE, SIZE), dtype=np.float32)
-    mask = np.zeros((count, SIZE, SIZE), dtype=np.int64)
+    images = np.empty((needed, 3, SIZE, SIZE), dtype=np.float32)
+    mask = np.zeros((needed, SIZE, SIZE), dtype=np.int64)
     kinds = np.full((count, MOST), NOTHING)
     boxes = np.zeros((count, MOST, 4), dtype=np.float32)
-    for image, pixels, kind, box in zip(images, mask, kinds, boxes):
+    for index, (kind, box) in enumerate(zip(kinds, boxes)):
         ground = random.uniform(*COLOUR, 3)
-        image[:] = ground[:, None, None]
+        if index < needed:
+            images[index] = ground[:, None, None]
         number = 0
         wanted = random.integers(len(SIZES), size=random.integers(1, MOST, endpoint=True))
         for group in sorted(wanted):
@@ -63,16 +69,19 @@ def draw(random: np.random.Generator, count: int) -> tuple[np.ndarray, dict[str,
             if place is None:
                 continue  # no room: an object less
             left, top = place
-            inside = _inside(KINDS[which], side)  # (side, side)
-            pixels[top : top + side, left : left + side][inside] = 1 + which
-            image[:, top : top + side, left : left + side][:, inside] = _another_colour(random, ground)[:, None]
+            colour = _another_colour(random, ground)
+            if index < needed:
+                inside = _inside(KINDS[which], side)  # (side, side)
+                mask[index, top : top + side, left : left + side][inside] = 1 + which
+                images[index, :, top : top + side, left : left + side][:, inside] = colour[:, None]
             kind[number] = which
             box[number] = np.array([left + side / 2, top + side / 2, side, side]) / SIZE
             number += 1
         shuffled = random.permutation(number)  # which comes first says nothing
         kind[:number], box[:number] = kind[shuffled], box[shuffled]
     images += NOISE * random.standard_normal(images.shape, dtype=np.float32)
-    return (images.clip(0, 1) * 255).astype(np.uint8), {"mask": mask, "kind": kinds, "box": boxes}
+    said = {"mask": mask, "kind": kinds[:needed], "box": boxes[:needed]}
+    return (images.clip(0, 1) * 255).astype(np.uint8), said
 
 
 def objects(data: ImageSet) -> list[tuple[Tensor, Tensor]]:

@@ -176,6 +176,6 @@ def average_precisions(
     results: Mapping[str, Mapping[str, float | tuple[float, ...]]], xlabel: str = "AP50, %"
 ) -> Picture:
     """`course.plots.bars` of another share than accuracy, said so."""
-    picture = bars(results)
+    picture = bars(results, neutral=True)
     picture.axes[0].set_xlabel(xlabel)
     return picture.described(picture.alt.replace("accuracies.", f"{xlabel}."))

@@ -1,5 +1,6 @@
 """``shapes``: what its docstring claims, measured from the pixels; masks and boxes tell the same."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -132,3 +133,11 @@ def test_the_side_of_an_object_is_the_root_of_its_pixels():
             left, top, right, bottom = corners(box)
             area = (mask[top:bottom, left:right] == kind + 1).sum()
             assert area**0.5 == pytest.approx(side.item(), rel=0.1)
+
+
+def test_the_first_images_are_the_same_however_many_are_painted():
+    images, said = shapes.draw(np.random.default_rng(5), 12, 12)
+    fewer, said_of_fewer = shapes.draw(np.random.default_rng(5), 12, 5)
+    assert len(fewer) == 5 and (fewer == images[:5]).all()
+    for name, values in said.items():
+        assert len(said_of_fewer[name]) == 5 and (said_of_fewer[name] == values[:5]).all(), name
