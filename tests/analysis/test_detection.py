@@ -3,12 +3,15 @@
 import contextlib
 import io
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
+from torchvision.ops import batched_nms, box_convert, box_iou
 
 from course.analysis import average_precision
-from course.analysis.detection import COCO, area_under, hits, recall_by_size, without_copies
+from course.analysis.detection import COCO, _iou, area_under, hits, recall_by_size, without_copies
 
 
 def problem(images: int = 12, seed: int = 0):
@@ -124,3 +127,23 @@ def test_what_is_found_is_counted_by_size():
     small, medium, large = recall_by_size(found, targets, sizes)
     assert (small, large) == (0.5, 0.0) and math.isnan(medium)
     assert recall_by_size(found, targets, sizes, score=0.3)[2] == 1.0
+
+
+def test_copies_and_overlaps_are_torchvisions():
+    torch.manual_seed(0)
+    for count in (0, 1, 60):
+        box = torch.cat([torch.rand(count, 2), 0.05 + 0.4 * torch.rand(count, 2)], dim=1)
+        score, kind = torch.rand(count).round(decimals=1), torch.randint(0, 3, (count,))  # with ties
+        corners = box_convert(box, "cxcywh", "xyxy")
+        torch.testing.assert_close(_iou(box, box[: count // 2]), box_iou(corners, corners[: count // 2]))
+        for threshold in (0.1, 0.5):
+            best = batched_nms(corners, score, kind, threshold)
+            ((scores, kinds, boxes),) = without_copies([(score, kind, box)], threshold)
+            assert torch.equal(boxes, box[best]) and torch.equal(kinds, kind[best]) and torch.equal(scores, score[best])
+
+
+def test_looking_into_networks_does_not_wait_for_torchvision():
+    """Its import, with torch.compile's, takes as long as all the rest of `course.analysis`."""
+    told = "import sys, course.analysis, course.plots, course.training; print('torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\n", done.stdout + done.stderr

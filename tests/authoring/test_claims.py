@@ -160,8 +160,8 @@ def printed_by(notebook: Path) -> str:
 def test_every_number_of_a_lecture_is_one_that_was_measured(path):
     source = read_source(path, ROOT)
     on_photographs = {file.stem: runs_of(file.stem) for file in checkpoints.glob("photographs_*.json")}
-    stored = stored_runs(path.stem) | on_photographs
-    assert wrong_claims(source, stored, printed_by(ROOT / "notebooks" / f"{path.stem}.ipynb")) == []
+    stored = stored_runs(path.stem)
+    assert wrong_claims(source, stored | on_photographs, printed_by(ROOT / "notebooks" / f"{path.stem}.ipynb")) == []
     code = {experiment.name: experiment.code for experiment in experiments_of(source)}
     about = json.loads((FOLDER / f"{path.stem}.json").read_text())["about"] if stored else {"code": {}}
     remedy = f"run `course bench lessons {path.stem}`"
