@@ -190,6 +190,8 @@ def test_what_sphinx_warns_of_is_said_with_its_file_and_the_earlier_site_stays(t
 
 def test_no_folder_but_an_earlier_site_is_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(AuthoringError, match="is not empty and no earlier site: empty it, or give another folder"):
+    with pytest.raises(
+        AuthoringError, match="is not empty and no earlier site of this kind: empty it, or give another folder"
+    ):
         build_site(small_pages(), tmp_path, models=[])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
