@@ -23,7 +23,7 @@ BRANCH = "main"
 REFERENCE = ("notebooks/glossary.md", "notebooks/COVERAGE.md")
 HANDBOOK = tuple(
     f"docs/handbook/{name}.md"
-    for name in ("index", "plan", "room", "class", "discussions", "integrity", "machines", "project")
+    for name in ("index", "plan", "room", "class", "discussions", "project", "integrity", "machines")
 )
 # Written for authors, who read there what answers and mistakes look like: on them only whole answers are looked for.
 FOR_INSTRUCTORS = ("README.md", "docs/statuses.md", "docs/not_promised.md", "docs/authoring.md")

@@ -70,6 +70,7 @@ STEPS = [
 
 def test_the_page_leads_from_release_to_export():
     assert list(map(kind, commands(text_of("class")))) == STEPS
+    assert f"a class of {len(expected())} students" in text_of("class")
 
 
 def test_the_commands_on_a_small_class(monkeypatch, tmp_path, small_course, exam, new_work, capsys):

@@ -291,6 +291,7 @@ def test_the_instructors_pages_say_at_their_top_that_they_are_not_for_students(f
 def test_every_written_question_has_its_answer_and_a_marking_for_each_part(for_instructors):
     page = (for_instructors / "solutions" / "answers.html").read_text()
     text = texts_with_answers(ROOT)["solutions/answers.md"]
+    questions = []
     for topic in homework_names(ROOT):
         notebook = json.loads((ROOT / "solutions" / topic / f"{topic}.ipynb").read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
@@ -298,6 +299,7 @@ def test_every_written_question_has_its_answer_and_a_marking_for_each_part(for_i
             if cell["cell_type"] != "markdown" or not graded.get("solution"):
                 continue
             name, points = graded["grade_id"], graded["points"]
+            questions.append(name)
             assert f"`{name}`, {points:g} points" in text and ">Answer to <code" in page
             answer = text.partition(f"### Answer to `{name}`")[2].partition("\n## ")[0]
             asked = text.partition(f"`{name}`, {points:g} points")[2].partition("### Answer")[0]
@@ -305,6 +307,7 @@ def test_every_written_question_has_its_answer_and_a_marking_for_each_part(for_i
             assert sum(int(worth) for _, worth in parts) == points, name
             assert re.findall(r"^\*\*\(([a-z])\)\*\*", answer, flags=re.MULTILINE) == [part for part, _ in parts], name
             assert len(re.findall(r"^\*Marking: ", answer, flags=re.MULTILINE)) == len(parts), name
+    assert len(questions) == 9 and "(nine, one in each homework but homework 0)" in text_of("plan")
 
 
 def test_neither_kind_of_site_replaces_the_other(tmp_path):
