@@ -59,11 +59,13 @@ def test_a_lecture_shows_its_figures_with_their_words_and_its_formulas(site):
 
 def test_a_models_page_has_figures_drawing_source_and_neighbours(site):
     from course.models import card, show
+    from course.models.drawn import architecture
 
     page = text_of(site / "models/vit_s16.html")
     assert card("vit_s16").paper in page and " ".join(show("vit_s16").split()) in page
     assert "Beside its neighbours" in page and "multiply-adds" in page
-    assert 'alt="vit_s16: ' in (site / "models/vit_s16.html").read_text()
+    assert f'alt="{html.escape(architecture("vit_s16").alt)}"' in (site / "models/vit_s16.html").read_text()
+    assert all(" ".join(said.split()) in page for _, said in card("vit_s16").lines())
     assert 'href="vit_s16.html"' in (site / "models/index.html").read_text()
 
 
@@ -97,7 +99,7 @@ def test_nothing_but_the_pages_reaches_the_site():
     assert not [name for name in pages if name.startswith(("solutions/", "tests/"))]
     assert {f"assignments/{name}/{name}.ipynb" for name in homework_names(ROOT)} <= set(pages)
     assert {f"notebooks/{path.stem}.ipynb" for path in (ROOT / "notebooks/source").glob("[0-9]*.py")} <= set(pages)
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")} <= set(pages)
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} <= set(pages)
 
 
 def test_buttons_open_the_notebook_elsewhere_where_the_address_is_set(site):
