@@ -31,6 +31,7 @@ help:
 	@echo "make test-all  the tests in their long forms"
 	@echo "make build     sources -> notebooks"
 	@echo "make site      the course as web pages, in build/site (no network; about a minute)"
+	@echo "               make site INSTRUCTOR=1: with answers and rubrics, in build/site-instructor; not for students"
 	@echo "make clean     remove $(VENV) and build/"
 
 lab: $(READY)
@@ -66,7 +67,7 @@ build: $(READY)
 	$(BIN)/course build
 
 site: $(READY)
-	$(BIN)/course site
+	$(BIN)/course site $(if $(INSTRUCTOR),--instructor)
 
 clean:
 	rm -rf $(VENV) build

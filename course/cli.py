@@ -136,7 +136,7 @@ def _site(options) -> int:
         steps("loading PyTorch")
         from course.site import site_command
 
-        return site_command(options.out, steps, options.remember)
+        return site_command(options.out, steps, options.remember, options.instructor)
 
 
 def _check(options) -> int:
@@ -292,7 +292,8 @@ def _add_commands_of_instructors(command: Callable[..., argparse.ArgumentParser]
     build.add_argument("--check", action="store_true", help="write nothing; exit 1 and name what differs")
 
     site = command("site", _site, "the course as web pages, from the notebooks as they are; no network")
-    site.add_argument("out", nargs="?", type=Path, help="default: build/site")
+    site.add_argument("out", nargs="?", type=Path, help="default: build/site, or build/site-instructor")
+    site.add_argument("--instructor", action="store_true", help="with answers and rubrics: not for students")
 
     _add_bench_options(
         command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")

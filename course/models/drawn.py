@@ -1,5 +1,7 @@
 """A model as a picture: its stages from left to right, below them what one block is made of."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -58,7 +60,13 @@ def architecture(name: str, **spec_overrides) -> Picture:
     """
     with torch.device("meta"):
         model = create_model(name, **spec_overrides).eval()
-    shapes = _shapes(model)
+    with shapes_noted(model) as shapes, torch.no_grad():
+        model(torch.zeros(1, *input_shape_of(model), device="meta"))
+    return drawing_of(name, model, shapes)
+
+
+def drawing_of(name: str, model: nn.Module, shapes: dict[nn.Module, str]) -> Picture:
+    """The drawing of a model that was run once within `shapes_noted`."""
     if isinstance(model.spec, Whole):
         boxes, blocks = _flow_of_modules(model, shapes), _blocks_in(model)
     else:
@@ -66,11 +74,9 @@ def architecture(name: str, **spec_overrides) -> Picture:
     return _drawn(name, boxes, blocks)
 
 
-# -- what there is to draw
-
-
-def _shapes(model: nn.Module) -> dict[nn.Module, str]:
-    """For each module that is called, in order, the shape of what it gives, the batch left out."""
+@contextmanager
+def shapes_noted(model: nn.Module) -> Iterator[dict[nn.Module, str]]:
+    """For each module that is called meanwhile, in order, the shape of what it gives, the batch left out."""
     shapes: dict[nn.Module, str] = {}
 
     def note(module: nn.Module, _inputs, output) -> None:
@@ -78,12 +84,13 @@ def _shapes(model: nn.Module) -> dict[nn.Module, str]:
 
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
-        with torch.no_grad():
-            model(torch.zeros(1, *input_shape_of(model), device="meta"))
+        yield shapes
     finally:
         for hook in hooks:
             hook.remove()
-    return shapes
+
+
+# -- what there is to draw
 
 
 def _shape(output) -> str:

@@ -195,7 +195,12 @@ def card(name: str) -> Card:
         ValueError: no such model.
     """
     found = entry(name)
-    parameters, macs = _sizes(found)
+    return card_of(found, *_sizes(found))
+
+
+def card_of(found: Registered, parameters: int, macs: int) -> Card:
+    """The card of a model that was counted already."""
+    name = found.name
     rows = [r for r in _table() if r["model"] == name and not r["overrides"]]
     decks, notes = [], []
     for row in rows:

@@ -14,21 +14,27 @@ from course.site.model_pages import write_model_pages
 from course.site.pages import Pages, pages_of, write_downloads, write_sources
 from course.steps import Step, Steps, silent
 
-MARKER = ".course-site"  # what may be replaced: nothing but an earlier site
+# What may be replaced: nothing but an earlier site of the same kind.
+MARKER = ".course-site"
+MARKER_OF_INSTRUCTORS = ".course-site-with-answers"
+TITLE_OF_INSTRUCTORS = "Instructors' copy, with answers: not for students"
 _READ = re.compile(r"^(reading sources|writing output)\.\.\. \[ *(\d+)%\]")
 
 
-def site_command(out: Path | None = None, steps: Steps | None = None, memory: bool = False) -> int:
-    """``course site [OUT]`` for a terminal. Returns 0, or 1 if nothing was written."""
+def site_command(
+    out: Path | None = None, steps: Steps | None = None, memory: bool = False, instructor: bool = False
+) -> int:
+    """``course site [OUT] [--instructor]`` for a terminal. Returns 0, or 1 if nothing was written."""
     step, say = (steps, steps.say) if steps else (silent, print)
     try:
         root = find_root()
-        target = Path(out) if out else root / "build" / "site"
-        build_site(pages_of(root), target, step=step, memory=Memory(root) if memory else None)
+        target = Path(out) if out else root / "build" / ("site-instructor" if instructor else "site")
+        build_site(pages_of(root, instructor), target, step=step, memory=Memory(root) if memory else None)
     except (AuthoringError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    say(f"The site is in {target}: open {target / 'index.html'}, or put the folder on any web server.")
+    where = "keep it to yourself, it holds the answers" if instructor else "or put the folder on any web server"
+    say(f"The site is in {target}: open {target / 'index.html'}, {where}.")
     return 0
 
 
@@ -44,8 +50,9 @@ def build_site(
         AuthoringError: nothing was written; a line for each problem, with its file.
     """
     out = out.resolve()
-    if out.exists() and not (out / MARKER).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise AuthoringError(f"{out} is not empty and no earlier site: empty it, or give another folder")
+    marker = MARKER_OF_INSTRUCTORS if pages.not_for_students else MARKER
+    if out.exists() and not (out / marker).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise AuthoringError(f"{out} is not empty and no earlier site of this kind: empty it, or give another folder")
     work = out.with_name(f".{out.name}.partial-{os.getpid()}")
     source, site = work / "source", work / "site"
     try:
@@ -58,7 +65,7 @@ def build_site(
 
             names = list_models()
         write_model_pages(source / "models", names, step, memory, processes=2 if models is None else 1)
-        _run_sphinx(source, site, pages.root, step)
+        _run_sphinx(source, site, pages.root, step, TITLE_OF_INSTRUCTORS if pages.not_for_students else "")
         for template in (site / "_static").glob("*.html"):  # the theme's, which nobody opens
             template.unlink()
         write_downloads(pages, site)
@@ -66,7 +73,7 @@ def build_site(
         faults = faults_of(site)
         if faults:
             raise AuthoringError("no site is written, because:", *faults)
-        (site / MARKER).write_text("written by `course site`, which may replace this folder\n", encoding="utf-8")
+        (site / marker).write_text("written by `course site`, which may replace this folder\n", encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
         os.replace(site, out)
@@ -74,10 +81,15 @@ def build_site(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _run_sphinx(source: Path, site: Path, root: Path, step: Step) -> None:
-    """Raises AuthoringError with what Sphinx warns of, each with its file in the repository."""
+def _run_sphinx(source: Path, site: Path, root: Path, step: Step, title: str) -> None:
+    """Raises AuthoringError with what Sphinx warns of, each with its file in the repository.
+
+    `title`: stands on every page in place of the course's; ``""``: that stays.
+    """
     doctrees = source.parent / "doctrees"
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-j", "2", "--no-color", "-d", doctrees, source, site]
+    if title:
+        command[-2:-2] = ["-D", f"html_title={title}"]
     warnings = source.parent / "warnings.txt"
     step("starting Sphinx")
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -98,11 +98,19 @@ def write_model_pages(
 
 def page_of(name: str, names: list[str]) -> dict[str, str]:
     """``text``: the page of a model in Markdown, which leads to others of `names`; ``row``: its row on the map, in HTML."""
-    from course.models import card, compare, show
-    from course.models.drawn import architecture
-    from course.models.pages import neighbours
+    import torch
 
-    its_card = card(name)
+    from course.models import compare, create_model, show
+    from course.models.count import count_macs, count_parameters
+    from course.models.drawn import drawing_of, shapes_noted
+    from course.models.pages import card_of, neighbours
+    from course.models.registry import entry, input_shape_of
+
+    with torch.device("meta"):
+        model = create_model(name)
+    with shapes_noted(model) as shapes:  # one run for the figures and the drawing
+        macs = count_macs(model, 1, *input_shape_of(model))
+    its_card = card_of(entry(name), count_parameters(model), macs)
     cells = "".join(f"<td>{html.escape(its_card.on_the_map.get(key, ''))}</td>" for key in COORDINATES)
     sizes = f"<td>{its_card.parameters / 1e6:.2f}M</td><td>{its_card.macs / 1e9:.2f}G</td>"
     row = f'<tr><td><a href="{name}.html">{name}</a></td>{sizes}{cells}</tr>'
@@ -118,7 +126,7 @@ def page_of(name: str, names: list[str]) -> dict[str, str]:
             links="The networks that differ from it in least: " + ", ".join(f"[{x}]({x}.md)" for x in near) + ".",
             tables="\n\n".join(f"```text\n{compare(name, other, sizes=False)}\n```" for other in near),
         )
-    drawing = architecture(name)
+    drawing = drawing_of(name, model, shapes)
     png = b64encode(drawing.png()).decode()
     alt = html.escape(drawing.alt)
     text = _PAGE.format(name=name, figures=figures, png=png, alt=alt, source=show(name), neighbours=beside)

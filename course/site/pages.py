@@ -15,15 +15,22 @@ from urllib.parse import quote
 from course.authoring import leaks
 from course.authoring.files import all_homeworks, all_lectures
 from course.authoring.repository import AuthoringError
+from course.site.answers import written_answers
 from course.syllabus import LECTURES, WITHOUT_LECTURE, Homework
 
 HERE = Path(__file__).parent
 BRANCH = "main"
 REFERENCE = ("notebooks/glossary.md", "notebooks/COVERAGE.md")
+HANDBOOK = tuple(
+    f"docs/handbook/{name}.md"
+    for name in ("index", "plan", "room", "class", "discussions", "project", "integrity", "machines")
+)
 # Written for authors, who read there what answers and mistakes look like: on them only whole answers are looked for.
 FOR_INSTRUCTORS = ("README.md", "docs/statuses.md", "docs/not_promised.md", "docs/authoring.md")
 FOR_INSTRUCTORS += ("CONTRIBUTING.md", "CHANGELOG.md")
 IN_THE_SIDEBAR = {"README": "What the repository holds <README>"}  # where the page's own title would not tell
+
+NOT_FOR_STUDENTS = "Not for students: this page holds answers. Do not publish the folder that it lies in."
 
 _LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(([^()\s#:]+)(#[^()\s]*)?(?: \"[^\"]*\")?\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\(([^()\s:]+)\)")
@@ -36,34 +43,54 @@ class Pages:
 
     Attributes:
         root: of the repository.
-        lectures, homeworks: notebooks. reference, for_instructors: texts.
+        lectures, homeworks: notebooks. reference, handbook, for_instructors: texts.
         repository: its address on GitHub, or nothing; then nothing links there.
+        not_for_students: path -> text of the pages with answers; none on the students' site.
     """
 
     root: Path
     lectures: list[str]
     homeworks: list[str]
     reference: list[str] = field(default_factory=lambda: list(REFERENCE))
+    handbook: list[str] = field(default_factory=lambda: list(HANDBOOK))
     for_instructors: list[str] = field(default_factory=lambda: list(FOR_INSTRUCTORS))
     repository: str = ""
+    not_for_students: dict[str, str] = field(default_factory=dict)
 
     def all(self) -> list[str]:
-        return [*self.lectures, *self.homeworks, *self.reference, *self.for_instructors]
+        """Those that are files of the repository and may be read by everybody."""
+        return [*self.lectures, *self.homeworks, *self.reference, *self.handbook, *self.for_instructors]
 
 
-def pages_of(root: Path) -> Pages:
-    """All pages of the students' site.
+def pages_of(root: Path, instructor: bool = False) -> Pages:
+    """All pages of the students' site, or of the instructors', which has those with answers besides.
 
     Raises:
         AuthoringError: a file is missing, or the setting in pyproject.toml is no address.
     """
     lectures = [f"notebooks/{lecture.name}.ipynb" for lecture in all_lectures(root)]
     homeworks = [f"assignments/{work.name}/{work.name}.ipynb" for work in all_homeworks(root)]
-    pages = Pages(root, lectures, homeworks, repository=_repository(root))
+    more = {path: marked(text) for path, text in texts_with_answers(root).items()} if instructor else {}
+    pages = Pages(root, lectures, homeworks, repository=_repository(root), not_for_students=more)
     missing = [name for name in pages.all() if not (root / name).is_file()]
     if missing:
         raise AuthoringError(*(f"{name}: missing, `course build` writes the notebooks" for name in missing))
     return pages
+
+
+def texts_with_answers(root: Path) -> dict[str, str]:
+    """Path on the instructors' site -> Markdown: what no student may read before the work is handed in."""
+    samples = "solutions/discussions.md"
+    return {
+        "solutions/answers.md": written_answers(root),
+        samples: (root / samples).read_text(encoding="utf-8"),
+    }
+
+
+def marked(text: str) -> str:
+    """A page with answers, with the sentence that says so below its title."""
+    title, _, rest = text.partition("\n")
+    return f"{title}\n\n```{{warning}}\n{NOT_FOR_STUDENTS}\n```\n{rest}"
 
 
 def _repository(root: Path) -> str:
@@ -86,7 +113,7 @@ def write_sources(pages: Pages, folder: Path) -> None:
     problems = _answers_in(pages)
     if problems:
         raise AuthoringError("no site is written, because students would read answers:", *problems)
-    known = {*pages.all(), "models/index.md"}
+    known = {*pages.all(), *pages.not_for_students, "models/index.md"}
     for name in pages.all():
         text = (pages.root / name).read_text(encoding="utf-8")
         target = folder / name
@@ -104,6 +131,9 @@ def write_sources(pages: Pages, folder: Path) -> None:
                 there = os.path.normpath(Path(name).parent / image)
                 (folder / there).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(pages.root / there, folder / there)
+    for name, text in pages.not_for_students.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(with_links(text, name, known, pages), encoding="utf-8")
     images = pages.root / "notebooks" / "images"
     if images.is_dir():
         shutil.copytree(images, folder / "notebooks" / "images", dirs_exist_ok=True)
@@ -187,9 +217,13 @@ def _index(pages: Pages) -> str:
         "lectures": pages.lectures,
         "homeworks": pages.homeworks,
         "reference": [*pages.reference, "models/index.md"],
+        "handbook": pages.handbook,
         "for_instructors": pages.for_instructors,
     }.items():
         text = text.replace(f"{{{title}}}", "\n".join(map(_in_the_sidebar, names)))
+    if pages.not_for_students:
+        entries = "\n".join(map(_in_the_sidebar, pages.not_for_students))
+        text += f"\n```{{toctree}}\n:hidden:\n:caption: Not for students\n\n{entries}\n```\n"
     return text.replace("{table}", "\n".join(["| lecture | homework | you build or meet |", "|---|---|---|", *rows]))
 
 
@@ -203,7 +237,7 @@ def _answers_in(pages: Pages) -> list[str]:
     problems = []
     for name in pages.all():
         look = leaks.find_in_assignment if name in pages.homeworks else leaks.find_in_other_file
-        if name in pages.for_instructors:
+        if name in (*pages.for_instructors, *pages.handbook):
             look = leaks.find_whole
         problems += [f"{name}: {found}" for found in look(pages.root / name, secrets)]
     return problems

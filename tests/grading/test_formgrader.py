@@ -385,8 +385,8 @@ class Server:
 class serving:
     """The command in a process of its own, from `folder`: its address, its token, the process."""
 
-    def __init__(self, out, folder):
-        self.out, self.folder = out, folder
+    def __init__(self, out, folder, topic=TOPIC):
+        self.out, self.folder, self.topic = out, folder, topic
 
     def __enter__(self):
         command = [sys.executable, "-m", "course.cli", "formgrader", str(self.out), "--no-browser"]
@@ -396,7 +396,7 @@ class serving:
         line = self.process.stdout.readline()
         assert line.startswith("Formgrader is at http://127.0.0.1:"), line + self.process.stderr.read()
         page, _, token = line.split()[-1].partition("?token=")
-        assert page.endswith(f"/formgrader/gradebook/{TOPIC}/{TOPIC}")
+        assert page.endswith(f"/formgrader/gradebook/{self.topic}/{self.topic}")
         address = page[: page.index("/formgrader")]
         for _ in range(100):
             try:

@@ -59,11 +59,13 @@ def test_a_lecture_shows_its_figures_with_their_words_and_its_formulas(site):
 
 def test_a_models_page_has_figures_drawing_source_and_neighbours(site):
     from course.models import card, show
+    from course.models.drawn import architecture
 
     page = text_of(site / "models/vit_s16.html")
     assert card("vit_s16").paper in page and " ".join(show("vit_s16").split()) in page
     assert "Beside its neighbours" in page and "multiply-adds" in page
-    assert 'alt="vit_s16: ' in (site / "models/vit_s16.html").read_text()
+    assert f'alt="{html.escape(architecture("vit_s16").alt)}"' in (site / "models/vit_s16.html").read_text()
+    assert all(" ".join(said.split()) in page for _, said in card("vit_s16").lines())
     assert 'href="vit_s16.html"' in (site / "models/index.html").read_text()
 
 
@@ -97,7 +99,7 @@ def test_nothing_but_the_pages_reaches_the_site():
     assert not [name for name in pages if name.startswith(("solutions/", "tests/"))]
     assert {f"assignments/{name}/{name}.ipynb" for name in homework_names(ROOT)} <= set(pages)
     assert {f"notebooks/{path.stem}.ipynb" for path in (ROOT / "notebooks/source").glob("[0-9]*.py")} <= set(pages)
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")} <= set(pages)
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} <= set(pages)
 
 
 def test_buttons_open_the_notebook_elsewhere_where_the_address_is_set(site):
@@ -190,6 +192,8 @@ def test_what_sphinx_warns_of_is_said_with_its_file_and_the_earlier_site_stays(t
 
 def test_no_folder_but_an_earlier_site_is_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(AuthoringError, match="is not empty and no earlier site: empty it, or give another folder"):
+    with pytest.raises(
+        AuthoringError, match="is not empty and no earlier site of this kind: empty it, or give another folder"
+    ):
         build_site(small_pages(), tmp_path, models=[])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
