@@ -72,6 +72,7 @@ class RunResult:
     left_out: set[int] = field(default_factory=set)  # cells that hung or crashed when they were executed
     skipped: dict[int, set[int]] = field(default_factory=dict)  # by cell, the statements that did
     mishaps: list[Mishap] = field(default_factory=list)
+    alone: dict[str, Observation | Lost] = field(default_factory=dict)  # with the course's answers to earlier exercises
 
 
 Quote = Callable[[str, RunCell], str]
