@@ -109,7 +109,10 @@ def test_code_is_shown_without_comments_and_docstrings():
 
 @pytest.fixture(scope="module")
 def graded(small_course, new_work, tmp_path_factory):
-    """(the repository, the submissions, the grades): three add three, one four, one stops, one makes the named mistake."""
+    """(the repository, the submissions, the grades): three add three, one four, one stops, one makes the named mistake.
+
+    Two are wrong in the same way in `Scale`; one of them makes the named mistake in `double`, on which it builds.
+    """
     root = tmp_path_factory.mktemp("own") / "course"
     shutil.copytree(small_course, root)
     (root / "tests").mkdir()
@@ -128,12 +131,23 @@ def graded(small_course, new_work, tmp_path_factory):
     folder, out = root.parent / "class", root.parent / "grades"
     for name, source in doubles.items():
         new_work().solve().write(double=source).save(folder / f"{name}.ipynb")
+    for name, source in (("jana", doubles["gina"]), ("kurt", doubles["fred"])):
+        new_work().solve().write(double=source, Scale=SCALE).save(folder / f"{name}.ipynb")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         assert grade_command(folder, TOPIC, out, seed=5, workers=1) == 0
     return root, folder, out
 
 
+SCALE = """\
+class Scale(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return double(x) * self.weight + 1
+"""
 TEST = '''
 """What the tests of the tests are for the real homework."""
 from pathlib import Path
@@ -161,7 +175,7 @@ def test_the_report_says_how_many_do_this_with_the_code_of_one_and_no_name(grade
     _, _, out = graded
     first, *others = listed(out)
     assert (first["exercise"], first["students"]) == ("double", 3)
-    assert {each["students"] for each in others} == {1} and len(others) == 4
+    assert [(each["exercise"], each["students"]) for each in others] == [("Scale", 2), *[("double", 1)] * 4]
     page = (out / "report.html").read_text()
     part = page.partition("without a name</h2>")[2].partition("<h2>")[0]
     assert f"3 students do this in double: <code>{first['id']}</code>" in part
@@ -182,7 +196,7 @@ def test_students_and_others_read_nothing_of_groups(graded):
     _, _, out = graded
     secret = [each["id"] for each in listed(out)] + [each["did"][:40] for each in listed(out)]
     pages = list((out / "feedback").glob("*.html"))
-    assert len(pages) == 9
+    assert len(pages) == 11
     for page in [*pages, *out.glob("autograded/**/*.ipynb"), *out.glob("*.csv")]:
         text = page.read_text()
         assert not [each for each in (*secret, "students do this", "student does this") if each in text], page
@@ -190,7 +204,7 @@ def test_students_and_others_read_nothing_of_groups(graded):
     assert "three" not in re.sub("<[^>]*>", "", anna)  # that is how Bert wrote it
     for path in [out / "groups.json", *(out / "results").glob("*.json")]:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    assert "did" not in (out / "report.html").read_text().partition("<h2>Students")[0].partition("without a name")[2]
+    assert not [each for each in listed(out) if each["did"][:40] in (out / "report.html").read_text()]
 
 
 def test_the_same_seed_gives_the_same_groups_and_nobody_is_run_again_for_them(graded, tmp_path, monkeypatch, capsys):
@@ -199,7 +213,7 @@ def test_the_same_seed_gives_the_same_groups_and_nobody_is_run_again_for_them(gr
     before = [(out / name).read_bytes() for name in ("groups.json", "report.html")]
     assert grade_command(folder, TOPIC, out, seed=5, workers=1) == 0
     said = capsys.readouterr().out
-    assert "9 of them were graded by an earlier run" in said
+    assert "11 of them were graded by an earlier run" in said
     assert (
         f'3 students are wrong in the same way in double, and no sentence says so: see the report, then course name-mistake {listed(out)[0]["id"]} "…"'
         in said
@@ -231,7 +245,13 @@ def test_a_group_gets_its_sentence_and_the_next_grading_says_it(own):
     assert grade_command(folder, TOPIC, out, seed=5, workers=1) == 0
     told = {page.stem for page in (out / "feedback").glob("*.html") if SENTENCE in page.read_text()}
     assert told == {"anna", "bert", "carl"}
-    assert [each["students"] for each in listed(out)] == [1] * 4
+    assert [each["students"] for each in listed(out)] == [2, 1, 1, 1, 1]
+
+
+def test_a_class_that_builds_on_another_exercise_gets_its_sentence(own):
+    path, _, out = own
+    assert name_mistake(of(out, "self.weight + 1"), "You added one to what was asked for.", out, yes=True) == 0
+    assert 'return homework.reference["double"](x) * self.weight + 1' in path.read_text()
 
 
 def test_nothing_is_written_or_run_before_the_instructor_agrees(own, monkeypatch, capsys):
