@@ -73,10 +73,20 @@ def test_not_a_number_is_the_same_where_it_stands_in_the_same_places(exam):
 def test_nothing_is_kept_of_what_cannot_get_a_sentence(exam):
     right = exam.expected["double"].answer
     wrong = did(exam, out=right.tensors["0.out"] + 3)
+    no_memory = Observation(
+        {}, {"0.error": "RuntimeError: can't allocate memory: you tried to allocate 4000000000000 bytes"}
+    )
     assert kept(exam, wrong)
     assert what_it_did(kept(exam, wrong)["double"]).tensors.keys() == wrong.tensors.keys()
     with_a_name = exam.expected["double"].mistakes[0][1]
-    for other in (right, with_a_name, Lost(None, "It hung."), None, Observation({}, {"0.undefined": "`double`"})):
+    for other in (
+        right,
+        with_a_name,
+        Lost(None, "It hung."),
+        None,
+        Observation({}, {"0.undefined": "`double`"}),
+        no_memory,
+    ):
         assert not kept(exam, other), other
     assert not kept(exam, wrong, broken=("double",))
     assert not kept(exam, did(exam, out=torch.randn(400, 1000)))  # too large
@@ -178,7 +188,7 @@ def test_the_report_says_how_many_do_this_with_the_code_of_one_and_no_name(grade
     assert [(each["exercise"], each["students"]) for each in others] == [("Scale", 2), *[("double", 1)] * 4]
     page = (out / "report.html").read_text()
     part = page.partition("without a name</h2>")[2].partition("<h2>")[0]
-    assert f"3 students do this in double: <code>{first['id']}</code>" in part
+    assert f"<b>3 students do this</b>: <code>{first['id']}</code>" in part
     assert part.index("3 students do") < part.index("1 student does")
     assert "return x + 1 + 2" in part or "return x + three" in part
     for name in (

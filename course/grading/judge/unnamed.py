@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from course.checks.calls import FORBIDDEN, Observation
 from course.checks.compare import Expected, faulty_calls, same_fault
 from course.grading.judge.exercise import ExerciseResult
-from course.grading.run.submission import Lost
+from course.grading.run.submission import OUT_OF_MEMORY, Lost
 from course.grading.statuses import Outcome
 
 MOST_KEPT = 2**17  # characters of one exercise of one student
@@ -26,7 +26,7 @@ def unnamed(
 ) -> dict[str, str]:
     """By exercise, what an answer did that is wrong in a way no sentence names, as text.
 
-    Nothing of what hung, crashed, used what is forbidden, is too large, or went wrong only where accuracy counts.
+    Nothing of what hung, crashed, ran out of memory (it would again as a mistake), used what is forbidden, is too large, or went wrong only where accuracy counts.
     """
     kept = {}
     for result in results:
@@ -44,6 +44,8 @@ def _as_text(did: Observation, expected: Expected) -> str:
         if not faulty_calls(expected, did) or not same_fault(expected, did, did):
             return ""
     except Exception:  # tensors of a kind that cannot be compared
+        return ""
+    if any(OUT_OF_MEMORY.search(note) for key, note in did.notes.items() if key.endswith(".error")):
         return ""
     if sum(tensor.nbytes for tensor in did.tensors.values()) > 16 * MOST_KEPT:
         return ""
