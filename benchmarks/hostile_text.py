@@ -32,6 +32,7 @@ from course.grading.known_safe import known_of
 from course.grading.problems import Unreadable
 from course.grading.read import cells as limits
 from course.grading.read import python_source, reader
+from course.grading.read.bare import bare
 from course.grading.read.cells import cells_from_bytes
 from course.grading.read.depends import names_reached
 from course.grading.read.merge import ShownCell, Template, merge
@@ -162,6 +163,7 @@ def steps(text: Callable[[int], str], homework: Homework, part: float = 1.0) -> 
         "read": lambda: cells_from_bytes(data),
         "choose": lambda: choose(found, TOPIC, homework.template),
         "names": lambda: [defined_names(cell.source) for cell in cells if cell.kind == "code"],
+        "bare": lambda: [bare(cell.source) for cell in cells if cell.kind == "code"],
         "merge": lambda: merge(homework.template, cells),
         "rules": lambda: rule_broken(merged, homework.rules),
         "depends": lambda: names_reached(merged),

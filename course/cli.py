@@ -168,6 +168,13 @@ def _grade(options) -> int:
     )
 
 
+def _name_mistake(options) -> int:
+    with Steps("course name-mistake") as steps:
+        steps("loading PyTorch")
+        from course.grading.name_mistake import name_mistake
+    return name_mistake(options.group, options.sentence, options.out, options.yes)
+
+
 def _formgrader(options) -> int:
     from course.grading import formgrader_command
 
@@ -234,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(listed: list[str], name: str, run, help: str) -> argparse.ArgumentParser:
         width = max(shutil.get_terminal_size().columns - 2, 40)
-        listed.append(textwrap.fill(f"    {name:<12}{help}", width, subsequent_indent=" " * 16))
+        listed.append(textwrap.fill(f"    {name:<14}{help}", width, subsequent_indent=" " * 18))
         sub = commands.add_parser(name, description=help[0].upper() + help[1:] + ".")
         sub.set_defaults(run=run)
         return sub
@@ -277,6 +284,12 @@ def _add_commands_of_instructors(command: Callable[..., argparse.ArgumentParser]
     _add_grade_options(
         command("grade", _grade, "grade a class: grades.csv, a gradebook, a page for each student and one for all")
     )
+
+    name = command("name-mistake", _name_mistake, "give what a group of report.html does its sentence, in exercises.py")
+    name.add_argument("group", help="as the report calls it: attention_scores-3f9a1c")
+    name.add_argument("sentence", help="what students should read")
+    name.add_argument("-o", "--out", required=True, type=Path, help="the folder that `course grade` wrote")
+    name.add_argument("--yes", action="store_true", help="do not ask; the code has been read in the report")
 
     formgrader = command("formgrader", _formgrader, "nbgrader's own page on a graded class, to mark written questions")
     formgrader.add_argument("out", type=Path, help="the folder that `course grade` wrote with -o")

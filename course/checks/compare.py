@@ -259,6 +259,34 @@ def _is_mistake(mistake: Observation, right: list[bool], expected: Expected, see
     )
 
 
+def faulty_calls(expected: Expected, seen: Observation) -> list[int]:
+    """The calls in which other things happen than with the right answer, so that a mistake can be told by them.
+
+    Not among them: calls that are judged by accuracy, lists of the right numbers, names that nothing defines.
+    """
+    seen = taken_apart(expected, seen)
+    return [
+        i
+        for i in range(expected.calls)
+        if i not in expected.goals
+        and f"{i}.undefined" not in seen.notes
+        and not _call_is_right(i, expected, seen)
+        and _is_off(i, expected, seen)
+    ]
+
+
+def same_fault(expected: Expected, a: Observation, b: Observation) -> bool:
+    """Do two wrong answers do the same on the same inputs, in every call that is compared number by number?
+
+    The same but for rounding, and an error must say the same, as for a named mistake. `expected` gives the tolerance and
+    the noise; its own inputs may be others.
+    """
+    a = replace(taken_apart(expected, a), noise=expected.answer.noise)
+    b = taken_apart(expected, b)
+    exact = [i for i in range(expected.calls) if i not in expected.goals]
+    return all(same_in_call(i, a, b, expected.tolerance) and _said_by(i, a) == _said_by(i, b) for i in exact)
+
+
 def _right_together(mistake: Observation, right: list[bool], expected: Expected) -> int:
     """In how many of the calls that went right this mistake is right too."""
     exact = [i for i in range(expected.calls) if right[i] and i not in expected.goals]

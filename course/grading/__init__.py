@@ -5,16 +5,17 @@
   much is done in it; ``modules``: what lies beside it; ``roster``: who is who in the list of the course).
 - ``read``: what the notebook says. ``cells`` reads it, ``python_source`` tells what its code defines, ``modules`` what it
   imports of the student's own files, ``merge`` puts the student's cells into the instructor's notebook, ``rules`` finds
-  forbidden names, ``depends`` what builds on what. All
+  forbidden names, ``depends`` what builds on what, ``bare`` leaves out comments. All
   that other people's parsers do with a student's text is done by ``reader``, a process with limits.
 - ``run``: what the code does. ``submission`` drives it, with ``child`` as the grader's end and ``worker`` as the student's,
   ``frames`` between them; ``stand_in`` asks the ``oracle`` for the course's own answers (``values``: what they say to each
   other), ``outside`` looks where the process could lie. It happens behind the walls of ``sandbox``.
 - ``judge``: what was seen, in points and sentences. ``exercise`` judges one, ``second_chance`` has what builds on an error
-  run again, ``pictures`` draws wrong results, ``blame`` tells what of that which failed cost something.
+  run again, ``unnamed`` keeps what is wrong without a name, ``pictures`` draws wrong results, ``blame`` tells what of that which failed cost something.
 - ``record``: what is written down. ``result`` is a student's row, ``deadlines`` what coming late costs, ``exports`` are
   the tables of grades (``grades.csv``, those for Canvas and Moodle), ``gradebook`` is nbgrader's.
-- ``report``: the ``pages``, ``similarity``: who resembles whom, and ``to_mark``: what formgrader shows.
+- ``report``: the ``pages``, ``similarity``: who resembles whom, ``groups``: who is
+  wrong in the same way, and ``to_mark``: what formgrader shows.
 
 Around them: ``command`` checks what ``course grade`` is given (``settings``, ``lock``), ``apart`` loads PyTorch once for
 student code and for the grader, ``exam`` makes the homework ready
@@ -24,7 +25,7 @@ student code and for the grader, ``exam`` makes the homework ready
 
 A room uses those before it, ``collect`` uses ``read``, and nothing points back (tests/test_arrows.py). ``check_notebook``
 is the student's own ``course check``: the same walk on public inputs, of an ``own_notebook``. ``formgrader`` serves
-nbgrader's page for written questions; ``repeated_cells`` is for those who grade with nbgrader's own commands.
+nbgrader's page for written questions; ``name_mistake`` gives a group its sentence; ``repeated_cells`` is for those who grade with nbgrader's own commands.
 """
 
 from importlib import import_module

@@ -21,6 +21,8 @@ from course.grading.record.exports import canvas_csv, grades_csv, moodle_csv
 from course.grading.record.gradebook import Marks, shown_place, write_gradebook
 from course.grading.record.result import StudentResult, page_names
 from course.grading.report import pages as report
+from course.grading.report.groups import FILE as GROUPS_FILE
+from course.grading.report.groups import Groups, Wrong, group, to_json
 from course.grading.report.similarity import Similar, Work, code_of_the_course, own_work, similar_submissions
 from course.grading.report.to_mark import notebook_to_mark, place_to_mark
 from course.grading.resume import Fingerprints, Kept, Run, find_run, put_back, read_kept, result_to_json
@@ -31,6 +33,7 @@ from course.grading.student import Judged, ToRun, our_fault, put_together, read_
 from course.steps import Steps, silent
 
 MOST_NAMES = 5  # of students in one line
+MOST_GROUPS = 3  # in the summary; the report shows more
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ class _Class:
         self.inputs_given = run.seed  # which the place has
         self.results: dict[str, StudentResult] = {}
         self.works: dict[str, Work] = {}
+        self.wrong: dict[str, Wrong] = {}
+        self.groups = Groups()
         self.taken = 0  # students of whom nothing had to be run again
 
     def grade(self) -> None:
@@ -187,6 +192,7 @@ class _Class:
     def _record(self, submission: _Submission, judged: Judged) -> None:
         judged = put_back(submission.old, judged, list(self.exam.questions))
         result = put_together(submission.work, judged)
+        self.wrong[result.student] = Wrong(submission.inputs, judged.did)
         kept = None if judged.fault else Kept(judged, submission.fingerprints, submission.inputs)
         self._write_student(result, submission.work.merged.shown, kept)
 
@@ -201,7 +207,9 @@ class _Class:
         with writing(self.out):  # the result last: where it is, the page is too
             write_atomically(self.out / "feedback" / f"{result.page}.html", page)
             self._write_to_mark(result, shown)
-            write_atomically(self.out / "results" / f"{result.page}.json", result_to_json(result, kept, self.run))
+            row = result_to_json(result, kept, self.run)
+            # For nobody else to read: what a wrong answer does may tell a hidden input.
+            write_atomically(self.out / "results" / f"{result.page}.json", row, mode=0o600)
         self.results[result.student] = result
         try:
             self.works[result.student] = own_work(result.student, result.page, shown)
@@ -241,9 +249,10 @@ class _Class:
         finally:  # without the gradebook, too, what was graded is written down
             results = self._rows()
             similar, similar_pages = self._similar(known)
-            page = report.class_page(
-                exam.topic, exam.template, exam.points, [row.automatic for row in results], self.isolation, similar
-            )
+            self.groups = self._grouped()
+            rows = [row.automatic for row in results]
+            page = report.class_page(exam.topic, exam.template, exam.points, rows, self.isolation, similar, self.groups)
+            groups = to_json(exam.topic, self.groups, self.run.inputs_id, self.run.inputs)
             tables = {
                 "grades.csv": grades_csv(exam.topic, exam.points, exam.template.written, results),
                 "canvas.csv": canvas_csv(exam.topic, most, results, self.students, roster),
@@ -253,6 +262,7 @@ class _Class:
                 for name, table in tables.items():
                     write_atomically(self.out / name, table)
                 self._write_similar(similar_pages)
+                write_atomically(self.out / GROUPS_FILE, groups, mode=0o600)
                 write_atomically(self.out / "report.html", page)
                 if not self.run.told:
                     self.run = replace(self.run, told=True)
@@ -266,6 +276,13 @@ class _Class:
             return similar, report.similar_pages(self.exam.topic, similar, self.isolation)
         except Exception as error:
             return Similar(problem=our_fault(error)), {}
+
+    def _grouped(self) -> Groups:
+        """Wrong answers that do the same. A fault in it costs its part of the report and nothing else."""
+        try:
+            return group(self.wrong, self.works, self.exam.expected)
+        except Exception as error:
+            return Groups(problem=our_fault(error))
 
     def _write_similar(self, pages: dict[str, bytes]) -> None:
         folder = self.out / "similar"
@@ -306,6 +323,11 @@ class _Class:
             )
         if self.settings.roster.listed and unmatched:
             print(f"  {len(unmatched)} not in the roster: {_names(unmatched)}")
+        for found in [each for each in self.groups.listed if each.students > 1][:MOST_GROUPS]:
+            print(
+                f"  {found.students} students are wrong in the same way in {found.exercise}, and no sentence says so: "
+                f'see the report, then course name-mistake {found.id} "…" -o {self.out}'
+            )
         print(f"  grades     {self.out / 'grades.csv'}; for import: canvas.csv, moodle.csv")
         print(f"  gradebook  {shown_place(self.settings.gradebook)}")
         print(f"  report     {self.out / 'report.html'}")

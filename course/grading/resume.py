@@ -193,7 +193,9 @@ def read_kept(path: Path, run: Run) -> Kept | None:
         judged = kept["judged"]
         exercises = tuple(ExerciseResult(**exercise) for exercise in judged["exercises"])
         statuses, messages, remarks = (judged[key] for key in ("statuses", "messages", "remarks"))
-        judged = Judged(exercises, in_order(statuses), tuple(messages), remarks=tuple(remarks))
+        judged = Judged(
+            exercises, in_order(statuses), tuple(messages), remarks=tuple(remarks), did=judged.get("did", {})
+        )
         return Kept(judged, kept["fingerprints"], kept["inputs"])
     except FileNotFoundError:
         return None
@@ -213,6 +215,7 @@ def put_back(old: Judged | None, new: Judged, order: list[str]) -> Judged:
         in_order([*old.statuses, *new.statuses]),
         tuple(dict.fromkeys((*old.messages, *new.messages))),
         remarks=tuple(dict.fromkeys((*old.remarks, *new.remarks))),
+        did={**old.did, **new.did},
     )
 
 

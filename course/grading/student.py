@@ -6,7 +6,7 @@ its arguments and result can be pickled, so that it may be done on another machi
 
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from course.grading.collect.choose import choose
 from course.grading.collect.handed_in import HandedIn
@@ -16,6 +16,7 @@ from course.grading.judge.blame import Blame
 from course.grading.judge.exercise import ExerciseResult, judge_exercise, one_line
 from course.grading.judge.pictures import with_pictures
 from course.grading.judge.second_chance import with_second_chances
+from course.grading.judge.unnamed import unnamed
 from course.grading.known_safe import Known
 from course.grading.limits import Limits
 from course.grading.problems import Unreadable
@@ -57,7 +58,7 @@ class Judged:
     """What running a submission gave: the exercises that were asked for, and what was odd on the way.
 
     `fault` says why nothing could be graded, where that is no fault of the student. `remarks` are what was odd and cost
-    nothing: they stand on the student's page and not in the row.
+    nothing: they stand on the student's page and not in the row. `did` is what `course.grading.judge.unnamed` keeps.
     """
 
     exercises: tuple[ExerciseResult, ...] = ()
@@ -65,6 +66,7 @@ class Judged:
     messages: tuple[str, ...] = ()
     fault: str = ""
     remarks: tuple[str, ...] = ()
+    did: dict[str, str] = field(default_factory=dict)
 
 
 def read_student(found: Found, page: str, exam: Exam) -> StudentResult | ToRun:
@@ -102,6 +104,7 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
             for name in work.asked
         )
         exercises = with_second_chances(exercises, work.merged, work.broken, outcome, exam, sandbox, known)
+        did = unnamed(exercises, {**outcome.exercises, **outcome.alone}, exam.expected, work.broken)
         ran = without_what_hung(work.merged, outcome)
         exercises = with_pictures(exercises, outcome.exercises, ran, exam.public, sandbox)
         blame = Blame(exercises, work.merged)
@@ -109,7 +112,7 @@ def run_and_judge(work: ToRun, exam: Exam, sandbox: Sandbox) -> Judged:
         outcome.statuses.update(mishap.status for mishap in costly if mishap.status)
         messages = tuple(map(one_line, (*outcome.messages, *(mishap.sentence for mishap in costly))))
         remarks = tuple(one_line(mishap.sentence) for mishap in outcome.mishaps if mishap not in costly)
-        return Judged(exercises, in_order(outcome.statuses), messages, remarks=remarks)
+        return Judged(exercises, in_order(outcome.statuses), messages, remarks=remarks, did=did)
     except Stopped:
         raise
     except CannotStart as problem:

@@ -51,6 +51,7 @@ def with_second_chances(
         except NoOracle as problem:
             outcome.messages.append(f"Nothing was run again in place of earlier mistakes: {problem}.")
             break
+        outcome.alone.update(seen)
         for name, reached in again.items():
             first, now = better[name], seen.get(name)
             second = judge_exercise(name, exam.points[name], exam.expected[name], now, broken.get(name), known[name])

@@ -28,6 +28,7 @@ LONGEST_ANSWER = 24 * 2**20  # bytes
 TASKS = {
     "cells": ("course.grading.read.cells", "described"),
     "outline": ("course.grading.read.python_source", "described"),
+    "bare": ("course.grading.read.bare", "described"),
     "html": ("course.grading.read.formatting", "described"),
 }
 

@@ -16,6 +16,7 @@ from course.grading.read import reader
 from course.grading.read.formatting import FORMATTER
 from course.grading.read.merge import ShownCell, Template
 from course.grading.record.result import StudentResult, number
+from course.grading.report.groups import Groups
 from course.grading.report.similarity import OTHER, Pair, Part, Similar
 from course.grading.statuses import Outcome, Status
 
@@ -69,12 +70,14 @@ def class_page(
     results: list[StudentResult],
     isolation: str,
     similar: Similar = Similar(),
+    groups: Groups = Groups(),
 ) -> bytes:
     """What the instructor reads: distribution, hardest exercises, most frequent mistakes, who is alike, every student.
 
     Args:
         exercises: highest points by exercise, in the order of the notebook.
         similar: pairs whose pages `similar_pages` makes.
+        groups: of wrong answers that no sentence names.
     """
     graded = [result for result in results if result.exercises]
     points = [result.points for result in graded]
@@ -96,6 +99,7 @@ def class_page(
         written=list(template.written),
         similar=similar,
         similar_names=_similar_names(similar),
+        groups=groups,
         isolation=isolation,
     )
 

@@ -33,7 +33,7 @@ MOST_SKIPPED = 5  # statements of one cell that hung or crashed; after that, the
 ADDED_PART = 0.4  # of the seconds for a submission, that all its cells outside of the exercises may take
 MOST_SERVERS_LOST = 3  # fork servers that something outside ended under it
 
-_OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memory|Cannot allocate memory")
+OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memory|Cannot allocate memory")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class RunResult:
     left_out: set[int] = field(default_factory=set)  # cells that hung or crashed when they were executed
     skipped: dict[int, set[int]] = field(default_factory=dict)  # by cell, the statements that did
     mishaps: list[Mishap] = field(default_factory=list)
+    alone: dict[str, Observation | Lost] = field(default_factory=dict)  # with the course's answers to earlier exercises
 
 
 Quote = Callable[[str, RunCell], str]
@@ -378,7 +379,7 @@ class _Run:
         outline = outlined(cell.source)
         rest = "; the rest of it was run" if outline and len(outline.statements) > of else ""
         sentence = _sentence(f"{cell.label} fails{self._with(failed, cell)}{rest}.")
-        status = Status.LIMIT if _OUT_OF_MEMORY.search(failed.error) else None
+        status = Status.LIMIT if OUT_OF_MEMORY.search(failed.error) else None
         if cell.added or cell.exercise:
             if status and cell.exercise:
                 self.outcome.statuses.add(status)
@@ -418,7 +419,7 @@ class _Run:
 
     def _note_memory(self, seen: Observation) -> None:
         for key, note in seen.notes.items():
-            if key.endswith(".error") and _OUT_OF_MEMORY.search(note[:2000]):
+            if key.endswith(".error") and OUT_OF_MEMORY.search(note[:2000]):
                 self.outcome.statuses.add(Status.LIMIT)
                 line = note.partition(" (line ")
                 allowed = f"it asked for more memory than the {self.limits.memory / 2**20:.0f} MB allowed"
