@@ -14,6 +14,7 @@ from pygments.lexers import PythonLexer
 CODE_TAG = "slide-code"
 CHARACTERS = 74  # of text in a line of a slide
 LINES = 10  # of text under a heading
+POINT = 3  # lines of a paragraph
 CODE_CHARACTERS, CODE_LINES = 104, 18
 PRINTED_CHARACTERS, PRINTED_LINES = 120, 17
 ROWS = 9  # of a table; each line of its fullest cell counts as one
@@ -27,7 +28,8 @@ _HEADING = re.compile(r"(#{1,6}) +(.*)")
 _ITEM = re.compile(r"^(?:[*-]|\d+\.) +", re.MULTILINE)
 _QUESTION = re.compile(r"\*\*(Question \d+\.\d+)\.?\*\*\s*")
 _SENTENCE_END = re.compile(r"(?<=[.?!:])((?:\*\*|[*)”\"])*)\s+(?=[^a-z\s])")
-_ABOUT_A_PICTURE = re.compile(r"\b(figure|picture|drawing|drawn|map|maps|curve|curves|plot|row|rows|left|right)\b", re.IGNORECASE)
+_ABOUT_A_PICTURE = re.compile(r"\b(figure|picture|drawing|drawn|map|maps|curve|curves|plot)\b", re.IGNORECASE)
+_PRICE = re.compile(r"\*\(Price:.*?\)\*", re.DOTALL)  # what a cell costs who runs it
 _to_html = mistune.create_markdown(escape=True, plugins=["math", "table"])
 
 
@@ -97,9 +99,10 @@ def sentences(text: str) -> list[str]:
 
 
 def point_of(paragraph: str) -> str:
-    """The sentence of a paragraph that a slide keeps: the first with a bold term, else the first."""
+    """What a slide keeps of a paragraph: from the first sentence with a bold term, else the first, what `POINT` lines hold."""
     said = sentences(paragraph)
-    return next((sentence for sentence in said if "**" in sentence), said[0])
+    bold = next((i for i, sentence in enumerate(said) if "**" in sentence), 0)
+    return _fitting(said if lines_of(paragraph) <= POINT else said[bold:], POINT)
 
 
 def lines_of(markdown: str, characters: int = CHARACTERS) -> int:
@@ -119,13 +122,14 @@ class _Deck:
         self._question: Slide | None = None  # whose answer is still to come
 
     def read(self, text: str) -> None:
-        text = _LOCAL_LINK.sub(r"\1", _COMMENT.sub("", text))
+        text = _LOCAL_LINK.sub(r"\1", _PRICE.sub("", _COMMENT.sub("", text)))
         self._before = []
         parts = _DETAILS.split(text)  # text, summary, answer, text, ...
         for i in range(0, len(parts), 3):
-            for block in _blocks(parts[i]):
+            blocks = _blocks(parts[i])
+            for block, after in zip(blocks, [*blocks[1:], ""]):
                 if not self.ended:
-                    self._block(block)
+                    self._block(block, after)
             if i + 2 < len(parts) and not self.ended:
                 self._answer(parts[i + 2])
 
@@ -156,7 +160,7 @@ class _Deck:
 
     # -- text
 
-    def _block(self, block: str) -> None:
+    def _block(self, block: str, after: str) -> None:
         heading = _HEADING.fullmatch(block)
         if heading:
             self._head(heading[2], len(heading[1]))
@@ -172,7 +176,7 @@ class _Deck:
             for item in re.split(_ITEM, block)[1:]:
                 self._paragraph(item)
         else:
-            self._paragraph(block)
+            self._paragraph(block, announces=after.startswith(("$$", "|")) or bool(_ITEM.match(after)))
 
     def _head(self, words: str, depth: int) -> None:
         self._heading, self._level, self._before, self._question = words, 1 if depth < 3 else 2, [], None
@@ -180,11 +184,15 @@ class _Deck:
         if depth == 1:
             self._start("title")
 
-    def _paragraph(self, text: str) -> None:
-        text = " ".join(text.split())
-        self._before += sentences(text)
-        point = point_of(text)
-        self._put(f'<p class="point">{inline(point)}</p>', lines_of(point), text)
+    def _paragraph(self, text: str, announces: bool = True) -> None:
+        """`announces`: whether what its last sentence may announce stands on a slide as text."""
+        said = sentences(text)
+        self._before += said
+        if not announces and said[-1].endswith(":"):  # a cell comes, and is no slide or has this as its caption
+            del said[-1]
+        if said:
+            point = point_of(" ".join(said))
+            self._put(f'<p class="point">{inline(point)}</p>', lines_of(point), " ".join(text.split()))
 
     def _equation(self, block: str) -> None:
         rows = 1 + block.count(r"\\") + any(sign in block for sign in (r"\frac", r"\sum", r"\begin"))
@@ -260,11 +268,13 @@ class _Deck:
         caption = self._caption(about_pictures=False)
         for i in range(0, len(rows), PRINTED_LINES):
             shown = html.escape("\n".join(rows[i : i + PRINTED_LINES]))
-            self._start("printed", caption).body.append(f"<pre>{shown}</pre>")
+            large = len(rows) <= 12 and max(map(len, rows)) <= 84
+            self._start("printed", caption).body.append(f'<pre class="{"large" if large else "small"}">{shown}</pre>')
 
     def _caption(self, about_pictures: bool) -> str:
         """The sentence before an output that says what it shows; "": none is short enough."""
-        short = [sentence for sentence in self._before if lines_of(sentence) <= 3]
+        room = 3 if len(self._heading) <= 52 else 2  # lines
+        short = [sentence for sentence in self._before if lines_of(sentence) <= room]
         about = [s for s in short if _ABOUT_A_PICTURE.search(s)] if about_pictures else []
         return next(iter([*about, *[s for s in short if s.endswith(":")], *short[-1:]]), "")
 
