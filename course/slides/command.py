@@ -31,14 +31,18 @@ def slides_command(
         print(error, file=sys.stderr)
         return 1
     made = folder / f"{lectures[0].name}.html" if len(lectures) == 1 else folder
-    say(f"Slides: {made}. In a browser, S opens the speaker's notes, O the overview; ?print-pdf behind the address prints.")
+    say(
+        f"Slides: {made}. In a browser, S opens the speaker's notes, O the overview; ?print-pdf behind the address prints."
+    )
     return 0
 
 
 def chosen(names: list[str], root: Path) -> list[LectureFiles]:
     """Lectures by number or name; all without one. Raises AuthoringError with the names there are."""
     lectures = all_lectures(root)
-    known = {key: lecture for lecture in lectures for key in (lecture.name, lecture.name[:2], str(int(lecture.name[:2])))}
+    known = {
+        key: lecture for lecture in lectures for key in (lecture.name, lecture.name[:2], str(int(lecture.name[:2])))
+    }
     unknown = [name for name in names if name not in known]
     if unknown:
         there = ", ".join(lecture.name for lecture in lectures)

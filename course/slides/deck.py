@@ -38,7 +38,9 @@ def deck_html(title: str, slides: list[Slide]) -> str:
 
 def reading_html(title: str, notebook: NotebookNode) -> str:
     """The whole lecture on one page, answers unfolded: what is printed for reading."""
-    body, _ = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
+    body, _ = HTMLExporter(
+        template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
+    ).from_notebook_node(notebook)
     body = body.replace("<details>", "<details open>")
     inline_math = _MATHJAX.replace("[['\\\\(', '\\\\)']]", "[['$', '$'], ['\\\\(', '\\\\)']]")
     return _page(title, f'<main class="reading">{body}</main>', [_read(_STYLE)], [inline_math, _mathjax()])
@@ -53,9 +55,11 @@ def _section(slide: Slide) -> str:
 
 
 def _page(title: str, body: str, styles: list[str], scripts: list[str]) -> str:
-    code = HtmlFormatter(style="friendly").get_style_defs(".code") + HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    code = HtmlFormatter(style="friendly").get_style_defs(["pre.code", ".highlight"])
     style = "".join(f"<style>{text}</style>\n" for text in [*styles, code])
-    inside = [text.replace("</script", r"<\/script").replace("<!--", r"<\!--") for text in scripts]  # strings in scripts
+    inside = [
+        text.replace("</script", r"<\/script").replace("<!--", r"<\!--") for text in scripts
+    ]  # strings in scripts
     script = "".join(f"<script>{text}</script>\n" for text in inside)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'

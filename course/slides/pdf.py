@@ -28,8 +28,12 @@ def print_pdf(browser: str, page: Path, out: Path, query: str = "") -> None:
         command = [browser, "--headless=new", "--disable-gpu", "--no-sandbox", f"--user-data-dir={profile}"]
         command += ["--no-pdf-header-footer", "--virtual-time-budget=60000", f"--print-to-pdf={out}"]
         try:
-            run = subprocess.run([*command, page.resolve().as_uri() + query], capture_output=True, text=True, timeout=LONGEST)
+            run = subprocess.run(
+                [*command, page.resolve().as_uri() + query], capture_output=True, text=True, timeout=LONGEST
+            )
         except subprocess.TimeoutExpired:
             raise AuthoringError(f"{page}: the browser did not print it within {LONGEST} seconds") from None
     if not out.is_file():
-        raise AuthoringError(f"{page}: the browser printed no PDF: {(run.stderr.strip().splitlines() or ['no word why'])[-1]}")
+        raise AuthoringError(
+            f"{page}: the browser printed no PDF: {(run.stderr.strip().splitlines() or ['no word why'])[-1]}"
+        )

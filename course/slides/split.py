@@ -27,7 +27,7 @@ _LOCAL_LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\((?!https?:)[^()\s]*\)")
 _HEADING = re.compile(r"(#{1,6}) +(.*)")
 _ITEM = re.compile(r"^(?:[*-]|\d+\.) +", re.MULTILINE)
 _QUESTION = re.compile(r"\*\*(Question \d+\.\d+)\.?\*\*\s*")
-_SENTENCE_END = re.compile(r"(?<=[.?!:])((?:\*\*|[*)”\"])*)\s+(?=[^a-z\s])")
+_SENTENCE_END = re.compile(r"(?<=[.?!])((?:\*\*|[*)”\"])*)\s+(?=[^a-z\s])")
 _ABOUT_A_PICTURE = re.compile(r"\b(figure|picture|drawing|drawn|map|maps|curve|curves|plot)\b", re.IGNORECASE)
 _PRICE = re.compile(r"\*\(Price:.*?\)\*", re.DOTALL)  # what a cell costs who runs it
 _to_html = mistune.create_markdown(escape=True, plugins=["math", "table"])
@@ -118,7 +118,9 @@ class _Deck:
         self.slides: list[Slide] = []
         self.ended = False
         self._heading, self._level = "", 2
-        self._before: list[str] = []  # sentences since the last heading or output: one of them says what a picture shows
+        self._before: list[
+            str
+        ] = []  # sentences since the last heading or output: one of them says what a picture shows
         self._question: Slide | None = None  # whose answer is still to come
 
     def read(self, text: str) -> None:
@@ -169,7 +171,7 @@ class _Deck:
         elif block.startswith("|"):
             self._markdown_table(block)
         elif block.startswith(">"):
-            self._quote(re.sub(r"^> ?", "", block, flags=re.MULTILINE))
+            self._quote(re.sub(r"^> ?([*-] )?", "", block, flags=re.MULTILINE))
         elif _QUESTION.match(block):
             self._ask(block)
         elif _ITEM.match(block):
@@ -196,7 +198,7 @@ class _Deck:
 
     def _equation(self, block: str) -> None:
         rows = 1 + block.count(r"\\") + any(sign in block for sign in (r"\frac", r"\sum", r"\begin"))
-        self._put(f'<div class="equation">{to_html(block)}</div>', rows + 1, "")
+        self._put(f'<div class="equation">{html.escape(" ".join(block.split()))}</div>', rows + 1, "")
 
     def _quote(self, text: str) -> None:
         text = " ".join(text.split())
@@ -291,8 +293,9 @@ class _Deck:
 
 def _blocks(text: str) -> list[str]:
     """What stands between blank lines or around headings, lists and formulas; a formula stays whole."""
-    text = re.sub(r"^(#{1,6} .*)$", r"\n\1\n", text, flags=re.MULTILINE)
-    text = re.sub(r"^\$\$.*?\$\$", lambda m: "\n" + re.sub(r"\n\s*\n", "\n", m[0]) + "\n", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^(#{1,6} .*)$", r"\n\n\1\n\n", text, flags=re.MULTILINE)
+    formula = re.compile(r"^ *\$\$.*?\$\$", re.DOTALL | re.MULTILINE)
+    text = formula.sub(lambda found: "\n\n" + re.sub(r"\n\s*\n", "\n", found[0]) + "\n\n", text)
     return [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip() and block.strip() != "---"]
 
 
@@ -309,7 +312,8 @@ def _fitting(said: list[str], lines: int) -> str:
 def _table_html(head: list[list[str]], rows: list[list[str]]) -> str:
     line = lambda row, tag: "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in row) + "</tr>"
     top = f"<thead>{line(head[0], 'th')}</thead>" if head else ""
-    return f"<table>{top}<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
+    kind = ' class="wide"' if rows and len(rows[0]) > 6 else ""
+    return f"<table{kind}>{top}<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
 
 
 def _rows_of_html(table: str) -> list[list[str]]:
