@@ -144,7 +144,7 @@ def _slides(options) -> int:
         steps("starting")
         from course.slides import slides_command
 
-        return slides_command(options.lecture, options.out, options.pdf, steps)
+        return slides_command(options.lecture, options.out, steps)
 
 
 def _check(options) -> int:
@@ -305,7 +305,6 @@ def _add_commands_of_instructors(command: Callable[..., argparse.ArgumentParser]
     slides = command("slides", _slides, "lectures as decks of slides, one file each, with speaker's notes; no network")
     slides.add_argument("lecture", nargs="*", metavar="NN", help="05, or its name; without it, all")
     slides.add_argument("-o", "--out", type=Path, help="default: build/slides")
-    slides.add_argument("--pdf", action="store_true", help="also print each deck, and its lecture for reading")
 
     _add_bench_options(
         command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")

@@ -4,8 +4,7 @@ The walk, from a notebook to a file that needs no network:
 
 1. `split.py`: a notebook becomes slides, one idea each. What a slide has no room for goes into the speaker's notes.
 2. `deck.py`: slides become one HTML file, with reveal.js and MathJax inside; both lie in installed packages.
-3. `pdf.py`: a deck, or the whole lecture for reading, becomes a PDF in the browser of this machine.
-4. `command.py`: which lectures, and where the files go.
+3. `command.py`: which lectures, and where the files go.
 
 Code is shown where the source marks its cell, ``# %% tags=["slide-code"]``; all other code stays in the notebook.
 """

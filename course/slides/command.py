@@ -7,14 +7,13 @@ from course.atomic import write_atomically
 from course.authoring.files import LectureFiles, all_lectures
 from course.authoring.notebooks import read_notebook
 from course.authoring.repository import AuthoringError, find_root
-from course.slides.deck import deck_html, reading_html
-from course.slides.pdf import find_browser, print_pdf
+from course.slides.deck import deck_html
 from course.slides.split import slides_of
-from course.steps import Step, Steps, silent
+from course.steps import Steps, silent
 
 
 def slides_command(
-    names: list[str], out: Path | None = None, pdf: bool = False, steps: Steps | None = None, root: Path | None = None
+    names: list[str], out: Path | None = None, steps: Steps | None = None, root: Path | None = None
 ) -> int:
     """``course slides [NN ...]`` for a terminal. Returns 0, or 1 if something could not be made."""
     step, say = (steps, steps.say) if steps else (silent, print)
@@ -22,11 +21,10 @@ def slides_command(
         root = root or find_root()
         lectures = chosen(names, root)
         folder = Path(out) if out else root / "build" / "slides"
-        browser = find_browser() if pdf else ""
         folder.mkdir(parents=True, exist_ok=True)
         for number, lecture in enumerate(lectures, start=1):
             step(lecture.name, number, len(lectures))
-            make(lecture, folder, browser, step)
+            make(lecture, folder)
     except (AuthoringError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,8 +48,8 @@ def chosen(names: list[str], root: Path) -> list[LectureFiles]:
     return [known[name] for name in names] or lectures
 
 
-def make(lecture: LectureFiles, folder: Path, browser: str = "", step: Step = silent) -> None:
-    """Write ``NAME.html`` to a folder; with a browser also ``NAME-slides.pdf`` and, for reading, ``NAME.pdf``.
+def make(lecture: LectureFiles, folder: Path) -> None:
+    """Write ``NAME.html`` to a folder.
 
     Raises:
         AuthoringError: the notebook is not built or a cell of it has no room on a slide.
@@ -68,12 +66,3 @@ def make(lecture: LectureFiles, folder: Path, browser: str = "", step: Step = si
     title = slides[0].heading
     deck = folder / f"{lecture.name}.html"
     write_atomically(deck, deck_html(title, slides).encode())
-    if browser:
-        step(f"{lecture.name}, its PDFs")
-        print_pdf(browser, deck, folder / f"{lecture.name}-slides.pdf", "?print-pdf")
-        page = folder / f".{lecture.name}-reading.html"
-        try:
-            write_atomically(page, reading_html(title, notebook).encode())
-            print_pdf(browser, page, folder / f"{lecture.name}.pdf")
-        finally:
-            page.unlink(missing_ok=True)

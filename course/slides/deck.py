@@ -1,11 +1,9 @@
-"""Slides, and a lecture for reading, as one HTML file each: scripts, styles, pictures and formulas are inside."""
+"""Slides as one HTML file: scripts, styles, pictures and formulas are inside."""
 
 import html
 import importlib.util
 from pathlib import Path
 
-from nbconvert import HTMLExporter
-from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
 from course.authoring.repository import AuthoringError
@@ -15,7 +13,7 @@ WIDTH, HEIGHT = 1280, 720  # pixels of a slide; reveal.js scales it to the scree
 _STYLE = Path(__file__).with_name("slides.css")
 # A formula is as large as the text around it, also on a slide that is not shown yet; nothing is fetched later.
 _MATHJAX = """window.MathJax = {tex: {inlineMath: [['\\\\(', '\\\\)']], displayMath: [['$$', '$$']]},
-  svg: {matchFontHeight: false, fontCache: 'local'}, options: {enableMenu: false}};"""
+  svg: {fontCache: 'local'}, options: {enableMenu: false}};"""
 _START = f"""MathJax.startup.promise.then(() => Reveal.initialize({{width: {WIDTH}, height: {HEIGHT}, margin: 0, center: false,
   hash: true, slideNumber: 'c/t', transition: 'none', navigationMode: 'linear', controls: false, pdfSeparateFragments: false,
   plugins: [RevealNotes]}})).then(() => {{ document.documentElement.dataset.ready = 'yes'; }});"""
@@ -36,16 +34,6 @@ def deck_html(title: str, slides: list[Slide]) -> str:
     return _page(title, body, [*styles, _read(_STYLE)], [*scripts, _MATHJAX, _mathjax(), _START])
 
 
-def reading_html(title: str, notebook: NotebookNode) -> str:
-    """The whole lecture on one page, answers unfolded: what is printed for reading."""
-    body, _ = HTMLExporter(
-        template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
-    ).from_notebook_node(notebook)
-    body = body.replace("<details>", "<details open>")
-    inline_math = _MATHJAX.replace("[['\\\\(', '\\\\)']]", "[['$', '$'], ['\\\\(', '\\\\)']]")
-    return _page(title, f'<main class="reading">{body}</main>', [_read(_STYLE)], [inline_math, _mathjax()])
-
-
 def _section(slide: Slide) -> str:
     tag = "h1" if slide.kind == "title" else "h2"
     parts = [f"<{tag}>{inline(slide.heading)}</{tag}>", *slide.body]
@@ -55,7 +43,7 @@ def _section(slide: Slide) -> str:
 
 
 def _page(title: str, body: str, styles: list[str], scripts: list[str]) -> str:
-    code = HtmlFormatter(style="friendly").get_style_defs(["pre.code", ".highlight"])
+    code = HtmlFormatter(style="friendly").get_style_defs("pre.code")
     style = "".join(f"<style>{text}</style>\n" for text in [*styles, code])
     inside = [
         text.replace("</script", r"<\/script").replace("<!--", r"<\!--") for text in scripts
