@@ -139,6 +139,14 @@ def _site(options) -> int:
         return site_command(options.out, steps, options.remember, options.instructor)
 
 
+def _slides(options) -> int:
+    with _StoppableSteps("course slides") as steps:
+        steps("starting")
+        from course.slides import slides_command
+
+        return slides_command(options.lecture, options.out, steps)
+
+
 def _check(options) -> int:
     from course.grading import check_command
 
@@ -307,6 +315,10 @@ def _add_commands_of_instructors(command: Callable[..., argparse.ArgumentParser]
     site = command("site", _site, "the course as web pages, from the notebooks as they are; no network")
     site.add_argument("out", nargs="?", type=Path, help="default: build/site, or build/site-instructor")
     site.add_argument("--instructor", action="store_true", help="with answers and rubrics: not for students")
+
+    slides = command("slides", _slides, "lectures as decks of slides, one file each, with speaker's notes; no network")
+    slides.add_argument("lecture", nargs="*", metavar="NN", help="05, or its name; without it, all")
+    slides.add_argument("-o", "--out", type=Path, help="default: build/slides")
 
     _add_bench_options(
         command("bench", _bench, "measured comparisons, each with a ratio against a named peer; without a name, all")

@@ -3,6 +3,7 @@
 A source is a Python file in jupytext's percent format, ``# %% option="value"`` before each cell. The options:
 
     tags=["setup"]                        the first code cell: imports and ``setup(seed=0)``
+    tags=["slide-code"]                   code that stands on a slide too, see course/slides
     exercise="name"                       the student's cell, its answer between the lines
                                           ``### BEGIN SOLUTION`` and ``### END SOLUTION``
     check="name"                          its check: ``check("hw1.name", name)`` and nothing else
@@ -32,6 +33,7 @@ TAGS = (
     "remove-input",
     "remove-output",
     "remove-cell",
+    "slide-code",
     "nbval-skip",
     "nbval-ignore-output",
     "nbval-check-output",

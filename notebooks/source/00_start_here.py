@@ -107,7 +107,7 @@ check("hw0.mean_of_tokens", mean_of_tokens)
 # **Right.** There is more than one way to be right, and all of them pass: only the numbers that your function
 # returns are compared.
 
-# %%
+# %% tags=["slide-code"]
 def mean_of_tokens(x):
     batch, tokens, width = x.shape
     share = torch.full((tokens,), 1 / tokens, dtype=x.dtype)

@@ -582,7 +582,7 @@ plots.matrices(tables, rows=units).described(
 # Then "do nothing" is f = 0. This is a **residual connection** (skip connection). Here it is, one line apart from
 # the plain network:
 
-# %%
+# %% tags=["slide-code"]
 class TwoLayers(nn.Module):
     """Two convolutions, (B, D, H, W) -> (B, D, H, W), with a path around or without."""
 

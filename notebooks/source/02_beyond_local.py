@@ -85,7 +85,7 @@ plots.curves(depths, {"stride 1": plain, "stride 2 in each fourth layer": stride
 #
 # (Equations 2, 3 and 4 of the paper. $W_1$ narrows to D / r numbers, r is the `reduction`.)
 
-# %%
+# %% tags=["slide-code"]
 from course.models.gates.squeeze_excite import SqueezeExcite
 
 x = torch.randn(2, 4, 5, 8)  # (B, H, W, D)
@@ -370,7 +370,7 @@ for side in (7, 14, 28, 56):
 #
 # $$y_i = \sum_{j \in \mathcal{N}_k(i)} \mathrm{softmax}_j\big(q_i^\top k_j + q_i^\top r_{j-i}\big)\, v_j$$
 
-# %%
+# %% tags=["slide-code"]
 from course.models.token_mixers.local_attention import LocalAttention
 
 layer = LocalAttention(dim=8, num_heads=1, kernel_size=3)

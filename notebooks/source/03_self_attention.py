@@ -332,7 +332,7 @@ brought[0] - places[0]
 # Written as a loop, for one token at a time, attention is a *soft dictionary*: compare my query with every
 # key, and take of each value as much as its key fits. The matrix form above must give the same.
 
-# %%
+# %% tags=["slide-code"]
 def look_up(query, keys, values):
     """One token's attention: query (d,), keys (N, d), values (N, v) -> (v,)."""
     fits = torch.stack([query @ key for key in keys]) / len(query) ** 0.5  # (N,)
@@ -577,7 +577,7 @@ f"largest difference: {(ours(tokens) - expected).abs().max():.1e}"
 # image, and how a Perceiver reads 50,000 pixels with a few hundred tokens (Carion 2020; Jaegle 2021). The cost
 # grows with M · N instead of N². Nothing else changes:
 
-# %%
+# %% tags=["slide-code"]
 def cross_attention(layer, asking, tokens):
     """(B, M, D) look at (B, N, D) -> (B, M, D) and weights (B, h, M, N), by an `Attention`."""
     parts = "b n (qkv h d) -> qkv b h n d"

@@ -137,7 +137,7 @@ class OneState(nn.Module):
         _, (h, _) = self.lstm(self.words(words).sum(dim=2))  # (B, H)
         return self.head(h)
 
-# %%
+# %% tags=["slide-code"]
 class OneLook(nn.Module):
     """The last place asks, the others answer: one head of attention. (B, N, 2) -> (B, 8)"""
 

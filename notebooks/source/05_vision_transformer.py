@@ -153,7 +153,7 @@ plots.matrices({"the image (H, W)": tiny, "E (P·P·C, D)": E},
 # gets its *position* added: here 0.1 in the second number for the right column of patches, 0.1 in the third
 # for the lower row.
 
-# %%
+# %% tags=["slide-code"]
 xE = torch.tensor([[1.0, 0, 0], [1, 2, 0], [1, 0, 2], [0.5, 0, 0]])  # (N, D)
 x_class = torch.tensor([[-1.0, -1, -1]])  # (1, D)
 E_pos = torch.tensor([[0, 0, 0],  # (N + 1, D)

@@ -598,7 +598,7 @@ figures.gram_matrices(grams, [asked.classes[label] for label in asked.labels[ord
 #
 # So it is 1 for the same features turned or scaled, which change nothing for the linear layer that reads them:
 
-# %%
+# %% tags=["slide-code"]
 def cka_of(K, L):
     return ((K * L).sum() / (K.square().sum() * L.square().sum()).sqrt()).item()
 
@@ -738,7 +738,7 @@ figures.dots(between, xlabel="CKA of two networks")
 # **Predict.** The *relation* ViT has never been asked for *texture*. Can texture be read from its last block? From the
 # untrained ViT's?
 
-# %%
+# %% tags=["slide-code"]
 def readout(X, Y, new, ridge=1e-2):
     """Fit a linear layer from X (n, D) to Y (n, K); what it says of new features (m, D)."""
     mean, scale = X.mean(dim=0), X.std(dim=0) + 1e-6  # (D,)

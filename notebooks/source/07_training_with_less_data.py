@@ -643,7 +643,7 @@ figures.worst_nearby(two_valleys, {"sharp": -1.2, "flat": 0.8}, rho=0.3, limits=
 # That is two backward passes a step, so SAM costs twice as much. On a loss that is known by hand,
 # $L = \frac12 (10 w_1^2 + w_2^2)$:
 
-# %%
+# %% tags=["slide-code"]
 bends, radius = torch.tensor([10.0, 1.0]), 0.5
 w = nn.Parameter(torch.tensor([0.1, 1.0]))  # (2,)
 

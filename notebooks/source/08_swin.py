@@ -218,7 +218,7 @@ plots.curves(sides, memory, log="xy", xlabel="side of the map, tokens",
 #
 # $$R_0 = I, \qquad R_l = [\, A_l\, R_{l-1} > 0 \,]$$
 
-# %%
+# %% tags=["slide-code"]
 def meet(shift):
     """A, (N, N): which of 8 × 8 tokens share a window of 4 × 4 that is moved by `shift`."""
     piece = draw.pieces(side=8, window=4, shift=shift).flatten()  # (N,): each token's window
@@ -546,7 +546,7 @@ def swin_block(H, M, s, D=48):
 # anything is left of what was handed on. So we start queries, keys and values twice as large, and the output of attention
 # three times as large. (Exercise 2 takes this out.)
 
-# %%
+# %% tags=["slide-code"]
 class AskThePlus(nn.Module):
     """Images (B, C, 32, 32) -> logits (B, 10), read from the token of the plus."""
 

@@ -136,7 +136,7 @@ compare("deit_s", "swin_t")
 #
 # This is **spatial-reduction attention** (SRA). By hand on a map of 4 × 8 places, with R = 2:
 
-# %%
+# %% tags=["slide-code"]
 from course.models.token_mixers.spatial_reduction import SpatialReductionAttention
 
 sra = SpatialReductionAttention(dim=6, grid=(4, 8), num_heads=1, sr_ratio=2)

@@ -81,7 +81,7 @@ plots.patches(image, 8).described(
 # σ is the GELU. $W_1$ (D_S × N) and $W_2$ (N × D_S) stand on the *left*: they mix rows, the tokens. $W_3$ (D × D_C) and $W_4$
 # (D_C × D) stand on the *right*: they mix columns, the channels. (Biases are left out; norm is a layer norm of each token.)
 
-# %%
+# %% tags=["slide-code"]
 from course.models.channel_mixers.mlp import MLP
 from course.models.token_mixers.token_mlp import TokenMLP
 

@@ -465,7 +465,7 @@ plots.bars(results, chance=0.1)
 # point, ten points? Predict, then run. The cell also has a third wiring, with the minus of section 2. (It shows stored runs:
 # three seeds each.)
 
-# %%
+# %% tags=["slide-code"]
 class ShiftMinusItself(ResidualShift):
     def forward(self, x):  # (B, H, W, D) -> (B, H, W, D)
         return super().forward(x) - x

@@ -471,7 +471,7 @@ for field in fields(recipes.swin):
 # There is no MLP with a wide middle, no pyramid, no LayerNorm. The whole forward pass, by hand, beside the course's
 # model:
 
-# %%
+# %% tags=["slide-code"]
 mixer = create_model("convmixer_cifar", dims=(16,), depths=(3,)).eval()
 images = torch.rand(2, 3, 32, 32)  # (B, C, H, W)
 with torch.no_grad():

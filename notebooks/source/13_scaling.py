@@ -426,7 +426,7 @@ figures.class_attention()
 #
 # One query in place of N + 1: the table of weights is one row, and the cost grows with N, not with N².
 
-# %%
+# %% tags=["slide-code"]
 from course.models.token_mixers.class_attention import ClassAttention
 
 layer = ClassAttention(dim=48, num_heads=4)

@@ -96,7 +96,7 @@ video.kernel_in_time(dict(zip(motions, kernels))).described(
 # Rows are the four clips, columns the four kernels. And how many of all test clips are right, if the kernel with the
 # strongest answer decides?
 
-# %%
+# %% tags=["slide-code"]
 def answers(clips, kernels):
     """Strength of each answer: clips (B, T, 1, H, W), kernels (K, t, k, k) -> (B, K)."""
     x = rearrange(clips, "b t c h w -> b c t h w")
@@ -727,7 +727,7 @@ def small_vivit(seed, num_frames=5, temporal_depth=1, time_code=True):
         network.time.tokens.position.requires_grad_(False).zero_()
     return network
 
-# %%
+# %% tags=["slide-code"]
 class OneFrame(nn.Module):
     """Shows a network one frame of the clip: (B, T, C, H, W) -> (B, 4)."""
 

@@ -705,7 +705,7 @@ draw.boxes(pixels[shown], sure, [f"{len(own)} found, {len(truths[image][0])} the
 # Cheap is who is sure of the right class and has the right box. Here is the matrix of the last image
 # above, part by part. Look at the sum: who should answer for which of the objects?
 
-# %%
+# %% tags=["slide-code"]
 kinds, true = truths[i]  # (M,), (M, 4)
 right_class = logits[i].softmax(dim=-1)[:, kinds]  # (Q, M)
 distance = (boxes[i][:, None] - true[None]).abs().sum(dim=-1)  # (Q, 1, 4), (1, M, 4) -> (Q, M)

@@ -799,7 +799,7 @@ multimodal.tables_to_scale({"pixels look at pixels": (M, M), "latents look at pi
 #
 # The same on numbers, with L = 3 latents and M = 7 inputs, line by line and then by the class:
 
-# %%
+# %% tags=["slide-code"]
 latents, inputs = torch.randn(1, 3, 8), torch.randn(1, 7, 6)  # (B, L, D), (B, M, C)
 look = CrossAttend(dim=8, in_dim=6)
 with torch.no_grad():
