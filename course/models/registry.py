@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from math import ceil, floor
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -278,6 +279,7 @@ class _InputCheck:
     axes: str
     in_chans: int
     img_size: tuple[int, int] | None  # None: any
+    only_looks: ClassVar[bool] = True  # ``Model.features`` lets it look, too
 
     @staticmethod
     def of(name: str, spec: Spec) -> "_InputCheck":
