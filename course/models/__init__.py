@@ -19,7 +19,7 @@ network is made:
 Then ``model(images)``, in the order in which it happens:
 
 1. ``registry._InputCheck`` refuses images (B, 3, 224, 224) of another shape with a sentence.
-2. ``backbone.Backbone.forward`` calls ``backbone.Backbone.features``, which calls the stem and each stage in turn.
+2. ``backbone.Backbone.forward`` calls ``backbone.Backbone.stage_outputs``, which calls the stem and each stage in turn.
 3. ``stem``: ``stems.PatchEmbed`` makes tokens of 4×4 pixels, (B, 56, 56, 96), with a ``norms.LayerNorm`` behind.
 4. ``stages.0``: a ``backbone.Stage`` of two ``backbone.Block``, (B, 56, 56, 96). In each block
    ``token_mixer`` is a ``backbone.Residual``: ``norms.LayerNorm``, then ``token_mixers.window.WindowAttention``, which

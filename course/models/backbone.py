@@ -77,13 +77,15 @@ class Stage(nn.Module):
 class Backbone(Model):
     """Images (B, C, H, W) -> stem -> stages -> head -> logits (B, num_classes)."""
 
+    channels_last = blocks_channels_last = True
+
     def __init__(self, stem: nn.Module, stages: list[nn.Module], head: nn.Module) -> None:
         super().__init__()
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.head = head
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """What comes out of each stage: tokens (B, N, D) or maps (B, h, w, D), the coarsest last."""
         x = self.stem(images)
         out = []
@@ -93,4 +95,4 @@ class Backbone(Model):
         return out
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images)[-1])
+        return self.head(self.stage_outputs(images)[-1])

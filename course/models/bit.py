@@ -88,7 +88,7 @@ class BiT(Model):
         self.act = nn.ReLU(inplace=True)
         self.fc = linear_or_nothing(in_dim, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, D, H/4, W/4) to (B, 8D, H/32, W/32); the last norm is not yet in it."""
         x = self.conv(images)  # (B, width * widen, H/2, W/2)
         # No activation came before: the zeros around the map count where everything in a window is negative.
@@ -100,5 +100,5 @@ class BiT(Model):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.features(images)[-1]  # (B, D, h, w)
+        x = self.stage_outputs(images)[-1]  # (B, D, h, w)
         return self.fc(self.act(self.norm(x)).mean(dim=(2, 3)))  # (B, D), then (B, num_classes)

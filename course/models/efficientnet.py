@@ -107,7 +107,7 @@ class EfficientNet(Model):
         self.last = nn.Sequential(conv, batch_norm(self.num_features), nn.SiLU(inplace=True))
         self.fc = linear_or_nothing(self.num_features, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, D, H/2, W/2) to (B, 20D, H/32, W/32); the last with the convolution after it."""
         x = self.stem(images)  # (B, 2D, H/2, W/2)
         maps = []
@@ -117,4 +117,4 @@ class EfficientNet(Model):
         return [*maps[:-1], self.last(x)]
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.features(images)[-1].mean(dim=(2, 3)))  # (B, 80D), then (B, num_classes)
+        return self.fc(self.stage_outputs(images)[-1].mean(dim=(2, 3)))  # (B, 80D), then (B, num_classes)

@@ -87,6 +87,8 @@ class LadderNet(Model):
         ValueError: a word that is not known; or patches that do not divide the image.
     """
 
+    blocks_channels_last = True
+
     def __init__(
         self,
         depths: tuple[int, ...] = (3, 4, 6, 3),
@@ -136,7 +138,7 @@ class LadderNet(Model):
         self.norm = norm(in_dim) if between else nn.Identity()
         self.fc = linear_or_nothing(in_dim, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, D, H/4, W/4), then (B, 2D, H/8, W/8), ..."""
         if self.patch_size:
             divided(images.shape[-2:], self.patch_size)
@@ -150,6 +152,6 @@ class LadderNet(Model):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = self.features(images)[-1].mean(dim=(2, 3))  # (B, D)
+        pooled = self.stage_outputs(images)[-1].mean(dim=(2, 3))  # (B, D)
         pooled = self.norm(pooled[:, None, None])[:, 0, 0]  # as a map of one place, which every norm takes
         return self.fc(pooled)  # (B, num_classes)

@@ -39,12 +39,12 @@ class LeNet5(Model):
         self.act = nn.Tanh()
         self.num_features = 16
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each pooling: (B, 6, 14, 14) and (B, 16, 5, 5) of images of 32×32."""
         first = self.pool(self.act(self.conv1(images)))  # (B, 6, H/2 - 2, W/2 - 2)
         return [first, self.pool(self.act(self.conv2(first)))]
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.features(images)[-1].flatten(1)  # (B, 16·h·w)
+        x = self.stage_outputs(images)[-1].flatten(1)  # (B, 16·h·w)
         x = self.act(self.fc2(self.act(self.fc1(x))))  # (B, 120), then (B, 84)
         return self.fc3(x)

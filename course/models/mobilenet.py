@@ -58,7 +58,7 @@ class MobileNetV1(Model):
         self.num_features = in_dim
         self.fc = linear_or_nothing(in_dim, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, 2D, H/2, W/2) to (B, 32D, H/32, W/32)."""
         x = self.act(self.norm(self.conv(images)))  # (B, D, H/2, W/2)
         maps = []
@@ -68,4 +68,4 @@ class MobileNetV1(Model):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.features(images)[-1].mean(dim=(2, 3)))  # (B, D), then (B, num_classes)
+        return self.fc(self.stage_outputs(images)[-1].mean(dim=(2, 3)))  # (B, D), then (B, num_classes)

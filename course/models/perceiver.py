@@ -178,7 +178,7 @@ class Perceiver(OnLatents):
         self.cross_attend = read_pixels() if self.iterations > 1 else None
         self.head = MeanHead(self.num_features, num_classes, norm=None)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The latents behind each iteration, (B, L, D): no token has a place in the image."""
         inputs = self.inputs(images)  # (B, M, C)
         x = self.latents.expand(len(images), -1, -1)  # (B, L, D)
@@ -191,7 +191,7 @@ class Perceiver(OnLatents):
         return out
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images)[-1])
+        return self.head(self.stage_outputs(images)[-1])
 
 
 class PerceiverIO(OnLatents):
@@ -208,7 +208,7 @@ class PerceiverIO(OnLatents):
         self.decoder = read_latents()
         self.head = linear_or_nothing(self.num_features, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The latents behind each iteration, (B, L, D): no token has a place in the image."""
         x = self.latents.expand(len(images), -1, -1)  # (B, L, D)
         x = self.encoder(x, self.encoder.keys_values(self.inputs(images)))
@@ -219,7 +219,7 @@ class PerceiverIO(OnLatents):
         return out
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.features(images)[-1]  # (B, L, D)
+        x = self.stage_outputs(images)[-1]  # (B, L, D)
         query = self.query.expand(len(images), -1, -1)  # (B, 1, D)
         answer = self.decoder(query, self.decoder.keys_values(x))  # (B, 1, D)
         return self.head(answer[:, 0])  # (B, num_classes)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from math import ceil, floor
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from course.models import public_names
-from course.models.spec import Pyramid, Spec, Whole, overridden, per_stage
+from course.models.spec import PerStage, Pyramid, Spec, Whole, overridden, per_stage
 from course.names import one_of
 
 # A public library's names of weights -> ours; `course.models.reference` explains the signs.
@@ -221,7 +222,7 @@ def _fits(name: str, spec: Spec, size: tuple[int, int]) -> bool:
 def _require_whole_numbers(name: str, overrides: dict) -> None:
     """
     Raises:
-        ValueError: `img_size`, `in_chans` or `num_classes` is no whole number, or too small a one.
+        ValueError: `img_size`, `in_chans` or `num_classes` is no whole number, or too small a one; or another size is 0 or less.
     """
     for key, least in (("img_size", 1), ("in_chans", 1), ("num_classes", 0)):
         value = overrides.get(key, least)
@@ -229,6 +230,23 @@ def _require_whole_numbers(name: str, overrides: dict) -> None:
         if not all(isinstance(side, int) and side >= least for side in sides):
             pair = ", or two of them, (H, W)" if key == "img_size" else ""
             raise ValueError(f"{name}: {key} is a whole number, at least {least}{pair}; not {value!r}")
+    for key in SIZES & overrides.keys():
+        numbers = _numbers_in(overrides[key])
+        if not numbers or any(number <= 0 for number in numbers):
+            each = " in every stage" if len(numbers) > 1 else ""
+            raise ValueError(f"{name}: {key} is greater than 0{each}, and not {overrides[key]!r}")
+
+
+# What a network has none of makes no network; the parts that know more of a size say so themselves.
+SIZES = {"depth", "depths", "dims", "embed_dim", "num_heads", "patch_size", "window_size", "kernel_size", "width"}
+SIZES |= {"num_frames", "tubelet_size", "num_latents", "num_queries"}
+
+
+def _numbers_in(value) -> list[float]:
+    """Those of a number, a tuple or a ``per_stage``; what is none of them is left to the part that it is for."""
+    if isinstance(value, PerStage | tuple | list):
+        return [n for entry in (value.values if isinstance(value, PerStage) else value) for n in _numbers_in(entry)]
+    return [value] if isinstance(value, int | float) else [1]
 
 
 def _about_tuples(spec: Spec, overrides: dict) -> str:
@@ -278,6 +296,7 @@ class _InputCheck:
     axes: str
     in_chans: int
     img_size: tuple[int, int] | None  # None: any
+    only_looks: ClassVar[bool] = True  # ``Model.features`` lets it look, too
 
     @staticmethod
     def of(name: str, spec: Spec) -> "_InputCheck":

@@ -258,7 +258,7 @@ class ResNet(Model):
         self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
         return halved(halved(grid)) if large else grid
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, D, H/4, W/4) to (B, 8D, H/32, W/32) with the "imagenet" stem."""
         x = self.pool(self.act(self.norm(self.conv(images))))  # (B, width, H/4, W/4)
         maps = []
@@ -268,7 +268,7 @@ class ResNet(Model):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.features(images)[-1].mean(dim=(2, 3)))  # (B, D), then (B, num_classes)
+        return self.fc(self.stage_outputs(images)[-1].mean(dim=(2, 3)))  # (B, D), then (B, num_classes)
 
 
 class SizedResNet(ResNet):
@@ -387,7 +387,7 @@ class PreActResNet(Model):
         self.act = nn.ReLU(inplace=True)
         self.fc = linear_or_nothing(in_dim, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, D, H, W), then (B, 2D, H/2, W/2), ...; the last norm is not yet in it."""
         x = self.conv(images)  # (B, width, H, W)
         maps = []
@@ -397,5 +397,5 @@ class PreActResNet(Model):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.features(images)[-1]  # (B, D, h, w)
+        x = self.stage_outputs(images)[-1]  # (B, D, h, w)
         return self.fc(self.act(self.norm(x)).mean(dim=(2, 3)))  # (B, D), then (B, num_classes)

@@ -64,6 +64,7 @@ class VideoTokens(nn.Module):
             raise ValueError(f"{num_frames} frames are not divided by voxels of {tubelet_size} frames")
         rows, columns = divided((img_size, img_size) if isinstance(img_size, int) else img_size, patch_size)
         self.voxel = (tubelet_size, patch_size)
+        self.grid = (num_frames // tubelet_size, rows, columns)
         self.proj = nn.Linear(tubelet_size * patch_size**2 * in_chans, dim)
         self.time = _table(num_frames // tubelet_size, dim)
         self.row = _table(rows, dim)
@@ -236,9 +237,9 @@ class VATTClassifier(Model):
         self.num_features = embed_dim
         self.head = linear_or_nothing(embed_dim, num_classes)
 
-    def features(self, clips: Tensor) -> list[Tensor]:
+    def stage_outputs(self, clips: Tensor) -> list[Tensor]:
         """The encoder's normed tokens, AGG in front, (B, 1 + N, D), as the one stage there is."""
         return [self.encoder(self.video(clips))]
 
     def forward(self, clips: Tensor) -> Tensor:
-        return self.head(self.features(clips)[-1][:, 0])
+        return self.head(self.stage_outputs(clips)[-1][:, 0])

@@ -50,7 +50,7 @@ class VGG(Model):
         self.fc3 = linear_or_nothing(hidden, num_classes)
         self.act, self.dropout = nn.ReLU(), nn.Dropout(0.5)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, (B, D, H/2, W/2) to (B, 8D, H/32, W/32)."""
         maps, x = [], images
         for stage in self.stages:
@@ -59,7 +59,7 @@ class VGG(Model):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.features(images)[-1].flatten(1)  # (B, 8D·h·w)
+        x = self.stage_outputs(images)[-1].flatten(1)  # (B, 8D·h·w)
         for layer in (self.fc1, self.fc2):
             x = self.dropout(self.act(layer(x)))  # (B, hidden)
         return self.fc3(x)

@@ -190,12 +190,12 @@ class ClipTransformer(Model):
         self.num_features = embed_dim
         self.head = (ClassTokenHead if class_token else MeanHead)(embed_dim, num_classes)
 
-    def features(self, clips: Tensor) -> list[Tensor]:
+    def stage_outputs(self, clips: Tensor) -> list[Tensor]:
         """The tokens behind the last block, (B, n + T/t*h*w, D), as the one stage there is."""
         return [self.blocks(self.tokens(self.stem(clips)))]
 
     def forward(self, clips: Tensor) -> Tensor:
-        return self.head(self.features(clips)[-1])
+        return self.head(self.stage_outputs(clips)[-1])
 
 
 class Encoder(nn.Module):
@@ -254,12 +254,12 @@ class FactorisedEncoder(Model):
         self.num_features = embed_dim
         self.fc = linear_or_nothing(embed_dim, num_classes)
 
-    def features(self, clips: Tensor) -> list[Tensor]:
+    def stage_outputs(self, clips: Tensor) -> list[Tensor]:
         """One normed token for each moment, what the second transformer reads: (B, T/t, D), as the one stage."""
         x = self.stem(clips)  # (B, T/t, h, w, D)
         return [self.space(x.flatten(0, 1)).unflatten(0, (len(x), -1))]
 
     def forward(self, clips: Tensor) -> Tensor:
-        moments = self.features(clips)[-1]  # (B, T/t, D)
+        moments = self.stage_outputs(clips)[-1]  # (B, T/t, D)
         clip = moments.mean(dim=1) if self.time is None else self.time(moments[:, :, None])  # (B, D)
         return self.fc(clip)

@@ -108,7 +108,7 @@ def test_all_visible_is_the_same_as_no_mask():
 
 def test_what_an_image_is_filled_up_with_at_its_end_is_not_seen_by_the_transformer():
     ours = create_model("detr_r50", **SMALL["detr_r50"]).eval()
-    ours.backbone.features = lambda x: [x]  # places that are not mixed
+    ours.backbone.stage_outputs = lambda x: [x]  # places that are not mixed
     maps = torch.randn(1, 256, 3, 4)
     visible = torch.ones(1, 3, 4, dtype=torch.bool)
     visible[:, :, 3:] = False

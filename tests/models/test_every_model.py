@@ -201,6 +201,130 @@ def test_features_are_as_wide_as_they_say_or_one_sentence(name):
     assert last.shape[-1 if last.ndim == 3 or isinstance(model, Backbone) else 1] == model.num_features
 
 
+WITH_FEATURES = [name for name in _distinct() if name not in WITHOUT_FEATURES]
+# One token for a moment, or latents: none of them stands for a place.
+WITHOUT_PLACES = ("perceiver", "perceiver_io", "perceiver_cifar", "timesformer_space")
+WITHOUT_PLACES += ("vivit_model2", "vivit_digits_model2")
+# What has no blocks but layers, or blocks that look at one moment each.
+WITHOUT_BLOCKS = (*WITHOUT_PLACES, "lenet_5", "unet", "unet_shapes", "vgg_11", "vgg_13", "vgg_16_c", "vgg_16", "vgg_19")
+UNPADDED = ("lenet_5", "unet", "pit_s")
+
+
+@pytest.mark.parametrize("name", WITH_FEATURES)
+def test_features_have_one_form(name):
+    """Maps with the channels and the stride that they say, and the same numbers as tokens."""
+    model = randomised(create_model(name, **SMALL[name]))
+    images = _inputs(name)
+    with torch.no_grad():
+        own, tokens = model.features(images), model.features(images, layout="tokens")
+        infos = model.feature_info()
+        assert torch.equal(model.forward_features(images, layout="tokens"), tokens[-1])
+        if name in WITHOUT_PLACES:
+            with pytest.raises(ValueError, match=f"the tokens of {name} stand for no places.*layout='tokens'"):
+                model.features(images, layout="maps")
+            assert all(torch.equal(x, y) for x, y in zip(own, tokens, strict=True))
+            assert infos == [(x.shape[2], None, 0) for x in own]
+            return
+        maps = model.features(images, layout="maps")
+    assert len(own) == len(maps) == len(tokens) == len(infos)
+    for x, y, z, (channels, stride, class_tokens) in zip(own, maps, tokens, infos):
+        assert y.shape[:2] == (len(images), channels)
+        assert torch.equal(z[:, class_tokens:], y.flatten(2).transpose(1, 2))
+        assert torch.equal(x, z if x.ndim == 3 else y.permute(0, 2, 3, 1) if isinstance(model, Backbone) else y)
+        if name not in UNPADDED:
+            assert all(-(-side // stride) == places for side, places in zip(images.shape[-2:], y.shape[-2:]))
+    assert infos[-1].channels == model.num_features
+
+
+@pytest.mark.parametrize("name", WITH_FEATURES)
+def test_features_behind_chosen_blocks(name):
+    model = randomised(create_model(name, **SMALL[name]))
+    images = _inputs(name)
+    if name in WITHOUT_BLOCKS:
+        with pytest.raises(NotImplementedError, match=f"{name} has no blocks.*features.images. without blocks="):
+            model.features(images, blocks=[0])
+        return
+    with torch.no_grad():
+        tokens = model.features(images, blocks=[-1, 0, -1], layout="tokens")
+        maps = model.features(images, blocks=[-1, 0, -1], layout="maps")
+        infos = model.feature_info(blocks=[-1, 0, -1])
+        for x, y, (channels, _, class_tokens) in zip(tokens, maps, infos, strict=True):
+            assert y.shape[1] == channels and torch.equal(x[:, class_tokens:], y.flatten(2).transpose(1, 2))
+        assert torch.equal(maps[0], maps[2])
+        assert not any(module._forward_hooks for module in model.modules())
+        if isinstance(model, Backbone):
+            x, expected = model.stem(images), []
+            for stage in model.stages:
+                x = stage.entry(x)
+                for block in stage.blocks:
+                    x = block(x)
+                    expected.append(x)
+                x = stage.norm(x)
+            found = model.features(images, blocks=range(len(expected)))
+            assert all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+# A map of logits, or boxes: what their last layer reads is a map, or as many vectors as there are objects.
+DENSE = (
+    "detr_r50",
+    "detr_shapes",
+    "fcn_r50",
+    "unet",
+    "unet_shapes",
+    "upernet_swin_t",
+    "upernet_swin_s",
+    "upernet_swin_l",
+)
+DENSE += ("setr_naive", "setr_pup", "setr_mla", "setr_naive_shapes", "setr_pup_shapes", "setr_mla_shapes")
+# Their features go through further layers before the last one reads them.
+WITH_HIDDEN_LAYERS = ("lenet_5", "vgg_11", "vgg_13", "vgg_16_c", "vgg_16", "vgg_19", "caformer_s18", "convformer_s18")
+MEANS = ("ResNet", "SizedResNet", "RegNetY", "EfficientNet", "MobileNetV1")
+
+
+@pytest.mark.parametrize("name", _distinct())
+def test_the_head_makes_the_logits_of_the_pooled_features(name):
+    model = randomised(create_model(name, **SMALL[name])).double()
+    images = _inputs(name).double()
+    with torch.no_grad():
+        logits = model(images)
+        if isinstance(model, Backbone) and name not in ("setr_mla", "setr_mla_shapes"):  # whose head reads all four
+            assert torch.equal(model.head(model.forward_features(images)), logits)
+        if name in DENSE:
+            return
+        headless = create_model(name, **SMALL[name] | {"num_classes": 0}).eval().double()
+        weights = model.state_dict()
+        headless.load_state_dict({key: weights[key] for key in headless.state_dict()})
+        pooled = headless(images)  # (B, D)
+        if name not in WITH_HIDDEN_LAYERS:
+            assert pooled.shape == (2, model.num_features)
+        if type(model).__name__ in MEANS:
+            torch.testing.assert_close(pooled, model.forward_features(images).mean((2, 3)), rtol=1e-12, atol=1e-12)
+        last = sorted(weights.keys() - headless.state_dict().keys())
+        if len(last) == 2:  # the others' heads are two layers, compared above
+            found = torch.nn.functional.linear(pooled, weights[last[1]], weights[last[0]])
+            torch.testing.assert_close(found, logits, rtol=1e-9, atol=1e-9)
+        else:
+            assert isinstance(model, Backbone) or name == "two_stream", last
+
+
+def test_features_are_refused_with_the_model_and_the_remedy():
+    model = create_model("vit_b16", **SMALL["vit_b16"]).eval()
+    images = _inputs("vit_b16")
+    with pytest.raises(ValueError, match="layout is 'maps', 'tokens' or None, and not 'NCHW'"):
+        model.features(images, layout="NCHW")
+    for blocks in (2, [2], [0, -3], [0.5]):
+        with pytest.raises(ValueError, match=re.escape("vit_b16 has 2 blocks: blocks= is a list of their numbers")):
+            model.features(images, blocks=blocks)
+    with pytest.raises(ValueError, match="vit_b16 takes float images"):
+        model.features((255 * images).byte())
+    with pytest.raises(ValueError, match=r"detr_shapes: num_classes=0 .*objects\(images\)\[-1\]"):
+        create_model("detr_shapes", **SMALL["detr_shapes"] | {"num_classes": 0})
+    by_hand = overridden(entry("vit_b16").spec, **SMALL["vit_b16"]).build()
+    with pytest.raises(ValueError, match="feature_info needs a model made by create_model"):
+        by_hand.feature_info()
+    assert by_hand.features(images, blocks=[0], layout="maps")[0].shape == (2, 48, 4, 4)
+
+
 def test_every_model_that_is_no_whole_has_features():
     assert all(isinstance(entry(name).spec, Whole) for name in WITHOUT_FEATURES)
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import course.training.checkpoint as checkpoints
 from course.cli import main
 from course.models import create_model
+from course.models.spec import per_stage
 from course.training import CheckpointError, Recipe, TrainingError, fit
 from course.training import loop as loops
 from course.training.not_finite import cause_of
@@ -177,6 +178,19 @@ def test_a_layer_that_gives_a_tuple_is_looked_into():
 def test_a_model_of_wrong_sizes_is_a_sentence(options, words):
     with pytest.raises(ValueError, match=f"vit_cifar: {words}"):
         create_model("vit_cifar", depth=1, **options)
+
+
+@pytest.mark.parametrize("size", ["depth", "embed_dim", "num_heads", "patch_size"])
+@pytest.mark.parametrize("value", [0, -4])
+def test_a_size_of_nothing_is_a_sentence(size, value):
+    with pytest.raises(ValueError, match=f"^vit_cifar: {size} is greater than 0, and not {value}$"):
+        create_model("vit_cifar", **{size: value})
+
+
+@pytest.mark.parametrize("options", [dict(dims=(24, 0)), dict(depths=()), dict(num_heads=per_stage(1, 2, -1, 4))])
+def test_a_size_of_nothing_in_one_stage_is_a_sentence(options):
+    with pytest.raises(ValueError, match=f"^swin_t: {next(iter(options))} is greater than 0"):
+        create_model("swin_t", **options)
 
 
 def test_bytes_are_no_input_of_a_model():

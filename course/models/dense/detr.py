@@ -171,6 +171,11 @@ class DETR(Model):
         super().__init__()
         if embed_dim % 4:
             raise ValueError(f"sines and cosines of rows and columns need a width divided by 4, and {embed_dim} is not")
+        if num_classes < 1:
+            raise ValueError(
+                'num_classes=0 leaves no last layer away, for "no object" is a class, too: what the last layers read is '
+                "objects(images)[-1], and features(images) what the encoder reads"
+            )
         self.backbone = ResNet(depths, block=block, width=width, in_chans=in_chans, num_classes=0)
         if frozen_norms:
             freeze_batch_norms(self.backbone)
@@ -192,13 +197,13 @@ class DETR(Model):
             if p.ndim > 1:
                 nn.init.xavier_uniform_(p)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The maps of its ResNet, (B, D', h, w), of which the encoder reads the last."""
-        return self.backbone.features(images)
+        return self.backbone.stage_outputs(images)
 
     def objects(self, images: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """What each layer of the decoder makes of the queries, normed, each (B, Q, D); see ``forward``."""
-        x = self.reduce(self.features(images)[-1])  # (B, D, h, w)
+        x = self.reduce(self.stage_outputs(images)[-1])  # (B, D, h, w)
         if visible is None:
             position = sine_positions(torch.ones_like(x[:1, 0], dtype=torch.bool), x.shape[1], x.dtype)  # (1, h*w, D)
         else:

@@ -39,11 +39,11 @@ class FCN(Model):
         self.dropout = dropout
         self.classifier = pixel_classifier(dim // 4, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The maps of its ResNet: (B, D, H/4, W/4), and three with an eighth of the image's side."""
-        return self.backbone.features(images)
+        return self.backbone.stage_outputs(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.conv(self.features(images)[-1])  # (B, D/4, H/8, W/8)
+        x = self.conv(self.stage_outputs(images)[-1])  # (B, D/4, H/8, W/8)
         x = self.classifier(F.dropout(x, self.dropout, self.training))  # (B, num_classes, H/8, W/8)
         return resized(x, images.shape[-2:])  # (B, num_classes, H, W)

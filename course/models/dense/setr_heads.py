@@ -180,7 +180,7 @@ class SETRMLA(Backbone):
         self.num_features = embed_dim
         self.step = depth // levels
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The tokens (B, h*w, D) behind every M-th part of the depth."""
         x = self.stages[0].entry(self.stem(images))  # (B, h*w, D)
         layers = []
@@ -190,4 +190,4 @@ class SETRMLA(Backbone):
         return layers[self.step - 1 :: self.step]
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+        return self.head(self.stage_outputs(images))

@@ -72,7 +72,7 @@ class UNet(Model):
         self.merge = nn.ModuleList([DoubleConv(2 * d, d, padded) for d in dims[:-1]])
         self.classifier = pixel_classifier(width, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The maps of the way down, each half as large and twice as wide as the one before: (B, D, H, W), ..."""
         maps = [self.down[0](images)]  # (B, D, H, W)
         for down in self.down[1:]:
@@ -80,7 +80,7 @@ class UNet(Model):
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        *skips, x = self.features(images)
+        *skips, x = self.stage_outputs(images)
         for up, merge, skip in zip(reversed(self.up), reversed(self.merge), reversed(skips)):
             x = up(x)  # (B, D, H, W)
             x = merge(torch.cat([cropped(skip, x.shape[2:]), x], dim=1))  # (B, 2D, H, W), then (B, D, H, W)

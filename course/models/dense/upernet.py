@@ -100,6 +100,8 @@ class UperNet(Model):
         auxiliary_channels: width of the second head; see ``both``.
     """
 
+    blocks_channels_last = True
+
     def __init__(
         self,
         img_size: int | tuple[int, int] = (512, 2048),
@@ -146,7 +148,7 @@ class UperNet(Model):
             ConvNormReLU(dims[-2], auxiliary_channels), pixel_classifier(auxiliary_channels, num_classes)
         )
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The map behind each stage, normed beside the way to the next: (B, D, H/4, W/4) to (B, 8D, H/32, W/32)."""
         x, maps = self.stem(images), []
         for stage, norm in zip(self.stages, self.norms):
@@ -156,8 +158,8 @@ class UperNet(Model):
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The logits, and those of a small head on the last stage but one, whose loss training adds with weight 0.4."""
-        maps = self.features(images)
+        maps = self.stage_outputs(images)
         return resized(self.head(maps), images.shape[2:]), resized(self.auxiliary(maps[-2]), images.shape[2:])
 
     def forward(self, images: Tensor) -> Tensor:
-        return resized(self.head(self.features(images)), images.shape[2:])  # (B, num_classes, H, W)
+        return resized(self.head(self.stage_outputs(images)), images.shape[2:])  # (B, num_classes, H, W)

@@ -84,7 +84,7 @@ class ConViT(Model):
         self.num_features = embed_dim
         self.head = ClassTokenHead(embed_dim, num_classes)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The tokens behind the local blocks, (B, N, D), and behind the global ones, (B, 1 + N, D)."""
         x = self.tokens(self.stem(images))  # (B, N, D)
         for block in self.blocks[: self.local_depth]:
@@ -96,7 +96,7 @@ class ConViT(Model):
         return [local, x]
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images)[-1])
+        return self.head(self.stage_outputs(images)[-1])
 
 
 register("convit_s", Whole(ConViT), paper=PAPER, says="27M 5.4G", keys={"timm": TIMM})
