@@ -42,7 +42,7 @@ class Residual(nn.Module):
             x = x * self.skip_scale
         if self.training and self.drop_path > 0:
             keep = 1 - self.drop_path
-            y = y * y.new_empty(len(y), *[1] * (y.ndim - 1)).bernoulli_(keep) / keep
+            y = y * y.new_empty(y.shape[0], *[1] * (y.ndim - 1)).bernoulli_(keep) / keep
         return x + y if self.scale is None else torch.addcmul(x, y, self.scale)
 
 

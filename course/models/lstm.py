@@ -45,7 +45,7 @@ class LSTM(nn.Module):
         Returns:
             h after each word (B, N, H), and (h, c) after the last word of each sequence, (B, H) each.
         """
-        h = c = x.new_zeros(len(x), self.hidden)
+        h = c = x.new_zeros(x.shape[0], self.hidden)
         gates = self.of_input(x)  # (B, N, 4 H): only what depends on h has to wait for the word before
         outputs = []
         for n in range(x.shape[1]):

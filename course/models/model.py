@@ -1,11 +1,15 @@
 """What every network of the table offers beside its logits: features, their width, and another last layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from math import prod
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 FURTHER = 448  # pixels: every stride of the table divides them
 
@@ -224,6 +228,68 @@ class Model(nn.Module):
             owner, _, leaf = name.rpartition(".")
             setattr(self.get_submodule(owner), leaf, layer)
         self.spec = self.spec.but(num_classes=num_classes)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Training with less memory: of each block only the input is kept, and the backward pass computes the rest again.
+
+        No number changes: dropout and stochastic depth are drawn as before, and batch norms count a batch once. It takes
+        about a third more time (Chen et al. 2016, arXiv:1604.06174, section 4). Weights and their names stay as they are.
+
+        Raises:
+            ValueError: the model is no stack of blocks.
+        """
+        blocks = _stacked(self)
+        if not blocks:
+            raise ValueError(f"{type(self).__name__} has no blocks, between which its gradient could be kept")
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+            if enable:
+                block.forward = partial(_recomputed, block.forward, block)
+
+
+def _stacked(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a model, none of which is inside another: `Block`s, layers of `encoder` and `decoder`, parts of stages."""
+    from course.models.backbone import Block  # which is made of this module
+
+    found: dict[nn.Module, None] = {}
+    for module in model.modules():
+        if isinstance(module, Block):
+            found[module] = None
+        for name in ("stages", "encoder", "decoder"):
+            stack = getattr(module, name, None)
+            if isinstance(stack, nn.ModuleList):
+                for part in stack:
+                    found |= dict.fromkeys(part) if isinstance(part, nn.Sequential) else {}
+                    if name != "stages":
+                        found[part] = None
+    inside = {inner for block in found for inner in block.modules() if inner is not block}
+    return [block for block in found if block not in inside]
+
+
+def _recomputed(forward, block: nn.Module, *inputs, **named):
+    """What `forward`, the block's own, gives, so that the backward pass computes what is inside once more."""
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **named)
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_both_times, block), **named)
+
+
+def _both_times(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _seen_before(block)
+
+
+@contextmanager
+def _seen_before(block: nn.Module) -> Iterator[None]:
+    """Batch norms do not count the batch into their running means a second time."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum, batches in before:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -45,7 +45,7 @@ class PixelsWithPositions(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.flatten(2).transpose(1, 2)  # (B, H*W, C)
-        return torch.cat([pixels, self.position.expand(len(images), -1, -1)], dim=2)  # (B, H*W, C + 2 + 4K)
+        return torch.cat([pixels, self.position.expand(images.shape[0], -1, -1)], dim=2)  # (B, H*W, C + 2 + 4K)
 
 
 class CrossAttend(nn.Module):
@@ -181,7 +181,7 @@ class Perceiver(OnLatents):
     def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The latents behind each iteration, (B, L, D): no token has a place in the image."""
         inputs = self.inputs(images)  # (B, M, C)
-        x = self.latents.expand(len(images), -1, -1)  # (B, L, D)
+        x = self.latents.expand(images.shape[0], -1, -1)  # (B, L, D)
         x = self.first_cross_attend(x, self.first_cross_attend.keys_values(inputs))
         out = [self.latent_transformer(x)]
         if self.cross_attend is not None:
@@ -210,7 +210,7 @@ class PerceiverIO(OnLatents):
 
     def stage_outputs(self, images: Tensor) -> list[Tensor]:
         """The latents behind each iteration, (B, L, D): no token has a place in the image."""
-        x = self.latents.expand(len(images), -1, -1)  # (B, L, D)
+        x = self.latents.expand(images.shape[0], -1, -1)  # (B, L, D)
         x = self.encoder(x, self.encoder.keys_values(self.inputs(images)))
         out = []
         for _ in range(self.iterations):
@@ -220,6 +220,6 @@ class PerceiverIO(OnLatents):
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stage_outputs(images)[-1]  # (B, L, D)
-        query = self.query.expand(len(images), -1, -1)  # (B, 1, D)
+        query = self.query.expand(images.shape[0], -1, -1)  # (B, 1, D)
         answer = self.decoder(query, self.decoder.keys_values(x))  # (B, 1, D)
         return self.head(answer[:, 0])  # (B, num_classes)

@@ -50,7 +50,7 @@ class ClassAttentionHead(nn.Module):
         self.fc = linear_or_nothing(dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + N, D)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + N, D)
         x = self.blocks(x)
         return self.fc(self.norm(x[:, 0]))
 
@@ -87,7 +87,7 @@ class MAPHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q = rearrange(self.q(self.query), "one (h d) -> h one d", h=self.num_heads)
-        q = q.expand(len(x), -1, -1, -1)  # (B, h, 1, d), the same for each image
+        q = q.expand(x.shape[0], -1, -1, -1)  # (B, h, 1, d), the same for each image
         k, v = rearrange(self.kv(self.norm(x)), "b n (two h d) -> two b h n d", two=2, h=self.num_heads)
         y = F.scaled_dot_product_attention(q, k, v)  # (B, h, 1, d)
         y = self.proj(rearrange(y, "b h one d -> b (one h d)"))

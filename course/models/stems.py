@@ -116,7 +116,7 @@ class Tokens(nn.Module):
         if self.position is not None and not (self.position_on_class and self.class_tokens is not None):
             x = x + self.position
         if self.class_tokens is not None:
-            x = torch.cat([self.class_tokens.expand(len(x), -1, -1), x], dim=1)  # (B, n + h*w, D)
+            x = torch.cat([self.class_tokens.expand(x.shape[0], -1, -1), x], dim=1)  # (B, n + h*w, D)
             if self.position is not None and self.position_on_class:
                 x = x + self.position
         return x

@@ -39,7 +39,7 @@ class Aggregation(nn.Module):
         if self.training and self.drop_token > 0:
             kept = torch.randperm(x.shape[1], device=x.device)[: round(x.shape[1] * (1 - self.drop_token))]
             x = x[:, kept]  # (B, n, D)
-        return torch.cat([self.agg.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + n, D)
+        return torch.cat([self.agg.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + n, D)
 
 
 class VideoTokens(nn.Module):

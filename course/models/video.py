@@ -73,7 +73,7 @@ class ClipTokens(nn.Module):
             patches = self.time[:, None] + position[n:]  # (T, h*w, D)
             position = torch.cat([position[:n], patches.flatten(0, 1)])  # (n + T*h*w, D)
         if self.class_token is not None:
-            tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1)  # (B, 1 + T*h*w, D)
+            tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1)  # (B, 1 + T*h*w, D)
         return tokens + position
 
 
@@ -257,7 +257,7 @@ class FactorisedEncoder(Model):
     def stage_outputs(self, clips: Tensor) -> list[Tensor]:
         """One normed token for each moment, what the second transformer reads: (B, T/t, D), as the one stage."""
         x = self.stem(clips)  # (B, T/t, h, w, D)
-        return [self.space(x.flatten(0, 1)).unflatten(0, (len(x), -1))]
+        return [self.space(x.flatten(0, 1)).unflatten(0, (x.shape[0], -1))]
 
     def forward(self, clips: Tensor) -> Tensor:
         moments = self.stage_outputs(clips)[-1]  # (B, T/t, D)

@@ -213,7 +213,7 @@ class DETR(Model):
         x = x.flatten(2).transpose(1, 2)  # (B, h*w, D)
         for layer in self.encoder:
             x = layer(x, position, visible)
-        y = x.new_zeros(len(x), *self.queries.shape)  # (B, Q, D)
+        y = x.new_zeros(x.shape[0], *self.queries.shape)  # (B, Q, D)
         found = []
         for layer in self.decoder:
             y = layer(y, self.queries, x, position, visible)

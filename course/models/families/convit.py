@@ -90,7 +90,7 @@ class ConViT(Model):
         for block in self.blocks[: self.local_depth]:
             x = block(x)
         local = x
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + N, D)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + N, D)
         for block in self.blocks[self.local_depth :]:
             x = block(x)
         return [local, x]

@@ -75,12 +75,12 @@ class GroupedAttention(SelfAttention):
         patches = x if self.class_token is None else x[:, 1:]  # (B, T*h*w, D)
         groups = rearrange(patches, self.pattern, **self.sizes)  # (B*groups, tokens of a group, D)
         if self.class_token == "copied":
-            first = repeat(x[:, :1], "b n d -> (b g) n d", g=len(groups) // len(x))
+            first = repeat(x[:, :1], "b n d -> (b g) n d", g=groups.shape[0] // x.shape[0])
             groups = torch.cat([first, groups], dim=1)  # (B*groups, 1 + tokens of a group, D)
         y = self.fc(super().forward(groups))
         if self.class_token == "copied":
-            first, y = reduce(y[:, :1], "(b g) n d -> b n d", "mean", b=len(x)), y[:, 1:]
-        y = rearrange(y, self.back, b=len(x), **self.sizes)  # (B, T*h*w, D)
+            first, y = reduce(y[:, :1], "(b g) n d -> b n d", "mean", b=x.shape[0]), y[:, 1:]
+        y = rearrange(y, self.back, b=x.shape[0], **self.sizes)  # (B, T*h*w, D)
         if self.class_token == "copied":
             return torch.cat([first, y], dim=1)  # (B, 1 + T*h*w, D)
         return y if self.class_token is None else F.pad(y, (0, 0, 1, 0))  # (B, n + T*h*w, D)
@@ -120,5 +120,5 @@ class SplitHeadsAttention(nn.Module):
         space = F.scaled_dot_product_attention(*over_space)  # (B*T, heads, h*w, d)
         time = F.scaled_dot_product_attention(*over_time)  # (B*h*w, heads, T, d)
         space = rearrange(space, "(b t) h s d -> b (t s) (h d)", **sizes)  # (B, T*h*w, D/2)
-        time = rearrange(time, "(b s) h t d -> b (t s) (h d)", b=len(x))  # (B, T*h*w, D/2)
+        time = rearrange(time, "(b s) h t d -> b (t s) (h d)", b=x.shape[0])  # (B, T*h*w, D/2)
         return self.proj(torch.cat([space, time], dim=-1))

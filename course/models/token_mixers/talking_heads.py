@@ -11,7 +11,7 @@ class AcrossHeads(nn.Linear):
     """A linear map across the heads, the same for each pair of tokens: (B, h, N, N) -> (B, h, N, N)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.expand(len(x), -1, -1)  # (B, h, h)
+        weight = self.weight.expand(x.shape[0], -1, -1)  # (B, h, h)
         y = torch.baddbmm(self.bias[:, None], weight, x.flatten(2))  # (B, h, N*N): bias + weight x, without moving x
         return y.view_as(x)  # (B, h, N, N)
 

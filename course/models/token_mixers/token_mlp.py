@@ -9,7 +9,7 @@ def along_tokens(linear: nn.Linear, x: Tensor) -> Tensor:
 
     As ``linear(x.transpose(1, 2)).transpose(1, 2)``, without moving anything: W x + b for each image.
     """
-    return torch.baddbmm(linear.bias[:, None], linear.weight.expand(len(x), -1, -1), x)  # (M, 1) + (M, N)(B, N, D)
+    return torch.baddbmm(linear.bias[:, None], linear.weight.expand(x.shape[0], -1, -1), x)  # (M, 1) + (M, N)(B, N, D)
 
 
 class TokenMLP(nn.Module):
