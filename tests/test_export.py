@@ -36,7 +36,7 @@ def _marked(name: str):
     return pytest.param(name, marks=fails if name.startswith("timesformer") else ())
 
 
-@pytest.mark.parametrize("name", map(_marked, _important()))
+@pytest.mark.parametrize("name", [_marked(name) for name in _important()])
 def test_any_batch_after_torch_export(name):
     model = randomised(create_model(name, **SMALL[name])).double().eval()
     exported = torch.export.export(model, (_inputs(name).double(),), dynamic_shapes=ANY).module()

@@ -436,17 +436,17 @@ turn(where, layer=[1, 2, 3, 4], query=[plus, ring, 0, 27, 63])
 def draw_rollout(net, images):
     return pictures.rollout_on_images(images, rollout_maps(attention_weights(net, images)))
 
-draw_rollout(vit, test.images[:5])
+draw_rollout(vit, test.images[:3])
 
 # %% [markdown]
 # The large squares lie on the plus and on the ring, the two things that the question is about. Now the controls:
 # the *texture* ViT, for which plus and ring are in the way, and the untrained one.
 
 # %%
-draw_rollout(texture_vit, test.images[:5])
+draw_rollout(texture_vit, test.images[:3])
 
 # %%
-draw_rollout(untrained("ViT"), test.images[:5])
+draw_rollout(untrained("ViT"), test.images[:3])
 
 # %% [markdown]
 # (Mind the numbers below the maps: each map is stretched to its own largest square.) How much of the rollout lies on
@@ -1177,12 +1177,12 @@ def exciting(kind, question, seed=0, fresh=False):
     net = untrained(kind, seed) if fresh else trained(kind, question, seed)
     return most_exciting(net, range(10), (3, 32, 32), steps=budget(tiny=2, cpu=60), seed=seed)
 
-def rows_for(question, shown=(0, 2, 4, 6, 8)):
+def rows_for(question, shown=(0, 5)):
     names = test.ask(question).classes
     above = [f"{question} {names[c]}" for c in shown]
     rows = {"ViT": exciting("ViT", question), "CNN": exciting("CNN", question),
             "untrained\nCNN": exciting("CNN", question, fresh=True)}  # each (10, C, H, W)
-    picked = {name: images[list(shown)] for name, images in rows.items()}  # each (5, C, H, W)
+    picked = {name: images[list(shown)] for name, images in rows.items()}  # each (2, C, H, W)
     said = {name: [names[c] for c in measures[question](images)]
             for name, images in picked.items()}
     return figures.rows_of_images(picked, above, below=said)
@@ -1246,8 +1246,7 @@ def photo_start(seed):
     return net
 
 for seed, run in runs_of("photographs_vit").items():
-    print(f"seed {seed}: {run['accuracy']:.0%} of 10,000 new photographs right, one class of ten, "
-          f"after {run['processor_seconds'] / 60:.0f} minutes of one CPU core")
+    print(f"seed {seed}: {run['accuracy']:.0%} of 10,000 new photographs right, one class of ten")
 pictures.position_maps(position_similarity(photo_vit(0)))
 
 # %% [markdown]
@@ -1312,7 +1311,7 @@ figures.dots({f"{name}, {what}": of[what] for what in ("grey", "slow") for name,
 # %%
 figures.panels({"distance": (list("123456"), {n: of["pixels"] for n, of in photo.items()}),
                 "tokens": (list("123456"), {n: of["tokens"] for n, of in photo.items()})},
-               xlabel="layer", ylabel="pixels; tokens seen by the class token")
+               xlabel="layer", ylabel="pixels; tokens")
 
 # %% [markdown]
 # In layer 1 the heads have moved a little nearer, from between 16.5 and 16.8<!-- photographs / untrained / pixels / 0 --> to between 14.8 and 15.7<!-- photographs / photographs / pixels / 0 --> pixels,

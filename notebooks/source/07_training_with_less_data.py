@@ -966,10 +966,12 @@ plots.bars(few_digits, chance=0.1)
 # compared.
 #
 # **Question 7.6** With ten times as many digits, will pre-training still help? Change `[:100]` to `[:1000]` in `hundred`, and the steps to 300.
+# (Five times as long.)
 #
 # <details><summary>Answer</summary>
 #
-# ANSWER
+# Yes, by a few points: our three runs gave 98 to 99 % from photographs, and 93 to 95 % from scratch, at the better of two rates. Pixels gave 98 %. The more
+# images of its own a task has, the less pre-training adds.
 # </details>
 #
 # ### Two notes on pre-training CNNs

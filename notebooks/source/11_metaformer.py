@@ -871,13 +871,13 @@ plots.curves(passes, {kind: [run["val_accuracy"] for run in seeds] for kind, see
              xlabel="passes through the training images", ylabel="share of new photographs right")
 
 # %% [markdown]
-# Do not read a ranking out of one seed, sizes that differ tenfold and a recipe that fits each of them by chance. What can be said needs
-# two networks with three seeds: the plain ViT ends at 60.0 to 60.6 %<!-- photographs_vit / accuracy -->, and the ConvMixer, with a ninth of its weights, at
-# CONV. On photographs "near things belong together" is a good guess, a convolution begins with it, and a ViT has to learn it from the images
-# (lecture 5, section 9). Four passes are few for that. After one pass all are far apart already, and none has come to its end.
+# Do not read a ranking out of this. The plain ViT was trained with three seeds and ends at 60.0 to 60.6 %<!-- photographs_vit / accuracy -->;
+# the others have one seed, the ConvMixer two. They differ tenfold in weights, and the recipe fits each of them by chance. One thing is worth
+# a thought all the same: the smallest two, of pure convolutions or with a stem of them, are not the worst. On photographs "near things belong
+# together" is a good guess. A convolution begins with it, and a ViT has to learn it from the images (lecture 5, section 9), for which four passes are few.
 #
-# And Swin above the plain ViT, Mixer and PoolFormer above Swin? It may be the mixers. It may be the stem, the pyramid or the recipe
-# as well. That is why section 4 put five mixers into *one* body.
+# And is it the mixers that make the difference? It may be the stem, the pyramid or the recipe as well. That is why section 4 put five
+# mixers into *one* body.
 #
 # What do they take for what? A row is what it is, a column what the network says, of 1,000 images a row:
 
