@@ -128,7 +128,7 @@ LECTURES = (
         on_map=(1, 0.5),
         needs=(5,),
         about="filters, attention distance, rollout, CKA, receptive fields, occlusion, shuffling",
-        minutes=105,
+        minutes=115,
     ),
     Lecture(
         "07_training_with_less_data",
@@ -137,7 +137,7 @@ LECTURES = (
         on_map=(2, 0.5),
         needs=(6,),
         about="augmentation, one recipe for two networks, DeiT's tables, distillation, flat minima (SAM), transfer",
-        minutes=85,
+        minutes=95,
         homework=Homework("hw8_training", "How transformers are trained", 240),
     ),
     Lecture(
@@ -176,7 +176,7 @@ LECTURES = (
         on_map=(4, 2.5),
         needs=(10,),
         about="any mixer in one body, compared honestly; what latency is made of",
-        minutes=80,
+        minutes=85,
         homework=Homework("hw5_poolformer", "PoolFormer", 180),
     ),
     Lecture(

@@ -27,7 +27,19 @@ MAY_IMPORT = {
     "authoring": ("checks",),
     "grading": ("checks", "authoring"),
     "site": ("models", "authoring"),
-    "commands": ("data", "models", "training", "analysis", "pictures", "checks", "authoring", "grading", "site"),
+    "slides": ("authoring",),
+    "commands": (
+        "data",
+        "models",
+        "training",
+        "analysis",
+        "pictures",
+        "checks",
+        "authoring",
+        "grading",
+        "site",
+        "slides",
+    ),
 }
 PICTURES = ("course.plots", "course.figures", "course.analysis.plots")
 COMMANDS = ("course.__main__", "course.cli", "course.bench", "course.doctor")
@@ -36,6 +48,11 @@ COMMANDS = ("course.__main__", "course.cli", "course.bench", "course.doctor")
 CLOSE_A_CIRCLE: dict[tuple[str, str], str] = {
     ("course.models.registry", "course.models.weight_files"): "create_model(..., pretrained=FILE) is one function for "
     "people, and whoever reads the file makes the model by that very function without it",
+    (
+        "course.models.model",
+        "course.models.registry",
+    ): "feature_info measures with the images that fit, which the registry "
+    "knows, and the registry makes models of this class",
 }
 AGAINST_THE_ORDER: dict[tuple[str, str], str] = {}
 

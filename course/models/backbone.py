@@ -1,5 +1,7 @@
 """The one residual step, the one block, and what strings them together. Every backbone of the course is made of these."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -51,6 +53,8 @@ class Block(nn.Module):
 
     A network whose step does both at once (ConvNeXt, gMLP) has no second half.
     """
+
+    is_block: ClassVar[bool] = True  # `set_grad_checkpointing` looks for it
 
     def __init__(self, token_mixer: nn.Module, channel_mixer: nn.Module | None = None) -> None:
         super().__init__()

@@ -249,11 +249,9 @@ class Model(nn.Module):
 
 def _stacked(model: nn.Module) -> list[nn.Module]:
     """The blocks of a model, none of which is inside another: `Block`s, layers of `encoder` and `decoder`, parts of stages."""
-    from course.models.backbone import Block  # which is made of this module
-
     found: dict[nn.Module, None] = {}
     for module in model.modules():
-        if isinstance(module, Block):
+        if getattr(module, "is_block", False):
             found[module] = None
         for name in ("stages", "encoder", "decoder"):
             stack = getattr(module, name, None)
