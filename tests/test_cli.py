@@ -9,7 +9,7 @@ import pytest
 from course.cli import main
 
 READERS = ("doctor", "progress", "check", "data", "models", "train")
-INSTRUCTORS = ("release", "grade", "name-mistake", "formgrader", "new", "build", "site", "bench")
+INSTRUCTORS = ("release", "grade", "name-mistake", "formgrader", "new", "build", "site", "slides", "bench")
 COMMANDS = (*READERS, *INSTRUCTORS)
 
 

@@ -2257,6 +2257,7 @@ def check_the_class(graded: Graded, attacks: list[Attack]) -> None:
             "feedback",
             "gradebook.db",
             "grades.csv",
+            "groups.json",
             "moodle.csv",
             "report.html",
             "results",

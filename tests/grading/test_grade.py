@@ -94,6 +94,7 @@ def test_all_files_are_there_and_readable(graded):
         "feedback",
         "gradebook.db",
         "grades.csv",
+        "groups.json",
         "moodle.csv",
         "report.html",
         "results",
