@@ -1018,7 +1018,7 @@ if photos:
 
 # %% [markdown]
 # What does it get wrong? Would you have known them all, at 32 × 32 pixels? Lecture 6, section 13, looks into ViTs that have seen all
-# 50,000 photographs four times; lecture 7, section 10, goes on from one of them; and lecture 11, section 8, sets it beside five other networks.
+# 50,000 photographs four times; lecture 7, section 10, goes on from one of them; and lecture 11, section 9, sets it beside five other networks.
 
 # %%
 if photos:

@@ -850,7 +850,7 @@ for mixer in ("pooling", "attention") if photos else ():
     print(f"{mixer}: {evaluate(on_photos, photos[1]):.0%} of {len(photos[1]):,} photographs that it has never seen")
 
 # %% [markdown]
-# ### A longer training, and six networks
+# ## 9 · Six networks, and a longer training
 #
 # That was a minute. Here are six kinds of networks that the course has trained by one recipe: four passes through all 50,000 images
 # (stored as JPEG, which changes pixels slightly), on a CPU. `course bench photographs` makes them anew. They differ in size and in work, and the
@@ -922,6 +922,7 @@ if photos:  # the pictures themselves
 # * Section 4, the two bar charts: five mixers, and the sixth that was told places. Then the same shift in three
 #   wirings, overlapping patches, which mix too, and larger windows.
 # * Section 5, table 5 as bars; ConvFormer against CAFormer; accuracy against multiply–adds.
+# * Sections 8 and 9: photographs; six networks by one recipe, and what they take for what.
 # * Section 6: printed and counted. Section 7: `ratio`, the four observations, folding a batch norm.
 #
 # ## Exercises

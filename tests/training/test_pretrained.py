@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from course.training.pretrained import (
     Price,
     load_pretrained,
     read_origin,
+    runs_of,
     save_pretrained,
     stored_model,
     train_or_load,
@@ -268,7 +270,7 @@ def test_a_damaged_one_is_an_error_and_not_passed_over(stored, digits, monkeypat
 
 def test_every_stored_run_is_small_real_and_fits_its_model():
     names = [path.name for path in FOLDER.iterdir()]
-    assert all(name == "README.md" or name.endswith(".safetensors") for name in names)
+    assert all(name == "README.md" or name.endswith((".safetensors", ".json")) for name in names)
     for path in FOLDER.glob("*.safetensors"):
         assert path.stat().st_size <= LARGEST
         origin = read_origin(path)
@@ -279,9 +281,17 @@ def test_every_stored_run_is_small_real_and_fits_its_model():
 
 def builders() -> dict:
     """What the benchmarks that store weights make, by the name of the file."""
-    from benchmarks import cifar, shapes
+    from benchmarks import cifar, photographs, shapes
 
-    return {row.name: row.build for row in cifar.ROWS} | {shapes.MODEL: lambda: create_model(shapes.MODEL)}
+    on_photographs = {
+        photographs.weights_of(row.stored, int(seed)).stem: partial(
+            create_model, row.model, num_classes=10, **row.overrides
+        )
+        for row in photographs.ROWS
+        for seed in runs_of(row.stored)
+    }
+    others = {row.name: row.build for row in cifar.ROWS} | {shapes.MODEL: lambda: create_model(shapes.MODEL)}
+    return others | on_photographs
 
 
 def test_an_origin_is_all_or_nothing(trained):
