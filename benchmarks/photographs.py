@@ -33,7 +33,7 @@ from course.models.spec import written
 from course.names import one_of
 from course.notebook import budget_name
 from course.training.command import CHECKPOINT, FIGURES, train_command
-from course.training.pretrained import FOLDER, Origin, runs_of, save_pretrained
+from course.training.pretrained import FOLDER, Origin, runs_of, save_pretrained, weights_of
 from course.training.stored import read
 
 RECIPE = "photographs"
@@ -192,14 +192,10 @@ def thinned(losses: list[float]) -> tuple[list[int], list[float]]:
 def store(row: Row, seed: int, model: nn.Module, run: dict) -> None:
     """The weights first: a curve that is stored is never without them."""
     known = ("model", "overrides", "data", "recipe", "accuracy", "seconds", "device", "date", "commit")
-    save_pretrained(weights_of(row.stored, seed), model, Origin(**{key: run[key] for key in known}))
+    save_pretrained(weights_of(row.stored, seed, FOLDER), model, Origin(**{key: run[key] for key in known}))
     runs = runs_of(row.stored, FOLDER) | {str(seed): run}
     text = json.dumps({"runs": dict(sorted(runs.items()))}, indent=1)
     write_atomically(FOLDER / f"{row.stored}.json", (text + "\n").encode())
-
-
-def weights_of(stored: str, seed: int) -> Path:
-    return FOLDER / (f"{stored}_seed{seed}.safetensors" if seed else f"{stored}.safetensors")
 
 
 def _line(run: dict, before: dict | None, tiny: bool) -> str:

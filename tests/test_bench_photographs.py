@@ -12,7 +12,7 @@ from course.data import load
 from course.models import create_model
 from course.models.count import count_parameters
 from course.training import evaluate, recipes
-from course.training.pretrained import FOLDER, LARGEST, load_pretrained, read_origin, runs_of
+from course.training.pretrained import FOLDER, LARGEST, load_pretrained, read_origin, runs_of, weights_of
 from tests.small_cifar import CLASSES, served
 
 MIXER = next(row for row in photographs.ROWS if row.name == "mixer")
@@ -111,7 +111,7 @@ def agrees(name: str, folder) -> None:
     runs = runs_of(name, folder)
     row = next(row for row in photographs.ROWS if row.stored == name)
     for seed, run in runs.items():
-        origin = asdict(read_origin(folder / photographs.weights_of(name, int(seed)).name))
+        origin = asdict(read_origin(weights_of(name, int(seed), folder)))
         assert {key: run[key] for key in origin} == origin
         assert run["command"] == row.command("cifar10" if run["data"] == "cifar10" else "FOLDER", int(seed))
         assert run["recipe"] == json.loads(json.dumps(asdict(recipes.get("photographs").but(seed=int(seed)))))
@@ -122,7 +122,7 @@ def agrees(name: str, folder) -> None:
 
 def test_what_is_stored_agrees_with_itself_and_with_what_is_said_of_it():
     kept = {path.stem: runs_of(path.stem) for path in FOLDER.glob("photographs_*.json")}
-    weights = {photographs.weights_of(name, int(seed)) for name, runs in kept.items() for seed in runs}
+    weights = {weights_of(name, int(seed)) for name, runs in kept.items() for seed in runs}
     assert weights == set(FOLDER.glob("photographs_*.safetensors"))
     said = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert bool(kept) != ("No run on photographs is stored yet" in said)

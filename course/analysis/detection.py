@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from course.analysis.segmentation import SIDES
+from course.models.dense.detr import box_iou
 
 COCO = tuple(0.5 + 0.05 * step for step in range(10))  # 0.5, 0.55, ..., 0.95
 Found = Sequence[tuple[Tensor, Tensor, Tensor]]  # for each image scores (D,), classes (D,) and boxes (D, 4)
@@ -43,7 +44,7 @@ def hits(found: Found, targets: Targets, which: int, threshold: float) -> tuple[
         score, kind, box, true_kind, true = (part.detach().cpu() for part in (*own, *theirs))
         score, order = score[kind == which].sort(descending=True, stable=True)  # (D,)
         box, true = box[kind == which][order], true[true_kind == which]
-        covers = _iou(box, true)
+        covers = box_iou(box[:, None], true)
         covers = torch.cat([covers, -covers.new_ones(len(box), 1)], dim=1)  # the last column is no object
         for row in covers:
             best = row.argmax()
@@ -74,7 +75,7 @@ def without_copies(found: Found, threshold: float = 0.7) -> Found:
     kept = []
     for score, kind, box in found:
         left, best = score.argsort(descending=True, stable=True), []  # numbers of boxes, the surest first
-        copies = (_iou(box, box) > threshold) & (kind[:, None] == kind)  # (D, D)
+        copies = (box_iou(box[:, None], box) > threshold) & (kind[:, None] == kind)  # (D, D)
         while len(left):
             surest = left[0]
             best.append(int(surest))
@@ -99,17 +100,7 @@ def recall_by_size(
     """
     hit = []
     for (scores, said, boxes), (kinds, true) in zip(found, targets):
-        covers = _iou(boxes, true)
+        covers = box_iou(boxes[:, None], true)
         hit.append(((covers >= 0.5) & (said[:, None] == kinds) & (scores[:, None] >= score)).any(dim=0))  # (M,)
     right, group = torch.cat(hit).float(), torch.bucketize(torch.cat(list(sizes)), torch.tensor(sides))
     return [right[group == which].mean().item() for which in range(len(sides) + 1)]
-
-
-def _iou(found: Tensor, true: Tensor) -> Tensor:
-    """Of all pairs of boxes (D, 4) and (M, 4), (D, M). Written here: torchvision's import takes two seconds."""
-    (low, high), (true_low, true_high) = (
-        (boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2) for boxes in (found, true)
-    )  # (D, 2) and (M, 2) each
-    sides = torch.minimum(high[:, None], true_high) - torch.maximum(low[:, None], true_low)  # (D, M, 2)
-    both = sides.clamp(min=0).prod(dim=-1)
-    return both / (found[:, 2:].prod(dim=-1)[:, None] + true[:, 2:].prod(dim=-1) - both)

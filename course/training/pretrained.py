@@ -199,8 +199,13 @@ def runs_of(name: str, folder: Path = FOLDER) -> dict[str, dict]:
     return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}
 
 
-def stored_model(name: str, *, folder: Path = FOLDER) -> nn.Module:
-    """The network of ``course/checkpoints/NAME.safetensors`` with its weights, in eval mode and with ``normalise_images``.
+def weights_of(name: str, seed: int = 0, folder: Path = FOLDER) -> Path:
+    """Where a run's weights are: ``NAME.safetensors`` of seed 0, ``NAME_seed1.safetensors`` of seed 1."""
+    return folder / (f"{name}_seed{seed}.safetensors" if seed else f"{name}.safetensors")
+
+
+def stored_model(name: str, seed: int = 0, *, folder: Path = FOLDER) -> nn.Module:
+    """The network of a run in ``course/checkpoints`` with its weights, in eval mode and with ``normalise_images``.
 
     Raises:
         ValueError: there is no such file; says which there are.
@@ -209,8 +214,8 @@ def stored_model(name: str, *, folder: Path = FOLDER) -> nn.Module:
     from course.models import create_model  # here: graded code may train, and must not reach the models by it
     from course.models.spec import read as read_value
 
-    one_of(name, [path.stem for path in folder.glob("*.safetensors")], "there are no stored weights")
-    path = folder / f"{name}.safetensors"
+    path = weights_of(name, seed, folder)
+    one_of(path.stem, [file.stem for file in folder.glob("*.safetensors")], "there are no stored weights")
     origin = read_origin(path)
     model = create_model(origin.model, **{key: read_value(value) for key, value in origin.overrides.items()})
     load_pretrained(path, model)

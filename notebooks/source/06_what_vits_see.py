@@ -1236,7 +1236,7 @@ figures.dots(rows, xlabel="images of ten that show their class", level=("chance"
 
 # %%
 def photo_vit(seed):
-    return stored_model("photographs_vit" + (f"_seed{seed}" if seed else ""))
+    return stored_model("photographs_vit", seed)
 
 def photo_start(seed):
     """The control: the same network before its first step."""

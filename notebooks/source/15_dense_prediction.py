@@ -30,7 +30,7 @@ from course.models.dense.detr import (
 from course.seeds import over_seeds
 from course.training import Recipe
 from course.training.dense import fit_dense
-from course.training.pretrained import FOLDER, load_pretrained
+from course.training.pretrained import stored_model
 setup(seed=0)
 torch.set_num_threads(1)  # these networks are so small that a second core does not help
 
@@ -673,17 +673,12 @@ architecture("detr_shapes")
 # its weights (`course bench shapes matched --save` makes them anew). What does it find?
 
 # %%
-def stored_detr():
-    detector = create_model("detr_shapes")
-    load_pretrained(FOLDER / "detr_shapes.safetensors", detector)
-    return detector
-
 @torch.no_grad()
 def detr_answers(detector, at_layer=-1):  # -> logits (N, 8, 5) and boxes (N, 8, 4)
     layers_say = detector.objects(detector.normalise_images(scenes.images))  # (N, 8, D) each
     return detector.predictions(layers_say[at_layer])
 
-detr = stored_detr()
+detr = stored_model("detr_shapes")
 logits, boxes = detr_answers(detr)
 found = detections(logits, boxes)  # N times scores (8,), classes (8,), boxes (8, 4)
 sure = [[(f"{KINDS[kind]} {score:.2f}", box) for score, kind, box in zip(*found[image])
@@ -887,7 +882,7 @@ detr_recipe = Recipe(
 gone_on = {}
 def going_on(seed):
     for pairing in ("matched", "in order"):
-        gone_on[pairing] = stored_detr()
+        gone_on[pairing] = stored_model("detr_shapes")
         train_detr(gone_on[pairing], pairing,
                    detr_recipe.but(steps=budget(tiny=2, cpu=80), lr=3e-4, seed=seed))
     return {pairing: {"AP50": detr_ap50(detector)} for pairing, detector in gone_on.items()}
@@ -918,7 +913,7 @@ draw.boxes(pixels[shown], [
 # %%
 def fresh_decoder(seed):  # trunk and encoder stay as they are; the rest begins anew
     torch.manual_seed(seed)
-    detector, beginner = stored_detr(), create_model("detr_shapes")
+    detector, beginner = stored_model("detr_shapes"), create_model("detr_shapes")
     for part_name in ("decoder", "norm", "queries", "classifier", "box"):
         setattr(detector, part_name, getattr(beginner, part_name))
     for trained_part in (detector.backbone, detector.reduce, detector.encoder):

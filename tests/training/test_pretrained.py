@@ -24,6 +24,7 @@ from course.training.pretrained import (
     save_pretrained,
     stored_model,
     train_or_load,
+    weights_of,
 )
 
 OVERRIDES = dict(img_size=8, in_chans=1, patch_size=2, embed_dim=32, depth=2)
@@ -284,9 +285,7 @@ def builders() -> dict:
     from benchmarks import cifar, photographs, shapes
 
     on_photographs = {
-        photographs.weights_of(row.stored, int(seed)).stem: partial(
-            create_model, row.model, num_classes=10, **row.overrides
-        )
+        weights_of(row.stored, int(seed)).stem: partial(create_model, row.model, num_classes=10, **row.overrides)
         for row in photographs.ROWS
         for seed in runs_of(row.stored)
     }

@@ -233,17 +233,28 @@ class DETR(Model):
         return self.predictions(self.objects(images, visible)[-1])
 
 
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of boxes (..., 4), 0 to 1."""
+    both, union, _ = _overlap(a, b)
+    return both / union
+
+
 def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
     """How well boxes (..., 4) cover each other, from -1 to 1, a perfect match (Rezatofighi et al. 2019, arXiv:1902.09630).
 
     Intersection over union, less the share of the smallest box around both that neither covers.
     """
+    both, union, around = _overlap(a, b)
+    return both / union - (around - union) / around
+
+
+def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of boxes (..., 4), the areas (...) of what both cover, of what either does, and of the smallest box around both."""
     a_low, a_high = a[..., :2] - a[..., 2:] / 2, a[..., :2] + a[..., 2:] / 2  # (..., 2): two corners
     b_low, b_high = b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2
     both = (torch.minimum(a_high, b_high) - torch.maximum(a_low, b_low)).clamp(min=0).prod(dim=-1)  # (...)
     around = (torch.maximum(a_high, b_high) - torch.minimum(a_low, b_low)).prod(dim=-1)
-    union = a[..., 2:].prod(dim=-1) + b[..., 2:].prod(dim=-1) - both
-    return both / union - (around - union) / around
+    return both, a[..., 2:].prod(dim=-1) + b[..., 2:].prod(dim=-1) - both, around
 
 
 def detections(logits: Tensor, boxes: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
