@@ -859,8 +859,8 @@ for mixer in ("pooling", "attention") if photos else ():
 # %%
 from course.training.pretrained import runs_of, stored_model
 
-KINDS = {"ViT": "vit", "CCT: ViT, conv stem": "cct", "Swin": "swin", "MLP-Mixer": "mixer",
-         "PoolFormer": "poolformer", "ConvMixer": "convmixer"}
+KINDS = {"ViT": "vit", "ViT, conv stem: CCT": "cct", "Swin": "swin", "MLP-Mixer": "mixer",
+         "PoolFormer": "poolformer", "CNN: ConvMixer": "convmixer"}
 runs = {kind: list(runs_of(f"photographs_{name}").values()) for kind, name in KINDS.items()}
 for kind, seeds in runs.items():
     weights = count_parameters(stored_model(f"photographs_{KINDS[kind]}"))
@@ -884,7 +884,7 @@ plots.curves(passes, {kind: [run["val_accuracy"] for run in seeds] for kind, see
 # %%
 classes = runs["ViT"][0]["classes"]
 said = {kind: torch.tensor(runs[kind][0]["answers"]) for kind in ("ViT", "PoolFormer")}  # (10, 10)
-plots.matrices(said, rows=classes, columns=classes, numbers=False).described(
+plots.matrices(said, rows=classes, columns=[name[:4] for name in classes], numbers=False).described(
     "two tables of ten classes by ten, dark on the diagonal. Off it both are darkest where cats are "
     f"taken for dogs, {said['ViT'][3, 5]} of 1,000 by the ViT and {said['PoolFormer'][3, 5]} by the PoolFormer")
 
